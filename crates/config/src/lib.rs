@@ -1,0 +1,3 @@
+//! The operators' schema: text becomes raw, raw becomes a Plan, and past that border nobody validates again.
+
+pub mod plan;

@@ -1,0 +1,142 @@
+//! What an election asks for.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::VipId;
+use crate::time::Boot;
+
+/// What must be done, in this order, before the machine is given its next input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Arm the gate of a vip: from `until` on the kernel neither sends nor accepts for it.
+    Arm {
+        /// Whose.
+        vip: VipId,
+        /// The deadline.
+        until: Boot,
+    },
+    /// Add the addresses (the gate has been armed).
+    Take {
+        /// Which.
+        vip: VipId,
+    },
+    /// Remove the addresses and close the gate.
+    Release {
+        /// Which.
+        vip: VipId,
+    },
+    /// Send one advert to the vip's group or to each unicast peer.
+    Advertise {
+        /// Whose.
+        vip: VipId,
+        /// 0 gives the vip up.
+        priority: u8,
+    },
+    /// Send one gratuitous ARP or unsolicited NA for each address.
+    Announce {
+        /// Whose.
+        vip: VipId,
+    },
+    /// Start what the vip owns; answered by `Input::Owned { running: true }`.
+    Start {
+        /// Whose.
+        vip: VipId,
+    },
+    /// Stop what the vip owns; answered by `Input::Owned { running: false }`.
+    Stop {
+        /// Whose.
+        vip: VipId,
+    },
+    /// Tell the outside.
+    Changed {
+        /// Whose.
+        vip: VipId,
+        /// What it was.
+        from: State,
+        /// What it is.
+        to: State,
+        /// Why.
+        reason: Reason,
+        /// The number of the acquisition: rises each time this node takes the vip.
+        epoch: u64,
+    },
+}
+
+/// Where a vip stands on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It cannot hold the vip.
+    Fault,
+    /// It could.
+    Backup,
+    /// It does.
+    Active,
+}
+
+/// Why a vip is where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Reason {
+    /// The daemon started.
+    Started,
+    /// This node owns the address (priority 255).
+    Owner,
+    /// No advert was heard for the down interval.
+    Silence {
+        /// The last active node heard, if any.
+        last: Option<IpAddr>,
+    },
+    /// The active node gave the vip up (priority 0).
+    Resigned {
+        /// Who.
+        peer: IpAddr,
+    },
+    /// Our priority is higher than the active node's.
+    Preempting {
+        /// Who was active.
+        peer: IpAddr,
+        /// Its priority.
+        theirs: u8,
+        /// Ours.
+        ours: u8,
+    },
+    /// A node with a higher claim is active.
+    Outranked {
+        /// Who.
+        peer: IpAddr,
+        /// Its priority.
+        theirs: u8,
+        /// Ours.
+        ours: u8,
+    },
+    /// Another vip of the sync group moved.
+    Group {
+        /// Its name.
+        vip: String,
+    },
+    /// The link is missing, down, without carrier or without an address of its own.
+    LinkDown,
+    /// The fault that was there has gone.
+    Recovered,
+    /// A required probe is down.
+    ProbeDown {
+        /// Its index in the Plan.
+        probe: u32,
+    },
+    /// This task woke later than the gate: its right had ended.
+    Late {
+        /// By how much, in nanoseconds.
+        nanos: u64,
+    },
+    /// The operator moved it.
+    Moved,
+    /// The operator drained it.
+    Drained,
+    /// The daemon stops.
+    Stopping,
+    /// A reload changed or removed it.
+    Reloaded,
+}

@@ -1,0 +1,87 @@
+//! What an election hears.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{LinkId, ProbeId, VipId};
+
+/// One change in the world; the machine is drained of effects before it is given the next.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// An IP packet of protocol 112 arrived.
+    Packet(Packet<'a>),
+    /// A link came, went, gained or lost its carrier. `up` means: exists, is up, has carrier and a source address.
+    Link {
+        /// Which.
+        link: LinkId,
+        /// Whether adverts can be sent there.
+        up: bool,
+    },
+    /// A probe's verdict.
+    Probe {
+        /// Which.
+        probe: ProbeId,
+        /// What it found.
+        verdict: Verdict,
+    },
+    /// The services that a vip owns have been started (true) or stopped (false), or that failed and was reported.
+    Owned {
+        /// Whose.
+        vip: VipId,
+        /// Whether they run.
+        running: bool,
+    },
+    /// An address that we hold was seen with a foreign hardware address.
+    Conflict {
+        /// Whose.
+        vip: VipId,
+    },
+    /// The operator's word.
+    Operator(Operator),
+    /// Give every vip up, in order, and take none again.
+    Shutdown,
+    /// Time has passed.
+    Tick,
+}
+
+/// A VRRP packet and what the IP header said.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// The link that it came in by.
+    pub link: LinkId,
+    /// Source address.
+    pub from: IpAddr,
+    /// Destination address.
+    pub to: IpAddr,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// What follows the IP header.
+    pub payload: &'a [u8],
+}
+
+/// What a probe says of its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing has been found out yet: a vip that requires it is not taken.
+    Pending,
+    /// It works.
+    Up,
+    /// It does not.
+    Down,
+    /// The last verdict is too old to be trusted: whatever holds goes on, and status is degraded.
+    Unknown,
+}
+
+/// What an operator may ask of a running election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operator {
+    /// Give the vip to whoever comes next; this node stays out until another was heard active or a while has passed.
+    Move(VipId),
+    /// Give the vip up and stay out until `Ready`.
+    Drain(VipId),
+    /// Take part again.
+    Ready(VipId),
+}

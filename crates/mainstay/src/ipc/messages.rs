@@ -1,0 +1,262 @@
+//! Every sentence that may be said, by role and direction.
+
+use std::net::IpAddr;
+
+use mainstay_config::plan::{Addr, NotifyOn, Plan};
+use mainstay_core::election::Operator;
+use mainstay_core::name::{CommandId, VipId};
+use serde::{Deserialize, Serialize};
+
+use crate::status::{Event, ProbeStatus, Status};
+
+/// Supervisor to vip.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToVip {
+    /// What to do from here on; the first message, and again at each reload.
+    Plan(Box<Plan>),
+    /// A probe's verdict, with what status shows of it.
+    Probe(ProbeStatus),
+    /// A command that vip asked for has ended.
+    Ran(Outcome),
+    /// The operator's word.
+    Operator(Operator),
+    /// Answer with `FromVip::Status`.
+    Status,
+    /// Give everything up, then exit.
+    Stop,
+}
+
+/// vip to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromVip {
+    /// The Plan is in force.
+    Ready,
+    /// Before addresses are added: what to take away, and what to send, if vip dies.
+    Deposit {
+        /// Whose.
+        vip: VipId,
+        /// The addresses.
+        addrs: Vec<Addr>,
+        /// Complete packets of priority 0, each with its destination.
+        farewells: Vec<Farewell>,
+    },
+    /// The addresses are gone: forget the deposit.
+    Withdraw {
+        /// Whose.
+        vip: VipId,
+    },
+    /// Something happened that status, events and notify should tell.
+    Event(Event),
+    /// Run a command of the Plan; answered by `ToVip::Ran`.
+    Run(Run),
+    /// Tell the outside (webhook, e-mail).
+    Notice(Notice),
+    /// The answer to `ToVip::Status`.
+    Status(Box<Status>),
+    /// All vips were given up.
+    Stopped,
+}
+
+/// A packet that the supervisor sends when vip dies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// Destination.
+    pub to: IpAddr,
+    /// Source.
+    pub from: IpAddr,
+    /// The kernel's interface index to send by.
+    pub ifindex: u32,
+    /// The VRRP message.
+    pub payload: Vec<u8>,
+}
+
+/// Supervisor to probe.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToProbe {
+    /// What to probe from here on; a probe that did not change keeps its verdict.
+    Plan(Box<Plan>),
+    /// A command that probe asked for has ended.
+    Ran(Outcome),
+    /// Deliver this (webhook, e-mail).
+    Notice(Notice),
+}
+
+/// probe to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromProbe {
+    /// The Plan is in force.
+    Ready,
+    /// A verdict changed, or its age was renewed (at least once in an interval or a second, whichever is longer).
+    Verdict(ProbeStatus),
+    /// Run a command of the Plan; answered by `ToProbe::Ran`.
+    Run(Run),
+    /// A restart was tried, a delivery failed for good, ...
+    Event(Event),
+}
+
+/// Supervisor to exec.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToExec {
+    /// The commands that may be run, by index.
+    Plan(Box<Plan>),
+    /// Run one.
+    Run(Run),
+}
+
+/// exec to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromExec {
+    /// The Plan is in force.
+    Ready,
+    /// A command has ended.
+    Ran(Outcome),
+}
+
+/// Asks the exec role to run a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Chosen by the asker, unique for it; the outcome carries it. The supervisor keeps askers apart by their role.
+    pub id: u64,
+    /// Which command.
+    pub command: CommandId,
+    /// keepalived's TYPE NAME STATE PRIORITY where the Plan says so, else empty.
+    pub args: Vec<String>,
+    /// Reason, epoch and the like as MAINSTAY_* variables.
+    pub env: Vec<(String, String)>,
+    /// Filled in by the supervisor: who asked.
+    pub asker: Asker,
+}
+
+/// Who asked for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Asker {
+    /// The vip role.
+    Vip,
+    /// The probe role.
+    Probe,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The asker's number.
+    pub id: u64,
+    /// Who asked.
+    pub asker: Asker,
+    /// Which command.
+    pub command: CommandId,
+    /// Its exit code, when it exited.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether it was killed at its timeout.
+    pub timed_out: bool,
+    /// Why it could not even be started.
+    pub error: Option<String>,
+    /// The last 2 KiB of its standard output and error, lossy UTF-8.
+    pub output: String,
+    /// How long it ran, in milliseconds.
+    pub took_ms: u64,
+}
+
+impl Outcome {
+    /// Exit code 0, in time.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.code == Some(0) && !self.timed_out && self.error.is_none()
+    }
+}
+
+/// Something to tell the outside by webhook or e-mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Position in the vip's (or group's) notify list, which says how.
+    pub vip: Option<VipId>,
+    /// The group, when it is a group's notify list.
+    pub group: Option<u32>,
+    /// Position in that list.
+    pub notify: u32,
+    /// What happened.
+    pub on: NotifyOn,
+    /// The event, as webhook bodies carry it.
+    pub event: Event,
+}
+
+/// Supervisor to api.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToApi {
+    /// What to serve: node name, metrics address. Sockets come with it: control socket first, then metrics.
+    Plan(Box<Plan>),
+    /// The answer to a call.
+    Reply {
+        /// The call's number.
+        id: u64,
+        /// The answer.
+        reply: ApiReply,
+    },
+    /// For those who follow events.
+    Event(Event),
+}
+
+/// api to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromApi {
+    /// The Plan is in force.
+    Ready,
+    /// Somebody on the control socket or over HTTP wants something.
+    Call {
+        /// Chosen by api.
+        id: u64,
+        /// What.
+        call: ApiCall,
+    },
+}
+
+/// What can be asked of a running node; also the JSON on the control socket, one object a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+pub enum ApiCall {
+    /// The whole status.
+    Status,
+    /// Read the configuration again.
+    Reload,
+    /// An operator's word about a vip, by name.
+    Vip {
+        /// Its name.
+        name: String,
+        /// move, drain or ready.
+        action: VipAction,
+    },
+    /// Follow events from here on (control socket only).
+    Events,
+}
+
+/// What an operator does to a vip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VipAction {
+    /// Hand it to whoever comes next.
+    Move,
+    /// Give it up and stay out.
+    Drain,
+    /// Take part again.
+    Ready,
+}
+
+/// Answers to `ApiCall`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum ApiReply {
+    /// The whole status.
+    Status(Box<Status>),
+    /// Done; what was done.
+    Done {
+        /// A sentence.
+        message: String,
+    },
+    /// Not done.
+    Refused {
+        /// Why: the whole report, several lines for a bad configuration.
+        message: String,
+    },
+}

@@ -1,0 +1,13 @@
+//! What the supervisor and its workers say to each other: SEQPACKET, a version byte, length-prefixed JSON.
+//!
+//! Each role has one type for each direction, and that type is its allow-list: what a role may not say cannot
+//! be decoded. Payloads that do not fit a packet travel in a memfd beside it.
+
+mod channel;
+mod messages;
+
+pub use channel::{Channel, Closed, Received};
+pub use messages::{
+    ApiCall, ApiReply, Asker, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome, Run, ToApi,
+    ToExec, ToProbe, ToVip, VipAction,
+};

@@ -1,0 +1,4 @@
+//! Composition: roles, supervisor, API, command line.
+
+pub mod ipc;
+pub mod status;

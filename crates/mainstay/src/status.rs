@@ -1,0 +1,179 @@
+//! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
+
+use std::net::IpAddr;
+
+use mainstay_core::election::{Reason, State, Verdict};
+use mainstay_core::name::ProbeId;
+use serde::{Deserialize, Serialize};
+
+/// The whole node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this shape; grows when a field changes its meaning.
+    pub schema: u32,
+    /// The node's id.
+    pub node: String,
+    /// The running program.
+    pub version: String,
+    /// Seconds since the supervisor started.
+    pub uptime_s: u64,
+    /// Milliseconds since 1970 at which this was taken.
+    pub at_ms: u64,
+    /// The vips, in the Plan's order.
+    pub vips: Vec<VipStatus>,
+    /// The probes, in the Plan's order.
+    pub probes: Vec<ProbeStatus>,
+    /// The workers.
+    pub workers: Vec<WorkerStatus>,
+    /// What is wrong but not fatal, as sentences: empty means healthy.
+    pub degraded: Vec<String>,
+    /// Counters that belong to no vip, by metric name without prefix.
+    pub counters: Vec<Counter>,
+}
+
+/// A counter with one label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Metric name without the prefix `mainstay_`.
+    pub name: String,
+    /// Label names and values.
+    pub labels: Vec<(String, String)>,
+    /// Its value.
+    pub value: u64,
+}
+
+/// One vip on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VipStatus {
+    /// The operator's name.
+    pub name: String,
+    /// Its addresses as text with prefix, `10.0.4.99/32 dev eth0`.
+    pub addrs: Vec<String>,
+    /// The interface of its adverts.
+    pub interface: String,
+    /// Virtual router id.
+    pub vrid: u8,
+    /// VRRP version, 2 or 3.
+    pub vrrp: u8,
+    /// Where it stands here.
+    pub state: State,
+    /// Why.
+    pub reason: Reason,
+    /// The reason as a sentence.
+    pub why: String,
+    /// Milliseconds since 1970 of the last change of state.
+    pub since_ms: u64,
+    /// Acquisitions by this node.
+    pub epoch: u64,
+    /// Configured priority.
+    pub priority: u8,
+    /// Priority after weights.
+    pub effective_priority: u8,
+    /// Advert interval in milliseconds.
+    pub advert_ms: u64,
+    /// Who holds it as far as this node knows: its own id, or the active node's address.
+    pub holder: Option<String>,
+    /// Who comes next as far as this node knows, as a sentence.
+    pub next: String,
+    /// Other nodes heard for this vip.
+    pub peers: Vec<PeerStatus>,
+    /// Grade of the promise and the gate in use, e.g. `best-effort, gate tc-ebpf`.
+    pub guard: Guard,
+    /// The sync group, when it is in one.
+    pub group: Option<String>,
+    /// Whether an operator drained it here.
+    pub drained: bool,
+    /// Seconds in which nobody was known to hold it, summed up.
+    pub outage_s: f64,
+    /// Changes of state by reason.
+    pub transitions: Vec<Counter>,
+    /// Adverts by result.
+    pub adverts: Vec<Counter>,
+    /// Other counters (announcements, addresses put back, conflicts, gate re-arms).
+    pub counters: Vec<Counter>,
+}
+
+/// The promise under which a vip is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// `best-effort` until leases exist.
+    pub grade: String,
+    /// `tc-ebpf`, `nft` or `address-lifetime`.
+    pub gate: String,
+    /// The window after which the gate closes, in milliseconds.
+    pub window_ms: u64,
+}
+
+/// Another node heard for a vip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its address.
+    pub addr: IpAddr,
+    /// The priority of its last advert; absent when it was never heard.
+    pub priority: Option<u8>,
+    /// Milliseconds since that advert.
+    pub heard_ms_ago: Option<u64>,
+}
+
+/// One probe on this node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// Position in the Plan.
+    pub id: ProbeId,
+    /// The operator's name.
+    pub name: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What the last check said, at most 2 KiB: status line, error, output of a command.
+    pub detail: String,
+    /// CLOCK_BOOTTIME nanoseconds of the end of the last check.
+    pub checked: u64,
+    /// CLOCK_BOOTTIME nanoseconds since which the verdict stands.
+    pub since: u64,
+    /// How long the last check took, in milliseconds.
+    pub took_ms: f64,
+    /// Checks that succeeded.
+    pub passed: u64,
+    /// Checks that failed.
+    pub failed: u64,
+    /// Restarts tried.
+    pub restarts: u64,
+}
+
+/// One worker process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its role.
+    pub role: String,
+    /// Its process id; absent while it waits to be started again.
+    pub pid: Option<u32>,
+    /// How often it had to be started again.
+    pub restarts: u64,
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// The node's id.
+    pub node: String,
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `link`.
+    pub kind: String,
+    /// What it is about: a vip's, probe's or role's name.
+    pub about: String,
+    /// The state before, for a vip or probe.
+    pub from: Option<String>,
+    /// The state after.
+    pub to: Option<String>,
+    /// Why, as a machine-readable word.
+    pub reason: Option<String>,
+    /// The acquisition's number, for a vip.
+    pub epoch: Option<u64>,
+    /// The addresses, for a vip.
+    pub addrs: Vec<String>,
+    /// Effective priority, for a vip.
+    pub priority: Option<u8>,
+    /// A sentence for people.
+    pub message: String,
+}

@@ -1,0 +1,1 @@
+//! Linux: netlink, packet sockets, gates, processes. All unsafe and all privilege of Mainstay live here.
