@@ -1,5 +1,6 @@
 //! Names, codecs and state machines of Mainstay: values that never ask the time, draw lots or open anything.
 
+mod checksum;
 pub mod election;
 pub mod name;
 pub mod time;
