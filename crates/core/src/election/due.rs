@@ -57,6 +57,16 @@ impl Vip {
         }
         self.graces = 0;
         self.overdue = true;
+        self.note_silence(w);
         true
+    }
+
+    /// A known active node that missed more than one advert was last there when it was last heard.
+    pub(super) fn note_silence(&mut self, w: &World) {
+        if let Some(known) = self.known
+            && w.now.since(known.at) > known.interval * 3 / 2
+        {
+            self.goes_dark(known.at);
+        }
     }
 }

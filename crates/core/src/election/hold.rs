@@ -37,6 +37,7 @@ impl Vip {
     /// Becomes active.
     pub(super) fn take(&mut self, w: &mut World, reason: Reason) {
         self.epoch += 1;
+        self.note_silence(w);
         self.down_at = None;
         self.overdue = false;
         self.resigned = None;
