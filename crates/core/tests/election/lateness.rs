@@ -38,7 +38,7 @@ fn a_node_that_wakes_after_its_gate_has_closed_lets_go_before_anything_else() {
 #[test]
 fn a_packet_after_the_gate_has_closed_finds_the_vip_released() {
     let mut rig = Rig::active(|_| {});
-    rig.now = rig.now + 400 * MS;
+    rig.now += 400 * MS;
     rig.hear("10.0.4.20", 50);
     assert_eq!(rig.words(), ["release 0", "0 Active->Backup"]);
 }

@@ -10,17 +10,17 @@ use mainstay_core::name::{LinkId, ProbeId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::{Checksum, Version};
 
-pub const MS: Duration = Duration::from_millis(1);
-pub const V: VipId = VipId(0);
-pub const LINK: LinkId = LinkId(0);
-pub const GROUP: &str = "224.0.0.18";
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const V: VipId = VipId(0);
+pub(crate) const LINK: LinkId = LinkId(0);
+pub(crate) const GROUP: &str = "224.0.0.18";
 
-pub fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an address of the test")
 }
 
 /// A v3 vip at 100 ms and priority 100; nothing special.
-pub fn spec(name: &str) -> VipSpec {
+pub(crate) fn spec(name: &str) -> VipSpec {
     VipSpec {
         name: name.into(),
         link: LINK,
@@ -59,15 +59,15 @@ pub fn spec(name: &str) -> VipSpec {
     }
 }
 
-pub struct Rig {
-    pub vips: Vips,
-    pub now: Boot,
+pub(crate) struct Rig {
+    pub(crate) vips: Vips,
+    pub(crate) now: Boot,
     /// Everything asked for since it was last looked at.
-    pub log: Vec<(Boot, Effect)>,
+    pub(crate) log: Vec<(Boot, Effect)>,
 }
 
 impl Rig {
-    pub fn new(specs: Vec<VipSpec>, groups: Vec<GroupSpec>) -> Self {
+    pub(crate) fn new(specs: Vec<VipSpec>, groups: Vec<GroupSpec>) -> Self {
         let now = Boot::from_nanos(1_000_000_000);
         let mut rig = Self { vips: Vips::new(specs, groups, 2, now), now, log: Vec::new() };
         rig.link(LINK, true);
@@ -75,14 +75,14 @@ impl Rig {
         rig
     }
 
-    pub fn one(change: impl FnOnce(&mut VipSpec)) -> Self {
+    pub(crate) fn one(change: impl FnOnce(&mut VipSpec)) -> Self {
         let mut spec = spec("web");
         change(&mut spec);
         Self::new(vec![spec], vec![])
     }
 
     /// A node that has just become active after silence; the log is empty.
-    pub fn active(change: impl FnOnce(&mut VipSpec)) -> Self {
+    pub(crate) fn active(change: impl FnOnce(&mut VipSpec)) -> Self {
         let mut rig = Self::one(change);
         rig.pass(Duration::from_secs(5));
         assert_eq!(rig.state(), State::Active);
@@ -90,39 +90,39 @@ impl Rig {
         rig
     }
 
-    pub fn give(&mut self, input: Input<'_>) {
+    pub(crate) fn give(&mut self, input: Input<'_>) {
         self.vips.handle(input, self.now);
         while let Some(effect) = self.vips.poll_effect() {
             self.log.push((self.now, effect));
         }
     }
 
-    pub fn link(&mut self, link: LinkId, up: bool) {
+    pub(crate) fn link(&mut self, link: LinkId, up: bool) {
         self.give(Input::Link { link, up, v4: Some(ip("10.0.4.10")), v6: Some(ip("fe80::10")) });
     }
 
-    pub fn probe(&mut self, probe: u32, verdict: Verdict) {
+    pub(crate) fn probe(&mut self, probe: u32, verdict: Verdict) {
         self.give(Input::Probe { probe: ProbeId(probe), verdict });
     }
 
-    pub fn tell(&mut self, word: Operator) {
+    pub(crate) fn tell(&mut self, word: Operator) {
         self.give(Input::Operator(word));
     }
 
     /// An advert for the first vip, as its spec wants it, from another node.
-    pub fn hear(&mut self, from: &str, priority: u8) {
+    pub(crate) fn hear(&mut self, from: &str, priority: u8) {
         self.hear_for(V, from, priority);
     }
 
-    pub fn hear_for(&mut self, vip: VipId, from: &str, priority: u8) {
+    pub(crate) fn hear_for(&mut self, vip: VipId, from: &str, priority: u8) {
         let mut payload = Vec::new();
         self.vips.packet(vip, priority, ip(from), ip(GROUP), &mut payload);
-        let link = self.vips.view(vip).unwrap().spec.link;
+        let link = self.vips.view(vip).expect("a vip of the test").spec.link;
         self.give(Input::Packet(Packet { link, from: ip(from), to: ip(GROUP), ttl: 255, payload: &payload }));
     }
 
     /// Lets time pass, each tick on time.
-    pub fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.vips.poll_timeout().filter(|at| *at <= end) {
             self.now = at.max(self.now);
@@ -132,7 +132,7 @@ impl Rig {
     }
 
     /// Time in which another node is heard every 100 ms.
-    pub fn pass_hearing(&mut self, from: &str, priority: u8, times: u32) {
+    pub(crate) fn pass_hearing(&mut self, from: &str, priority: u8, times: u32) {
         for _ in 0..times {
             self.hear(from, priority);
             self.pass(100 * MS);
@@ -140,30 +140,30 @@ impl Rig {
     }
 
     /// Sleeps through its deadlines, then ticks.
-    pub fn oversleep(&mut self, time: Duration) {
-        self.now = self.now + time;
+    pub(crate) fn oversleep(&mut self, time: Duration) {
+        self.now += time;
         self.give(Input::Tick);
     }
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state_of(V)
     }
 
-    pub fn state_of(&self, vip: VipId) -> State {
-        self.vips.view(vip).unwrap().state
+    pub(crate) fn state_of(&self, vip: VipId) -> State {
+        self.vips.view(vip).expect("a vip of the test").state
     }
 
-    pub fn reason(&self) -> Reason {
-        self.vips.view(V).unwrap().reason.clone()
+    pub(crate) fn reason(&self) -> Reason {
+        self.vips.view(V).expect("a vip of the test").reason.clone()
     }
 
     /// What was asked for, as words; the log is emptied.
-    pub fn words(&mut self) -> Vec<String> {
+    pub(crate) fn words(&mut self) -> Vec<String> {
         self.log.drain(..).map(|(_, effect)| word(&effect)).collect()
     }
 
     /// The log without arming, as words.
-    pub fn deeds(&mut self) -> Vec<String> {
+    pub(crate) fn deeds(&mut self) -> Vec<String> {
         self.words().into_iter().filter(|word| !word.starts_with("arm") && !word.contains("->")).collect()
     }
 }
