@@ -1,12 +1,36 @@
 //! VRRP on the wire: version 2 (RFC 3768, with PASS) and version 3 (RFC 9568 and 5798) over IPv4 and IPv6.
 
-use std::net::IpAddr;
+mod encode;
+#[cfg(test)]
+mod golden;
+#[doc(hidden)]
+pub mod hostile;
+mod parse;
+mod reject;
+
+pub use encode::encode;
+pub use parse::{forms_agree, parse};
+pub use reject::Reject;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// The protocol's IP number.
 pub const PROTOCOL: u8 = 112;
+
+/// The group that adverts over IPv4 go to (RFC 9568 5.1.1.2).
+pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+
+/// The group that adverts over IPv6 go to (RFC 9568 5.1.2.2).
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+
+/// The TTL or hop limit of every advert: a router on the way would have lowered it (RFC 9568 5.1.1.3).
+pub const TTL: u8 = 255;
+
+/// The only message type that there is (RFC 9568 5.2.2).
+const TYPE_ADVERTISEMENT: u8 = 1;
 
 /// Which VRRP a vip speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
