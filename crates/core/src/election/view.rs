@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::election::vip::{Phase, Vip};
-use crate::election::wire::Reject;
+use crate::election::wire::Rejects;
 use crate::election::world::World;
 use crate::election::{Reason, State, VipSpec};
 use crate::time::Boot;
@@ -85,7 +85,7 @@ pub struct Counters {
     /// Adverts of priority 0 accepted.
     pub received_zero: u64,
     /// Packets refused, by cause.
-    pub rejected: Vec<(Reject, u64)>,
+    pub rejected: Rejects,
     /// Adverts of lower nodes heard while active.
     pub lower: u64,
     /// Announcements.
@@ -140,14 +140,6 @@ impl Vip {
             self.peers.push(peer);
         } else if let Some(oldest) = self.peers.iter_mut().min_by_key(|known| known.heard) {
             *oldest = peer;
-        }
-    }
-
-    /// Counts a refused packet; nothing else may change.
-    pub(super) fn note_reject(&mut self, reject: Reject) {
-        match self.counters.rejected.iter_mut().find(|(cause, _)| *cause == reject) {
-            Some((_, count)) => *count += 1,
-            None => self.counters.rejected.push((reject, 1)),
         }
     }
 }

@@ -164,6 +164,7 @@ impl Vip {
     pub(super) fn sort_addrs(&mut self) {
         self.sorted.clone_from(&self.spec.addrs);
         self.sorted.sort_unstable();
+        self.sorted.dedup();
     }
 
     /// Whether it takes part as the active node: sends adverts, and holds or is about to hold the address.

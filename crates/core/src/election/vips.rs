@@ -10,12 +10,12 @@ use crate::election::deadlines::Deadlines;
 use crate::election::hold::Farewell;
 use crate::election::view::View;
 use crate::election::vip::{Phase, Vip};
-use crate::election::wire::{self, Reject};
+use crate::election::wire::{self, Rejects};
 use crate::election::world::{Link, World};
 use crate::election::{Effect, GroupSpec, Input, Operator, Packet, Reason, State, VipSpec};
 use crate::name::{LinkId, VipId};
 use crate::time::Boot;
-use crate::vrrp::Advert;
+use crate::vrrp::{self, Advert, Reject};
 
 /// So many late ticks running are a fault of this node, and so many punctual ones end it (rule 9).
 const LATE_RUNNING: u8 = 3;
@@ -35,7 +35,7 @@ pub struct Vips {
     pub(super) gates: Deadlines,
     /// Where packets go: sorted by link, family and router id.
     pub(super) routes: Vec<(Route, usize)>,
-    pub(super) strays: u64,
+    pub(super) strays: Rejects,
     late_running: u8,
     punctual_running: u8,
     last_late: Boot,
@@ -63,7 +63,7 @@ impl Vips {
             gates: Deadlines::default(),
             routes: Vec::new(),
             groups: Vec::new(),
-            strays: 0,
+            strays: Rejects::default(),
             late_running: 0,
             punctual_running: 0,
             last_late: Boot::ZERO,
@@ -150,10 +150,10 @@ impl Vips {
         self.vips.get(vip.index())?.source(&self.w)
     }
 
-    /// Packets that belong to no vip of ours: another router id, family or link.
+    /// Packets that belong to no vip of ours: too short, another router id or family, another link.
     #[must_use]
-    pub fn strays(&self) -> u64 {
-        self.strays
+    pub const fn strays(&self) -> &Rejects {
+        &self.strays
     }
 
     /// Appends to `out` the advert that `Effect::Advertise` asks for, as the payload of an IP packet.
@@ -168,8 +168,7 @@ impl Vips {
             addrs: spec.addrs.clone(),
             password: spec.password,
         };
-        let _ = (src, dst);
-        wire::write(&advert, out);
+        vrrp::encode(&advert, src, dst, spec.checksum, out);
     }
 
     /// What is to be told of a vip.
@@ -179,26 +178,42 @@ impl Vips {
     }
 
     fn hear(&mut self, packet: &Packet<'_>) {
-        let Some(vrid) = packet.payload.get(1) else {
-            self.strays += 1;
-            return;
+        let i = match self.whose(packet) {
+            Ok(i) => i,
+            Err(stray) => {
+                // A malformed packet is called so, whatever its bytes say of a router id.
+                let form = vrrp::parse(packet.payload, packet.from, packet.to, packet.ttl);
+                return self.strays.count(form.err().unwrap_or(stray));
+            }
         };
-        let route = (packet.link, packet.from.is_ipv6(), *vrid);
-        let Ok(at) = self.routes.binary_search_by_key(&route, |(route, _)| *route) else {
-            self.strays += 1;
-            return;
-        };
-        let i = self.routes[at].1;
         let vip = &mut self.vips[i];
-        let advert: Result<Advert, Reject> = wire::read(&vip.spec, &vip.sorted, vip.source(&self.w), packet);
-        match advert {
+        match wire::read(&vip.spec, &vip.sorted, vip.source(&self.w), packet) {
             Ok(advert) => {
                 if vip.hear(&mut self.w, packet.from, &advert) {
                     self.lose_group(i);
                 }
                 self.schedule(i);
             }
-            Err(reject) => vip.note_reject(reject),
+            Err(reject) => vip.counters.rejected.count(reject),
+        }
+    }
+
+    /// Which vip a packet is for.
+    fn whose(&self, packet: &Packet<'_>) -> Result<usize, Reject> {
+        let vrid = *packet.payload.get(1).ok_or(Reject::Short)?;
+        let route = (packet.link, packet.from.is_ipv6(), vrid);
+        let at = self.routes.partition_point(|(known, _)| *known < route);
+        match self.routes.get(at) {
+            Some((known, i)) if *known == route => Ok(*i),
+            // The table is sorted by link first: another vip of the link stands on either side.
+            _ if self.routes[at.saturating_sub(1)..]
+                .iter()
+                .take(2)
+                .any(|((link, _, _), _)| *link == packet.link) =>
+            {
+                Err(Reject::Vrid)
+            }
+            _ => Err(Reject::Link),
         }
     }
 

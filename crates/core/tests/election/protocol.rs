@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mainstay_core::election::{Announce, Input, Packet, Reason, State};
-use mainstay_core::vrrp::Version;
+use mainstay_core::election::{Announce, Input, Packet, Reason, State, VipSpec};
+use mainstay_core::vrrp::hostile::{Attack, Hostile, hostile};
+use mainstay_core::vrrp::{Advert, Checksum, Version};
 
 use crate::rig::{GROUP, LINK, MS, Rig, V, ip};
 
@@ -245,10 +246,7 @@ fn rejected_packets_touch_no_timer() {
         rig.give(Input::Packet(packet));
     }
     assert_eq!(rig.vips.poll_timeout(), deadline);
-    assert_eq!(
-        rig.vips.view(V).unwrap().counters.rejected.iter().map(|(_, n)| n).sum::<u64>() + rig.vips.strays(),
-        5
-    );
+    assert_eq!(rig.vips.view(V).unwrap().counters.rejected.total() + rig.vips.strays().total(), 5);
     rig.pass(MS);
     rig.give(Input::Packet(Packet { link: LINK, from: ip("10.0.4.20"), to, ttl: 255, payload: &good }));
     assert!(rig.vips.poll_timeout() > deadline);
@@ -273,4 +271,46 @@ fn shutting_down_releases_then_resigns_then_is_idle() {
     assert!(rig.vips.is_idle());
     rig.pass(Duration::from_secs(10));
     assert_eq!(rig.state(), State::Backup);
+}
+
+#[test]
+fn hostile_adverts_change_nothing_but_a_counter() {
+    for version in [Version::V2, Version::V3] {
+        for active in [false, true] {
+            let set = |s: &mut VipSpec| {
+                s.version = version;
+                s.advert = Duration::from_secs(1);
+                s.gate = Duration::from_secs(3);
+                s.addrs = vec![ip("10.0.4.98"), ip("10.0.4.99")];
+                s.password = (version == Version::V2).then_some(*b"s3cret\0\0");
+                s.checksum_any = false;
+            };
+            let mut rig = if active { Rig::active(set) } else { Rig::one(set) };
+            rig.log.clear();
+            let view = rig.vips.view(V).unwrap();
+            let good = Advert {
+                version,
+                vrid: 51,
+                priority: 200,
+                interval: view.spec.advert,
+                addrs: view.spec.addrs.clone(),
+                password: view.spec.password,
+            };
+            let (src, dst, own) = (ip("10.0.4.20"), ip(GROUP), ip("10.0.4.10"));
+            let attack = Attack { good, src, dst, own, checksum: Checksum::PseudoHeader };
+            let before = (rig.vips.poll_timeout(), rig.state());
+            for hostile in hostile(&attack) {
+                let told = |rig: &Rig| {
+                    let counters = &rig.vips.view(V).unwrap().counters;
+                    counters.rejected.get(hostile.reject) + rig.vips.strays().get(hostile.reject)
+                };
+                let count = told(&rig);
+                let Hostile { payload, ttl, src: from, .. } = &hostile;
+                rig.give(Input::Packet(Packet { link: LINK, from: *from, to: dst, ttl: *ttl, payload }));
+                assert_eq!(told(&rig), count + 1, "{version:?} {}: {:?}", hostile.name, hostile.reject);
+                assert_eq!((rig.vips.poll_timeout(), rig.state()), before, "{}", hostile.name);
+                assert!(rig.words().is_empty(), "{}", hostile.name);
+            }
+        }
+    }
 }
