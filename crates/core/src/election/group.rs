@@ -18,6 +18,17 @@ impl Vips {
         }
     }
 
+    /// Whether another vip of the group, an active one, decides who yields: the one with the lowest router id, so that
+    /// every node picks the same.
+    pub(super) fn is_led(&self, i: usize) -> bool {
+        let Some(group) = self.vips[i].group.and_then(|g| self.groups.get(g)) else { return false };
+        let first = group.members.iter().copied().min_by_key(|m| {
+            let spec = &self.vips[*m].spec;
+            (spec.vrid, spec.ipv6, &spec.name)
+        });
+        first.is_some_and(|first| first != i && self.vips[first].is_active())
+    }
+
     /// The active node of `i` is silent: take the whole group if nothing speaks against it.
     pub(super) fn claim(&mut self, i: usize) {
         let members = self.members(i);

@@ -10,8 +10,9 @@ use crate::election::{Reason, State};
 use crate::vrrp::Advert;
 
 impl Vip {
-    /// An accepted advert; true when this node had to yield.
-    pub(super) fn hear(&mut self, w: &mut World, from: IpAddr, advert: &Advert) -> bool {
+    /// An accepted advert; true when this node had to yield. `led`: an active sync group's first vip decides for this
+    /// one, for a while.
+    pub(super) fn hear(&mut self, w: &mut World, from: IpAddr, advert: &Advert, led: bool) -> bool {
         let interval = self.interval_of(advert.interval);
         self.note_peer(w, from, advert.priority);
         if advert.priority == 0 {
@@ -26,6 +27,9 @@ impl Vip {
                 false
             }
             (true, theirs) if self.is_outranked(w, from, theirs) => {
+                if led && self.is_contest_young(w, interval) {
+                    return false;
+                }
                 self.yield_to(w, Known { addr: from, priority: theirs, at: w.now, interval });
                 true
             }
@@ -49,6 +53,15 @@ impl Vip {
     /// Of two active nodes the lower priority yields; of two with equal priority the lower address.
     fn is_outranked(&self, w: &World, from: IpAddr, theirs: u8) -> bool {
         theirs > self.priority || (theirs == self.priority && self.source(w).is_none_or(|ours| from > ours))
+    }
+
+    /// Two nodes with crossed priorities in one group would both yield, both take it again, and so on. So the group's
+    /// first vip decides; the others yield by themselves only when that has not come about within a down interval.
+    fn is_contest_young(&mut self, w: &World, interval: Duration) -> bool {
+        let (since, last) = self.contest.unwrap_or((w.now, w.now));
+        let since = if w.now.since(last) > interval * 2 { w.now } else { since };
+        self.contest = Some((since, w.now));
+        w.now.since(since) < self.down_interval()
     }
 
     fn yield_to(&mut self, w: &mut World, winner: Known) {

@@ -85,6 +85,7 @@ impl Vip {
     pub(super) fn release(&mut self, w: &mut World, to: State, reason: Reason, farewell: Farewell) {
         w.emit(Effect::Release { vip: self.id });
         self.armed = None;
+        self.contest = None;
         self.advert_at = Boot::NEVER;
         self.announcer = Announcer::default();
         let phase = std::mem::replace(&mut self.phase, Phase::Out);

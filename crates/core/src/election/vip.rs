@@ -94,6 +94,8 @@ pub(super) struct Vip {
     /// As active: when the gate closes.
     pub(super) armed: Option<Boot>,
     pub(super) announcer: Announcer,
+    /// As active in a group that another vip leads: since when, and when last, a higher node was heard.
+    pub(super) contest: Option<(Boot, Boot)>,
     /// No answer to a lower or resigning peer before this.
     pub(super) answer_after: Boot,
 
@@ -143,6 +145,7 @@ impl Vip {
             advert_at: Boot::NEVER,
             armed: None,
             announcer: Announcer::default(),
+            contest: None,
             answer_after: Boot::ZERO,
             drained: false,
             moved_until: None,

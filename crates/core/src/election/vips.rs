@@ -186,10 +186,11 @@ impl Vips {
                 return self.strays.count(form.err().unwrap_or(stray));
             }
         };
+        let led = self.is_led(i);
         let vip = &mut self.vips[i];
         match wire::read(&vip.spec, &vip.sorted, vip.source(&self.w), packet) {
             Ok(advert) => {
-                if vip.hear(&mut self.w, packet.from, &advert) {
+                if vip.hear(&mut self.w, packet.from, &advert, led) {
                     self.lose_group(i);
                 }
                 self.schedule(i);

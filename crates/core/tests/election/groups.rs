@@ -84,6 +84,20 @@ fn crossed_priorities_do_not_pass_the_group_to_and_fro() {
 }
 
 #[test]
+fn of_two_nodes_with_crossed_priorities_the_first_vip_of_the_group_decides() {
+    let mut rig = active();
+    rig.hear_for(B, "10.0.4.20", 200);
+    rig.pass(50 * MS);
+    rig.hear_for(A, "10.0.4.20", 50);
+    assert_eq!(states(&rig), (State::Active, State::Active));
+    for _ in 0..5 {
+        rig.hear_for(B, "10.0.4.20", 200);
+        rig.pass(100 * MS);
+    }
+    assert_eq!(states(&rig), (State::Backup, State::Backup), "but not for ever");
+}
+
+#[test]
 fn draining_a_member_drains_the_group() {
     let mut rig = active();
     rig.tell(Operator::Drain(B));
