@@ -133,7 +133,10 @@ impl World {
     }
 
     fn service(&mut self, n: usize, v: usize, start: bool) {
-        let took = self.rng.within(1_000_000..SERVICE);
+        // Commands of one vip run one after the other, so their answers come in order.
+        let after = self.nodes[n].answer_at[v].max(self.now);
+        let took = after - self.now + self.rng.within(1_000_000..SERVICE);
+        self.nodes[n].answer_at[v] = self.now + took;
         self.disturb(took);
         let running = start && !self.rng.percent(5);
         if start && !running {

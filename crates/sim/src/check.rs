@@ -8,7 +8,9 @@
 //! 2. What is taken is announced before the machine is given anything else.
 //! 3. Somebody answers when somebody could: after the death of a calm holder within 3 A + S + D (S + D when its
 //!    supervisor lives), A more for a sync group; after any other fault within two down intervals and 6 A.
-//! 4. Clients' neighbour entries point at the one holder within A + 4 D.
+//! 4. Clients' neighbour entries point at the one holder within A + 4 D. (Not those that were cut off from the last
+//!    announcement, or heard it from a node whose adverts were lost or passed one way only, so that its rival could
+//!    not notice: a second series and a periodic refresh are for them.)
 //! 5. Nobody takes a vip for silence while another answers.
 //! 6. The vips of a sync group are held together: on one node always, in the cluster within the bound of 3.
 //! 7. A node that was shut down holds nothing.
@@ -57,8 +59,8 @@ impl Checks {
         }
     }
 
-    pub(crate) fn announced_to(&mut self, client: usize, vip: usize) {
-        self.missed[client][vip] = false;
+    pub(crate) fn announced_to(&mut self, client: usize, vip: usize, excused: bool) {
+        self.missed[client][vip] = excused;
     }
 
     pub(crate) fn unannounced_to(&mut self, client: usize, vip: usize) {

@@ -55,6 +55,8 @@ pub(crate) struct Node {
     pub(crate) farewells: Vec<Vec<(IpAddr, Frame)>>,
     pub(crate) drained: Vec<bool>,
     pub(crate) unfit_until: Vec<Time>,
+    /// When the services of each vip have done what they were last told.
+    pub(crate) answer_at: Vec<Time>,
     /// The vips' specs by number in the scenario.
     pub(crate) specs: Vec<VipSpec>,
     /// For each `VipId` the number in the scenario.
@@ -80,6 +82,7 @@ impl Node {
             farewells: vec![Vec::new(); vips],
             drained: vec![false; vips],
             unfit_until: vec![0; vips],
+            answer_at: vec![0; vips],
             specs: scenario.specs[n].clone(),
             order: (0..vips).collect(),
             links: [true; LINKS],

@@ -89,7 +89,7 @@ impl Scenario {
             end: 0,
             advert: longest,
             skew,
-            gate: nanos(gate),
+            gate: common.iter().map(|spec| nanos(spec.gate)).max().unwrap_or(0),
             specs,
         };
         (scenario.faults, scenario.end) = fault::draw(rng, &scenario);

@@ -209,7 +209,8 @@ impl World {
             }
             Event::Announcement { client, vip, node } => {
                 self.arp[client][vip] = Some(node);
-                self.checks.announced_to(client, vip);
+                let lame = (0..self.scenario.nodes).any(|peer| self.cut[node][peer] != self.cut[peer][node]);
+                self.checks.announced_to(client, vip, lame || self.loss > 0);
             }
             Event::Owned { node, life, vip, running } => {
                 if self.nodes[node].life == life {

@@ -65,7 +65,7 @@ impl Vip {
             if matches!(reason, Reason::Group { .. }) {
                 self.resign(w, State::Fault, reason);
             } else if reason == Reason::LinkDown {
-                self.release(w, State::Fault, reason, Farewell::Silent);
+                self.release(w, State::Fault, reason, Farewell::Owed);
             } else {
                 self.release(w, State::Fault, reason, Farewell::Resign);
             }
@@ -87,6 +87,7 @@ impl Vip {
             return;
         }
         let reason = if self.told { Reason::Recovered } else { Reason::Started };
+        self.pay_farewell(w);
         self.change(w, State::Backup, reason);
         if self.priority == 255 {
             // The owner waits for nobody (RFC 9568 6.4.1).

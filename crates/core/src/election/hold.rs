@@ -25,8 +25,8 @@ const MOVE_INTERVALS: u32 = 3;
 /// What is said after the address has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Farewell {
-    /// Nothing: it could not be sent, or must not.
-    Silent,
+    /// Nothing yet; priority 0 follows when the link is back, or when every late address has gone.
+    Owed,
     /// Priority 0: whoever comes next need not wait for silence.
     Resign,
     /// Our own, lower priority once: the winner notices and announces again.
@@ -37,6 +37,7 @@ impl Vip {
     /// Becomes active.
     pub(super) fn take(&mut self, w: &mut World, reason: Reason) {
         self.epoch += 1;
+        self.owes_farewell = false;
         self.note_silence(w);
         self.down_at = None;
         self.overdue = false;
@@ -90,7 +91,7 @@ impl Vip {
         self.announcer = Announcer::default();
         let phase = std::mem::replace(&mut self.phase, Phase::Out);
         match farewell {
-            Farewell::Silent => {}
+            Farewell::Owed => self.owes_farewell = true,
             Farewell::Resign => self.send(w, 0),
             Farewell::Yield => self.send(w, self.priority),
         }
@@ -111,6 +112,13 @@ impl Vip {
         }
         if self.moved_until.is_some() {
             self.moved_until = Some(w.now + self.down_interval() * MOVE_INTERVALS);
+        }
+    }
+
+    /// Says the priority 0 that could not be said when the address went.
+    pub(super) fn pay_farewell(&mut self, w: &mut World) {
+        if std::mem::take(&mut self.owes_farewell) {
+            self.send(w, 0);
         }
     }
 

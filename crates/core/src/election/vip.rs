@@ -99,6 +99,8 @@ pub(super) struct Vip {
     /// No answer to a lower or resigning peer before this.
     pub(super) answer_after: Boot,
 
+    /// The address went with the link: clients and peers have not been told.
+    pub(super) owes_farewell: bool,
     pub(super) drained: bool,
     /// Moved away by the operator: out until then, or until another active is heard.
     pub(super) moved_until: Option<Boot>,
@@ -147,6 +149,7 @@ impl Vip {
             announcer: Announcer::default(),
             contest: None,
             answer_after: Boot::ZERO,
+            owes_farewell: false,
             drained: false,
             moved_until: None,
             courteous: false,

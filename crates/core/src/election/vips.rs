@@ -226,16 +226,20 @@ impl Vips {
             let vip = &mut self.vips[i];
             vip.counters.late += 1;
             let reason = Reason::Late { nanos: u64::try_from(by.as_nanos()).unwrap_or(u64::MAX) };
-            vip.release(&mut self.w, State::Backup, reason, Farewell::Silent);
+            vip.release(&mut self.w, State::Backup, reason, Farewell::Owed);
             self.schedule(i);
+            self.w.lateness = self.w.lateness.max(by);
             lost.push(i);
         }
         for i in &lost {
+            // Whoever has followed meanwhile may not know that clients still look here, and announces again.
+            self.vips[*i].pay_farewell(&mut self.w);
             self.lose_group(*i);
         }
         if !lost.is_empty() {
             self.note_late();
         }
+        self.w.lateness = Duration::ZERO;
         !lost.is_empty()
     }
 

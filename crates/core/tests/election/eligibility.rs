@@ -19,6 +19,7 @@ fn a_lost_link_is_a_fault_and_its_return_a_fresh_start() {
     rig.link(LINK, false);
     assert_eq!(rig.words(), ["release 0", "0 Active->Fault"]);
     rig.link(LINK, true);
+    assert_eq!(rig.deeds(), ["advert 0 0"], "the farewell that could not be said");
     assert_eq!((rig.state(), rig.reason()), (State::Backup, Reason::Recovered));
     rig.pass(300 * MS);
     assert_eq!(rig.state(), State::Backup);

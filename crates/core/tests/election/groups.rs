@@ -114,5 +114,5 @@ fn a_late_member_takes_the_group_with_it() {
     rig.link(LINK, true);
     rig.oversleep(500 * MS);
     assert_eq!(states(&rig), (State::Backup, State::Backup));
-    assert!(rig.deeds().iter().all(|deed| deed.starts_with("release")));
+    assert_eq!(rig.deeds(), ["release 0", "release 1", "advert 0 0", "advert 1 0"]);
 }

@@ -27,7 +27,7 @@ fn an_active_node_is_armed_again_before_its_gate_closes_whatever_the_interval() 
 fn a_node_that_wakes_after_its_gate_has_closed_lets_go_before_anything_else() {
     let mut rig = Rig::active(|_| {});
     rig.oversleep(310 * MS);
-    assert_eq!(rig.words(), ["release 0", "0 Active->Backup"]);
+    assert_eq!(rig.words(), ["release 0", "0 Active->Backup", "advert 0 0"]);
     assert!(matches!(rig.reason(), Reason::Late { .. }));
     rig.pass(300 * MS);
     assert_eq!(rig.state(), State::Backup);
@@ -40,7 +40,7 @@ fn a_packet_after_the_gate_has_closed_finds_the_vip_released() {
     let mut rig = Rig::active(|_| {});
     rig.now += 400 * MS;
     rig.hear("10.0.4.20", 50);
-    assert_eq!(rig.words(), ["release 0", "0 Active->Backup"]);
+    assert_eq!(rig.words(), ["release 0", "0 Active->Backup", "advert 0 0"]);
 }
 
 #[test]
