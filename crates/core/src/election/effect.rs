@@ -126,6 +126,13 @@ pub enum Reason {
         /// Its index in the Plan.
         probe: u32,
     },
+    /// A required probe has found out nothing yet.
+    ProbePending {
+        /// Its index in the Plan.
+        probe: u32,
+    },
+    /// What the vip owns could not be started, or died.
+    ServiceFailed,
     /// This task woke later than the gate: its right had ended.
     Late {
         /// By how much, in nanoseconds.

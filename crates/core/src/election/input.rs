@@ -11,12 +11,17 @@ use crate::name::{LinkId, ProbeId, VipId};
 pub enum Input<'a> {
     /// An IP packet of protocol 112 arrived.
     Packet(Packet<'a>),
-    /// A link came, went, gained or lost its carrier. `up` means: exists, is up, has carrier and a source address.
+    /// A link came, went, gained or lost its carrier or a source address. `up` means: exists, is up and has carrier.
+    /// A vip whose family has no source address (none in its spec, none here) is as good as without its link.
     Link {
         /// Which.
         link: LinkId,
         /// Whether adverts can be sent there.
         up: bool,
+        /// The link's own IPv4 address, from which adverts are sent: it breaks ties between equal priorities.
+        v4: Option<IpAddr>,
+        /// The same for IPv6: the link-local address.
+        v6: Option<IpAddr>,
     },
     /// A probe's verdict.
     Probe {
@@ -25,7 +30,8 @@ pub enum Input<'a> {
         /// What it found.
         verdict: Verdict,
     },
-    /// The services that a vip owns have been started (true) or stopped (false), or that failed and was reported.
+    /// The services that a vip owns have been started (true) or stopped (false), or starting failed (false), or
+    /// they died while the vip was active (false). Each `Start` and each `Stop` is answered once, in order.
     Owned {
         /// Whose.
         vip: VipId,

@@ -36,6 +36,9 @@ pub struct VipSpec {
     pub addrs: Vec<IpAddr>,
     /// The family of the adverts.
     pub ipv6: bool,
+    /// Source address of our adverts; the link's own address of the family when absent.
+    #[serde(default)]
+    pub source: Option<IpAddr>,
     /// PASS data of version 2.
     pub password: Option<[u8; 8]>,
     /// What the checksum of version 3 over IPv4 covers when we send.
@@ -71,7 +74,7 @@ pub struct Weight {
     pub probe: ProbeId,
     /// Added while the probe is up when positive, while it is down when negative; -253 to 253.
     pub weight: i16,
-    /// The sense of the probe is turned round.
+    /// The direction of the change is turned round: `10 reverse` takes 10 away while the probe is up.
     pub reverse: bool,
 }
 

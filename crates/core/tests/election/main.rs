@@ -1,0 +1,9 @@
+//! What the election promises, told through its public verbs.
+
+mod eligibility;
+mod groups;
+mod lateness;
+mod owned;
+mod protocol;
+mod reload;
+mod rig;
