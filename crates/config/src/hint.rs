@@ -24,6 +24,15 @@ pub(crate) fn unknown_key(label: &str, key: &str, known: &[&str]) -> (String, St
     (message, suggest::advice(key, "key", known))
 }
 
+/// The known key that an unknown one was probably meant to be.
+pub(crate) fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let translated = TRANSLATED.iter().find(|(theirs, _)| *theirs == key).and_then(|(_, ours)| {
+        let ours = ours.strip_prefix("write ")?.split_whitespace().next()?;
+        known.iter().find(|known| **known == ours).copied()
+    });
+    translated.or_else(|| suggest::nearest(key, known.iter().copied()))
+}
+
 /// Tables of the design that no code serves.
 const LATER: &[&str] =
     &["listener", "route", "pool", "tunnel", "agent", "hub", "mesh", "registry", "access", "plane", "api"];

@@ -42,12 +42,21 @@ pub(crate) trait Table: Default {
     /// Its keys.
     const KEYS: &'static [&'static str];
 
-    /// Reads one known key.
-    fn set(&mut self, key: &str, value: &Value<'_>, r: &mut Reader<'_>);
+    /// Reads one known key; false when its value can't be read.
+    fn set(&mut self, key: &str, value: &Value<'_>, r: &mut Reader<'_>) -> bool;
     /// Takes what `later` has; a key that both have is an error.
     fn merge(&mut self, later: Self, findings: &mut Findings);
-    /// Where the table begins.
-    fn begin(&mut self, span: Span);
+    /// Where the table begins and what of it could not be read.
+    fn header(&mut self) -> &mut Header;
+}
+
+/// What is known of a table beside its keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Header {
+    /// Where it begins.
+    pub(crate) span: Span,
+    /// Keys that were written, but could not be read: they are not missing as well.
+    pub(crate) spoiled: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -87,7 +96,7 @@ impl Reader<'_> {
     }
 
     /// A number or a word that came from the environment as text.
-    fn from_environment(&mut self, value: &Value<'_>) -> Option<String> {
+    fn environment_text(&mut self, value: &Value<'_>) -> Option<String> {
         let text = value.get_ref().as_str()?;
         let variable = self.findings.sources.kind(self.source) == Kind::Variable;
         if variable || text.contains("${") { self.text(value, text) } else { None }
@@ -95,15 +104,17 @@ impl Reader<'_> {
 
     pub(crate) fn table<T: Table>(&mut self, table: &DeTable<'_>, span: Span) -> T {
         let mut read = T::default();
-        read.begin(span);
+        read.header().span = span;
         for (key, value) in table {
             let name: &str = key.get_ref();
-            if T::KEYS.contains(&name) {
-                read.set(name, value, self);
-            } else {
+            if !T::KEYS.contains(&name) {
                 let span = self.span(key);
                 let (message, help) = hint::unknown_key(T::LABEL, name, T::KEYS);
                 self.findings.error(span, message, help);
+                let meant = hint::meant(name, T::KEYS).unwrap_or(name);
+                read.header().spoiled.push(meant.to_owned());
+            } else if !read.set(name, value, self) {
+                read.header().spoiled.push(name.to_owned());
             }
         }
         read
@@ -143,7 +154,7 @@ impl Read for bool {
     fn read(value: &Value<'_>, r: &mut Reader<'_>) -> Option<Self> {
         let read = match value.get_ref().as_bool() {
             Some(read) => Some(read),
-            None => r.from_environment(value).and_then(|text| text.trim().parse().ok()),
+            None => r.environment_text(value).and_then(|text| text.trim().parse().ok()),
         };
         if read.is_none() {
             r.mismatch::<Self>(value);
@@ -162,7 +173,7 @@ impl Read for i64 {
             Some(integer) => {
                 Some(Self::from_str_radix(integer.as_str(), integer.radix()).unwrap_or(Self::MAX))
             }
-            None => r.from_environment(value).and_then(|text| text.trim().parse().ok()),
+            None => r.environment_text(value).and_then(|text| text.trim().parse().ok()),
         };
         if read.is_none() {
             r.mismatch::<Self>(value);
@@ -177,10 +188,19 @@ impl<T: Read> Read for Vec<At<T>> {
 
     fn read(value: &Value<'_>, r: &mut Reader<'_>) -> Option<Self> {
         let DeValue::Array(items) = value.get_ref() else {
-            r.mismatch::<Self>(value);
+            match value.get_ref().as_str() {
+                Some(text) => {
+                    let words: Vec<String> =
+                        text.split_whitespace().map(|word| format!("\"{word}\"")).collect();
+                    let help = format!("write [{}]", words.join(", "));
+                    r.error(value, "a list belongs here, not text".to_owned(), help);
+                }
+                None => r.mismatch::<Self>(value),
+            }
             return None;
         };
-        Some(items.iter().filter_map(|item| r.read(item)).collect())
+        let read: Vec<At<T>> = items.iter().filter_map(|item| r.read(item)).collect();
+        (read.len() == items.len()).then_some(read)
     }
 }
 
@@ -242,7 +262,7 @@ macro_rules! table {
         #[schemars(deny_unknown_fields)]
         pub(crate) struct $name {
             #[schemars(skip)]
-            pub(crate) span: $crate::source::Span,
+            pub(crate) header: $crate::read::Header,
             $($(#[$about])* pub(crate) $field: Option<$crate::source::At<$type>>,)*
         }
 
@@ -250,10 +270,18 @@ macro_rules! table {
             const LABEL: &'static str = $label;
             const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
 
-            fn set(&mut self, key: &str, value: &$crate::read::Value<'_>, r: &mut $crate::read::Reader<'_>) {
+            fn set(
+                &mut self,
+                key: &str,
+                value: &$crate::read::Value<'_>,
+                r: &mut $crate::read::Reader<'_>,
+            ) -> bool {
                 match key {
-                    $(stringify!($field) => self.$field = r.read(value),)*
-                    _ => {}
+                    $(stringify!($field) => {
+                        self.$field = r.read(value);
+                        self.$field.is_some()
+                    })*
+                    _ => false,
                 }
             }
 
@@ -261,8 +289,8 @@ macro_rules! table {
                 $($crate::read::merge_key(&mut self.$field, later.$field, stringify!($field), findings);)*
             }
 
-            fn begin(&mut self, span: $crate::source::Span) {
-                self.span = span;
+            fn header(&mut self) -> &mut $crate::read::Header {
+                &mut self.header
             }
         }
     };

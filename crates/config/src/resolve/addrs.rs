@@ -7,6 +7,7 @@ use mainstay_core::name::LinkId;
 
 use super::Resolver;
 use crate::plan::Addr;
+use crate::read::Header;
 use crate::source::{At, Span};
 use crate::values::AddrEntry;
 
@@ -30,11 +31,11 @@ impl Resolver<'_> {
     pub(super) fn advertised(
         &mut self,
         list: &Entries,
-        span: Span,
+        header: &Header,
         link: LinkId,
         who: &str,
     ) -> (Vec<Placed>, bool) {
-        let Some(list) = self.required(list, span, who, "addrs") else { return (Vec::new(), false) };
+        let Some(list) = self.required(list, header, who, "addrs") else { return (Vec::new(), false) };
         if list.value.is_empty() {
             let help = "write addrs = [\"10.0.4.99\"]; with install = false it is named in adverts but not put anywhere";
             self.error(list.span, format!("{who} has no address"), help);

@@ -24,6 +24,7 @@ use crate::Checks;
 use crate::findings::Findings;
 use crate::plan::{Command, Group, Mail, Plan, Vip};
 use crate::raw;
+use crate::read::Header;
 use crate::source::{At, Span};
 use crate::suggest;
 use crate::values::{Time, written};
@@ -80,7 +81,9 @@ pub(crate) fn resolve(
     let probes = r.all_probes(&raw_probes);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
-    r.unused_probes(&raw_probes, &vips);
+    if !r.findings.has_errors() {
+        r.unused_probes(&raw_probes, &vips);
+    }
     Plan { node: id, links: r.links, vips, groups, probes, commands: r.commands, mail, metrics }
 }
 
@@ -92,10 +95,16 @@ impl Resolver<'_> {
     }
 
     /// The value of a key that must be there.
-    fn required<T: Clone>(&mut self, slot: &Option<At<T>>, at: Span, who: &str, key: &str) -> Option<At<T>> {
-        if slot.is_none() {
+    fn required<T: Clone>(
+        &mut self,
+        slot: &Option<At<T>>,
+        header: &Header,
+        who: &str,
+        key: &str,
+    ) -> Option<At<T>> {
+        if slot.is_none() && !header.spoiled.iter().any(|spoiled| spoiled == key) {
             let help = format!("write {key} = {}", example(key));
-            self.error(at, format!("{who}: `{key}` is missing"), help);
+            self.error(header.span, format!("{who}: `{key}` is missing"), help);
         }
         slot.clone()
     }
@@ -200,7 +209,7 @@ impl Resolver<'_> {
 
     /// How many other nodes there are.
     fn cluster(&mut self, cluster: &raw::Cluster, node: &str) -> usize {
-        self.required(&cluster.name, cluster.span, "[cluster]", "name");
+        self.required(&cluster.name, &cluster.header, "[cluster]", "name");
         self.name(cluster.name.clone(), "cluster");
         if let Some(key) = &cluster.key {
             self.error(key.span, "[cluster]: key comes with leases, this version has none", "take it out");
@@ -215,7 +224,7 @@ impl Resolver<'_> {
             for addr in peer.value.addrs.iter().flat_map(|list| &list.value) {
                 self.ip(addr, who);
             }
-            let id = self.required(&peer.value.id, peer.span, who, "id");
+            let id = self.required(&peer.value.id, &peer.value.header, who, "id");
             let Some(id) = self.name(id, "node") else { continue };
             if let Some(first) = ids.insert(id.value.clone(), id.span) {
                 let place = self.findings.sources.line_of(first);
@@ -229,9 +238,9 @@ impl Resolver<'_> {
 
     fn mail(&mut self, mail: &raw::Mail) -> Mail {
         let who = "[mail]";
-        let smtp = self.required(&mail.smtp, mail.span, who, "smtp");
-        let from = self.required(&mail.from, mail.span, who, "from");
-        let to = self.required(&mail.to, mail.span, who, "to");
+        let smtp = self.required(&mail.smtp, &mail.header, who, "smtp");
+        let from = self.required(&mail.from, &mail.header, who, "from");
+        let to = self.required(&mail.to, &mail.header, who, "to");
         if let Some(smtp) = &smtp {
             self.host_port(smtp, who);
         }
@@ -261,11 +270,11 @@ impl Resolver<'_> {
         let mut names: HashMap<String, Span> = HashMap::new();
         let mut member_of: HashMap<String, String> = HashMap::new();
         let mut resolved = Vec::new();
-        for At { value: group, span } in groups {
-            let name = self.required(&group.name, *span, "[[group]]", "name");
+        for At { value: group, .. } in groups {
+            let name = self.required(&group.name, &group.header, "[[group]]", "name");
             let name = self.unique(name, &mut names, "group").unwrap_or_default();
             let who = format!("group \"{name}\"");
-            let vips = self.required(&group.vips, *span, &who, "vips");
+            let vips = self.required(&group.vips, &group.header, &who, "vips");
             if let Some(At { value, span }) = &vips
                 && value.is_empty()
             {

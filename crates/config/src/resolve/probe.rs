@@ -39,12 +39,12 @@ impl Resolver<'_> {
         }
         let mut names = HashMap::new();
         let mut resolved = Vec::new();
-        for At { value: raw, span } in probes {
-            let name = self.required(&raw.name, *span, "[[probe]]", "name");
+        for At { value: raw, .. } in probes {
+            let name = self.required(&raw.name, &raw.header, "[[probe]]", "name");
             let name = self.unique(name, &mut names, "probe").unwrap_or_default();
             let id = ProbeId(u32::try_from(resolved.len()).expect("bounded above"));
             self.probes.entry(name.clone()).or_insert(id);
-            resolved.push(self.probe(raw, *span, name));
+            resolved.push(self.probe(raw, name));
         }
         resolved
     }
@@ -94,7 +94,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn probe(&mut self, raw: &raw::Probe, span: Span, name: String) -> Probe {
+    fn probe(&mut self, raw: &raw::Probe, name: String) -> Probe {
         let who = format!("probe \"{name}\"");
         let interval = self.time(&raw.interval, SECOND, INTERVAL, &who, "interval");
         let timeout = self.time(&raw.timeout, interval, TIMEOUT, &who, "timeout");
@@ -107,7 +107,7 @@ impl Resolver<'_> {
             let help = format!("write interval = \"{}\", or a shorter timeout", written(timeout));
             self.findings.warn(at.span, message, help);
         }
-        let check = self.check(raw, span, timeout, &who);
+        let check = self.check(raw, timeout, &who);
         let fall = self.number(&raw.fall, 1, 1..=1000, &who, "fall");
         let rise = self.number(&raw.rise, 1, 1..=1000, &who, "rise");
         Probe {
@@ -118,11 +118,11 @@ impl Resolver<'_> {
             fall: u32::try_from(fall).unwrap_or(1),
             rise: u32::try_from(rise).unwrap_or(1),
             initial: raw.initial.as_ref().map(|initial| initial.value == Verdict::Up),
-            restart: raw.restart.as_ref().map(|restart| self.restart(&restart.value, restart.span, &who)),
+            restart: raw.restart.as_ref().map(|restart| self.restart(&restart.value, &who)),
         }
     }
 
-    fn check(&mut self, raw: &raw::Probe, span: Span, timeout: Duration, who: &str) -> Check {
+    fn check(&mut self, raw: &raw::Probe, timeout: Duration, who: &str) -> Check {
         let kinds = [
             (raw.exec.as_ref().map(|v| v.span), "exec"),
             (raw.tcp.as_ref().map(|v| v.span), "tcp"),
@@ -135,7 +135,11 @@ impl Resolver<'_> {
         let given: Vec<(Span, &str)> =
             kinds.iter().filter_map(|(span, kind)| span.map(|span| (span, *kind))).collect();
         match given.as_slice() {
-            [] => self.error(span, format!("{who} checks nothing"), format!("write exactly one of {KINDS}")),
+            [] if raw.header.spoiled.iter().any(|key| kinds.iter().any(|(_, kind)| key == kind)) => {}
+            [] => {
+                let message = format!("{who} checks nothing");
+                self.error(raw.header.span, message, format!("write exactly one of {KINDS}"));
+            }
             [(_, kind)] => self.keys_of_other_kinds(raw, kind, who),
             [(_, first), (span, second), ..] => {
                 let message = format!("{who} has both `{first}` and `{second}`");
@@ -272,11 +276,11 @@ impl Resolver<'_> {
         }
     }
 
-    fn restart(&mut self, raw: &raw::Restart, span: Span, who: &str) -> Restart {
+    fn restart(&mut self, raw: &raw::Restart, who: &str) -> Restart {
         let who = format!("{who}: restart");
         let timeout = self.time(&raw.timeout, RESTART_TIMEOUT, COMMAND_TIMEOUT, &who, "timeout");
         let user = raw.user.as_ref().map_or_else(|| "root".to_owned(), |user| self.user(Some(user), &who));
-        let command = match self.required(&raw.exec, span, &who, "exec") {
+        let command = match self.required(&raw.exec, &raw.header, &who, "exec") {
             Some(argv) => {
                 self.stopping_script(&argv, &who);
                 self.command(&argv, user, timeout, &who)

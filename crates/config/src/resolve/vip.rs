@@ -53,23 +53,23 @@ impl Resolver<'_> {
             }
         }
         let mut taken = Taken::default();
-        vips.iter().map(|vip| self.vip(&vip.value, vip.span, &mut taken)).collect()
+        vips.iter().map(|vip| self.vip(&vip.value, &mut taken)).collect()
     }
 
-    fn vip(&mut self, raw: &raw::Vip, span: Span, taken: &mut Taken) -> Vip {
-        let name = self.required(&raw.name, span, "[[vip]]", "name");
+    fn vip(&mut self, raw: &raw::Vip, taken: &mut Taken) -> Vip {
+        let name = self.required(&raw.name, &raw.header, "[[vip]]", "name");
         let name = self.unique(name, &mut taken.names, "vip").unwrap_or_default();
         let who = format!("vip \"{name}\"");
-        let interface = self.required(&raw.interface, span, &who, "interface");
+        let interface = self.required(&raw.interface, &raw.header, &who, "interface");
         let known = interface.and_then(|name| self.links.iter().position(|link| *link == name.value));
         let link = LinkId(known.and_then(|at| u32::try_from(at).ok()).unwrap_or(0));
         let install = raw.install.as_ref().is_none_or(|install| install.value);
-        let (advertised, ipv6) = self.advertised(&raw.addrs, span, link, &who);
+        let (advertised, ipv6) = self.advertised(&raw.addrs, &raw.header, link, &who);
         let unadvertised = self.unadvertised(&raw.unadvertised, link, install, &who);
         self.twice(&advertised, &mut taken.addrs, &name);
         self.twice(&unadvertised, &mut taken.addrs, &name);
         let addrs: Vec<IpAddr> = advertised.iter().map(|placed| placed.addr.addr).collect();
-        let spec = self.spec(raw, span, &Frame { name: &name, who: &who, link, ipv6, addrs: &addrs }, taken);
+        let spec = self.spec(raw, &Frame { name: &name, who: &who, link, ipv6, addrs: &addrs }, taken);
         let source = self.source(raw, &spec, &who);
         let placed = advertised.iter().chain(&unadvertised).map(|placed| placed.addr);
         Vip {
@@ -82,7 +82,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn spec(&mut self, raw: &raw::Vip, span: Span, frame: &Frame<'_>, taken: &mut Taken) -> VipSpec {
+    fn spec(&mut self, raw: &raw::Vip, frame: &Frame<'_>, taken: &mut Taken) -> VipSpec {
         let Frame { who, link, ipv6, .. } = *frame;
         let version = self.version(raw, ipv6, who);
         let advert = self.advert(raw, version, who);
@@ -96,7 +96,7 @@ impl Resolver<'_> {
             name: frame.name.to_owned(),
             link,
             version,
-            vrid: self.vrid(raw, span, frame, taken),
+            vrid: self.vrid(raw, frame, taken),
             priority,
             advert,
             preempt,
@@ -192,8 +192,8 @@ impl Resolver<'_> {
         (priority, preempt, delay)
     }
 
-    fn vrid(&mut self, raw: &raw::Vip, span: Span, frame: &Frame<'_>, taken: &mut Taken) -> u8 {
-        let Some(at) = self.required(&raw.vrid, span, frame.who, "vrid") else { return 1 };
+    fn vrid(&mut self, raw: &raw::Vip, frame: &Frame<'_>, taken: &mut Taken) -> u8 {
+        let Some(at) = self.required(&raw.vrid, &raw.header, frame.who, "vrid") else { return 1 };
         let vrid = self.byte(&Some(at.clone()), 1, 1, frame.who, "vrid");
         if raw.interface.is_none() || i64::from(vrid) != at.value {
             return vrid;
@@ -277,7 +277,7 @@ impl Resolver<'_> {
             }
         }
         if peers.len() > MOST_PEERS {
-            let span = raw.unicast.as_ref().map_or(raw.span, |list| list.span);
+            let span = raw.unicast.as_ref().map_or(raw.header.span, |list| list.span);
             self.error(span, format!("{who}: more than {MOST_PEERS} unicast peers"), "use multicast");
         }
         peers
