@@ -5,18 +5,25 @@
 
 mod access;
 pub mod diagnostic;
+pub mod diff;
 mod expand;
 mod findings;
+mod format;
 mod hint;
 mod load;
 pub mod plan;
 mod raw;
 mod read;
 mod resolve;
+mod schema;
 pub mod script;
 mod source;
 mod suggest;
 mod values;
 
 pub use diagnostic::{Diagnostic, Place, Report, Severity};
+pub use diff::diff;
+pub use format::fmt;
 pub use load::{Checks, Loaded, load, load_with, parse_str};
+pub use schema::schema;
+pub use script::stops_keepalived;

@@ -215,6 +215,21 @@ fn meaning(
     findings.finish().map(|warnings| (plan, warnings))
 }
 
+/// Only whether a text is TOML.
+pub(crate) fn syntax_of(name: &str, text: &str) -> Result<(), Report> {
+    let mut findings = Findings::default();
+    if text.len() as u64 > LARGEST_FILE {
+        let source = findings.sources.add(name, "", Kind::File);
+        too_large(source, &mut findings);
+    } else {
+        let source = findings.sources.add(name, text, Kind::File);
+        for error in DeTable::parse_recoverable(text).1 {
+            syntax(source, text, &error, &mut findings);
+        }
+    }
+    findings_or(findings).map(|_| ())
+}
+
 fn syntax(source: usize, text: &str, error: &toml::de::Error, findings: &mut Findings) {
     let range = error.span().unwrap_or(text.len()..text.len());
     let span = Span { source, start: range.start, end: range.end };

@@ -97,7 +97,7 @@ impl JsonSchema for Time {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^ *[0-9]+(\\.[0-9]{1,9})? *(us|ms|s|m|min|h|d) *$" })
+        json_schema!({ "type": "string", "pattern": "^ *[0-9]+(\\.[0-9]{1,9})? *(us|ms|s|m|min|h|d) *$|[$][{]" })
     }
 }
 
