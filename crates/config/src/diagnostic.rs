@@ -29,6 +29,8 @@ pub struct Place {
     pub line: usize,
     /// In characters, counted from 1.
     pub column: usize,
+    /// Where the mark begins in `text`, in characters, counted from 1: a very long line is shown in part.
+    pub mark: usize,
     /// How many characters are marked, at least 1.
     pub width: usize,
     /// The line itself, with secrets starred.
@@ -69,7 +71,7 @@ impl Diagnostic {
             let line = self.place.line.to_string();
             let gutter = line.len().max(4);
             let mark = "^".repeat(self.place.width);
-            let indent: String = self.place.text.chars().take(self.place.column - 1).map(blank).collect();
+            let indent: String = self.place.text.chars().take(self.place.mark - 1).map(blank).collect();
             writeln!(f, "{blue}{line:>gutter$} |{off} {}", self.place.text)?;
             writeln!(f, "{blue}{:>gutter$} |{off} {indent}{colour}{mark}{off}", "")?;
         }

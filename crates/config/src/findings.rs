@@ -10,7 +10,20 @@ pub(crate) struct Findings {
     list: Vec<(Span, Diagnostic)>,
 }
 
+/// Who has more errors than this has the wrong file.
+const MOST: usize = 200;
+
 impl Findings {
+    /// Nobody reads more: what is costly to find out can be left.
+    pub(crate) fn full(&self) -> bool {
+        self.list.len() >= MOST && self.has_errors()
+    }
+
+    /// `file:line` for sentences that point at a second place.
+    pub(crate) fn line_of(&self, span: Span) -> String {
+        if self.full() { String::new() } else { self.sources.line_of(span) }
+    }
+
     pub(crate) fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         self.push(Severity::Error, span, message.into(), help.into());
     }
@@ -21,6 +34,9 @@ impl Findings {
 
     /// An error about a text as a whole.
     pub(crate) fn refuse(&mut self, source: usize, message: impl Into<String>, help: impl Into<String>) {
+        if self.full() {
+            return;
+        }
         let place = self.sources.whole(source);
         let severity = Severity::Error;
         let diagnostic = Diagnostic { severity, message: message.into(), place, help: Some(help.into()) };
@@ -28,6 +44,9 @@ impl Findings {
     }
 
     fn push(&mut self, severity: Severity, span: Span, message: String, help: String) {
+        if self.full() {
+            return;
+        }
         let place = self.sources.place(span);
         let help = (!help.is_empty()).then_some(help);
         self.list.push((span, Diagnostic { severity, message, place, help }));

@@ -43,6 +43,8 @@ impl Checks {
 
 /// Hand-written configurations are a hundredth of this.
 const LARGEST_FILE: u64 = 1024 * 1024;
+/// What follows the first few is caused by them.
+const MOST_SYNTAX_ERRORS: usize = 20;
 /// All files together.
 const MOST_FILES: usize = 256;
 
@@ -197,7 +199,7 @@ fn meaning(
     let mut parsed = Vec::new();
     for (source, text) in texts {
         let (document, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        for error in errors.into_iter().take(MOST_SYNTAX_ERRORS) {
             syntax(*source, text, &error, &mut findings);
         }
         parsed.push((*source, document));
@@ -223,7 +225,7 @@ pub(crate) fn syntax_of(name: &str, text: &str) -> Result<(), Report> {
         too_large(source, &mut findings);
     } else {
         let source = findings.sources.add(name, text, Kind::File);
-        for error in DeTable::parse_recoverable(text).1 {
+        for error in DeTable::parse_recoverable(text).1.into_iter().take(MOST_SYNTAX_ERRORS) {
             syntax(source, text, &error, &mut findings);
         }
     }

@@ -107,7 +107,9 @@ impl Reader<'_> {
         read.header().span = span;
         for (key, value) in table {
             let name: &str = key.get_ref();
-            if !T::KEYS.contains(&name) {
+            if !T::KEYS.contains(&name) && self.findings.full() {
+                break;
+            } else if !T::KEYS.contains(&name) {
                 let span = self.span(key);
                 let (message, help) = hint::unknown_key(T::LABEL, name, T::KEYS);
                 self.findings.error(span, message, help);
@@ -245,7 +247,7 @@ pub(crate) fn merge_key<T>(
 ) {
     let Some(later) = later else { return };
     if let Some(first) = mine {
-        let place = findings.sources.line_of(first.span);
+        let place = findings.line_of(first.span);
         let message = format!("`{key}` is already set at {place}");
         findings.error(later.span, message, "keep one of the two: a key of a single table is set once");
         return;

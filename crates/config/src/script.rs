@@ -1,5 +1,7 @@
 //! Check scripts that stop keepalived to get rid of the address: the habit that `requires` replaces.
 
+use std::sync::LazyLock;
+
 use regex_lite::Regex;
 
 /// Where a script stops the daemon.
@@ -19,6 +21,16 @@ pub const REPLACEMENT: &str = "let the script only look (exit 0 or 1), and write
 /// The first line of a shell script that stops keepalived or mainstay, comments apart.
 #[must_use]
 pub fn stops_keepalived(script_text: &str) -> Option<Stops> {
+    script_text.lines().take(MOST_LINES).enumerate().find_map(|(nth, line)| {
+        let line = line.get(..LONGEST_LINE).unwrap_or(line);
+        let code = line.split_once('#').map_or(line, |(code, _)| code).trim();
+        let hit = line.len() <= LONGEST_LINE && STOPS.iter().any(|pattern| pattern.is_match(code));
+        hit.then(|| Stops { line: nth + 1, text: code.chars().take(LONGEST_SHOWN).collect() })
+    })
+}
+
+/// The usual ways to stop the daemon.
+static STOPS: LazyLock<[Regex; 6]> = LazyLock::new(|| {
     let daemon = r"(?:\S*/)?(?:keepalived|mainstay)(?:\.service)?";
     let patterns = [
         format!(r"\bservice\s+{daemon}\s+(?:stop|restart)\b"),
@@ -30,16 +42,12 @@ pub fn stops_keepalived(script_text: &str) -> Option<Stops> {
         format!(r"\brc-service\s+{daemon}\s+(?:stop|restart)\b"),
         format!(r"\bkill\s.*(?:pidof|pgrep|\.pid)?.*{daemon}"),
     ];
-    let stops = patterns.map(|pattern| Regex::new(&pattern).expect("the patterns are fixed and compile"));
-    script_text.lines().take(MOST_LINES).enumerate().find_map(|(nth, line)| {
-        let code = line.split_once('#').map_or(line, |(code, _)| code).trim();
-        let hit = stops.iter().any(|pattern| pattern.is_match(code));
-        hit.then(|| Stops { line: nth + 1, text: code.chars().take(LONGEST_SHOWN).collect() })
-    })
-}
+    patterns.map(|pattern| Regex::new(&pattern).expect("the patterns are fixed and compile"))
+});
 
 /// Longer files are no check scripts.
 const MOST_LINES: usize = 10_000;
+const LONGEST_LINE: usize = 4096;
 const LONGEST_SHOWN: usize = 120;
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Sources {
     /// The whole text, as a place: file without a line.
     pub(crate) fn whole(&self, source: usize) -> Place {
         let file = self.list[source].name.clone();
-        Place { file, line: 0, column: 1, width: 1, text: String::new() }
+        Place { file, line: 0, column: 1, mark: 1, width: 1, text: String::new() }
     }
 
     /// The place of a span's first line.
@@ -78,20 +78,19 @@ impl Sources {
         let text = source.text.as_str();
         let start = floor(text, span.start);
         let end = floor(text, span.end.max(start));
-        let from = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let to = text[start..].find('\n').map_or(text.len(), |at| start + at);
-        let mut shown = self.starred(span.source, from..to);
-        let mut column = text[from..start].chars().count() + 1;
-        if shown.chars().count() > LONGEST_LINE {
-            let skip = column.saturating_sub(LONGEST_LINE / 2);
-            shown = shown.chars().skip(skip).take(LONGEST_LINE).collect();
-            column -= skip;
+        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let from = floor(text, line_start.max(start.saturating_sub(SHOWN_BEFORE)));
+        let to = floor(text, line_end.min(start + SHOWN_AFTER)).max(start);
+        let shown = self.starred(span.source, line_start, from..to);
+        Place {
+            file: source.name.clone(),
+            line: text[..start].matches('\n').count() + 1,
+            column: text[line_start..start].chars().count() + 1,
+            mark: text[from..start].chars().count() + 1,
+            width: text[start..end.clamp(start, to)].chars().count().max(1),
+            text: shown.trim_end().to_owned(),
         }
-        let room = (shown.chars().count() + 1).saturating_sub(column);
-        let width = text[start..end.min(to).max(start)].chars().count().clamp(1, room.max(1));
-        let line = text[..start].matches('\n').count() + 1;
-        let shown = shown.trim_end().to_owned();
-        Place { file: source.name.clone(), line, column, width, text: shown }
     }
 
     /// `file:line` for sentences that point at a second place.
@@ -100,10 +99,12 @@ impl Sources {
         if place.line == 0 { place.file } else { format!("{}:{}", place.file, place.line) }
     }
 
-    fn starred(&self, source: usize, range: Range<usize>) -> String {
+    /// A part of a line with its secrets starred.
+    fn starred(&self, source: usize, line_start: usize, range: Range<usize>) -> String {
         let text = &self.list[source].text[range.clone()];
-        let secret_line = text.trim_start().starts_with("password");
-        let after_equals = range.start + text.find('=').map_or(text.len(), |at| at + 1);
+        // A line whose quote is missing was not read, but may hold a password all the same.
+        let secret_line = self.list[source].text[line_start..].trim_start().starts_with("password");
+        let after_equals = range.start + text.find('=').map_or(0, |at| at + 1);
         let hidden = |at: usize| {
             secret_line && at >= after_equals
                 || self.secrets.iter().any(|s| s.source == source && s.start <= at && at < s.end)
@@ -116,8 +117,9 @@ impl Sources {
     }
 }
 
-/// A generated file may hold everything in one line: this many characters around the mark are enough.
-const LONGEST_LINE: usize = 160;
+/// A generated file may hold everything in one line: this many bytes around the mark are enough.
+const SHOWN_BEFORE: usize = 120;
+const SHOWN_AFTER: usize = 160;
 
 /// The nearest character border at or before `at`.
 fn floor(text: &str, at: usize) -> usize {

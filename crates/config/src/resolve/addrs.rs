@@ -134,7 +134,7 @@ impl Resolver<'_> {
                 taken.insert((addr.addr, scope), (name.to_owned(), *span));
                 continue;
             };
-            let place = self.findings.sources.line_of(*first);
+            let place = self.findings.line_of(*first);
             let message = if other == name {
                 format!("vip \"{name}\": {} stands there twice, first at {place}", addr.addr)
             } else {

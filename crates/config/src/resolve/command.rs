@@ -68,12 +68,14 @@ impl Resolver<'_> {
     }
 
     fn intern(&mut self, command: Command) -> CommandId {
-        let found = self.commands.iter().position(|known| *known == command);
-        let index = found.unwrap_or_else(|| {
-            self.commands.push(command);
-            self.commands.len() - 1
-        });
-        CommandId(u32::try_from(index).expect("an input of at most 1 MiB has fewer commands"))
+        if let Some(id) = self.command_ids.get(&command) {
+            return *id;
+        }
+        let id =
+            CommandId(u32::try_from(self.commands.len()).expect("256 files of 1 MiB have fewer commands"));
+        self.commands.push(command.clone());
+        self.command_ids.insert(command, id);
+        id
     }
 
     /// The program can be run by the user, as can the interpreter that a script names.

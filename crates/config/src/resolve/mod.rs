@@ -12,13 +12,13 @@ mod target;
 mod vip;
 mod weight;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mainstay_core::election::GroupSpec;
-use mainstay_core::name::{LinkId, ProbeId};
+use mainstay_core::name::{CommandId, LinkId, ProbeId};
 
 use crate::Checks;
 use crate::findings::Findings;
@@ -38,7 +38,9 @@ pub(crate) struct Resolver<'a> {
     peers: usize,
     has_mail: bool,
     links: Vec<String>,
+    link_ids: HashMap<String, LinkId>,
     commands: Vec<Command>,
+    command_ids: HashMap<Command, CommandId>,
     probes: HashMap<String, ProbeId>,
 }
 
@@ -64,7 +66,9 @@ pub(crate) fn resolve(
         peers: 0,
         has_mail: root.mail.is_some(),
         links: Vec::new(),
+        link_ids: HashMap::new(),
         commands: Vec::new(),
+        command_ids: HashMap::new(),
         probes: HashMap::new(),
     };
     r.script_user = r.user(node.script_user.as_ref(), "[node]");
@@ -92,6 +96,16 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Resolver<'_> {
     fn error(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         self.findings.error(span, message, help);
+    }
+
+    /// What to write for a name that nothing has.
+    fn advice<'n>(&self, name: &str, what: &str, known: impl Iterator<Item = &'n str>) -> String {
+        if self.findings.full() {
+            return String::new();
+        }
+        let mut known: Vec<&str> = known.collect();
+        known.sort_unstable();
+        suggest::advice(name, what, &known)
     }
 
     /// The value of a key that must be there.
@@ -178,12 +192,13 @@ impl Resolver<'_> {
             let message = format!("{who}: \"{}\" can't be an interface", name.value.escape_debug());
             self.error(name.span, message, "write the name that `ip link` shows, at most 15 characters");
         }
-        let found = self.links.iter().position(|link| *link == name.value);
-        let index = found.unwrap_or_else(|| {
-            self.links.push(name.value.clone());
-            self.links.len() - 1
-        });
-        LinkId(u32::try_from(index).expect("an input of at most 1 MiB has fewer interfaces"))
+        if let Some(link) = self.link_ids.get(&name.value) {
+            return *link;
+        }
+        let link = LinkId(u32::try_from(self.links.len()).expect("256 files of 1 MiB name fewer interfaces"));
+        self.links.push(name.value.clone());
+        self.link_ids.insert(name.value.clone(), link);
+        link
     }
 
     fn node_id(&mut self, node: &raw::Node) -> String {
@@ -227,7 +242,7 @@ impl Resolver<'_> {
             let id = self.required(&peer.value.id, &peer.value.header, who, "id");
             let Some(id) = self.name(id, "node") else { continue };
             if let Some(first) = ids.insert(id.value.clone(), id.span) {
-                let place = self.findings.sources.line_of(first);
+                let place = self.findings.line_of(first);
                 let message = format!("[cluster] peers: \"{}\" is already listed at {place}", id.value);
                 self.error(id.span, message, "give each node its own id");
             }
@@ -266,7 +281,7 @@ impl Resolver<'_> {
     }
 
     fn all_groups(&mut self, groups: &[At<raw::Group>], vips: &[Vip]) -> Vec<Group> {
-        let known: Vec<&str> = vips.iter().map(|vip| vip.spec.name.as_str()).collect();
+        let known: HashSet<&str> = vips.iter().map(|vip| vip.spec.name.as_str()).collect();
         let mut names: HashMap<String, Span> = HashMap::new();
         let mut member_of: HashMap<String, String> = HashMap::new();
         let mut resolved = Vec::new();
@@ -282,9 +297,10 @@ impl Resolver<'_> {
             }
             let vips = vips.map(|vips| vips.value).unwrap_or_default();
             for vip in &vips {
-                if !known.contains(&vip.value.as_str()) {
+                if !known.contains(vip.value.as_str()) {
                     let message = format!("{who}: there is no vip \"{}\"", vip.value);
-                    self.error(vip.span, message, suggest::advice(&vip.value, "vip", &known));
+                    let help = self.advice(&vip.value, "vip", known.iter().copied());
+                    self.error(vip.span, message, help);
                 } else if let Some(other) = member_of.insert(vip.value.clone(), name.clone()) {
                     let message = format!("{who}: vip \"{}\" is already in group \"{other}\"", vip.value);
                     self.error(
@@ -310,7 +326,7 @@ impl Resolver<'_> {
     ) -> Option<String> {
         let name = self.name(name, what)?;
         if let Some(first) = taken.get(&name.value) {
-            let place = self.findings.sources.line_of(*first);
+            let place = self.findings.line_of(*first);
             let message = format!("there is already a {what} \"{}\" at {place}", name.value);
             self.error(name.span, message, format!("give each {what} its own name"));
         } else {

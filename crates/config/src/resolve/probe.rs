@@ -10,10 +10,11 @@ use mainstay_core::name::{CommandId, ProbeId};
 
 use super::command::COMMAND_TIMEOUT;
 use super::{HOUR, Resolver, SECOND};
+use regex_lite::RegexBuilder;
+
 use crate::plan::{Check, HttpCheck, Probe, Restart, Vip, probes_of};
 use crate::raw;
 use crate::source::{At, Span};
-use crate::suggest;
 use crate::values::{Verdict, written};
 
 /// Faster checks cost more than they tell.
@@ -21,6 +22,8 @@ const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration:
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 const RESTART_TIMEOUT: Duration = Duration::from_secs(30);
 const RESTART_WAIT: Duration = Duration::from_secs(5);
+/// In bytes of the compiled form; a pattern that looks for a word in a page is a hundredth of it.
+const LARGEST_PATTERN: usize = 128 * 1024;
 /// Every probe runs all the time.
 const MOST_PROBES: usize = 4096;
 
@@ -53,18 +56,16 @@ impl Resolver<'_> {
     pub(super) fn probe_id(&mut self, name: &At<String>, who: &str) -> Option<ProbeId> {
         let found = self.probes.get(&name.value).copied();
         if found.is_none() {
-            let mut known: Vec<&str> = self.probes.keys().map(String::as_str).collect();
-            known.sort_unstable();
             let message = format!("{who}: there is no probe \"{}\"", name.value);
-            let help = if self.links.contains(&name.value) {
+            let help = if self.link_ids.contains_key(&name.value) {
                 format!(
                     "write [[probe]] with name = \"{0}\" and up = \"{0}\" to watch an interface",
                     name.value
                 )
-            } else if known.is_empty() {
+            } else if self.probes.is_empty() {
                 format!("write [[probe]] with name = \"{}\"", name.value)
             } else {
-                suggest::advice(&name.value, "probe", &known)
+                self.advice(&name.value, "probe", self.probes.keys().map(String::as_str))
             };
             self.error(name.span, message, help);
         }
@@ -200,7 +201,7 @@ impl Resolver<'_> {
             self.foreign(raw.insecure.as_ref().map(|v| v.span), "insecure", "https URLs", who);
         }
         if let Some(body) = &raw.body
-            && let Err(error) = regex_lite::Regex::new(&body.value)
+            && let Err(error) = RegexBuilder::new(&body.value).size_limit(LARGEST_PATTERN).build()
         {
             let message = format!("{who}: body is not a regular expression: {error}");
             self.error(

@@ -48,7 +48,7 @@ impl Resolver<'_> {
         }
         // Interfaces first: a name in `requires` that is one of them gets its own advice.
         for name in vips.iter().filter_map(|vip| vip.value.interface.as_ref()) {
-            if !self.links.contains(&name.value) {
+            if !self.link_ids.contains_key(&name.value) {
                 self.link(name, "[[vip]]");
             }
         }
@@ -61,8 +61,7 @@ impl Resolver<'_> {
         let name = self.unique(name, &mut taken.names, "vip").unwrap_or_default();
         let who = format!("vip \"{name}\"");
         let interface = self.required(&raw.interface, &raw.header, &who, "interface");
-        let known = interface.and_then(|name| self.links.iter().position(|link| *link == name.value));
-        let link = LinkId(known.and_then(|at| u32::try_from(at).ok()).unwrap_or(0));
+        let link = interface.and_then(|name| self.link_ids.get(&name.value).copied()).unwrap_or(LinkId(0));
         let install = raw.install.as_ref().is_none_or(|install| install.value);
         let (advertised, ipv6) = self.advertised(&raw.addrs, &raw.header, link, &who);
         let unadvertised = self.unadvertised(&raw.unadvertised, link, install, &who);
@@ -201,7 +200,7 @@ impl Resolver<'_> {
         let key = (frame.link, frame.ipv6, vrid);
         if let Some((other, first)) = taken.vrids.get(&key) {
             let family = if frame.ipv6 { "IPv6" } else { "IPv4" };
-            let place = self.findings.sources.line_of(*first);
+            let place = self.findings.line_of(*first);
             let message = format!(
                 "{}: vrid {vrid} is already used for {family} on {} by vip \"{other}\" at {place}",
                 frame.who,
@@ -258,6 +257,10 @@ impl Resolver<'_> {
     fn unicast(&mut self, raw: &raw::Vip, ipv6: bool, who: &str) -> Vec<IpAddr> {
         let mut peers = Vec::new();
         let source = raw.source.as_ref().and_then(|source| source.value.parse::<IpAddr>().ok());
+        if let Some(list) = raw.unicast.as_ref().filter(|list| list.value.len() > MOST_PEERS) {
+            self.error(list.span, format!("{who}: more than {MOST_PEERS} unicast peers"), "use multicast");
+            return peers;
+        }
         for text in raw.unicast.iter().flat_map(|list| &list.value) {
             let Some(peer) = self.ip(text, who) else { continue };
             let wrong = if peer.is_ipv6() != ipv6 {
@@ -275,10 +278,6 @@ impl Resolver<'_> {
                 Some((why, help)) => self.error(text.span, format!("{who}: unicast peer {peer} {why}"), help),
                 None => peers.push(peer),
             }
-        }
-        if peers.len() > MOST_PEERS {
-            let span = raw.unicast.as_ref().map_or(raw.header.span, |list| list.span);
-            self.error(span, format!("{who}: more than {MOST_PEERS} unicast peers"), "use multicast");
         }
         peers
     }

@@ -3,8 +3,6 @@
 //! What other nodes have in their files is not known here. Only what holds whatever they have is refused: the
 //! active node that does not get the vip taken away, and the priority that does not move.
 
-use std::collections::BTreeSet;
-
 use mainstay_core::election::Weight;
 use mainstay_core::name::ProbeId;
 
@@ -15,7 +13,7 @@ use crate::source::{At, Span};
 /// What a weighted priority is held between (RFC 9568 5.2.4: 0 and 255 have meanings of their own).
 const LOWEST: i32 = 1;
 const HIGHEST: i32 = 254;
-/// More is a mistake, and every combination of them is looked at.
+/// More is a mistake.
 const MOST_WEIGHTS: usize = 64;
 
 /// What of the vip bears on its weights.
@@ -98,8 +96,7 @@ fn trap(weights: &[(Weight, Span, String)], at: usize, stand: &Stand<'_>) -> Opt
     }
     let delta = i32::from(weight.weight);
     let others = weights.iter().enumerate().filter(|(nth, _)| *nth != at).map(|(_, (other, ..))| *other);
-    let moves = sums(others).into_iter().any(|sum| held(priority + sum) != held(priority + sum + delta));
-    (!moves).then(|| {
+    (!moves(priority, delta, others)).then(|| {
         let held = held(priority + delta.min(0));
         format!("the priority is held between 1 and 254 and stays {held} whether the probe is up or down")
     })
@@ -114,14 +111,18 @@ fn before_and_after(weight: Weight, priority: i32) -> (i32, i32) {
     if added_while_up { (moved, plain) } else { (plain, moved) }
 }
 
-/// Every sum that the other weights can make.
-fn sums(weights: impl Iterator<Item = Weight>) -> BTreeSet<i32> {
-    let mut sums = BTreeSet::from([0]);
-    for weight in weights {
-        let more: Vec<i32> = sums.iter().map(|sum| sum + i32::from(weight.weight)).collect();
-        sums.extend(more);
+/// Whether a weight may move the priority while the others are at their sums between the lowest and the highest.
+fn moves(priority: i32, delta: i32, others: impl Iterator<Item = Weight>) -> bool {
+    let (mut least, mut most) = (priority, priority);
+    for weight in others {
+        least += i32::from(weight.weight.min(0));
+        most += i32::from(weight.weight.max(0));
     }
-    sums
+    if delta < 0 {
+        most > LOWEST && least + delta < HIGHEST
+    } else {
+        least < HIGHEST && most + delta > LOWEST
+    }
 }
 
 fn held(priority: i32) -> i32 {
