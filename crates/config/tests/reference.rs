@@ -67,7 +67,7 @@ fn walk(root: &Value, at: &Value, path: &str, tables: &mut Vec<(Vec<String>, Key
         }
     }
     for (key, value) in at.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        walk(root, value, &format!("{path}.{key}").trim_start_matches('.').to_owned(), tables);
+        walk(root, value, format!("{path}.{key}").trim_start_matches('.'), tables);
     }
 }
 
