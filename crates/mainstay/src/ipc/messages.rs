@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mainstay_config::plan::{Addr, NotifyOn, Plan};
+use mainstay_config::plan::{NotifyOn, Plan};
 use mainstay_core::election::Operator;
 use mainstay_core::name::{CommandId, VipId};
 use serde::{Deserialize, Serialize};
@@ -31,20 +31,12 @@ pub enum ToVip {
 pub enum FromVip {
     /// The Plan is in force.
     Ready,
+    /// This task runs: sent every second, so that the supervisor can tell a frozen vip from a quiet one.
+    Alive,
     /// Before addresses are added: what to take away, and what to send, if vip dies.
-    Deposit {
-        /// Whose.
-        vip: VipId,
-        /// The addresses.
-        addrs: Vec<Addr>,
-        /// Complete packets of priority 0, each with its destination.
-        farewells: Vec<Farewell>,
-    },
-    /// The addresses are gone: forget the deposit.
-    Withdraw {
-        /// Whose.
-        vip: VipId,
-    },
+    Deposit(Vec<Deposit>),
+    /// The addresses of these vips (by name) are gone: forget their deposits.
+    Withdraw(Vec<String>),
     /// Something happened that status, events and notify should tell.
     Event(Event),
     /// Run a command of the Plan; answered by `ToVip::Ran`.
@@ -57,6 +49,17 @@ pub enum FromVip {
     Stopped,
 }
 
+/// What the supervisor does for one vip when the vip role dies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deposit {
+    /// The vip's name.
+    pub vip: String,
+    /// The addresses to remove: kernel interface index, address, prefix length.
+    pub addrs: Vec<(u32, IpAddr, u8)>,
+    /// Adverts of priority 0 to send then.
+    pub farewells: Vec<Farewell>,
+}
+
 /// A packet that the supervisor sends when vip dies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Farewell {
@@ -66,6 +69,8 @@ pub struct Farewell {
     pub from: IpAddr,
     /// The kernel's interface index to send by.
     pub ifindex: u32,
+    /// The interface's name.
+    pub interface: String,
     /// The VRRP message.
     pub payload: Vec<u8>,
 }
@@ -227,8 +232,11 @@ pub enum ApiCall {
         /// move, drain or ready.
         action: VipAction,
     },
-    /// Follow events from here on (control socket only).
-    Events,
+    /// The events kept so far; on the control socket, `follow` goes on with one event a line.
+    Events {
+        /// Whether to go on.
+        follow: bool,
+    },
 }
 
 /// What an operator does to a vip.
@@ -249,6 +257,11 @@ pub enum VipAction {
 pub enum ApiReply {
     /// The whole status.
     Status(Box<Status>),
+    /// What happened lately, oldest first.
+    Events {
+        /// At most 256.
+        events: Vec<Event>,
+    },
     /// Done; what was done.
     Done {
         /// A sentence.

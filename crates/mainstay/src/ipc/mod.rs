@@ -8,6 +8,6 @@ mod messages;
 
 pub use channel::{Channel, Closed, Received};
 pub use messages::{
-    ApiCall, ApiReply, Asker, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome, Run, ToApi,
-    ToExec, ToProbe, ToVip, VipAction,
+    ApiCall, ApiReply, Asker, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome, Run,
+    ToApi, ToExec, ToProbe, ToVip, VipAction,
 };
