@@ -43,6 +43,7 @@ fn table(table: &mut Table, root: bool) {
                 key_of_value(&mut key, first);
                 let room = WIDTH.saturating_sub(key.display_repr().len() + 3);
                 let suffix = trailing_comment(raw(value.decor().suffix()));
+                value.decor_mut().clear();
                 lay_out(value, room, INDENT);
                 *value.decor_mut() = Decor::new(" ", suffix);
             }
@@ -128,6 +129,7 @@ fn lay_out_inline(table: &mut InlineTable, indent: &str) {
     for (nth, (mut key, value)) in table.iter_mut().enumerate() {
         *key.leaf_decor_mut() = Decor::new(" ", " ");
         key.dotted_decor_mut().clear();
+        value.decor_mut().clear();
         lay_out(value, WIDTH, indent);
         *value.decor_mut() = Decor::new(" ", if nth == last { " " } else { "" });
     }
@@ -151,6 +153,7 @@ fn lay_out_array(array: &mut Array, room: usize, indent: &str) {
         || raw(Some(array.trailing())).contains('#');
     if !comments {
         for (nth, entry) in array.iter_mut().enumerate() {
+            entry.decor_mut().clear();
             lay_out(entry, room, &deeper);
             *entry.decor_mut() = Decor::new(if nth == 0 { "" } else { " " }, "");
         }
@@ -163,6 +166,7 @@ fn lay_out_array(array: &mut Array, room: usize, indent: &str) {
     }
     for entry in array.iter_mut() {
         let prefix = entry_prefix(raw(entry.decor().prefix()), indent);
+        entry.decor_mut().clear();
         lay_out(entry, WIDTH.saturating_sub(indent.len() + 1), &deeper);
         *entry.decor_mut() = Decor::new(format!("{prefix}\n{indent}"), "");
     }

@@ -3,15 +3,29 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use mainstay_config::{Checks, fmt, parse_str};
+use mainstay_config::{Checks, Loaded, Report, fmt, parse_str};
 
 const TEXT: &str = include_str!("../../../examples/iam-nginx/node-1.toml");
 
+fn parse(text: &str) -> Result<Loaded, Report> {
+    parse_str("t.toml", text, &|name| Some(name.to_owned()), Checks::NONE)
+}
+
 fn read(text: &str) -> String {
-    let _ = fmt(text);
-    match parse_str("t.toml", text, &|name| Some(name.to_owned()), Checks::NONE) {
+    match parse(text) {
         Ok(loaded) => format!("{loaded:?}"),
         Err(report) => format!("{report} {}", report.coloured()),
+    }
+}
+
+/// Formatting twice is formatting once, and what was meant stays.
+fn assert_formatted(text: &str) {
+    let Ok(once) = fmt(text) else { return };
+    assert_eq!(fmt(&once).as_deref(), Ok(once.as_str()), "formatted from\n{text}");
+    match (parse(text), parse(&once)) {
+        (Ok(before), Ok(after)) => assert_eq!(before.plan, after.plan),
+        (Err(_), Err(_)) => {}
+        (before, after) => panic!("{before:?} became {after:?} for\n{text}"),
     }
 }
 
@@ -36,10 +50,13 @@ fn a_text_cut_or_changed_anywhere_is_read_or_refused() {
         "9999999999999",
     ];
     for at in (0..TEXT.len()).filter(|at| TEXT.is_char_boundary(*at)) {
-        read(&TEXT[..at]);
         let piece = strange[at % strange.len()];
-        read(&format!("{}{piece}{}", &TEXT[..at], &TEXT[at..]));
-        read(&format!("{}{piece}{}", &TEXT[..at], &TEXT[at + 1..]));
+        let (before, after) = TEXT.split_at(at);
+        let replaced = format!("{before}{piece}{}", &after[1..]);
+        for text in [before.to_owned(), format!("{before}{piece}{after}"), replaced] {
+            read(&text);
+            assert_formatted(&text);
+        }
     }
 }
 
@@ -80,6 +97,7 @@ fn the_largest_texts_are_read_in_seconds() {
     for text in texts {
         let start = Instant::now();
         let shown = read(&text);
+        let _ = fmt(&text);
         let took = start.elapsed();
         let head: String = text.chars().take(40).collect();
         assert!(took < Duration::from_secs(20), "{head:?} took {took:?}");
