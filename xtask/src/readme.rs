@@ -1,8 +1,8 @@
 //! README's commands: every `sh` block either runs here or names what runs it.
 //!
 //! The words after `sh` decide. `test` runs the block in a scratch copy of examples/keepalived-pair, the block's
-//! lines one after the other, the first failure ends it. `by=NAME` says which chore or CI runs it. A block without
-//! either is an error, so that no command in README goes unproved.
+//! lines one after the other, the first failure ends it. `by=demo` is run by the step demo, `by=ci` by .ci/run. A
+//! block without either is an error, so that no command in README goes unproved. A `toml` block is an example's file.
 
 use std::env;
 use std::fmt;
@@ -21,8 +21,11 @@ pub(crate) const PAGES: [&str; 2] = ["README.md", "README.zh.md"];
 /// What the blocks find in their folder.
 const FOLDER: &str = "examples/keepalived-pair";
 
-/// Who runs a block that cannot run here: a test's name would rot, so only these.
-const RUNNERS: [&str; 3] = ["ci", "demo-test", "operator"];
+/// The file that README shows as the smallest configuration.
+const SMALLEST: &str = "examples/pair/web-1.toml";
+
+/// Who runs a block that cannot run here.
+const RUNNERS: [&str; 2] = ["ci", "demo"];
 
 /// One fenced `sh` block.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,8 +52,14 @@ impl fmt::Display for Block {
 /// Runs every block of both pages with the binary just built, and compares the twins.
 pub(crate) fn check(project: &Project, binary: &Path) -> anyhow::Result<()> {
     let mut twins = Vec::new();
+    let smallest =
+        fs::read_to_string(project.root.join(SMALLEST)).with_context(|| format!("read {SMALLEST}"))?;
     for page in PAGES {
         let text = fs::read_to_string(project.root.join(page)).with_context(|| format!("read {page}"))?;
+        ensure!(
+            text.contains(&format!("```toml\n{smallest}```\n")),
+            "{page} does not show {SMALLEST} as it is"
+        );
         twins.push(blocks(&text).with_context(|| page.to_owned())?);
     }
     let [english, chinese] = twins.as_slice() else { bail!("README has one twin") };
