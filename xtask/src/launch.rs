@@ -16,7 +16,7 @@ const SEEDS: u64 = 10_000;
 /// `mainstay demo`, built as the tests build it.
 pub(crate) fn demo(project: &Project, args: &[String]) -> anyhow::Result<()> {
     setup(project, Need::Demo)?;
-    run(cargo(&project.root).args(["build", "--locked", "--package", "mainstay", "--bins"]))?;
+    run(cargo(&project.root).args(["build", "--locked", "--workspace", "--bins"]))?;
     run(Command::new(project.binary("debug", "mainstay")).arg("demo").args(args))
 }
 

@@ -1,5 +1,6 @@
 //! Every chore of the project: `cargo xtask NAME`.
 
+mod built;
 mod dist;
 mod launch;
 mod project;

@@ -35,12 +35,13 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns its standard output; an exit code other than 0 is an error with its last words.
+/// Runs a command and returns its standard output; an exit code other than 0 is an error with what it said.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let line = line_of(command);
     let got = command.stdin(Stdio::null()).output().with_context(|| format!("start `{line}`"))?;
     if !got.status.success() {
-        let words = String::from_utf8_lossy(&got.stderr);
+        let words = if got.stderr.is_empty() { &got.stdout } else { &got.stderr };
+        let words = String::from_utf8_lossy(words);
         bail!("`{line}` ended with {}: {}", got.status, words.trim());
     }
     String::from_utf8(got.stdout).with_context(|| format!("`{line}` printed something that is no UTF-8"))

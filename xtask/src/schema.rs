@@ -1,6 +1,7 @@
 //! The JSON schema of the configuration, as the binary prints it, kept in docs/reference for editors to fetch.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -10,16 +11,28 @@ use crate::run::{cargo, output, run};
 
 const PATH: &str = "docs/reference/mainstay.schema.json";
 
-/// Writes the schema, or compares it with what is there.
+/// Builds the binary, then writes the schema or compares it with what is there.
 pub(crate) fn schema(project: &Project, check: bool) -> anyhow::Result<()> {
-    run(cargo(&project.root).args(["build", "--locked", "--quiet", "--package", "mainstay", "--bins"]))?;
-    let printed = output(Command::new(project.binary("debug", "mainstay")).arg("schema"))?;
-    let _: serde_json::Value = serde_json::from_str(&printed).context("`mainstay schema` printed no JSON")?;
-    let path = project.root.join(PATH);
-    if !check {
-        return fs::write(&path, printed).with_context(|| format!("write {PATH}"));
+    run(cargo(&project.root).args(["build", "--locked", "--quiet", "--workspace", "--bins"]))?;
+    let binary = project.binary("debug", "mainstay");
+    if check {
+        return compare(project, &binary);
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
-    ensure!(kept == printed, "{PATH} is not what `mainstay schema` prints: run `cargo xtask schema`");
+    fs::write(project.root.join(PATH), printed(&binary)?).with_context(|| format!("write {PATH}"))
+}
+
+/// Fails when the schema that is kept is not the one that a binary prints.
+pub(crate) fn compare(project: &Project, binary: &Path) -> anyhow::Result<()> {
+    let kept = fs::read_to_string(project.root.join(PATH)).unwrap_or_default();
+    ensure!(
+        kept == printed(binary)?,
+        "{PATH} is not what `mainstay schema` prints: run `cargo xtask schema`"
+    );
     Ok(())
+}
+
+fn printed(binary: &Path) -> anyhow::Result<String> {
+    let text = output(Command::new(binary).arg("schema"))?;
+    let _: serde_json::Value = serde_json::from_str(&text).context("`mainstay schema` printed no JSON")?;
+    Ok(text)
 }

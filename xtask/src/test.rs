@@ -1,7 +1,7 @@
 //! `cargo xtask test`: what CI runs, each step timed, every failure shown in one run.
 //!
-//! One build profile and the workspace's own features in every step, so that dependencies are compiled twice at
-//! most: once checked (clippy), once built (tests, binaries). The sum is printed at the end.
+//! One build profile and the whole workspace in every cargo call, so that dependencies are compiled twice at most:
+//! once checked (clippy), once built (tests, binaries). The sum is printed at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,21 +9,16 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
+use crate::built::{self, Step, TestProgram};
 use crate::project::Project;
 use crate::readme;
 use crate::report::{Done, Report};
 use crate::run::{cargo, is_root, output, run, succeeds};
 use crate::setup::{DENY, Need, cargo_tool, setup};
-use crate::{dist, launch, schema, tidy, unit};
+use crate::{dist, schema, tidy, unit};
 
 /// Seeds that the simulator's tests try.
 const SEEDS: &str = "1000";
-
-/// Packages whose integration tests run real processes in network namespaces.
-const LAB: [&str; 2] = ["mainstay", "mainstay-lab"];
-
-/// An integration test file whose name starts so measures time: its tests run one at a time.
-const TIMED: &str = "timed";
 
 /// Runs everything, or only the tests whose names contain `filter`.
 pub(crate) fn test(project: &Project, quick: bool, filter: Option<&str>) -> anyhow::Result<()> {
@@ -33,11 +28,15 @@ pub(crate) fn test(project: &Project, quick: bool, filter: Option<&str>) -> anyh
     if filter.is_none() {
         style(project, quick, &mut report);
     }
-    report.step("build", || passed(run(on_workspace(project, "build").arg("--bins"))));
-    report.step("unit", || unit_tests(project, filter));
-    report.step("sim", || sim(project, filter));
+    let mut built = Vec::new();
+    report.step("build", || {
+        built = built::build(project)?;
+        Ok(Done::Passed)
+    });
+    report.step("unit", || programs(project, &built, Step::Unit, &[], filter));
+    report.step("sim", || programs(project, &built, Step::Sim, &[], filter));
     if !quick {
-        report.step("lab", || lab(project, filter));
+        report.step("lab", || programs(project, &built, Step::Lab, &fence()?, filter));
     }
     if filter.is_none() {
         outside(project, quick, &mut report);
@@ -66,14 +65,15 @@ fn style(project: &Project, quick: bool, report: &mut Report) {
 /// What stands around the binary: examples, schema, packaging, README.
 fn outside(project: &Project, quick: bool, report: &mut Report) {
     let binary = project.binary("debug", "mainstay");
-    report.step("schema", || passed(schema::schema(project, true)));
+    report.step("schema", || passed(schema::compare(project, &binary)));
     report.step("examples", || passed(examples(project, &binary)));
     if quick {
         return;
     }
+    report.step("doctest", || passed(doc_tests(project)));
     report.step("systemd", || passed(unit::check(project, &binary)));
     report.step("package", || passed(dist::check(project)));
-    report.step("demo", || passed(launch::demo(project, &[])));
+    report.step("demo", || passed(run(Command::new(&binary).arg("demo"))));
     report.step("readme", || passed(readme::check(project, &binary)));
 }
 
@@ -99,64 +99,31 @@ fn deny(project: &Project) -> anyhow::Result<Done> {
     }
 }
 
-fn unit_tests(project: &Project, filter: Option<&str>) -> anyhow::Result<Done> {
-    let most = ["--no-fail-fast", "--exclude", "mainstay-sim"];
-    run(on_workspace(project, "test").args(most).args(["--lib", "--bins"]).args(filter))?;
-    if filter.is_some() {
-        return Ok(Done::Passed);
-    }
-    run(on_workspace(project, "test").args(["--no-fail-fast", "--doc"]))?;
-    // Crates without privilege may have integration tests too.
-    let pure: Vec<&str> = project
-        .packages
-        .iter()
-        .filter(|p| !LAB.contains(&p.name.as_str()) && p.name != "mainstay-sim")
-        .filter(|p| !p.targets_of("test").is_empty())
-        .flat_map(|p| ["--package", p.name.as_str()])
-        .collect();
-    if pure.is_empty() {
-        return Ok(Done::Passed);
-    }
-    passed(run(cargo(&project.root).args(["test", "--locked", "--no-fail-fast", "--test", "*"]).args(pure)))
-}
-
-fn sim(project: &Project, filter: Option<&str>) -> anyhow::Result<Done> {
-    let mut sim = cargo(&project.root);
-    sim.args(["test", "--locked", "--no-fail-fast", "--package", "mainstay-sim"]).args(filter);
-    passed(run(sim.env("MAINSTAY_SIM_SEEDS", SEEDS)))
-}
-
-fn lab(project: &Project, filter: Option<&str>) -> anyhow::Result<Done> {
-    let fence = fence()?;
+/// Runs the test programs of a step; every one of them, also after a failure.
+fn programs(
+    project: &Project,
+    built: &[TestProgram],
+    step: Step,
+    fence: &[&str],
+    filter: Option<&str>,
+) -> anyhow::Result<Done> {
     let mut failed = Vec::new();
-    let mut files = 0;
-    for package in LAB.iter().filter_map(|name| project.package(name)) {
-        for file in package.targets_of("test") {
-            files += 1;
-            println!("lab: {} of {}", file, package.name);
-            let words = lab_words(&package.name, file, filter);
-            let mut command = fenced(project, &fence, &words);
-            command.env("MAINSTAY_BIN", project.binary("debug", "mainstay"));
-            if let Err(error) = run(&mut command) {
-                println!("lab: {error:#}");
-                failed.push(file);
-            }
+    let chosen: Vec<&TestProgram> = built.iter().filter(|p| p.step() == step).collect();
+    for program in &chosen {
+        println!("     Running {}", program.title());
+        let mut command = program.command(fence, filter);
+        command.env("MAINSTAY_BIN", project.binary("debug", "mainstay")).env("MAINSTAY_SIM_SEEDS", SEEDS);
+        if run(&mut command).is_err() {
+            failed.push(program.title());
         }
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    if files == 0 {
-        return Ok(Done::Skipped("there are no lab tests".into()));
-    }
+    ensure!(!chosen.is_empty(), "there is nothing to run");
     Ok(Done::Passed)
 }
 
-fn lab_words<'a>(package: &'a str, file: &'a str, filter: Option<&'a str>) -> Vec<&'a str> {
-    let mut words = vec!["test", "--locked", "--no-fail-fast", "--package", package, "--test", file];
-    words.extend(filter);
-    if file.starts_with(TIMED) {
-        words.extend(["--", "--test-threads=1"]);
-    }
-    words
+fn doc_tests(project: &Project) -> anyhow::Result<()> {
+    run(on_workspace(project, "test").args(["--no-fail-fast", "--doc"]))
 }
 
 /// What stands before a command so that it may make network namespaces: nothing for root.
@@ -174,18 +141,6 @@ fn fence() -> anyhow::Result<Vec<&'static str>> {
          the lab out"
     );
     Ok(fence)
-}
-
-fn fenced(project: &Project, fence: &[&str], words: &[&str]) -> Command {
-    let cargo = cargo(&project.root);
-    let Some((program, rest)) = fence.split_first() else {
-        let mut plain = cargo;
-        plain.args(words);
-        return plain;
-    };
-    let mut command = Command::new(program);
-    command.args(rest).arg(cargo.get_program()).args(words).current_dir(&project.root);
-    command
 }
 
 /// Each configuration passes `mainstay check`; each keepalived.conf is imported, and what comes out passes too.
@@ -230,12 +185,6 @@ fn example_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_measures_time_runs_its_tests_one_at_a_time() {
-        assert!(lab_words("mainstay", "timed_failover", None).ends_with(&["--", "--test-threads=1"]));
-        assert_eq!(lab_words("mainstay", "reload", Some("keeps")).last(), Some(&"keeps"));
-    }
 
     #[test]
     fn examples_are_found_in_every_folder_but_conf_d() {

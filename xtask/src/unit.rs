@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use crate::project::Project;
-use crate::run::{find, run, silent};
+use crate::run::{find, output, silent};
 
 /// The unit in the source tree.
 pub(crate) const UNIT: &str = "packaging/systemd/mainstay.service";
@@ -33,7 +33,9 @@ pub(crate) fn check(project: &Project, binary: &Path) -> anyhow::Result<()> {
     let verify = ["verify", "--man=no", "--recursive-errors=no"];
     silent(Command::new(&analyze).args(verify).arg(&copy))?;
     let limit = format!("--threshold={EXPOSURE}");
-    run(Command::new(&analyze).args(["security", "--offline=true", "--no-pager", &limit]).arg(&copy))?;
+    let rate = ["security", "--offline=true", "--no-pager", &limit];
+    let table = output(Command::new(&analyze).args(rate).arg(&copy))?;
+    println!("{}", table.lines().next_back().unwrap_or_default());
     let drop_ins = folder.join("mainstay.service.d");
     fs::create_dir(&drop_ins).context("make a folder for the drop-in")?;
     fs::copy(project.root.join(DROP_IN), drop_ins.join("scripts.conf"))

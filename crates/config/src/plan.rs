@@ -207,7 +207,7 @@ pub enum Check {
     },
     /// A number of processes with this name, and, when given, these arguments.
     Process {
-        /// comm, or the base name of argv[0].
+        /// comm, or the base name of `argv[0]`.
         name: String,
         /// Arguments that must follow, when given.
         args: Option<Vec<String>>,
