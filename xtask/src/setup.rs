@@ -88,8 +88,10 @@ pub(crate) fn setup(project: &Project, need: Need) -> anyhow::Result<()> {
     if !missing.is_empty() {
         install(&missing)?;
     }
-    if need == Need::Test {
+    if need != Need::Demo {
         components()?;
+    }
+    if need == Need::Test {
         if let Err(error) = cargo_tool(project, &DENY) {
             println!("setup: {error:#}");
         }

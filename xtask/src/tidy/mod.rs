@@ -6,6 +6,7 @@ mod pages;
 mod rust;
 mod source;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,20 +43,25 @@ impl Fault {
 /// Checks every file; an error when a rule is broken.
 pub(crate) fn tidy(project: &Project) -> anyhow::Result<()> {
     let mut faults = imports::manifests(project);
+    let mut sources = Vec::new();
     let files = files(&project.root)?;
     for path in &files {
         let name = path.strip_prefix(&project.root).unwrap_or(path).display().to_string();
         let text = fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         faults.extend(pages::text(&name, &text));
         if name.ends_with(".rs") {
-            let source = Source::new(&name, &text);
-            faults.extend(rust::check(&source));
-            faults.extend(names::check(&source));
-            faults.extend(imports::check(&source));
+            sources.push(Source::new(&name, &text));
         }
         if name.ends_with(".md") {
             faults.extend(pages::links(&project.root, &name, &text));
         }
+    }
+    let tests: BTreeSet<String> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in sources {
+        let source = if tests.contains(&source.path) { source.into_test() } else { source };
+        faults.extend(rust::check(&source));
+        faults.extend(names::check(&source));
+        faults.extend(imports::check(&source));
     }
     faults.extend(pages::summary(&project.root)?);
     faults.sort();

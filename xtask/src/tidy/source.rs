@@ -22,9 +22,31 @@ impl Source {
     /// Reads a file's text.
     pub(super) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let whole = path.contains("/tests/") || path.ends_with("/tests.rs") || path.contains("/benches/");
+        let whole = path.contains("/tests/") || path.contains("/benches/");
         let tests = if whole { std::iter::once(0..code.len()).collect() } else { test_items(&code) };
         Self { path: path.to_owned(), text: text.to_owned(), code, tests }
+    }
+
+    /// The same file when another one declares it as a test module.
+    pub(super) fn into_test(self) -> Self {
+        Self { tests: std::iter::once(0..self.code.len()).collect(), ..self }
+    }
+
+    /// Paths that `#[cfg(test)] mod NAME;` in this file may mean.
+    pub(super) fn test_modules(&self) -> Vec<String> {
+        let stem = self.path.trim_end_matches(".rs");
+        let folder = match stem.rsplit_once('/') {
+            Some((folder, "mod" | "lib" | "main")) => folder,
+            _ => stem,
+        };
+        let declared = self.code.split("#[cfg(test)]").skip(1).filter_map(|after| {
+            after.trim_start().strip_prefix("mod ")?.split_once(';').map(|(name, _)| name)
+        });
+        // A module with a body gives no name here: what stands before its first semicolon is no word.
+        declared
+            .filter(|name| name.chars().all(is_word))
+            .flat_map(|name| [format!("{folder}/{name}.rs"), format!("{folder}/{name}/mod.rs")])
+            .collect()
     }
 
     /// The crate's folder name: `core` of crates/core/src/lib.rs, `xtask`, `fuzz`.
@@ -252,6 +274,15 @@ mod tests {
         assert_eq!(source.lines_before_tests(), 1);
         assert!(Source::new("crates/x/tests/a.rs", "fn a() {}").in_test(0));
         assert!(!Source::new("crates/x/src/a.rs", "#[cfg(not(test))]\nfn a() {}").in_test(20));
+    }
+
+    #[test]
+    fn a_test_module_of_its_own_file_is_found_by_its_declaration() {
+        let text = "#[cfg(test)]\nmod golden;\n#[cfg(test)]\nmod tests { use a; }\nmod wire;\n";
+        let names = ["crates/x/src/a/golden.rs", "crates/x/src/a/golden/mod.rs"];
+        assert_eq!(Source::new("crates/x/src/a/mod.rs", text).test_modules(), names);
+        assert_eq!(Source::new("crates/x/src/a.rs", text).test_modules(), names);
+        assert!(Source::new(names[0], "fn a() {}").into_test().in_test(0));
     }
 
     #[test]
