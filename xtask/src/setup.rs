@@ -91,10 +91,10 @@ pub(crate) fn setup(project: &Project, need: Need) -> anyhow::Result<()> {
     if need != Need::Demo {
         components()?;
     }
-    if need == Need::Test {
-        if let Err(error) = cargo_tool(project, &DENY) {
-            println!("setup: {error:#}");
-        }
+    if need == Need::Test
+        && let Err(error) = cargo_tool(project, &DENY)
+    {
+        println!("setup: {error:#}");
     }
     Ok(())
 }
