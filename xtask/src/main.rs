@@ -1,2 +1,113 @@
 //! Every chore of the project: `cargo xtask NAME`.
-fn main() {}
+
+mod built;
+mod dist;
+mod launch;
+mod project;
+mod readme;
+mod report;
+mod run;
+mod schema;
+mod setup;
+mod test;
+mod tidy;
+mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::project::Project;
+use crate::setup::Need;
+
+/// Chores of Mainstay; each sets up what it needs by itself.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install the Debian packages and cargo tools that the other chores need.
+    Setup,
+    /// Everything that CI checks: style, lints, unit, sim and lab tests, examples, packaging, README.
+    Test {
+        /// Leave out the lab, the documentation, cargo-deny and packaging.
+        #[arg(long)]
+        quick: bool,
+        /// Run only the tests whose names contain this, and no other check.
+        filter: Option<String>,
+    },
+    /// The house rules that no compiler checks; errors with file and line.
+    Tidy,
+    /// Three namespaced nodes, a vip and a client that counts, while faults are injected.
+    Demo {
+        /// Passed on to `mainstay demo`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure beside the peers (release build).
+    Bench {
+        /// Which table; all of them when absent.
+        name: Option<String>,
+        /// Write the output to bench/results/DATE-NAME.md.
+        #[arg(long)]
+        save: bool,
+        /// Passed on to `mainstay-bench`.
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Run the simulator (release build).
+    Sim {
+        /// How many seeds, from 0.
+        #[arg(long, conflicts_with = "seed")]
+        seeds: Option<u64>,
+        /// One seed, told in full.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Run every fuzz target.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+        /// Only this target.
+        target: Option<String>,
+    },
+    /// Write docs/reference/mainstay.schema.json.
+    Schema {
+        /// Only compare.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the Debian package into the target directory.
+    Dist,
+}
+
+fn main() -> ExitCode {
+    match chore(Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(chore: Chore) -> anyhow::Result<()> {
+    let project = Project::load().context("read the workspace")?;
+    match chore {
+        Chore::Setup => setup::setup(&project, Need::Test),
+        Chore::Test { quick, filter } => test::test(&project, quick, filter.as_deref()),
+        Chore::Tidy => tidy::tidy(&project),
+        Chore::Demo { args } => launch::demo(&project, &args),
+        Chore::Bench { name, save, args } => launch::bench(&project, name.as_deref(), save, &args),
+        Chore::Sim { seeds, seed } => launch::sim(&project, seeds, seed),
+        Chore::Fuzz { seconds, target } => launch::fuzz(&project, seconds, target.as_deref()),
+        Chore::Schema { check } => schema::schema(&project, check),
+        Chore::Dist => dist::dist(&project),
+    }
+}
