@@ -17,6 +17,9 @@ use rustix::process::{Pid, Signal};
 /// Where named namespaces stand (ip-netns(8)).
 pub(crate) const NAMESPACES: &str = "/run/netns";
 
+/// Where files need not wait for a disk that others keep busy: a daemon that logs there is not held up.
+const MEMORY: &str = "/dev/shm";
+
 const MARK: &str = "mainstay-lab-";
 
 /// Labs of this process that stand.
@@ -25,6 +28,14 @@ static STANDING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// The start of every name that lab `number` of process `pid` gives.
 pub(crate) fn prefix(pid: u32, number: u32) -> String {
     format!("{MARK}{pid}-{number}-")
+}
+
+/// Where labs keep their files: in memory, if files there may be written and executed.
+pub(crate) fn folder() -> PathBuf {
+    use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
+    let executable = statvfs(MEMORY).is_ok_and(|data| !data.f_flag.contains(StatVfsMountFlags::NOEXEC));
+    let usable = executable && access(MEMORY, Access::WRITE_OK | Access::EXEC_OK).is_ok();
+    if usable { PathBuf::from(MEMORY) } else { std::env::temp_dir() }
 }
 
 /// Notes a lab that is to be removed when the process is interrupted.
@@ -84,7 +95,7 @@ fn owner(name: &str) -> Option<(u32, u32)> {
 
 /// Namespaces and directories whose name starts with `prefix`.
 fn marked(prefix: &str) -> Vec<PathBuf> {
-    let folders = [PathBuf::from(NAMESPACES), std::env::temp_dir()];
+    let folders = [PathBuf::from(NAMESPACES), PathBuf::from(MEMORY), std::env::temp_dir()];
     let entries = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))

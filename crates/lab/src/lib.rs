@@ -30,7 +30,10 @@ mod host;
 mod segment;
 mod wait;
 
+pub mod bench;
 pub mod capture;
+pub mod cluster;
+pub mod demo;
 pub mod peer;
 pub mod probe;
 pub mod process;
@@ -68,7 +71,7 @@ impl Lab {
         cleanup::sweep();
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let prefix = cleanup::prefix(std::process::id(), number);
-        let directory = std::env::temp_dir().join(format!("{prefix}{name}"));
+        let directory = cleanup::folder().join(format!("{prefix}{name}"));
         cleanup::register(&prefix)?;
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot create {}", directory.display()))?;

@@ -22,7 +22,7 @@ impl Keepalived {
         let path = directory.join("keepalived.conf");
         fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
         let daemon = Daemon::new(host, "keepalived", "keepalived")
-            .args(["--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file"])
+            .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
             .arg(&path)
             .arg("--pid")
             .arg(directory.join("keepalived.pid"))

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mainstay_sys::labsock::{ALL, PacketSocket};
@@ -59,14 +59,14 @@ impl AdvertWatch {
     }
 }
 
-/// How often, within the window, a vrid was claimed by another source than before.
-pub fn takeovers(adverts: &[Advert], window: &Range<Instant>) -> usize {
-    let mut holders: BTreeMap<(u8, bool), IpAddr> = BTreeMap::new();
+/// How often, within `window`, `source` began to claim a vrid: its first advert after a silence of `quiet` or more.
+pub fn takeovers(adverts: &[Advert], source: IpAddr, quiet: Duration, window: &Range<Instant>) -> usize {
+    let mut last: BTreeMap<u8, Instant> = BTreeMap::new();
     let mut count = 0;
-    for advert in adverts.iter().filter(|advert| advert.at < window.end && advert.priority > 0) {
-        let holder = holders.insert((advert.vrid, advert.source.is_ipv6()), advert.source);
-        let moved = holder.is_some_and(|holder| holder != advert.source);
-        count += usize::from(moved && advert.at >= window.start);
+    for advert in adverts.iter().filter(|advert| advert.source == source && advert.priority > 0) {
+        let before = last.insert(advert.vrid, advert.at);
+        let begins = before.is_none_or(|before| advert.at - before >= quiet);
+        count += usize::from(begins && window.contains(&advert.at));
     }
     count
 }
@@ -106,7 +106,6 @@ fn parse(frame: &[u8], at: Instant) -> Option<Advert> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn an_advert_of_version_3_is_read_from_its_frame() {
@@ -123,17 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn a_takeover_is_a_change_of_the_claimant_and_a_farewell_is_none() {
+    fn a_takeover_is_the_first_claim_after_a_silence_and_a_farewell_is_none() {
         let start = Instant::now();
-        let advert = |number: u32, host: u8, priority: u8| Advert {
-            at: start + Duration::from_millis(1) * number,
-            source: [10, 0, 0, host].into(),
+        let advert = |at: u64, priority: u8| Advert {
+            at: start + Duration::from_millis(at),
+            source: [10, 0, 0, 2].into(),
             version: 3,
             vrid: 1,
             priority,
         };
-        let heard =
-            [advert(0, 1, 150), advert(1, 2, 0), advert(2, 1, 150), advert(3, 2, 100), advert(4, 1, 150)];
-        assert_eq!(takeovers(&heard, &(start..start + Duration::from_secs(1))), 2);
+        let heard = [advert(0, 0), advert(5, 100), advert(15, 100), advert(25, 0), advert(100, 100)];
+        let window = start..start + Duration::from_secs(1);
+        assert_eq!(takeovers(&heard, [10, 0, 0, 2].into(), Duration::from_millis(50), &window), 2);
+        assert_eq!(takeovers(&heard, [10, 0, 0, 1].into(), Duration::from_millis(50), &window), 0);
     }
 }

@@ -1,4 +1,7 @@
 //! Asks every millisecond who has an address and notes which Ethernet addresses claim it (RFC 826).
+//!
+//! The answers also teach the asking host: run it on another host than the client whose outage is measured, or it
+//! mends the client's stale neighbour entry.
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -63,9 +66,10 @@ impl ArpProbe {
 
     /// Ends it and returns all answers.
     pub fn stop(self) -> Answers {
-        let answers = self.answers();
-        self.task.finish();
-        answers
+        let Self { task, claims, interval } = self;
+        task.finish();
+        let claims = std::mem::take(&mut *claims.lock().unwrap_or_else(PoisonError::into_inner));
+        Answers { claims, interval }
     }
 }
 
@@ -92,14 +96,14 @@ fn ask(
 ) {
     let mut planned = Instant::now();
     let mut buffer = [0_u8; 128];
+    let mut news = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let _ = socket.send(question);
         planned = (planned + interval).max(Instant::now());
         loop {
             while let Ok(Some(length)) = socket.receive(&mut buffer) {
                 if let Some(mac) = claimant(&buffer[..length], target) {
-                    let claim = Claim { at: Instant::now(), mac };
-                    claims.lock().unwrap_or_else(PoisonError::into_inner).push(claim);
+                    news.push(Claim { at: Instant::now(), mac });
                 }
             }
             let now = Instant::now();
@@ -108,7 +112,12 @@ fn ask(
             }
             readable(socket, planned - now);
         }
+        // A reader of the list may be less urgent than this thread: it doesn't wait for one.
+        if let Ok(mut claims) = claims.try_lock() {
+            claims.append(&mut news);
+        }
     }
+    claims.lock().unwrap_or_else(PoisonError::into_inner).append(&mut news);
 }
 
 /// Whose reply this is; announcements (replies to everybody) don't count, they answer no question.

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -13,7 +14,8 @@ use crate::probe::Task;
 /// A running client.
 #[derive(Debug)]
 pub struct HttpClient {
-    task: Task<Fetches>,
+    task: Task<()>,
+    fetches: Arc<Mutex<Fetches>>,
 }
 
 /// What became of the fetches.
@@ -26,17 +28,25 @@ pub struct Fetches {
 impl HttpClient {
     /// Fetches `/` from `target` every `interval`, each with a connection of its own and at most `timeout` long.
     pub fn start(host: &Host, target: SocketAddr, interval: Duration, timeout: Duration) -> Result<Self> {
-        let inside = host.clone();
+        let (inside, fetches) = (host.clone(), Arc::default());
+        let shared = Arc::clone(&fetches);
         let task = Task::start("lab-http", move |stop| {
-            let all = inside.run(|| repeat(target, interval, timeout, stop));
-            Fetches { all: all.unwrap_or_default() }
+            let _ = inside.run(|| repeat(target, interval, timeout, &shared, stop));
         })?;
-        Ok(Self { task })
+        Ok(Self { task, fetches })
+    }
+
+    /// The fetches so far.
+    pub fn fetches(&self) -> Fetches {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Ends it and returns all fetches.
     pub fn stop(self) -> Fetches {
-        self.task.finish().unwrap_or_default()
+        let fetches = Arc::clone(&self.fetches);
+        self.task.finish();
+        let fetches = fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        fetches.clone()
     }
 }
 
@@ -51,15 +61,15 @@ fn repeat(
     target: SocketAddr,
     interval: Duration,
     timeout: Duration,
+    fetches: &Mutex<Fetches>,
     stop: &AtomicBool,
-) -> Vec<(Instant, Result<String, String>)> {
-    let mut all = Vec::new();
+) {
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        all.push((began, fetch(target, timeout).map_err(|error| error.to_string())));
+        let page = fetch(target, timeout).map_err(|error| error.to_string());
+        fetches.lock().unwrap_or_else(PoisonError::into_inner).all.push((began, page));
         std::thread::sleep(interval.saturating_sub(began.elapsed()));
     }
-    all
 }
 
 /// The page at `/`, without its header. To be called inside a host ([`Host::run`]).

@@ -29,10 +29,13 @@ impl UdpClient {
         };
         let socket = host.run(|| UdpSocket::bind((any, 0)))?.context("cannot open the client's socket")?;
         socket.set_nonblocking(true)?;
-        let record = Arc::new(Mutex::new(Timeline::new(Instant::now(), interval)));
+        let origin = Instant::now();
+        let record = Arc::new(Mutex::new(Timeline::new(origin, interval)));
         let shared = Arc::clone(&record);
         let task = Task::start("lab-client", move |stop| {
-            let mut client = Client { socket, target, interval, record: shared, names: BTreeMap::new() };
+            let names = BTreeMap::new();
+            let mut client =
+                Client { socket, target, interval, origin, sent: 0, names, news: Vec::new(), record: shared };
             client.run(stop);
         })?;
         Ok(Self { task, record, target })
@@ -80,12 +83,23 @@ impl UdpClient {
     }
 }
 
+/// The thread's side. It never waits for a reader of the record, who may be less urgent than it is: news are kept
+/// until the record is free.
 struct Client {
     socket: UdpSocket,
     target: SocketAddr,
     interval: Duration,
-    record: Arc<Mutex<Timeline>>,
+    origin: Instant,
+    sent: u64,
     names: BTreeMap<Vec<u8>, u8>,
+    news: Vec<News>,
+    record: Arc<Mutex<Timeline>>,
+}
+
+enum News {
+    Sent(Sample),
+    Named(String),
+    Answered(u64, Answer),
 }
 
 impl Client {
@@ -96,23 +110,23 @@ impl Client {
             // After a pause of its own the client goes on at its pace: a burst would tell nothing new.
             planned = (planned + self.interval).max(Instant::now());
             self.listen(planned);
+            let record = Arc::clone(&self.record);
+            if let Ok(mut record) = record.try_lock() {
+                self.tell(&mut record);
+            }
         }
         self.listen(Instant::now() + self.interval);
+        let record = Arc::clone(&self.record);
+        self.tell(&mut record.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Timeline> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn send(&self, planned: Instant) {
-        let mut record = self.lock();
-        let number = record.samples.len() as u64;
+    fn send(&mut self, planned: Instant) {
         let now = Instant::now();
-        let (sent, late) = (now - record.origin, now.saturating_duration_since(planned));
-        record.samples.push(Sample { sent, late, answer: None });
-        drop(record);
+        let (sent, late) = (now - self.origin, now.saturating_duration_since(planned));
+        self.news.push(News::Sent(Sample { sent, late, answer: None }));
         // While nobody holds the address the send itself may fail: that is a lost request like any other.
-        let _ = self.socket.send_to(&number.to_le_bytes(), self.target);
+        let _ = self.socket.send_to(&self.sent.to_le_bytes(), self.target);
+        self.sent += 1;
     }
 
     fn listen(&mut self, until: Instant) {
@@ -129,18 +143,10 @@ impl Client {
     fn take_answers(&mut self) {
         let mut buffer = [0_u8; 512];
         while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
-            let now = Instant::now();
+            let at = self.origin.elapsed();
             let Some((number, name)) = buffer[..length].split_first_chunk::<8>() else { continue };
             let node = self.node(name);
-            let mut record = self.lock();
-            let at = now - record.origin;
-            let sample = usize::try_from(u64::from_le_bytes(*number)).ok();
-            let sample = sample.and_then(|number| record.samples.get_mut(number));
-            if let Some(sample) = sample
-                && sample.answer.is_none()
-            {
-                sample.answer = Some(Answer { at, node });
-            }
+            self.news.push(News::Answered(u64::from_le_bytes(*number), Answer { at, node }));
         }
     }
 
@@ -148,11 +154,27 @@ impl Client {
         if let Some(node) = self.names.get(name) {
             return *node;
         }
-        let mut record = self.lock();
-        let node = u8::try_from(record.nodes.len()).unwrap_or(u8::MAX);
-        record.nodes.push(String::from_utf8_lossy(name).into_owned());
-        drop(record);
+        let node = u8::try_from(self.names.len()).unwrap_or(u8::MAX);
         self.names.insert(name.to_vec(), node);
+        self.news.push(News::Named(String::from_utf8_lossy(name).into_owned()));
         node
+    }
+
+    fn tell(&mut self, record: &mut Timeline) {
+        for news in self.news.drain(..) {
+            match news {
+                News::Sent(sample) => record.samples.push(sample),
+                News::Named(name) => record.nodes.push(name),
+                News::Answered(number, answer) => {
+                    let sample =
+                        usize::try_from(number).ok().and_then(|number| record.samples.get_mut(number));
+                    if let Some(sample) = sample
+                        && sample.answer.is_none()
+                    {
+                        sample.answer = Some(answer);
+                    }
+                }
+            }
+        }
     }
 }
