@@ -1,0 +1,58 @@
+//! `mainstay-bench`: the yardsticks of address failover. `cargo xtask bench vip` calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use mainstay_lab::bench::{Options, bench_main};
+
+const USAGE: &str = "\
+mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--no-keepalived]
+
+  --binary PATH     the mainstay to measure beside keepalived (or MAINSTAY_BIN)
+  --runs N          runs for each cell [5]
+  --row TEXT        only rows whose name contains TEXT; also `storm` (50 vips, busy cores) and `cost` (1,000 vips)
+  --column TEXT     only columns whose name contains TEXT (v2 1 s, v3 100 ms, v3 10 ms)
+  --no-keepalived   measure mainstay alone
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mainstay-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let Some(options) = options(std::env::args().skip(1))? else {
+        print!("{USAGE}");
+        return Ok(());
+    };
+    mainstay_lab::enter()?;
+    bench_main(&options, &mut std::io::stdout())
+}
+
+/// What the arguments ask for; `None` when it is the usage.
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>> {
+    let binary = std::env::var_os("MAINSTAY_BIN").map(PathBuf::from);
+    let mut options = Options { binary, keepalived: true, runs: 5, rows: Vec::new(), columns: Vec::new() };
+    while let Some(argument) = arguments.next() {
+        let mut value = || match arguments.next() {
+            Some(value) => Ok(value),
+            None => bail!("{argument} needs a value\n\n{USAGE}"),
+        };
+        match argument.as_str() {
+            "--binary" => options.binary = Some(value()?.into()),
+            "--runs" => options.runs = value()?.parse()?,
+            "--row" => options.rows.push(value()?),
+            "--column" => options.columns.push(value()?),
+            "--no-keepalived" => options.keepalived = false,
+            "--help" | "-h" => return Ok(None),
+            other => bail!("unknown argument {other:?}\n\n{USAGE}"),
+        }
+    }
+    Ok(Some(options))
+}

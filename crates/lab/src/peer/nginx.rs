@@ -1,0 +1,51 @@
+//! Real nginx that serves one page.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use crate::{Daemon, Host, enter};
+
+/// A running nginx on port 80 of all the host's addresses.
+#[derive(Debug)]
+pub struct Nginx {
+    daemon: Daemon,
+}
+
+impl Nginx {
+    /// Starts nginx with `page` as the answer to every request.
+    pub fn start(host: &Host, page: &str) -> Result<Self> {
+        let directory = host.directory().join("nginx");
+        fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+        fs::write(directory.join("index.html"), page)?;
+        fs::write(directory.join("nginx.conf"), configuration())?;
+        let daemon =
+            Daemon::new(host, "nginx", "nginx").arg("-p").arg(&directory).args(["-e", "stderr", "-c"]);
+        let daemon = daemon.arg(directory.join("nginx.conf"));
+        daemon.start()?;
+        Ok(Self { daemon })
+    }
+
+    /// Its processes.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Makes it read its configuration again.
+    pub fn reload(&self) -> Result<()> {
+        self.daemon.signal(Signal::HUP)
+    }
+}
+
+/// Where root is the only user, nginx can't give workers another one: then it works in one process.
+fn configuration() -> String {
+    let processes =
+        if enter::single_user() { "master_process off;" } else { "user root; worker_processes 1;" };
+    format!(
+        "{processes}\ndaemon off;\npid nginx.pid;\nevents {{}}\nhttp {{\n  access_log off;\n  \
+         client_body_temp_path tmp;\n  proxy_temp_path tmp;\n  fastcgi_temp_path tmp;\n  uwsgi_temp_path tmp;\n  \
+         scgi_temp_path tmp;\n  server {{\n    listen 80;\n    listen [::]:80;\n    root .;\n    \
+         location / {{ try_files /index.html =404; }}\n  }}\n}}\n"
+    )
+}
