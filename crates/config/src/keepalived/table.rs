@@ -1,0 +1,151 @@
+//! Every keyword of keepalived 2.2, block by block, and what becomes of it: so that a typo is told from something that
+//! exists there but not here.
+
+use super::report::Report;
+use super::tree::Stmt;
+
+pub(super) mod advice;
+
+/// Keywords that read another file.
+pub(super) const INCLUDES: &[&str] = &["include", "includer", "includem", "includew", "includeb", "includea"];
+
+/// Whether a keyword is followed by braces, and what stands in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    /// No braces.
+    None,
+    /// Statements.
+    Keywords,
+    /// One entry for each line.
+    List,
+    /// An unknown keyword: braces may follow, and what stands in them is skipped.
+    Unknown,
+}
+
+/// Blocks of statements.
+const KEYWORD_BLOCKS: &[&str] = &[
+    "global_defs", "track_group", "vrrp_track_process", "vrrp_process", "bfd_instance", "vrrp_script",
+    "vrrp_sync_group", "garp_group", "vrrp_instance", "virtual_server", "SSL", "authentication", "auth_hmac",
+    "real_server", "url", "host", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "MISC_CHECK",
+    "BFD_CHECK", "UDP_CHECK", "PING_CHECK", "FILE_CHECK",
+];
+/// Blocks of one entry for each line.
+const LIST_BLOCKS: &[&str] = &[
+    "linkbeat_interfaces", "static_ipaddress", "static_routes", "static_rules", "interface_up_down_delays",
+    "virtual_server_group", "notification_email", "group", "track_interface", "track_script", "track_process",
+    "track_bfd", "unicast_peer", "virtual_ipaddress", "virtual_ipaddress_excluded", "virtual_routes", "virtual_rules",
+    "interfaces",
+];
+
+/// What block follows `keyword` inside the block of `parent`.
+pub(super) fn block(inside: Block, parent: &str, keyword: &str) -> Block {
+    match (inside, keyword) {
+        (Block::List | Block::None, _) => Block::None,
+        (Block::Unknown, _) => Block::Unknown,
+        // A definition at the top, a list in an instance or group, a name elsewhere.
+        (Block::Keywords, "track_file" | "vrrp_track_file") => match parent {
+            "" => Block::Keywords,
+            "vrrp_instance" | "vrrp_sync_group" => Block::List,
+            _ => Block::None,
+        },
+        (Block::Keywords, _) if KEYWORD_BLOCKS.contains(&keyword) => Block::Keywords,
+        (Block::Keywords, _) if LIST_BLOCKS.contains(&keyword) => Block::List,
+        (Block::Keywords, _) if is_known_anywhere(keyword) => Block::None,
+        (Block::Keywords, _) => Block::Unknown,
+    }
+}
+
+fn is_known_anywhere(keyword: &str) -> bool {
+    advice::ALL.iter().any(|table| table.others.iter().any(|(names, _)| names.contains(&keyword)))
+        || advice::ALL.iter().any(|table| table.mapped.contains(&keyword))
+}
+
+/// What becomes of a keyword that no mapper reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treat {
+    /// What it asks for is what happens here anyway.
+    Default,
+    /// No meaning here, and nothing is lost: the text says why.
+    Note(&'static str),
+    /// Something is lost: the text says what to do.
+    Dropped(&'static str),
+    /// Refused by name: the text says what there is instead.
+    Refused(&'static str),
+}
+
+/// The keywords of one block.
+pub(super) struct Table {
+    /// The block's keyword; empty for the top.
+    pub(super) block: &'static str,
+    /// Read by a mapper.
+    pub(super) mapped: &'static [&'static str],
+    /// The others.
+    pub(super) others: &'static [(&'static [&'static str], Treat)],
+}
+
+/// Reports a statement that no mapper has read.
+pub(super) fn unmapped(stmt: &Stmt, table: &Table, report: &mut Report) {
+    let keyword = stmt.keyword();
+    let found = table.others.iter().find(|(names, _)| names.contains(&keyword));
+    match found.map(|(_, treat)| *treat) {
+        Some(Treat::Default) => {}
+        Some(Treat::Note(why)) => report.note(stmt.pos, format!("{keyword} has no meaning here"), why),
+        Some(Treat::Dropped(help)) => report.dropped(stmt.pos, format!("{keyword} is left out"), help),
+        Some(Treat::Refused(help)) => report.dropped(stmt.pos, format!("{keyword} is refused"), help),
+        None => unknown(stmt, table, report),
+    }
+}
+
+fn unknown(stmt: &Stmt, table: &Table, report: &mut Report) {
+    let keyword = stmt.keyword();
+    let place = if table.block.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", table.block) };
+    let text = format!("keepalived 2.2 knows no keyword `{}` {place}, and ignores it", shorten(keyword));
+    let names = table.mapped.iter().chain(table.others.iter().flat_map(|(names, _)| names.iter()));
+    let near = names.map(|name| (distance(keyword, name), *name)).min();
+    let help = match near {
+        Some((far, name)) if far <= 1 + name.len() / 4 => format!("did you mean `{name}`?"),
+        _ => match elsewhere(keyword) {
+            Some(block) => format!("it belongs in {block}: look for a missing or extra brace above"),
+            None => "take it out, or look it up in keepalived.conf(5)".to_owned(),
+        },
+    };
+    report.dropped(stmt.pos, text, help);
+}
+
+fn elsewhere(keyword: &str) -> Option<&'static str> {
+    let has = |table: &&&Table| {
+        table.mapped.contains(&keyword) || table.others.iter().any(|(names, _)| names.contains(&keyword))
+    };
+    advice::ALL.iter().find(has).map(|table| if table.block.is_empty() { "the top level" } else { table.block })
+}
+
+/// Text from a file for a message: one line, no longer than helps.
+pub(super) fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// Edit distance; far apart when one of them is no keyword's length.
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    const LONGEST: usize = 40;
+    if a.len() > LONGEST || b.len() > LONGEST || a.len().abs_diff(b.len()) > 10 {
+        return usize::MAX;
+    }
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, cb) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;
