@@ -9,11 +9,19 @@ const CONF: &str = "/etc/keepalived/keepalived.conf";
 
 #[test]
 fn show() {
-    for text in [include_str!("keepalived/gateway.conf"), include_str!("keepalived/trap.conf"), include_str!("keepalived/web1-checked.conf"), include_str!("keepalived/director1.conf")] {
-        let files = Memory::with(text).script("/etc/keepalived/ck_ng.sh", include_str!("keepalived/ck_ng.sh"));
+    for text in [
+        include_str!("keepalived/gateway.conf"),
+        include_str!("keepalived/trap.conf"),
+        include_str!("keepalived/web1-checked.conf"),
+        include_str!("keepalived/director1.conf"),
+    ] {
+        let files =
+            Memory::with(text).script("/etc/keepalived/ck_ng.sh", include_str!("keepalived/ck_ng.sh"));
         let done = import(Path::new(CONF), &files);
         println!("{}\n----", done.toml);
-        for f in &done.findings { println!("{:?} {f}", f.severity); }
+        for f in &done.findings {
+            println!("{:?} {f}", f.severity);
+        }
         println!("=== {}", done.exit_code(false));
     }
 }

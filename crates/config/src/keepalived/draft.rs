@@ -97,7 +97,12 @@ pub(super) enum Check {
     #[default]
     Nothing,
     Exec(Command),
-    Process { name: String, args: Option<Vec<String>>, min: u32, max: Option<u32> },
+    Process {
+        name: String,
+        args: Option<Vec<String>>,
+        min: u32,
+        max: Option<u32>,
+    },
     File(String),
     Up(String),
 }

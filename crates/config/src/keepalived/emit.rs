@@ -144,8 +144,14 @@ fn one_vip(vip: &Vip, draft: &Draft, report: &Report, out: &mut Out) {
     if vip.nopreempt.is_some() {
         out.key("preempt", "false");
     }
-    out.maybe("preempt_delay", vip.preempt_delay.filter(|(delay, _)| !delay.is_zero()).map(|(delay, _)| time(delay)));
-    out.maybe("down_adverts", vip.down_adverts.filter(|adverts| *adverts != 3).map(|adverts| adverts.to_string()));
+    out.maybe(
+        "preempt_delay",
+        vip.preempt_delay.filter(|(delay, _)| !delay.is_zero()).map(|(delay, _)| time(delay)),
+    );
+    out.maybe(
+        "down_adverts",
+        vip.down_adverts.filter(|adverts| *adverts != 3).map(|adverts| adverts.to_string()),
+    );
     out.maybe("password", vip.password.as_ref().map(|(password, _)| quote(password)));
     out.maybe("source", vip.source.map(|source| quote(&source.to_string())));
     if !vip.unicast.is_empty() {
@@ -202,7 +208,11 @@ fn announce(vip: &Vip, globals: &Globals) -> Option<String> {
     if repeat != 5 {
         parts.push(format!("repeat = {repeat}"));
     }
-    parts.extend(interval.filter(|interval| !interval.is_zero()).map(|interval| format!("interval = {}", time(interval))));
+    parts.extend(
+        interval
+            .filter(|interval| !interval.is_zero())
+            .map(|interval| format!("interval = {}", time(interval))),
+    );
     if delay != Duration::from_secs(5) {
         parts.push(format!("delay = {}", time(delay)));
     }

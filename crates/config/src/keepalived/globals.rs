@@ -16,7 +16,10 @@ pub(super) fn read(tree: &Stmt, draft: &mut Draft, files: &dyn Files, report: &m
     for stmt in tree.children() {
         match stmt.keyword() {
             "global_defs" => stmt.children().iter().for_each(|stmt| {
-                if !(identity(stmt, globals, report) || mail(stmt, globals, report) || vrrp(stmt, globals, report)) {
+                if !(identity(stmt, globals, report)
+                    || mail(stmt, globals, report)
+                    || vrrp(stmt, globals, report))
+                {
                     unmapped(stmt, &advice::GLOBAL, report);
                 }
             }),
@@ -37,7 +40,11 @@ fn identity(stmt: &Stmt, globals: &mut Globals, report: &mut Report) -> bool {
         "script_user" => {
             globals.script_user = values::word(stmt, report);
             if stmt.arg(2).is_some() {
-                report.note(stmt.pos, "script_user: the group is left out", "commands run with their user's groups");
+                report.note(
+                    stmt.pos,
+                    "script_user: the group is left out",
+                    "commands run with their user's groups",
+                );
             }
         }
         "default_interface" => globals.interface = values::word(stmt, report),
@@ -54,7 +61,11 @@ fn router_id(stmt: &Stmt, globals: &mut Globals, report: &mut Report) {
     let clean = clean.trim_matches(['-', '.']).to_owned();
     if clean != id {
         let text = format!("router_id {} becomes \"{clean}\"", super::table::shorten(&id));
-        report.note(stmt.pos, text, "an id has letters, digits, `.`, `_` and `-`; it must differ on each node");
+        report.note(
+            stmt.pos,
+            text,
+            "an id has letters, digits, `.`, `_` and `-`; it must differ on each node",
+        );
     }
     if !clean.is_empty() {
         globals.id = Some((clean, stmt.pos));

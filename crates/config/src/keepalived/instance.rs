@@ -62,7 +62,10 @@ fn election(stmt: &Stmt, vip: &mut Vip, report: &mut Report) -> bool {
             Some("MASTER") => vip.master = Some(stmt.pos),
             Some("BACKUP") => vip.master = None,
             other => {
-                let text = format!("state {} is unknown: keepalived takes BACKUP", shorten(other.unwrap_or_default()));
+                let text = format!(
+                    "state {} is unknown: keepalived takes BACKUP",
+                    shorten(other.unwrap_or_default())
+                );
                 report.error(stmt.pos, text, "write state BACKUP or leave the line out: priority decides");
             }
         },
@@ -71,7 +74,9 @@ fn election(stmt: &Stmt, vip: &mut Vip, report: &mut Report) -> bool {
         "version" => vip.version = values::number(stmt, 2..=3, report),
         "native_ipv6" => vip.native_ipv6 = true,
         "priority" => vip.priority = values::number(stmt, 1..=255, report),
-        "advert_int" => vip.advert = values::seconds(stmt, 0.01..=255.0, report).map(|advert| (advert, stmt.pos)),
+        "advert_int" => {
+            vip.advert = values::seconds(stmt, 0.01..=255.0, report).map(|advert| (advert, stmt.pos))
+        }
         "nopreempt" => vip.nopreempt = Some(stmt.pos),
         "preempt_delay" => {
             vip.preempt_delay = values::seconds(stmt, 0.0..=1000.0, report).map(|delay| (delay, stmt.pos));
@@ -93,7 +98,11 @@ fn wire(stmt: &Stmt, vip: &mut Vip, report: &mut Report) -> bool {
         "unicast_ttl" => {
             let ttl: Option<u8> = values::number(stmt, 0..=255, report);
             if ttl.is_some_and(|ttl| ttl != 255) {
-                report.note(stmt.pos, "unicast_ttl has no meaning here", "adverts are sent with 255, and arrive with less");
+                report.note(
+                    stmt.pos,
+                    "unicast_ttl has no meaning here",
+                    "adverts are sent with 255, and arrive with less",
+                );
             }
         }
         "mcast_dst_ip" => vip.multicast = values::address(stmt, report),
@@ -144,7 +153,9 @@ fn authentication(stmt: &Stmt, vip: &mut Vip, report: &mut Report) {
         }
     }
     match kind {
-        Some("PASS") if vip.password.is_none() => report.error(stmt.pos, "PASS without auth_pass", "add auth_pass"),
+        Some("PASS") if vip.password.is_none() => {
+            report.error(stmt.pos, "PASS without auth_pass", "add auth_pass")
+        }
         Some("PASS") => {}
         Some(_) => vip.password = None,
         None => {
@@ -161,7 +172,11 @@ fn eight_bytes(word: String, stmt: &Stmt, report: &mut Report) -> String {
         return word;
     }
     let end = (0..=8).rev().find(|end| word.is_char_boundary(*end)).unwrap_or(0);
-    report.note(stmt.pos, "auth_pass is cut to 8 bytes, as keepalived cuts it", "use 8 or fewer on both nodes");
+    report.note(
+        stmt.pos,
+        "auth_pass is cut to 8 bytes, as keepalived cuts it",
+        "use 8 or fewer on both nodes",
+    );
     word[..end].to_owned()
 }
 
@@ -186,12 +201,20 @@ fn peers(stmt: &Stmt, vip: &mut Vip, report: &mut Report) {
                     vip.check_source = Some(true);
                     if ttl != 255 {
                         let text = format!("max_ttl {ttl} is left out");
-                        report.dropped(entry.pos, text, "ttl_min says how far away a peer may be; nothing caps it");
+                        report.dropped(
+                            entry.pos,
+                            text,
+                            "ttl_min says how far away a peer may be; nothing caps it",
+                        );
                     }
                 }
                 _ => {
                     let text = format!("{} is not understood after a peer", shorten(word));
-                    report.error(entry.pos, text, "only `min_ttl N` and `max_ttl N` may follow, from 0 to 255");
+                    report.error(
+                        entry.pos,
+                        text,
+                        "only `min_ttl N` and `max_ttl N` may follow, from 0 to 255",
+                    );
                 }
             }
         }
@@ -242,7 +265,9 @@ fn one_group(stmt: &Stmt, name: String, report: &mut Report) -> Group {
             _ if read => {}
             "group" => {
                 let entries = child.children().iter();
-                group.vips.extend(entries.flat_map(|entry| entry.words.iter().map(|word| (word.clone(), entry.pos))));
+                group.vips.extend(
+                    entries.flat_map(|entry| entry.words.iter().map(|word| (word.clone(), entry.pos))),
+                );
             }
             "sync_group_tracking_weight" | "global_tracking" => group.weighted = true,
             _ => unmapped(child, &advice::GROUP, report),
@@ -264,7 +289,8 @@ fn members(draft: &mut Draft, report: &mut Report) {
                 let text = format!("group {}: there is no vrrp_instance {}", shorten(&name), shorten(vip));
                 report.error(*pos, text, "take it out, or look for a typo");
             } else if let Some(other) = &other {
-                let text = format!("{} is in the groups {} and {}", shorten(vip), shorten(other), shorten(&name));
+                let text =
+                    format!("{} is in the groups {} and {}", shorten(vip), shorten(other), shorten(&name));
                 report.error(*pos, text, "keep it in one of them");
             } else {
                 taken.insert(vip.clone(), name.clone());
@@ -272,7 +298,11 @@ fn members(draft: &mut Draft, report: &mut Report) {
             exists && other.is_none()
         });
         if group.vips.is_empty() {
-            report.error(group.pos, format!("group {} is empty", shorten(&name)), "name its instances in group { }");
+            report.error(
+                group.pos,
+                format!("group {} is empty", shorten(&name)),
+                "name its instances in group { }",
+            );
         }
     }
     draft.groups.retain(|group| !group.vips.is_empty());

@@ -31,7 +31,7 @@ pub(super) fn read(tree: &Stmt, report: &mut Report) {
                 report.dropped(stmt.pos, format!("{what} is left out"), help);
                 walk(stmt, &advice::TRACK_GROUP, report);
             }
-            keyword if advice::TOP.mapped.contains(&keyword) => {}
+            keyword if advice::TOP.maps(keyword) => {}
             _ => unmapped(stmt, &advice::TOP, report),
         }
     }

@@ -98,7 +98,11 @@ fn too_long(probe: &Probe, name: &str, line: usize, sleep: Duration, report: &mu
             sleep.as_secs_f64(),
             limit.as_secs_f64()
         );
-        report.note(probe.pos, text, "keepalived ends it at its interval too: give it a longer timeout, or no sleep");
+        report.note(
+            probe.pos,
+            text,
+            "keepalived ends it at its interval too: give it a longer timeout, or no sleep",
+        );
     }
 }
 
@@ -107,7 +111,11 @@ fn stops_keepalived(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Re
     let unreached = seen.longest_sleep().map(|(_, sleep)| sleep);
     let limit = probe.timeout.or(probe.interval).unwrap_or(Duration::from_secs(1));
     let unreached = unreached.filter(|sleep| *sleep >= limit).map_or(String::new(), |sleep| {
-        format!(" (it never gets there: it sleeps {} s and is ended after {} s)", sleep.as_secs(), limit.as_secs())
+        format!(
+            " (it never gets there: it sleeps {} s and is ended after {} s)",
+            sleep.as_secs(),
+            limit.as_secs()
+        )
     });
     let text = format!("{place} stops keepalived to give the vip up{unreached}");
     let (Some(process), Some(start)) = (&seen.process, &seen.start) else {
@@ -131,7 +139,10 @@ fn stops_keepalived(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Re
     report.note(probe.pos, text, help);
     if let Check::Exec(command) = &probe.check {
         let argv: Vec<String> = command.argv.iter().map(|word| super::emit::quote(word)).collect();
-        probe.remarks.push(format!("replaces exec = [{}], which restarts {process} or stops keepalived", argv.join(", ")));
+        probe.remarks.push(format!(
+            "replaces exec = [{}], which restarts {process} or stops keepalived",
+            argv.join(", ")
+        ));
     }
     probe.restart = Some(start.clone());
     probe.restart_wait = Some(Duration::from_secs(wait));
@@ -164,7 +175,9 @@ impl Seen {
                 // What is only said stops nothing.
                 let words: Vec<&str> = command
                     .split_whitespace()
-                    .skip_while(|word| ["if", "then", "else", "do", "!", "sudo", "while", "elif"].contains(word))
+                    .skip_while(|word| {
+                        ["if", "then", "else", "do", "!", "sudo", "while", "elif"].contains(word)
+                    })
                     .map(|word| word.trim_matches(['"', '\'', '$', '{', '}']))
                     .collect();
                 seen.command(&words, at + 1);
@@ -190,7 +203,8 @@ impl Seen {
             ("keepalived", _) => {}
             (_, "start" | "restart" | "reload-or-restart") if self.start.is_none() => {
                 let argv = if first.starts_with('/') { (*first).to_owned() } else { full_path(&program) };
-                self.start = Some(std::iter::once(argv).chain(rest.iter().take(2).map(|w| (*w).to_owned())).collect());
+                self.start =
+                    Some(std::iter::once(argv).chain(rest.iter().take(2).map(|w| (*w).to_owned())).collect());
             }
             _ => {}
         }
@@ -210,7 +224,8 @@ impl Seen {
             }
             "pidof" | "pgrep" => self.pid_of(plain.last(), line),
             "ps" => {
-                let named = rest.iter().position(|word| *word == "-C").and_then(|at| rest.get(at + 1)).copied();
+                let named =
+                    rest.iter().position(|word| *word == "-C").and_then(|at| rest.get(at + 1)).copied();
                 self.counts(named);
             }
             "sleep" => {

@@ -72,7 +72,11 @@ impl Source<'_> {
             Err(reason) => {
                 let pos = from.unwrap_or_else(|| Pos { file: self.report.open(path), line: 1 });
                 let text = format!("{} cannot be read: {reason}", path.display());
-                return self.report.error(pos, text, "give the path of a keepalived.conf that this user may read");
+                return self.report.error(
+                    pos,
+                    text,
+                    "give the path of a keepalived.conf that this user may read",
+                );
             }
         };
         let file = self.report.open(path);
@@ -87,7 +91,11 @@ impl Source<'_> {
             // Only a definition goes on after a backslash, and its lines stay lines.
             if self.starts_definition(&text) {
                 while let Some(head) = text.strip_suffix('\\') {
-                    text = format!("{}\n{}", head.trim_end(), lines.next().map_or("", |(_, next)| without_comment(next)));
+                    text = format!(
+                        "{}\n{}",
+                        head.trim_end(),
+                        lines.next().map_or("", |(_, next)| without_comment(next))
+                    );
                     if !self.spend(text.len(), pos) {
                         break;
                     }
@@ -240,7 +248,8 @@ impl Source<'_> {
             None => {
                 self.budget = 0;
                 if !std::mem::replace(&mut self.spent_told, true) {
-                    let text = format!("the file expands to more than {} MiB: the rest is left out", BUDGET >> 20);
+                    let text =
+                        format!("the file expands to more than {} MiB: the rest is left out", BUDGET >> 20);
                     self.report.error(pos, text, "split the file, or narrow its ~SEQ and parameters");
                 }
                 false

@@ -23,19 +23,14 @@ pub(super) enum Block {
 }
 
 /// Blocks of statements.
-const KEYWORD_BLOCKS: &[&str] = &[
-    "global_defs", "track_group", "vrrp_track_process", "vrrp_process", "bfd_instance", "vrrp_script",
-    "vrrp_sync_group", "garp_group", "vrrp_instance", "virtual_server", "SSL", "authentication", "auth_hmac",
-    "real_server", "url", "host", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "MISC_CHECK",
-    "BFD_CHECK", "UDP_CHECK", "PING_CHECK", "FILE_CHECK",
-];
+const KEYWORD_BLOCKS: &str = "global_defs track_group vrrp_track_process vrrp_process bfd_instance vrrp_script \
+    vrrp_sync_group garp_group vrrp_instance virtual_server SSL authentication auth_hmac real_server url host \
+    TCP_CHECK HTTP_GET SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK BFD_CHECK UDP_CHECK PING_CHECK FILE_CHECK";
 /// Blocks of one entry for each line.
-const LIST_BLOCKS: &[&str] = &[
-    "linkbeat_interfaces", "static_ipaddress", "static_routes", "static_rules", "interface_up_down_delays",
-    "virtual_server_group", "notification_email", "group", "track_interface", "track_script", "track_process",
-    "track_bfd", "unicast_peer", "virtual_ipaddress", "virtual_ipaddress_excluded", "virtual_routes", "virtual_rules",
-    "interfaces",
-];
+const LIST_BLOCKS: &str = "linkbeat_interfaces static_ipaddress static_routes static_rules \
+    interface_up_down_delays virtual_server_group notification_email group track_interface track_script \
+    track_process track_bfd unicast_peer virtual_ipaddress virtual_ipaddress_excluded virtual_routes virtual_rules \
+    interfaces";
 
 /// What block follows `keyword` inside the block of `parent`.
 pub(super) fn block(inside: Block, parent: &str, keyword: &str) -> Block {
@@ -48,16 +43,19 @@ pub(super) fn block(inside: Block, parent: &str, keyword: &str) -> Block {
             "vrrp_instance" | "vrrp_sync_group" => Block::List,
             _ => Block::None,
         },
-        (Block::Keywords, _) if KEYWORD_BLOCKS.contains(&keyword) => Block::Keywords,
-        (Block::Keywords, _) if LIST_BLOCKS.contains(&keyword) => Block::List,
+        (Block::Keywords, _) if names(KEYWORD_BLOCKS).any(|name| name == keyword) => Block::Keywords,
+        (Block::Keywords, _) if names(LIST_BLOCKS).any(|name| name == keyword) => Block::List,
         (Block::Keywords, _) if is_known_anywhere(keyword) => Block::None,
         (Block::Keywords, _) => Block::Unknown,
     }
 }
 
 fn is_known_anywhere(keyword: &str) -> bool {
-    advice::ALL.iter().any(|table| table.others.iter().any(|(names, _)| names.contains(&keyword)))
-        || advice::ALL.iter().any(|table| table.mapped.contains(&keyword))
+    advice::ALL.iter().any(|table| table.knows(keyword))
+}
+
+fn names(list: &'static str) -> impl Iterator<Item = &'static str> {
+    list.split_ascii_whitespace()
 }
 
 /// What becomes of a keyword that no mapper reads.
@@ -73,21 +71,40 @@ pub(super) enum Treat {
     Refused(&'static str),
 }
 
-/// The keywords of one block.
+/// The keywords of one block; names are separated by spaces.
 pub(super) struct Table {
     /// The block's keyword; empty for the top.
     pub(super) block: &'static str,
     /// Read by a mapper.
-    pub(super) mapped: &'static [&'static str],
+    pub(super) mapped: &'static str,
     /// The others.
-    pub(super) others: &'static [(&'static [&'static str], Treat)],
+    pub(super) others: &'static [(&'static str, Treat)],
+}
+
+impl Table {
+    /// Whether a mapper reads it.
+    pub(super) fn maps(&self, keyword: &str) -> bool {
+        names(self.mapped).any(|name| name == keyword)
+    }
+
+    fn treat(&self, keyword: &str) -> Option<Treat> {
+        let found = self.others.iter().find(|(list, _)| names(list).any(|name| name == keyword));
+        found.map(|(_, treat)| *treat)
+    }
+
+    fn knows(&self, keyword: &str) -> bool {
+        self.maps(keyword) || self.treat(keyword).is_some()
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        names(self.mapped).chain(self.others.iter().flat_map(|(list, _)| names(list)))
+    }
 }
 
 /// Reports a statement that no mapper has read.
 pub(super) fn unmapped(stmt: &Stmt, table: &Table, report: &mut Report) {
     let keyword = stmt.keyword();
-    let found = table.others.iter().find(|(names, _)| names.contains(&keyword));
-    match found.map(|(_, treat)| *treat) {
+    match table.treat(keyword) {
         Some(Treat::Default) => {}
         Some(Treat::Note(why)) => report.note(stmt.pos, format!("{keyword} has no meaning here"), why),
         Some(Treat::Dropped(help)) => report.dropped(stmt.pos, format!("{keyword} is left out"), help),
@@ -98,25 +115,23 @@ pub(super) fn unmapped(stmt: &Stmt, table: &Table, report: &mut Report) {
 
 fn unknown(stmt: &Stmt, table: &Table, report: &mut Report) {
     let keyword = stmt.keyword();
-    let place = if table.block.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", table.block) };
+    let place = if table.block.is_empty() {
+        "at the top of the file".to_owned()
+    } else {
+        format!("in {}", table.block)
+    };
     let text = format!("keepalived 2.2 knows no keyword `{}` {place}, and ignores it", shorten(keyword));
-    let names = table.mapped.iter().chain(table.others.iter().flat_map(|(names, _)| names.iter()));
-    let near = names.map(|name| (distance(keyword, name), *name)).min();
-    let help = match near {
+    let help = match table.names().map(|name| (distance(keyword, name), name)).min() {
         Some((far, name)) if far <= 1 + name.len() / 4 => format!("did you mean `{name}`?"),
-        _ => match elsewhere(keyword) {
-            Some(block) => format!("it belongs in {block}: look for a missing or extra brace above"),
+        Some(_) | None => match advice::ALL.iter().find(|table| table.knows(keyword)) {
+            Some(table) => {
+                let block = if table.block.is_empty() { "the top level" } else { table.block };
+                format!("it belongs in {block}: look for a missing or extra brace above")
+            }
             None => "take it out, or look it up in keepalived.conf(5)".to_owned(),
         },
     };
     report.dropped(stmt.pos, text, help);
-}
-
-fn elsewhere(keyword: &str) -> Option<&'static str> {
-    let has = |table: &&&Table| {
-        table.mapped.contains(&keyword) || table.others.iter().any(|(names, _)| names.contains(&keyword))
-    };
-    advice::ALL.iter().find(has).map(|table| if table.block.is_empty() { "the top level" } else { table.block })
 }
 
 /// Text from a file for a message: one line, no longer than helps.

@@ -31,7 +31,7 @@ pub(super) fn read(tree: &Stmt, draft: &mut Draft, report: &mut Report) {
         // keepalived: a file's value counts once unless its weight is written.
         probe.weight = i32::from(kind == Kind::File);
         for child in stmt.children() {
-            if table.mapped.contains(&child.keyword()) {
+            if table.maps(child.keyword()) {
                 keyword(child, &mut probe, report);
             } else {
                 unmapped(child, table, report);
@@ -63,7 +63,9 @@ fn script_keyword(stmt: &Stmt, probe: &mut Probe, report: &mut Report) {
             }
             match &mut probe.check {
                 Check::Exec(command) => command.user = Some(user),
-                other => *other = Check::Exec(super::draft::Command { user: Some(user), ..Default::default() }),
+                other => {
+                    *other = Check::Exec(super::draft::Command { user: Some(user), ..Default::default() })
+                }
             }
         }
         _ => default_weight(stmt, probe, report),
@@ -171,7 +173,9 @@ pub(super) fn resolve(draft: &mut Draft, files: &dyn Files, report: &mut Report)
     for at in 0..draft.vips.len() {
         let tracks = std::mem::take(&mut draft.vips[at].tracks);
         let zeroed = memberships.get(&at).copied();
-        for (track, own) in tracks.iter().map(|track| (track, true)).chain(group_tracks(draft, at).iter().map(|t| (t, false))) {
+        for (track, own) in
+            tracks.iter().map(|track| (track, true)).chain(group_tracks(draft, at).iter().map(|t| (t, false)))
+        {
             if track.kind == Kind::Interface && own_interface(&draft.vips[at], track) {
                 continue;
             }
@@ -229,7 +233,10 @@ fn kind_of(probe: &Probe) -> Kind {
 }
 
 fn find(
-    track: &Track, index: &mut HashMap<(u8, String), usize>, probes: &mut Vec<Probe>, report: &mut Report,
+    track: &Track,
+    index: &mut HashMap<(u8, String), usize>,
+    probes: &mut Vec<Probe>,
+    report: &mut Report,
 ) -> Option<usize> {
     if let Some(found) = index.get(&(track.kind as u8, track.name.clone())) {
         return Some(*found);
@@ -241,7 +248,13 @@ fn find(
     }
     let name = track.name.clone();
     let check = Check::Up(name.clone());
-    probes.push(Probe { pos: track.pos, ours: format!("{name}-up"), name: name.clone(), check, ..Probe::default() });
+    probes.push(Probe {
+        pos: track.pos,
+        ours: format!("{name}-up"),
+        name: name.clone(),
+        check,
+        ..Probe::default()
+    });
     index.insert((track.kind as u8, name), probes.len() - 1);
     Some(probes.len() - 1)
 }
@@ -260,7 +273,11 @@ fn decide(vip: &mut Vip, track: &Track, probe: &Probe, zeroed: bool, report: &mu
     }
     if weight == 0 && reverse {
         let text = format!("{} with weight 0 reverse is left out", shorten(&probe.name));
-        return report.dropped(track.pos, text, "turn the check round, so that it fails when the vip must go");
+        return report.dropped(
+            track.pos,
+            text,
+            "turn the check round, so that it fails when the vip must go",
+        );
     }
     if weight == 0 || probe.stops_keepalived {
         vip.requires.insert(probe.ours.clone());
@@ -279,15 +296,23 @@ fn decide(vip: &mut Vip, track: &Track, probe: &Probe, zeroed: bool, report: &mu
     } else {
         return keep_weight(vip, track, probe, (weight, reverse), report);
     };
-    let text = format!("weight {weight} of {} becomes requires = [\"{}\"]: {why}", shorten(&probe.name), probe.ours);
+    let text =
+        format!("weight {weight} of {} becomes requires = [\"{}\"]: {why}", shorten(&probe.name), probe.ours);
     let help = "requires gives the vip up whenever the probe fails, which is what a failover is for";
     report.note(track.pos, text, help);
     vip.requires.insert(probe.ours.clone());
 }
 
-fn keep_weight(vip: &mut Vip, track: &Track, probe: &Probe, (weight, reverse): (i32, bool), report: &mut Report) {
+fn keep_weight(
+    vip: &mut Vip,
+    track: &Track,
+    probe: &Probe,
+    (weight, reverse): (i32, bool),
+    report: &mut Report,
+) {
     let priority = i32::from(vip.effective_priority());
-    let (least, most) = if weight < 0 { (priority + weight, priority) } else { (priority, priority + weight) };
+    let (least, most) =
+        if weight < 0 { (priority + weight, priority) } else { (priority, priority + weight) };
     let text = format!(
         "weight {weight} of {} gives {} up only when another node's priority lies between {} and {}",
         shorten(&probe.name),
@@ -304,15 +329,28 @@ fn keep_weight(vip: &mut Vip, track: &Track, probe: &Probe, (weight, reverse): (
 fn finish(draft: &mut Draft, files: &dyn Files, report: &mut Report) {
     for probe in &draft.probes {
         if !probe.used {
-            let text = format!("nothing tracks {}: it is left out, and keepalived never runs it", shorten(&probe.name));
-            report.note(probe.pos, text, "add it to track_script (here: requires) of a vip if it should count");
+            let text = format!(
+                "nothing tracks {}: it is left out, and keepalived never runs it",
+                shorten(&probe.name)
+            );
+            report.note(
+                probe.pos,
+                text,
+                "add it to track_script (here: requires) of a vip if it should count",
+            );
         } else if matches!(probe.check, Check::Nothing) {
-            report.error(probe.pos, format!("{} has nothing to check", shorten(&probe.name)), "give it a script");
+            report.error(
+                probe.pos,
+                format!("{} has nothing to check", shorten(&probe.name)),
+                "give it a script",
+            );
         }
     }
     draft.probes.retain(|probe| probe.used && !matches!(probe.check, Check::Nothing));
     draft.probes.sort_by_key(|probe| probe.pos);
-    for commands in draft.vips.iter().map(|vip| &vip.notify).chain(draft.groups.iter().map(|group| &group.notify)) {
+    for commands in
+        draft.vips.iter().map(|vip| &vip.notify).chain(draft.groups.iter().map(|group| &group.notify))
+    {
         let mut seen = BTreeSet::new();
         for notify in commands {
             if seen.insert(&notify.command.argv[0]) {

@@ -161,7 +161,11 @@ impl Builder<'_> {
         while self.levels.len() > 1 {
             if let Some(level) = self.levels.last() {
                 let (name, pos) = (level.stmt.words.join(" "), level.stmt.pos);
-                self.report.error(pos, format!("the block of `{name}` is never closed"), "add the missing `}`");
+                self.report.error(
+                    pos,
+                    format!("the block of `{name}` is never closed"),
+                    "add the missing `}`",
+                );
             }
             self.ascend();
         }

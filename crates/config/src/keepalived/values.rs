@@ -15,7 +15,11 @@ use super::words::shell_like;
 pub(super) fn word(stmt: &Stmt, report: &mut Report) -> Option<String> {
     let word = stmt.arg(1).filter(|word| !word.is_empty()).map(str::to_owned);
     if word.is_none() {
-        report.error(stmt.pos, format!("{} has no value", stmt.keyword()), "give it one, or take the line out");
+        report.error(
+            stmt.pos,
+            format!("{} has no value", stmt.keyword()),
+            "give it one, or take the line out",
+        );
     }
     word
 }
@@ -85,7 +89,8 @@ pub(super) fn weight(stmt: &Stmt, at: usize, report: &mut Report) -> Option<(i32
         }
         None => None,
     };
-    let number = stmt.arg(at).and_then(|text| text.parse().ok()).filter(|number| (-254..=254).contains(number));
+    let number =
+        stmt.arg(at).and_then(|text| text.parse().ok()).filter(|number| (-254..=254).contains(number));
     if number.is_none() {
         let text = format!("weight {} cannot be", shorten(stmt.arg(at).unwrap_or_default()));
         report.error(stmt.pos, text, "a number from -253 to 253");
@@ -96,7 +101,8 @@ pub(super) fn weight(stmt: &Stmt, at: usize, report: &mut Report) -> Option<(i32
 /// A command line, as keepalived splits it: quoted as a whole, or one unquoted word; then a user may follow.
 pub(super) fn command(stmt: &Stmt, may_name_user: bool, report: &mut Report) -> Option<Command> {
     let words = shell_like(&stmt.rest);
-    let Some(words) = words.filter(|words| words.first().is_some_and(|first| !first.text.trim().is_empty())) else {
+    let Some(words) = words.filter(|words| words.first().is_some_and(|first| !first.text.trim().is_empty()))
+    else {
         let help = "quote the whole line: \"/path/program argument\"";
         report.error(stmt.pos, format!("{} has no readable command", stmt.keyword()), help);
         return None;
@@ -104,7 +110,11 @@ pub(super) fn command(stmt: &Stmt, may_name_user: bool, report: &mut Report) -> 
     let argv: Option<Vec<String>> =
         shell_like(&words[0].text).map(|argv| argv.into_iter().map(|word| word.text).collect());
     let Some(argv) = argv.filter(|argv| !argv.is_empty()) else {
-        report.error(stmt.pos, format!("{}: a quote is not closed inside the command", stmt.keyword()), "close it");
+        report.error(
+            stmt.pos,
+            format!("{}: a quote is not closed inside the command", stmt.keyword()),
+            "close it",
+        );
         return None;
     };
     let after: Vec<&str> = words[1..].iter().map(|word| word.text.as_str()).collect();

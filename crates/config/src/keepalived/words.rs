@@ -161,7 +161,10 @@ mod tests {
     fn a_brace_ends_a_statement_wherever_it_stands() {
         use Piece::{Close, Open, Text};
         assert_eq!(pieces("group { A"), [Text("group"), Open, Text("A")]);
-        assert_eq!(pieces("global_defs{router_id x}"), [Text("global_defs"), Open, Text("router_id x"), Close]);
+        assert_eq!(
+            pieces("global_defs{router_id x}"),
+            [Text("global_defs"), Open, Text("router_id x"), Close]
+        );
         assert_eq!(pieces("auth_pass \"a{b}\""), [Text("auth_pass \"a{b}\"")]);
         assert_eq!(pieces("priority ${P}"), [Text("priority ${P}")]);
     }

@@ -51,7 +51,10 @@ fn one(entry: &Stmt, report: &mut Report) -> Option<Addr> {
 }
 
 fn option<'a>(
-    word: &str, words: &mut impl Iterator<Item = &'a str>, interface: &mut Option<String>, entry: &Stmt,
+    word: &str,
+    words: &mut impl Iterator<Item = &'a str>,
+    interface: &mut Option<String>,
+    entry: &Stmt,
     report: &mut Report,
 ) {
     match word {
@@ -64,12 +67,20 @@ fn option<'a>(
         "scope" => {
             let scope = words.next().unwrap_or_default();
             if scope != "global" {
-                report.note(entry.pos, format!("scope {} is left out", shorten(scope)), "vips have scope global");
+                report.note(
+                    entry.pos,
+                    format!("scope {} is left out", shorten(scope)),
+                    "vips have scope global",
+                );
             }
         }
         "label" => {
             let label = shorten(words.next().unwrap_or_default());
-            report.note(entry.pos, format!("label {label} is left out"), "find vips with `mainstay vip list`");
+            report.note(
+                entry.pos,
+                format!("label {label} is left out"),
+                "find vips with `mainstay vip list`",
+            );
         }
         "preferred_lft" => {
             words.next();
@@ -78,10 +89,18 @@ fn option<'a>(
         }
         "peer" => {
             words.next();
-            report.dropped(entry.pos, "peer is left out", "vips are no point-to-point addresses: route to it instead");
+            report.dropped(
+                entry.pos,
+                "peer is left out",
+                "vips are no point-to-point addresses: route to it instead",
+            );
         }
         "home" | "mngtmpaddr" | "autojoin" => {
-            report.dropped(entry.pos, format!("{word} is left out"), "set the address by notify if it needs that flag");
+            report.dropped(
+                entry.pos,
+                format!("{word} is left out"),
+                "set the address by notify if it needs that flag",
+            );
         }
         "no_track" => {
             let help = "a vip's address that somebody deletes is put back";

@@ -16,7 +16,8 @@ pub(in super::super) fn vip(vip: &mut Vip, globals: &Globals, report: &mut Repor
     families(vip, report);
     lower_delay(vip, globals, report);
     if let Some(pos) = vip.dont_track_primary {
-        let help = "a vip whose interface is down is in fault: name an interface that stays up (a bridge, a bond)";
+        let help =
+            "a vip whose interface is down is in fault: name an interface that stays up (a bridge, a bond)";
         report.dropped(pos, "dont_track_primary is left out", help);
     }
 }
@@ -39,7 +40,11 @@ fn required(vip: &Vip, report: &mut Report) {
         report.error(vip.pos, format!("{name} names no interface"), "add `interface eth0`");
     }
     if vip.vrid.is_none() {
-        report.error(vip.pos, format!("{name} has no virtual_router_id"), "add one, 1 to 255, equal on all its nodes");
+        report.error(
+            vip.pos,
+            format!("{name} has no virtual_router_id"),
+            "add one, 1 to 255, equal on all its nodes",
+        );
     }
     if vip.addrs.is_empty() {
         let help = "add virtual_ipaddress { a.b.c.d }; with install = false no interface gets it";
@@ -53,7 +58,11 @@ fn start(vip: &mut Vip, report: &mut Report) {
     let name = shorten(&vip.name);
     if vip.priority.is_none() {
         let text = format!("{name}: state MASTER without a priority means 255, the address owner's");
-        report.note(vip.pos, text, "write a priority: the owner preempts everybody and never gives way to a weight");
+        report.note(
+            vip.pos,
+            text,
+            "write a priority: the owner preempts everybody and never gives way to a weight",
+        );
     } else if vip.priority != Some(255) {
         report.note(pos, format!("{name}: state MASTER is ignored: priority decides"), "");
     }
@@ -91,8 +100,10 @@ fn version(vip: &mut Vip, globals: &Globals, report: &mut Report) {
     let exact = u64::try_from(advert.as_micros()).unwrap_or(most);
     let rounded = (exact.saturating_add(step / 2) / step * step).clamp(step, most);
     if rounded != exact {
-        let unit = if version == 2 { "whole seconds up to 255" } else { "hundredths of a second up to 40.95" };
-        let text = format!("{name}: advert_int becomes {} s: version {version} has {unit}", rounded as f64 / 1e6);
+        let unit =
+            if version == 2 { "whole seconds up to 255" } else { "hundredths of a second up to 40.95" };
+        let text =
+            format!("{name}: advert_int becomes {} s: version {version} has {unit}", rounded as f64 / 1e6);
         report.note(pos, text, "it must be equal on all nodes of the vip");
     }
     vip.advert = Some((Duration::from_micros(rounded), pos));

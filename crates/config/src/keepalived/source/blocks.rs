@@ -92,7 +92,11 @@ fn parse(text: &str) -> Option<Rounds<'_>> {
         [start, step, end] => (start, step, end),
         _ => return None,
     };
-    (step != 0).then(|| Rounds { names: vec![first.clone()], values: Values::Counted { next, step, end, hex }, rest })
+    (step != 0).then(|| Rounds {
+        names: vec![first.clone()],
+        values: Values::Counted { next, step, end, hex },
+        rest,
+    })
 }
 
 /// Splits at the commas outside braces.

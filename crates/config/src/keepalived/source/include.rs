@@ -48,7 +48,8 @@ impl Source<'_> {
                 let mut entries = self.files.list(dir);
                 entries.sort();
                 for entry in entries {
-                    let name = entry.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                    let name =
+                        entry.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                     if !self.spend(STEP * (1 + name.len() * part.len() / 64), pos) {
                         return;
                     }
