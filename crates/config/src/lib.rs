@@ -1,4 +1,23 @@
 //! The operators' schema: text becomes raw, raw becomes a Plan, and past that border nobody validates again.
+//!
+//! [`load`] reads a file and its `conf.d/*.toml`, [`parse_str`] one text without touching anything else. Both report
+//! everything that is wrong at once, each finding with its place and what to write instead.
 
+mod access;
+pub mod diagnostic;
+mod expand;
+mod findings;
+mod hint;
 pub mod keepalived;
+mod load;
 pub mod plan;
+mod raw;
+mod read;
+mod resolve;
+pub mod script;
+mod source;
+mod suggest;
+mod values;
+
+pub use diagnostic::{Diagnostic, Place, Report, Severity};
+pub use load::{Checks, Loaded, load, load_with, parse_str};

@@ -1,5 +1,6 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub struct Plan {
 }
 
 /// A vip: the election's part and what sys and notify need beside it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Vip {
     /// The election's part.
     pub spec: VipSpec,
@@ -44,6 +45,23 @@ pub struct Vip {
     pub notify: Vec<Notify>,
     /// What is started before the vip is announced and stopped before it is released, in order.
     pub owns: Vec<Owned>,
+}
+
+impl fmt::Debug for Vip {
+    /// Everything but the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { spec, addrs, source, multicast, notify, owns } = self;
+        let mut spec = spec.clone();
+        spec.password = spec.password.map(|_| [b'*'; 8]);
+        f.debug_struct("Vip")
+            .field("spec", &spec)
+            .field("addrs", addrs)
+            .field("source", source)
+            .field("multicast", multicast)
+            .field("notify", notify)
+            .field("owns", owns)
+            .finish()
+    }
 }
 
 /// One address of a vip.
@@ -90,7 +108,7 @@ pub enum NotifyOn {
 }
 
 /// How somebody is told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotifyHow {
     /// Run a command; with `args`, keepalived's TYPE NAME STATE PRIORITY follow its own arguments.
@@ -113,6 +131,27 @@ pub enum NotifyHow {
     },
     /// Send an e-mail as `[mail]` says.
     Mail,
+}
+
+impl fmt::Debug for NotifyHow {
+    /// Everything but the values of the headers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exec { command, args } => {
+                f.debug_struct("Exec").field("command", command).field("args", args).finish()
+            }
+            Self::Webhook { url, headers, timeout, retries } => {
+                let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+                f.debug_struct("Webhook")
+                    .field("url", url)
+                    .field("headers", &names)
+                    .field("timeout", timeout)
+                    .field("retries", retries)
+                    .finish()
+            }
+            Self::Mail => f.write_str("Mail"),
+        }
+    }
 }
 
 /// Something that runs only on the holder.

@@ -1,0 +1,294 @@
+//! Probes: one check each, its timing, and what tries to revive the service.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mainstay_core::name::{CommandId, ProbeId};
+
+use super::command::COMMAND_TIMEOUT;
+use super::{HOUR, Resolver, SECOND};
+use crate::plan::{Check, HttpCheck, Probe, Restart, Vip, probes_of};
+use crate::raw;
+use crate::source::{At, Span};
+use crate::suggest;
+use crate::values::{Verdict, written};
+
+/// Faster checks cost more than they tell.
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(86_400);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+const RESTART_TIMEOUT: Duration = Duration::from_secs(30);
+const RESTART_WAIT: Duration = Duration::from_secs(5);
+/// Every probe runs all the time.
+const MOST_PROBES: usize = 4096;
+
+/// The kinds of check, as the key that asks for each.
+const KINDS: &str = "exec, tcp, http, ping, process, up, file";
+
+impl Resolver<'_> {
+    pub(super) fn all_probes(&mut self, probes: &[At<raw::Probe>]) -> Vec<Probe> {
+        if let Some(extra) = probes.get(MOST_PROBES) {
+            self.error(
+                extra.span,
+                format!("more than {MOST_PROBES} probes"),
+                "let several vips share a probe",
+            );
+            return Vec::new();
+        }
+        let mut names = HashMap::new();
+        let mut resolved = Vec::new();
+        for At { value: raw, .. } in probes {
+            let name = self.required(&raw.name, &raw.header, "[[probe]]", "name");
+            let name = self.unique(name, &mut names, "probe").unwrap_or_default();
+            let id = ProbeId(u32::try_from(resolved.len()).expect("bounded above"));
+            self.probes.entry(name.clone()).or_insert(id);
+            resolved.push(self.probe(raw, name));
+        }
+        resolved
+    }
+
+    /// The index of a probe that something names.
+    pub(super) fn probe_id(&mut self, name: &At<String>, who: &str) -> Option<ProbeId> {
+        let found = self.probes.get(&name.value).copied();
+        if found.is_none() {
+            let mut known: Vec<&str> = self.probes.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            let message = format!("{who}: there is no probe \"{}\"", name.value);
+            let help = if self.links.contains(&name.value) {
+                format!(
+                    "write [[probe]] with name = \"{0}\" and up = \"{0}\" to watch an interface",
+                    name.value
+                )
+            } else if known.is_empty() {
+                format!("write [[probe]] with name = \"{}\"", name.value)
+            } else {
+                suggest::advice(&name.value, "probe", &known)
+            };
+            self.error(name.span, message, help);
+        }
+        found
+    }
+
+    /// A probe that no vip asks for is run and shown, but moves nothing.
+    pub(super) fn unused_probes(&mut self, raw: &[At<raw::Probe>], vips: &[Vip]) {
+        let mut used = vec![false; raw.len()];
+        for probe in vips.iter().flat_map(|vip| probes_of(&vip.spec)) {
+            if let Some(used) = used.get_mut(probe.index()) {
+                *used = true;
+            }
+        }
+        for (probe, used) in raw.iter().zip(used) {
+            if let (false, Some(name)) = (used, &probe.value.name) {
+                let message = format!(
+                    "no vip asks for probe \"{}\": it is run and shown, but moves nothing",
+                    name.value
+                );
+                self.findings.warn(
+                    name.span,
+                    message,
+                    format!("write requires = [\"{}\"] in a [[vip]]", name.value),
+                );
+            }
+        }
+    }
+
+    fn probe(&mut self, raw: &raw::Probe, name: String) -> Probe {
+        let who = format!("probe \"{name}\"");
+        let interval = self.time(&raw.interval, SECOND, INTERVAL, &who, "interval");
+        let timeout = self.time(&raw.timeout, interval, TIMEOUT, &who, "timeout");
+        if let (true, Some(at)) = (timeout > interval, &raw.timeout) {
+            let message = format!(
+                "{who}: a check may take {}, longer than its interval of {}",
+                written(timeout),
+                written(interval)
+            );
+            let help = format!("write interval = \"{}\", or a shorter timeout", written(timeout));
+            self.findings.warn(at.span, message, help);
+        }
+        let check = self.check(raw, timeout, &who);
+        let fall = self.number(&raw.fall, 1, 1..=1000, &who, "fall");
+        let rise = self.number(&raw.rise, 1, 1..=1000, &who, "rise");
+        Probe {
+            name,
+            check,
+            interval,
+            timeout,
+            fall: u32::try_from(fall).unwrap_or(1),
+            rise: u32::try_from(rise).unwrap_or(1),
+            initial: raw.initial.as_ref().map(|initial| initial.value == Verdict::Up),
+            restart: raw.restart.as_ref().map(|restart| self.restart(&restart.value, &who)),
+        }
+    }
+
+    fn check(&mut self, raw: &raw::Probe, timeout: Duration, who: &str) -> Check {
+        let kinds = [
+            (raw.exec.as_ref().map(|v| v.span), "exec"),
+            (raw.tcp.as_ref().map(|v| v.span), "tcp"),
+            (raw.http.as_ref().map(|v| v.span), "http"),
+            (raw.ping.as_ref().map(|v| v.span), "ping"),
+            (raw.process.as_ref().map(|v| v.span), "process"),
+            (raw.up.as_ref().map(|v| v.span), "up"),
+            (raw.file.as_ref().map(|v| v.span), "file"),
+        ];
+        let given: Vec<(Span, &str)> =
+            kinds.iter().filter_map(|(span, kind)| span.map(|span| (span, *kind))).collect();
+        match given.as_slice() {
+            [] if raw.header.spoiled.iter().any(|key| kinds.iter().any(|(_, kind)| key == kind)) => {}
+            [] => {
+                let message = format!("{who} checks nothing");
+                self.error(raw.header.span, message, format!("write exactly one of {KINDS}"));
+            }
+            [(_, kind)] => self.keys_of_other_kinds(raw, kind, who),
+            [(_, first), (span, second), ..] => {
+                let message = format!("{who} has both `{first}` and `{second}`");
+                self.error(
+                    *span,
+                    message,
+                    format!("write exactly one of {KINDS}: two checks are two probes"),
+                );
+            }
+        }
+        if let Some(argv) = &raw.exec {
+            let user = self.user(raw.user.as_ref(), who);
+            self.stopping_script(argv, who);
+            Check::Exec { command: self.command(argv, user, timeout, who) }
+        } else if let Some(target) = &raw.tcp {
+            self.host_port(target, who);
+            Check::Tcp { target: target.value.clone() }
+        } else if let Some(url) = &raw.http {
+            Check::Http(self.http(raw, url, who))
+        } else if let Some(target) = &raw.ping {
+            Check::Ping { target: self.ip(target, who).unwrap_or(IpAddr::from([0, 0, 0, 0])) }
+        } else if let Some(process) = &raw.process {
+            self.process(raw, process, who)
+        } else if let Some(up) = &raw.up {
+            self.link(up, who);
+            Check::Interface { name: up.value.clone() }
+        } else {
+            self.file(raw, who)
+        }
+    }
+
+    /// Refuses keys of one kind of check beside another.
+    fn keys_of_other_kinds(&mut self, raw: &raw::Probe, kind: &str, who: &str) {
+        let keys = [
+            (raw.user.as_ref().map(|v| v.span), "user", "exec"),
+            (raw.method.as_ref().map(|v| v.span), "method", "http"),
+            (raw.host.as_ref().map(|v| v.span), "host", "http"),
+            (raw.status.as_ref().map(|v| v.span), "status", "http"),
+            (raw.body.as_ref().map(|v| v.span), "body", "http"),
+            (raw.ca.as_ref().map(|v| v.span), "ca", "http"),
+            (raw.insecure.as_ref().map(|v| v.span), "insecure", "http"),
+            (raw.args.as_ref().map(|v| v.span), "args", "process"),
+            (raw.min.as_ref().map(|v| v.span), "min", "process"),
+            (raw.max.as_ref().map(|v| v.span), "max", "process"),
+            (raw.content.as_ref().map(|v| v.span), "content", "file"),
+        ];
+        for (span, key, belongs_to) in keys {
+            if belongs_to != kind {
+                self.foreign(span, key, belongs_to, who);
+            }
+        }
+    }
+
+    fn http(&mut self, raw: &raw::Probe, url: &At<String>, who: &str) -> HttpCheck {
+        let https = self.url(url, who);
+        if !https {
+            self.foreign(raw.ca.as_ref().map(|v| v.span), "ca", "https URLs", who);
+            self.foreign(raw.insecure.as_ref().map(|v| v.span), "insecure", "https URLs", who);
+        }
+        if let Some(body) = &raw.body
+            && let Err(error) = regex_lite::Regex::new(&body.value)
+        {
+            let message = format!("{who}: body is not a regular expression: {error}");
+            self.error(
+                body.span,
+                message,
+                "escape . * + ? ( ) [ ] { } | ^ $ \\ with a backslash where they stand for themselves",
+            );
+        }
+        if let Some(ca) = &raw.ca
+            && self.checks.files
+            && let Err(error) = std::fs::File::open(&ca.value)
+        {
+            let message = format!("{who}: ca {} can't be read: {error}", ca.value);
+            self.error(ca.span, message, "write the path of a PEM file");
+        }
+        let method = raw.method.as_ref().map_or("GET", |method| method.value.as_str()).to_owned();
+        if let Some(at) = &raw.method
+            && (method.is_empty() || !method.chars().all(|c| c.is_ascii_uppercase()))
+        {
+            self.error(at.span, format!("{who}: \"{method}\" is not a method"), "write \"GET\" or \"HEAD\"");
+        }
+        if let Some(host) = &raw.host
+            && (host.value.is_empty() || host.value.contains(|c: char| c.is_whitespace() || c.is_control()))
+        {
+            self.error(host.span, format!("{who}: this is not a Host header"), "write \"www.example.com\"");
+        }
+        let status: Vec<(u16, u16)> =
+            raw.status.iter().flat_map(|list| &list.value).map(|code| (code.value.0, code.value.1)).collect();
+        HttpCheck {
+            url: url.value.clone(),
+            method,
+            host: raw.host.as_ref().map(|host| host.value.clone()),
+            status: if status.is_empty() { vec![(200, 399)] } else { status },
+            body: raw.body.as_ref().map(|body| body.value.clone()),
+            ca: raw.ca.as_ref().map(|ca| PathBuf::from(&ca.value)),
+            insecure: raw.insecure.as_ref().is_some_and(|insecure| insecure.value),
+        }
+    }
+
+    fn process(&mut self, raw: &raw::Probe, process: &At<String>, who: &str) -> Check {
+        if process.value.is_empty() || process.value.contains('/') {
+            let message = format!("{who}: \"{}\" is not the name of a process", process.value);
+            self.error(process.span, message, "write the name that `ps -C` takes, without a path");
+        }
+        let most = i64::from(u32::MAX);
+        let min = u32::try_from(self.number(&raw.min, 1, 0..=most, who, "min")).unwrap_or(1);
+        let max = raw.max.as_ref().map(|at| (at.span, self.number(&raw.max, most, 0..=most, who, "max")));
+        let max = max.map(|(span, max)| (span, u32::try_from(max).unwrap_or(u32::MAX)));
+        if let Some((span, max)) = max
+            && max < min
+        {
+            self.error(
+                span,
+                format!("{who}: max {max} is less than min {min}"),
+                "no number of processes fits both",
+            );
+        }
+        let args = raw.args.as_ref().map(|args| args.value.iter().map(|arg| arg.value.clone()).collect());
+        Check::Process { name: process.value.clone(), args, min, max: max.map(|(_, max)| max) }
+    }
+
+    fn file(&mut self, raw: &raw::Probe, who: &str) -> Check {
+        let path = raw.file.as_ref().map(|file| file.value.clone()).unwrap_or_default();
+        if let Some(file) = &raw.file
+            && !path.starts_with('/')
+        {
+            let message = format!("{who}: \"{path}\" is not an absolute path");
+            self.error(file.span, message, "write the whole path, such as \"/run/ready\"");
+        }
+        Check::File {
+            path: PathBuf::from(path),
+            content: raw.content.as_ref().map(|content| content.value.clone()),
+        }
+    }
+
+    fn restart(&mut self, raw: &raw::Restart, who: &str) -> Restart {
+        let who = format!("{who}: restart");
+        let timeout = self.time(&raw.timeout, RESTART_TIMEOUT, COMMAND_TIMEOUT, &who, "timeout");
+        let user = raw.user.as_ref().map_or_else(|| "root".to_owned(), |user| self.user(Some(user), &who));
+        let command = match self.required(&raw.exec, &raw.header, &who, "exec") {
+            Some(argv) => {
+                self.stopping_script(&argv, &who);
+                self.command(&argv, user, timeout, &who)
+            }
+            None => CommandId(0),
+        };
+        let tries = self.number(&raw.tries, 1, 1..=100, &who, "tries");
+        let wait = self.time(&raw.wait, RESTART_WAIT, Duration::ZERO..=HOUR, &who, "wait");
+        Restart { command, tries: u32::try_from(tries).unwrap_or(1), wait }
+    }
+}
