@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::draft::{Addr, Check, Draft, Globals, Group, Notify, Probe, Vip};
 use super::report::Report;
+use crate::values::written;
 
 /// Writes the whole configuration.
 pub(super) fn toml(draft: &Draft, path: &Path, report: &Report) -> String {
@@ -53,14 +54,7 @@ fn list(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 fn time(time: Duration) -> String {
-    let micros = time.as_micros();
-    if micros.is_multiple_of(1_000_000) {
-        format!("\"{}s\"", micros / 1_000_000)
-    } else if micros.is_multiple_of(1000) {
-        format!("\"{}ms\"", micros / 1000)
-    } else {
-        format!("\"{micros}us\"")
-    }
+    quote(&written(time))
 }
 
 #[derive(Default)]

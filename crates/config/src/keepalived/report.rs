@@ -82,6 +82,11 @@ impl Report {
         format!("{name}:{}", pos.line)
     }
 
+    /// Whether what is found from here on takes somebody's place.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.len() >= MOST_FINDINGS
+    }
+
     /// Worth knowing.
     pub(super) fn note(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Note, pos, text.into(), advice.into());
@@ -99,7 +104,7 @@ impl Report {
 
     fn add(&mut self, severity: Severity, pos: Pos, text: String, advice: String) {
         // A weaker finding gives way, or a flood of notes could hide the one that decides the exit code.
-        if self.findings.len() >= MOST_FINDINGS {
+        if self.is_full() {
             self.more += 1;
             let Some(weak) = self.findings.iter().rposition(|(_, f)| f.severity < severity) else { return };
             self.findings.swap_remove(weak);

@@ -9,10 +9,12 @@ use super::draft::{Check, Command, Probe};
 use super::report::Report;
 use super::table::shorten;
 
+mod seen;
+
+use seen::Seen;
+
 /// Any of the three x bits.
 const EXECUTABLE: u32 = 0o111;
-/// Lines of a script that are looked at.
-const MOST_LINES: usize = 2000;
 
 /// A program that is started: it must be there and executable.
 pub(super) fn must_run(command: &Command, files: &dyn Files, report: &mut Report) -> bool {
@@ -67,7 +69,7 @@ pub(super) fn look_into(probe: &mut Probe, files: &dyn Files, report: &mut Repor
     };
     let seen = Seen::of(&text);
     if let Some(line) = seen.stops {
-        stops_keepalived(probe, &seen, &format!("{name}:{line}"), report);
+        stops(probe, &seen, &format!("{name}:{line}"), report);
     } else if let Some((line, sleep)) = seen.longest_sleep() {
         too_long(probe, &name, line, sleep, report);
     }
@@ -106,7 +108,7 @@ fn too_long(probe: &Probe, name: &str, line: usize, sleep: Duration, report: &mu
     }
 }
 
-fn stops_keepalived(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Report) {
+fn stops(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Report) {
     probe.stops_keepalived = true;
     let unreached = seen.longest_sleep().map(|(_, sleep)| sleep);
     let limit = probe.timeout.or(probe.interval).unwrap_or(Duration::from_secs(1));
@@ -118,7 +120,7 @@ fn stops_keepalived(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Re
         )
     });
     let text = format!("{place} stops keepalived to give the vip up{unreached}");
-    let (Some(process), Some(start)) = (&seen.process, &seen.start) else {
+    let (Some(process), Some(start), None) = (&seen.process, &seen.start, &seen.stranger) else {
         let help = format!(
             "let the script exit 1 instead, or replace it by these two lines of [[probe]]:\n\
              process = \"{}\"\n\
@@ -127,6 +129,18 @@ fn stops_keepalived(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Re
         );
         return report.dropped(probe.pos, text, help);
     };
+    replace(probe, process, start, seen, text, report);
+}
+
+/// The script counts a process, starts its service and gives up: that is a probe with `restart`.
+fn replace(
+    probe: &mut Probe,
+    process: &str,
+    start: &[String],
+    seen: &Seen,
+    text: String,
+    report: &mut Report,
+) {
     let wait = seen.longest_sleep().map_or(5, |(_, sleep)| sleep.as_secs().clamp(1, 60));
     let exec: Vec<String> = start.iter().map(|word| super::emit::quote(word)).collect();
     let help = format!(
@@ -144,128 +158,11 @@ fn stops_keepalived(probe: &mut Probe, seen: &Seen, place: &str, report: &mut Re
             argv.join(", ")
         ));
     }
-    probe.restart = Some(start.clone());
+    probe.restart = Some(start.to_vec());
     probe.restart_wait = Some(Duration::from_secs(wait));
-    probe.check = Check::Process { name: process.clone(), args: None, min: 1, max: None };
+    probe.check = Check::Process { name: process.to_owned(), args: None, min: 1, max: None };
     // The process is looked at, not asked: its own time limit has no use.
     probe.timeout = None;
-}
-
-/// What stands in a script.
-#[derive(Debug, Default)]
-struct Seen {
-    /// The line that stops keepalived.
-    stops: Option<usize>,
-    /// The process that it counts.
-    process: Option<String>,
-    /// The command that starts a service.
-    start: Option<Vec<String>>,
-    sleeps: Vec<(usize, Duration)>,
-}
-
-impl Seen {
-    fn of(text: &str) -> Seen {
-        let mut seen = Seen::default();
-        for (at, line) in text.lines().take(MOST_LINES).enumerate() {
-            let line = line.trim();
-            if line.starts_with('#') {
-                continue;
-            }
-            for command in line.split([';', '|', '&', '(', ')', '`']) {
-                // What is only said stops nothing.
-                let words: Vec<&str> = command
-                    .split_whitespace()
-                    .skip_while(|word| {
-                        ["if", "then", "else", "do", "!", "sudo", "while", "elif"].contains(word)
-                    })
-                    .map(|word| word.trim_matches(['"', '\'', '$', '{', '}']))
-                    .collect();
-                seen.command(&words, at + 1);
-            }
-        }
-        seen
-    }
-
-    fn command(&mut self, words: &[&str], line: usize) {
-        let base = |word: &str| word.rsplit('/').next().unwrap_or_default().to_owned();
-        let unit = |word: &str| word.trim_end_matches(".service").to_owned();
-        let Some((first, rest)) = words.split_first() else { return };
-        let program = base(first);
-        let init_script = first.starts_with("/etc/init.d/") || first.starts_with("/etc/rc.d/init.d/");
-        let (service, verb) = match (program.as_str(), rest) {
-            ("service", [service, verb, ..]) => (unit(service), *verb),
-            ("systemctl", [verb, service, ..]) => (unit(service), *verb),
-            (name, [verb, ..]) if init_script => (name.to_owned(), *verb),
-            _ => return self.other(&program, rest, line),
-        };
-        match (service.as_str(), verb) {
-            ("keepalived", "stop" | "kill" | "disable") => self.stops = self.stops.or(Some(line)),
-            ("keepalived", _) => {}
-            (_, "start" | "restart" | "reload-or-restart") if self.start.is_none() => {
-                let argv = if first.starts_with('/') { (*first).to_owned() } else { full_path(&program) };
-                self.start =
-                    Some(std::iter::once(argv).chain(rest.iter().take(2).map(|w| (*w).to_owned())).collect());
-            }
-            _ => {}
-        }
-    }
-
-    fn other(&mut self, program: &str, rest: &[&str], line: usize) {
-        let plain = rest.iter().copied().filter(|word| !word.starts_with('-'));
-        match program {
-            "killall" | "pkill" | "kill" | "skill" => {
-                let asks = rest.iter().any(|word| ["-0", "-s0"].contains(word));
-                if !asks && rest.iter().any(|word| word.contains("keepalived")) {
-                    self.stops = self.stops.or(Some(line));
-                }
-                if asks && program != "kill" {
-                    self.counts(plain.last());
-                }
-            }
-            "pidof" | "pgrep" => self.pid_of(plain.last(), line),
-            "ps" => {
-                let named =
-                    rest.iter().position(|word| *word == "-C").and_then(|at| rest.get(at + 1)).copied();
-                self.counts(named);
-            }
-            "sleep" => {
-                let seconds = rest.first().and_then(|word| word.trim_end_matches('s').parse::<f64>().ok());
-                let seconds = seconds.filter(|seconds| (0.0..=86400.0).contains(seconds));
-                self.sleeps.extend(seconds.map(|seconds| (line, Duration::from_secs_f64(seconds))));
-            }
-            _ => {}
-        }
-    }
-
-    /// `kill $(pidof keepalived)`.
-    fn pid_of(&mut self, name: Option<&str>, line: usize) {
-        if name == Some("keepalived") {
-            self.stops = self.stops.or(Some(line));
-        } else {
-            self.counts(name);
-        }
-    }
-
-    fn counts(&mut self, name: Option<&str>) {
-        let good = |name: &&str| {
-            *name != "keepalived" && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-+".contains(c))
-        };
-        if self.process.is_none() {
-            self.process = name.filter(good).filter(|name| !name.is_empty()).map(str::to_owned);
-        }
-    }
-
-    fn longest_sleep(&self) -> Option<(usize, Duration)> {
-        self.sleeps.iter().copied().max_by_key(|(_, sleep)| *sleep)
-    }
-}
-
-fn full_path(program: &str) -> String {
-    match program {
-        "service" => "/usr/sbin/service".to_owned(),
-        "systemctl" => "/usr/bin/systemctl".to_owned(),
-        other => other.to_owned(),
-    }
 }
 
 #[cfg(test)]

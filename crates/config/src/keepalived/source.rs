@@ -90,13 +90,12 @@ impl Source<'_> {
             let mut text = without_comment(text).to_owned();
             // Only a definition goes on after a backslash, and its lines stay lines.
             if self.starts_definition(&text) {
-                while let Some(head) = text.strip_suffix('\\') {
-                    text = format!(
-                        "{}\n{}",
-                        head.trim_end(),
-                        lines.next().map_or("", |(_, next)| without_comment(next))
-                    );
-                    if !self.spend(text.len(), pos) {
+                while text.ends_with('\\') {
+                    let next = lines.next().map_or("", |(_, next)| without_comment(next));
+                    text.truncate(text.trim_end_matches('\\').trim_end().len());
+                    text.push('\n');
+                    text.push_str(next);
+                    if !self.spend(next.len(), pos) {
                         break;
                     }
                 }
@@ -187,13 +186,9 @@ impl Source<'_> {
     fn first_parameter(&mut self, text: &str, pos: Pos) -> Option<(std::ops::Range<usize>, String)> {
         let mut from = 0;
         while let Some(at) = text[from..].find('$').map(|at| at + from) {
-            let after = &text[at + 1..];
-            let (name, end) = if let Some(inner) = after.strip_prefix('{') {
-                let Some(close) = inner.find('}') else { return None };
-                (&inner[..close], at + 2 + close + 1)
-            } else {
-                let len = after.find(char::is_whitespace).unwrap_or(after.len());
-                (&after[..len], at + 1 + len)
+            let Some((name, end)) = parameter(&text[at..]).map(|(name, len)| (name, at + len)) else {
+                from = at + 1;
+                continue;
             };
             if let Some(value) = self.value(name, pos) {
                 return Some((at..end, value));
@@ -256,6 +251,19 @@ impl Source<'_> {
             }
         }
     }
+}
+
+/// `$NAME` before white space or the end, or `${NAME ...}`: the name with what belongs to it, and the length of all.
+fn parameter(text: &str) -> Option<(&str, usize)> {
+    let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if let Some(inner) = text.strip_prefix("${") {
+        let len = inner.find(|c: char| !named(c) && c != ' ').unwrap_or(inner.len());
+        return inner[len..].starts_with('}').then(|| (&inner[..len], len + 3));
+    }
+    let inner = text.strip_prefix('$')?;
+    let len = inner.find(|c: char| !named(c)).unwrap_or(inner.len());
+    let ends = inner[len..].chars().next().is_none_or(char::is_whitespace);
+    (len > 0 && ends).then(|| (&inner[..len], len + 1))
 }
 
 /// `$NAME=value`: no space before the `=`, and a name of letters, digits and `_`.

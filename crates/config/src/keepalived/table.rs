@@ -1,8 +1,12 @@
 //! Every keyword of keepalived 2.2, block by block, and what becomes of it: so that a typo is told from something that
 //! exists there but not here.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use super::report::Report;
 use super::tree::Stmt;
+use crate::suggest::nearest;
 
 pub(super) mod advice;
 
@@ -51,7 +55,9 @@ pub(super) fn block(inside: Block, parent: &str, keyword: &str) -> Block {
 }
 
 fn is_known_anywhere(keyword: &str) -> bool {
-    advice::ALL.iter().any(|table| table.knows(keyword))
+    static ALL: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| advice::ALL.iter().flat_map(|table| table.names()).collect());
+    ALL.contains(keyword)
 }
 
 fn names(list: &'static str) -> impl Iterator<Item = &'static str> {
@@ -121,15 +127,19 @@ fn unknown(stmt: &Stmt, table: &Table, report: &mut Report) {
         format!("in {}", table.block)
     };
     let text = format!("keepalived 2.2 knows no keyword `{}` {place}, and ignores it", shorten(keyword));
-    let help = match table.names().map(|name| (distance(keyword, name), name)).min() {
-        Some((far, name)) if far <= 1 + name.len() / 4 => format!("did you mean `{name}`?"),
-        Some(_) | None => match advice::ALL.iter().find(|table| table.knows(keyword)) {
-            Some(table) => {
-                let block = if table.block.is_empty() { "the top level" } else { table.block };
-                format!("it belongs in {block}: look for a missing or extra brace above")
+    let help = if report.is_full() {
+        // Nobody reads this one, and looking for neighbours is dear.
+        String::new()
+    } else if let Some(name) = nearest(&shorten(keyword), table.names()) {
+        format!("did you mean `{name}`?")
+    } else {
+        match advice::ALL.iter().find(|table| table.knows(keyword)) {
+            Some(table) if table.block.is_empty() => {
+                "it belongs at the top: look for a missing `}` above".to_owned()
             }
+            Some(table) => format!("it belongs in {}: look for a missing or extra brace above", table.block),
             None => "take it out, or look it up in keepalived.conf(5)".to_owned(),
-        },
+        }
     };
     report.dropped(stmt.pos, text, help);
 }
@@ -141,25 +151,6 @@ pub(super) fn shorten(text: &str) -> String {
         short.push_str("...");
     }
     short
-}
-
-/// Edit distance; far apart when one of them is no keyword's length.
-pub(super) fn distance(a: &str, b: &str) -> usize {
-    const LONGEST: usize = 40;
-    if a.len() > LONGEST || b.len() > LONGEST || a.len().abs_diff(b.len()) > 10 {
-        return usize::MAX;
-    }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, cb) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -11,6 +11,11 @@ use super::tree::Stmt;
 use super::words::shell_like;
 use super::{Files, script, values};
 
+/// Uses of probes by all vips together; a group of many with many would multiply them.
+const MOST_DECISIONS: usize = 100_000;
+/// Scripts that are opened.
+const MOST_SCRIPTS: usize = 256;
+
 /// Reads the definitions.
 pub(super) fn read(tree: &Stmt, draft: &mut Draft, report: &mut Report) {
     let mut seen = HashSet::new();
@@ -168,54 +173,41 @@ pub(super) fn resolve(draft: &mut Draft, files: &dyn Files, report: &mut Report)
     for (at, probe) in draft.probes.iter().enumerate() {
         index.insert((kind_of(probe) as u8, probe.name.clone()), at);
     }
-    let memberships = spread_groups(draft);
+    let groups = membership(draft);
     let mut looked_into = HashSet::new();
+    let mut decisions = 0;
     for at in 0..draft.vips.len() {
-        let tracks = std::mem::take(&mut draft.vips[at].tracks);
-        let zeroed = memberships.get(&at).copied();
-        for (track, own) in
-            tracks.iter().map(|track| (track, true)).chain(group_tracks(draft, at).iter().map(|t| (t, false)))
-        {
+        let mut tracks: Vec<(Track, bool)> = Vec::new();
+        let group = groups.get(draft.vips[at].name.as_str()).map(|group| &draft.groups[*group]);
+        tracks.extend(
+            draft.vips[at].tracks.iter().map(|track| (track.clone(), group.is_some_and(|g| !g.weighted))),
+        );
+        tracks.extend(group.iter().flat_map(|group| group.tracks.iter().map(|track| (track.clone(), false))));
+        decisions += tracks.len();
+        if decisions > MOST_DECISIONS {
+            let text = format!("more than {MOST_DECISIONS} entries are tracked: the rest is left out");
+            report.error(draft.vips[at].pos, text, "track fewer things in groups of many instances");
+            break;
+        }
+        for (track, zeroed) in &tracks {
             if track.kind == Kind::Interface && own_interface(&draft.vips[at], track) {
                 continue;
             }
             let Some(found) = find(track, &mut index, &mut draft.probes, report) else { continue };
             draft.probes[found].used = true;
-            if looked_into.insert(found) {
+            if looked_into.len() < MOST_SCRIPTS && looked_into.insert(found) {
                 script::look_into(&mut draft.probes[found], files, report);
             }
-            let zeroed = own && zeroed == Some(Membership::Zeroed);
-            decide(&mut draft.vips[at], track, &draft.probes[found], zeroed, report);
+            decide(&mut draft.vips[at], track, &draft.probes[found], *zeroed, report);
         }
     }
     finish(draft, files, report);
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Membership {
-    /// keepalived sets the weights of the group's members to zero.
-    Zeroed,
-    /// Unless the group says otherwise.
-    Weighted,
-}
-
-/// Which vips are in a group.
-fn spread_groups(draft: &Draft) -> HashMap<usize, Membership> {
-    let by_name: HashMap<&str, usize> =
-        draft.vips.iter().enumerate().map(|(at, vip)| (vip.name.as_str(), at)).collect();
-    let mut all = HashMap::new();
-    for group in &draft.groups {
-        let how = if group.weighted { Membership::Weighted } else { Membership::Zeroed };
-        all.extend(group.vips.iter().filter_map(|(name, _)| by_name.get(name.as_str())).map(|at| (*at, how)));
-    }
-    all
-}
-
-/// What the groups of a vip track.
-fn group_tracks(draft: &Draft, vip: usize) -> Vec<Track> {
-    let name = &draft.vips[vip].name;
-    let mine = draft.groups.iter().filter(|group| group.vips.iter().any(|(member, _)| member == name));
-    mine.flat_map(|group| group.tracks.iter().cloned()).collect()
+/// The group of each member, by name.
+fn membership(draft: &Draft) -> HashMap<String, usize> {
+    let groups = draft.groups.iter().enumerate();
+    groups.flat_map(|(at, group)| group.vips.iter().map(move |(name, _)| (name.clone(), at))).collect()
 }
 
 /// A vip watches its own interface anyway; keepalived too takes no notice of such an entry.
