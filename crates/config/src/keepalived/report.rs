@@ -1,0 +1,129 @@
+//! Findings: what the operator should know of an import, each with its place and what to do.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// More findings than this help nobody; the last one says that there were more.
+const MOST_FINDINGS: usize = 1000;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing; behaves as keepalived does, or as its author meant.
+    Note,
+    /// Something that changes behaviour is not in the TOML.
+    Dropped,
+    /// The file, or a script that it names, is broken.
+    Error,
+}
+
+/// Something the operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file that it stands in.
+    pub file: PathBuf,
+    /// Its line, from 1.
+    pub line: u32,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What is the case.
+    pub text: String,
+    /// What to do; empty when there is nothing to do.
+    pub advice: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file.display(), self.line, self.text)?;
+        for line in self.advice.lines() {
+            write!(f, "\n  help: {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A line of one of the files that were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pos {
+    /// Which file, in the order of reading.
+    pub(super) file: u32,
+    /// Its line, from 1.
+    pub(super) line: u32,
+}
+
+/// Collects findings and knows the files by number.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    files: Vec<PathBuf>,
+    findings: Vec<(Pos, Finding)>,
+    more: usize,
+}
+
+impl Report {
+    /// A file is about to be read: its number.
+    pub(super) fn open(&mut self, path: &Path) -> u32 {
+        self.files.push(path.to_owned());
+        u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// How many files were opened.
+    pub(super) fn opened(&self) -> u32 {
+        u32::try_from(self.files.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The path of a file that was opened.
+    pub(super) fn path(&self, pos: Pos) -> &Path {
+        self.files.get(pos.file as usize).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// `keepalived.conf:17`.
+    pub(super) fn place(&self, pos: Pos) -> String {
+        let name = self.path(pos).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+        format!("{name}:{}", pos.line)
+    }
+
+    /// Whether what is found from here on takes somebody's place.
+    pub(super) fn is_full(&self) -> bool {
+        self.findings.len() >= MOST_FINDINGS
+    }
+
+    /// Worth knowing.
+    pub(super) fn note(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
+        self.add(Severity::Note, pos, text.into(), advice.into());
+    }
+
+    /// Changes behaviour and is not in the TOML.
+    pub(super) fn dropped(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
+        self.add(Severity::Dropped, pos, text.into(), advice.into());
+    }
+
+    /// Broken.
+    pub(super) fn error(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
+        self.add(Severity::Error, pos, text.into(), advice.into());
+    }
+
+    fn add(&mut self, severity: Severity, pos: Pos, text: String, advice: String) {
+        // A weaker finding gives way, or a flood of notes could hide the one that decides the exit code.
+        if self.is_full() {
+            self.more += 1;
+            let Some(weak) = self.findings.iter().rposition(|(_, f)| f.severity < severity) else { return };
+            self.findings.swap_remove(weak);
+        }
+        let file = self.path(pos).to_owned();
+        self.findings.push((pos, Finding { file, line: pos.line, severity, text, advice }));
+    }
+
+    /// All of them, in the order of the files.
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|(pos, _)| *pos);
+        let mut all: Vec<Finding> = self.findings.into_iter().map(|(_, finding)| finding).collect();
+        all.dedup();
+        if self.more > 0
+            && let Some(last) = all.last().cloned()
+        {
+            let text = format!("and {} findings more", self.more);
+            all.push(Finding { severity: Severity::Note, text, advice: String::new(), ..last });
+        }
+        all
+    }
+}
