@@ -4,7 +4,12 @@
 
 pub mod clock;
 mod error;
+pub mod netlink;
 mod os;
+pub mod packet;
 pub mod process;
 
 pub use error::{Error, Result};
+
+#[cfg(test)]
+mod testnet;
