@@ -2,5 +2,16 @@
 
 #![allow(unsafe_code)]
 
+pub mod clock;
+mod error;
 pub mod labsock;
+pub mod netlink;
 pub mod netns;
+mod os;
+pub mod packet;
+pub mod process;
+
+pub use error::{Error, Result};
+
+#[cfg(test)]
+mod testnet;

@@ -1,0 +1,15 @@
+//! Processes: holding them by pidfd, giving privilege up, being scheduled in time, listing what runs.
+
+mod list;
+mod pidfd;
+mod privilege;
+mod schedule;
+mod signals;
+
+pub use list::{Process, processes};
+pub use pidfd::{Exit, PidFd};
+pub use privilege::{Capability, User, as_user, die_with_parent, keep_capabilities, no_new_privileges};
+pub use schedule::{
+    close_descriptors_from, lock_memory, real_time, set_name, set_nice, set_parent_death_signal,
+};
+pub use signals::{Signals, Timer};
