@@ -2,5 +2,6 @@
 
 pub mod election;
 pub mod name;
+pub mod probe;
 pub mod time;
 pub mod vrrp;
