@@ -5,5 +5,6 @@ mod checksum;
 pub mod election;
 pub mod name;
 pub mod ndp;
+pub mod probe;
 pub mod time;
 pub mod vrrp;

@@ -1,4 +1,5 @@
 //! Composition: roles, supervisor, API, command line.
 
+pub mod exec;
 pub mod ipc;
 pub mod status;

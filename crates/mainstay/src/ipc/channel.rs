@@ -110,6 +110,7 @@ impl Channel {
                 Ok(_) => Ok(true),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => Ok(false),
+                Err(Errno::PIPE | Errno::CONNRESET) => bail!(Closed),
                 Err(error) => Err(error).context("send to a worker's channel"),
             };
         }
@@ -133,6 +134,8 @@ impl Channel {
                 Ok(got) => break got,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(None),
+                // The other end closed without having read all that we sent.
+                Err(Errno::CONNRESET) => bail!(Closed),
                 Err(error) => return Err(error).context("receive from a worker's channel"),
             }
         };
@@ -227,5 +230,14 @@ mod tests {
         assert!(b.receive::<String>().unwrap().is_none());
         drop(a);
         assert!(b.receive::<String>().unwrap_err().is::<Closed>());
+    }
+
+    #[test]
+    fn an_end_that_closed_with_messages_unread_is_gone_all_the_same() {
+        let (a, b) = Channel::pair().unwrap();
+        b.send(&"unread").unwrap();
+        drop(a);
+        assert!(b.receive::<String>().unwrap_err().is::<Closed>());
+        assert!(b.send(&"more").unwrap_err().is::<Closed>());
     }
 }
