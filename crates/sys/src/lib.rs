@@ -4,6 +4,7 @@
 
 pub mod clock;
 mod error;
+pub mod gate;
 pub mod labsock;
 pub mod netlink;
 pub mod netns;

@@ -52,6 +52,12 @@ pub(crate) fn check(ret: c_int) -> io::Result<c_int> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
+/// A descriptor's number, as structures without signs carry it.
+#[cfg(mainstay_bpf)]
+pub(crate) fn raw(fd: impl AsFd) -> u32 {
+    u32::try_from(fd.as_fd().as_raw_fd()).expect("an open descriptor is not negative")
+}
+
 /// A non-blocking, close-on-exec socket.
 pub(crate) fn socket(
     family: AddressFamily,

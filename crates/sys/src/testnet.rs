@@ -114,10 +114,14 @@ pub(crate) fn wire(host: &Host, here: &str, there: &str, ours: &[&str], theirs: 
     let far = lines(there, theirs);
     host.run(move || sh(&far));
     sh(&lines(here, ours));
-    let there = there.to_owned();
-    until("the far carrier", || {
-        let there = there.clone();
-        host.run(move || sh(&format!("ip link show {there}")).contains("LOWER_UP"))
-    });
-    until("our carrier", || sh(&format!("ip link show {here}")).contains("LOWER_UP"));
+    // An IPv6 address can be bound only once the kernel has finished with it, some time after the carrier came.
+    let ready = |name: &str| {
+        let is = format!(
+            "ip link show {name} | grep -q LOWER_UP && test -z \"$(ip -6 addr show dev {name} tentative)\""
+        );
+        move || try_sh(&is).0
+    };
+    let far = ready(there);
+    until("the far end", || host.run(far.clone()));
+    until("our end", ready(here));
 }

@@ -14,3 +14,11 @@ pub use address::{AddrSpec, IfAddr, OUR_MARK};
 pub use link::Link;
 pub use monitor::{Change, Monitor};
 pub use route::Route;
+pub(crate) use socket::Socket;
+
+/// Flags of requests.
+pub(crate) mod request {
+    pub(crate) use super::socket::{ACK, CREATE, REQUEST};
+    #[cfg(mainstay_bpf)]
+    pub(crate) use super::socket::{EXCLUSIVE, REPLACE};
+}

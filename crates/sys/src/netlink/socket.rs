@@ -39,6 +39,9 @@ pub(crate) const ACK: u16 = 4;
 pub(crate) const DUMP: u16 = 0x300;
 /// Replace what exists.
 pub(crate) const REPLACE: u16 = 0x100;
+/// Refuse what exists.
+#[cfg(mainstay_bpf)]
+pub(crate) const EXCLUSIVE: u16 = 0x200;
 /// Create what doesn't exist.
 pub(crate) const CREATE: u16 = 0x400;
 
@@ -115,6 +118,8 @@ impl Socket {
     }
 
     /// Sends a batch of requests numbered `first..=last`, the last one with `ACK`, and reports each that failed.
+    ///
+    /// The kernel queues all answers before the sending call returns, so once one was read an empty queue is the end.
     pub(crate) fn transact(
         &mut self,
         bytes: &[u8],
@@ -123,10 +128,20 @@ impl Socket {
         mut failed: impl FnMut(u32, io::Error),
     ) -> io::Result<()> {
         self.send(bytes)?;
+        let mut answered = false;
         loop {
-            for message in self.receive_within()?.filter(|message| message.kind == ERROR) {
+            let Some(answers) = self.receive()? else {
+                if answered {
+                    return Ok(());
+                }
+                self.wait()?;
+                continue;
+            };
+            let ours = |message: &Message<'_>| message.kind == ERROR && (first..=last).contains(&message.seq);
+            for message in Messages(answers).filter(ours) {
+                answered = true;
                 let seq = message.seq;
-                if let (true, Err(error)) = ((first..=last).contains(&seq), error_of(message)) {
+                if let Err(error) = error_of(message) {
                     failed(seq, error);
                 }
                 if seq == last {

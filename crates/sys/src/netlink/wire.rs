@@ -31,6 +31,13 @@ impl Batch {
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
     }
 
+    /// Adds flags to the message that was begun last.
+    pub(crate) fn add_flags(&mut self, flags: u16) {
+        let at = self.start + 6;
+        let old = u16_at(&self.bytes, at).unwrap_or(0);
+        self.bytes[at..at + 2].copy_from_slice(&(old | flags).to_ne_bytes());
+    }
+
     /// Appends a family header's bytes and pads them.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
