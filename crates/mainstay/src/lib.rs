@@ -2,4 +2,6 @@
 
 pub mod exec;
 pub mod ipc;
+pub mod notify;
+pub mod probe;
 pub mod status;

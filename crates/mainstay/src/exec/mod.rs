@@ -14,7 +14,7 @@ mod child;
 mod plan;
 mod queue;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;

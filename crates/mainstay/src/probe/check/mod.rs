@@ -1,0 +1,186 @@
+//! Running one check: what is done, within its deadline, and what is said of it.
+
+mod file;
+mod http;
+mod interface;
+pub(super) mod ping;
+pub(super) mod process;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use mainstay_config::plan::Check;
+use mainstay_core::name::CommandId;
+use mainstay_core::probe::Finding;
+use tokio::time::timeout;
+
+use self::process::{Known, Pattern};
+use super::Tools;
+use super::dial::{Lane, connect};
+use super::plan::Task;
+use crate::ipc::Outcome;
+
+/// exec ends a command at its timeout; its word of that may take so long to reach us.
+const OUTCOME_GRACE: Duration = Duration::from_millis(500);
+
+/// What a check does, prepared as far as can be.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Asks exec for a command.
+    Exec(CommandId),
+    /// Connects.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// Asks for a page.
+    Http(Box<http::Page>),
+    /// Sends an echo.
+    Ping(IpAddr),
+    /// Counts processes.
+    Process(Rc<Pattern>),
+    /// Looks at an interface.
+    Interface(String),
+    /// Looks at a file.
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Its expected first line.
+        content: Option<String>,
+    },
+    /// Cannot be done; says why each time.
+    Broken(String),
+}
+
+/// How a check ended.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// What the gauge hears.
+    pub(super) finding: Finding,
+    /// What status shows.
+    pub(super) detail: String,
+    /// The processes that were found, when /proc was read.
+    pub(super) pids: Option<Vec<u32>>,
+}
+
+impl Report {
+    pub(super) fn new(passed: bool, detail: impl Into<String>) -> Self {
+        let finding = if passed { Finding::Passed } else { Finding::Failed };
+        Self { finding, detail: detail.into(), pids: None }
+    }
+
+    fn timed_out(limit: Duration) -> Self {
+        Self { finding: Finding::TimedOut, detail: format!("no result within {limit:?}"), pids: None }
+    }
+}
+
+impl Work {
+    /// Prepares a check.
+    pub(super) fn of(check: &Check) -> Self {
+        let prepared = match check {
+            Check::Exec { command } => Ok(Self::Exec(*command)),
+            Check::Tcp { target } => host_and_port(target).map(|(host, port)| Self::Tcp { host, port }),
+            Check::Http(check) => http::Page::prepare(check).map(|page| Self::Http(Box::new(page))),
+            Check::Ping { target } => Ok(Self::Ping(*target)),
+            Check::Process { name, args, min, max } => {
+                let pattern = Pattern { name: name.clone(), args: args.clone(), min: *min, max: *max };
+                Ok(Self::Process(Rc::new(pattern)))
+            }
+            Check::Interface { name } => Ok(Self::Interface(name.clone())),
+            Check::File { path, content } => Ok(Self::File { path: path.clone(), content: content.clone() }),
+        };
+        prepared.unwrap_or_else(|error| Self::Broken(format!("{error:#}")))
+    }
+}
+
+/// Runs a check to its end or to its deadline.
+pub(super) async fn check(tools: &Tools, task: &Task, lane: &Lane, known: Known) -> Report {
+    let limit = task.spec.timeout;
+    if let Work::Exec(command) = task.work {
+        return exec(tools, task, command).await;
+    }
+    let Ok(_slot) = tools.slots.acquire().await else { return Report::new(false, "the role stops") };
+    match timeout(limit, look(tools, task, lane, known)).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(error)) => Report::new(false, format!("{error:#}")),
+        Err(_) => Report::timed_out(limit),
+    }
+}
+
+async fn look(tools: &Tools, task: &Task, lane: &Lane, known: Known) -> anyhow::Result<Report> {
+    match &task.work {
+        Work::Exec(command) => Ok(exec(tools, task, *command).await),
+        Work::Tcp { host, port } => {
+            let stream = connect(host, *port, lane).await?;
+            let peer = stream.peer_addr().context("the connection was reset at once")?;
+            Ok(Report::new(true, format!("connected to {peer}")))
+        }
+        Work::Http(page) => page.ask(tools, lane).await,
+        Work::Ping(target) => {
+            tools.pinger.ping(*target).await?;
+            Ok(Report::new(true, format!("{target} answers")))
+        }
+        Work::Process(pattern) => tools.scanner.count(pattern, known).await,
+        Work::Interface(name) => interface::look(name),
+        Work::File { path, content } => {
+            let (path, content) = (path.clone(), content.clone());
+            let (passed, detail) = lane.run(move || file::look(&path, content.as_deref())).await?;
+            Ok(Report::new(passed, detail))
+        }
+        Work::Broken(why) => Ok(Report::new(false, why.clone())),
+    }
+}
+
+async fn exec(tools: &Tools, task: &Task, command: CommandId) -> Report {
+    let limit = task.spec.timeout;
+    let env = vec![("MAINSTAY_PROBE".to_owned(), task.name.clone())];
+    match timeout(limit + OUTCOME_GRACE, tools.run(command, env)).await {
+        Ok(Some(outcome)) if outcome.timed_out => {
+            let detail = format!("killed after {limit:?}: {}", outcome.output);
+            Report { finding: Finding::TimedOut, detail, pids: None }
+        }
+        Ok(Some(outcome)) => Report::new(outcome.ok(), words(&outcome)),
+        Ok(None) | Err(_) => Report::timed_out(limit),
+    }
+}
+
+/// What an outcome says, for status and events.
+pub(super) fn words(outcome: &Outcome) -> String {
+    let end = match (&outcome.error, outcome.code, outcome.signal) {
+        (Some(error), _, _) => error.clone(),
+        (None, Some(0), _) => String::new(),
+        (None, Some(code), _) => format!("exit code {code}"),
+        (None, None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None, None) if outcome.timed_out => "killed at its timeout".to_owned(),
+        (None, None, None) => "it ended, nobody knows how".to_owned(),
+    };
+    let output = outcome.output.trim_end();
+    match (end.is_empty(), output.is_empty()) {
+        (true, _) => output.to_owned(),
+        (false, true) => end,
+        (false, false) => format!("{end}: {output}"),
+    }
+}
+
+fn host_and_port(target: &str) -> anyhow::Result<(String, u16)> {
+    let (host, port) = target.rsplit_once(':').with_context(|| format!("\"{target}\" is not host:port"))?;
+    let port = port.parse().with_context(|| format!("\"{target}\" is not host:port"))?;
+    Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_split_at_the_last_colon() {
+        assert_eq!(host_and_port("[::1]:25").unwrap(), ("::1".to_owned(), 25));
+        assert_eq!(host_and_port("db.example.com:5432").unwrap(), ("db.example.com".to_owned(), 5432));
+        assert!(host_and_port("db.example.com").is_err());
+    }
+}
