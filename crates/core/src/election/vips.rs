@@ -76,9 +76,7 @@ impl Vips {
 
     /// One change in the world.
     pub fn handle(&mut self, input: Input<'_>, now: Boot) {
-        self.w.now = now.max(self.w.now);
-        self.w.lateness = Duration::ZERO;
-        let late = self.drop_late();
+        let late = self.wake(now);
         match input {
             Input::Packet(packet) => self.hear(&packet),
             Input::Link { link, up, v4, v6 } => {
@@ -216,6 +214,13 @@ impl Vips {
             }
             _ => Err(Reject::Link),
         }
+    }
+
+    /// The moment has come to do something; says whether it has come too late for some vip.
+    pub(super) fn wake(&mut self, now: Boot) -> bool {
+        self.w.now = now.max(self.w.now);
+        self.w.lateness = Duration::ZERO;
+        self.drop_late()
     }
 
     /// Rule 9: what was held past its gate is let go before anything else is done.
