@@ -46,7 +46,7 @@ impl World {
                 self.nodes[n].kernel[v].gate = *until;
             }
             Effect::Take { .. } => self.take(n, v),
-            Effect::Release { .. } => self.nodes[n].kernel[v].present = false,
+            Effect::Release { .. } => self.release(n, v),
             Effect::Advertise { priority, .. } => {
                 self.check_right(n, v, "advertises");
                 if *priority == 0 && self.nodes[n].kernel[v].present {
@@ -77,6 +77,15 @@ impl World {
         self.nodes[n].farewells[v] = self.frames(n, v, 0);
         self.nodes[n].kernel[v].present = true;
         self.nodes[n].kernel[v].announced = false;
+    }
+
+    fn release(&mut self, n: usize, v: usize) {
+        self.nodes[n].kernel[v].present = false;
+        for client in (0..self.scenario.clients).filter(|client| self.arp[*client][v] == Some(n)) {
+            if self.is_lame(n) {
+                self.checks.unannounced_to(client, v);
+            }
+        }
     }
 
     /// One advert to the group or to each peer, as bytes.

@@ -9,8 +9,8 @@
 //! 3. Somebody answers when somebody could: after the death of a calm holder within 3 A + S + D (S + D when its
 //!    supervisor lives), A more for a sync group; after any other fault within two down intervals and 6 A.
 //! 4. Clients' neighbour entries point at the one holder within A + 4 D. (Not those that were cut off from the last
-//!    announcement, or heard it from a node whose adverts were lost or passed one way only, so that its rival could
-//!    not notice: a second series and a periodic refresh are for them.)
+//!    announcement, or know a node whose adverts were lost or passed one way only, so that its rival could not notice
+//!    it, or that died unheard: a second series and a periodic refresh are for them.)
 //! 5. Nobody takes a vip for silence while another answers.
 //! 6. The vips of a sync group are held together: on one node always, in the cluster within the bound of 3.
 //! 7. A node that was shut down holds nothing.
@@ -151,7 +151,9 @@ impl World {
     fn check_clients(&mut self, vip: usize, holders: &[usize]) {
         for client in 0..self.scenario.clients {
             let astray = match (holders, self.arp[client][vip]) {
-                ([holder], Some(entry)) => entry != *holder && !self.checks.missed[client][vip],
+                ([holder], Some(entry)) => {
+                    entry != *holder && self.nodes[entry].task.is_some() && !self.checks.missed[client][vip]
+                }
                 _ => false,
             };
             if !astray {

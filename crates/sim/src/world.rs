@@ -209,8 +209,8 @@ impl World {
             }
             Event::Announcement { client, vip, node } => {
                 self.arp[client][vip] = Some(node);
-                let lame = (0..self.scenario.nodes).any(|peer| self.cut[node][peer] != self.cut[peer][node]);
-                self.checks.announced_to(client, vip, lame || self.loss > 0);
+                let excused = self.is_lame(node);
+                self.checks.announced_to(client, vip, excused);
             }
             Event::Owned { node, life, vip, running } => {
                 if self.nodes[node].life == life {
@@ -229,6 +229,11 @@ impl World {
                 self.suffer(fault);
             }
         }
+    }
+
+    /// Whether a node's adverts are lost, or pass one way only: then a rival may not notice it, or its last word.
+    pub(crate) fn is_lame(&self, node: usize) -> bool {
+        self.loss > 0 || (0..self.scenario.nodes).any(|peer| self.cut[node][peer] != self.cut[peer][node])
     }
 
     fn suffer(&mut self, fault: Fault) {
@@ -347,11 +352,18 @@ impl World {
         node.life += 1;
         node.started = self.now;
         node.paused_until = 0;
-        node.kernel.iter_mut().for_each(|address| address.present = false);
         node.drained.fill(false);
         let specs = node.order.iter().map(|vip| node.specs[*vip].clone()).collect();
         let boot = node.clock.read(self.now);
-        node.task = Some(Subject::new(specs, self.scenario.groups.clone(), LINKS, boot, self.mutant));
+        let mut task = Subject::new(specs, self.scenario.groups.clone(), LINKS, boot, self.mutant);
+        for vip in 0..node.kernel.len() {
+            if std::mem::take(&mut node.kernel[vip].present)
+                && let Some(id) = node.id(vip)
+            {
+                task.vips.left_behind(id);
+            }
+        }
+        node.task = Some(task);
         for link in 0..LINKS {
             self.post(n, Mail::Link(link));
         }

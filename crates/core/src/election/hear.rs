@@ -23,7 +23,7 @@ impl Vip {
         match (self.is_active(), advert.priority) {
             (true, 0) => {
                 self.answer(w);
-                self.announce_again(w);
+                self.announce_over(w, interval);
                 false
             }
             (true, theirs) if self.is_outranked(w, from, theirs) => {
@@ -101,6 +101,7 @@ impl Vip {
             self.known = Some(active);
         }
         self.resigned = None;
+        self.repeat_farewell(w, active);
         if self.moved_until.take().is_some() {
             self.courteous = true;
         }
@@ -123,6 +124,15 @@ impl Vip {
             self.down_in(w, self.down_interval());
         } else if !self.overdue {
             self.down_in(w, Duration::ZERO);
+        }
+    }
+
+    /// An active node is heard for the first time since this one let go. It may have been cut off when we said so, and
+    /// clients that learned the vip from us are then still astray: a second word makes it announce again.
+    fn repeat_farewell(&mut self, w: &mut World, active: Known) {
+        if std::mem::take(&mut self.unheard) && w.link(self.spec.link).up {
+            let lower = self.priority < active.priority;
+            self.send(w, if lower { self.priority } else { 0 });
         }
     }
 

@@ -38,6 +38,7 @@ impl Vip {
     pub(super) fn take(&mut self, w: &mut World, reason: Reason) {
         self.epoch += 1;
         self.owes_farewell = false;
+        self.unheard = false;
         self.note_silence(w);
         self.down_at = None;
         self.overdue = false;
@@ -87,6 +88,7 @@ impl Vip {
         w.emit(Effect::Release { vip: self.id });
         self.armed = None;
         self.contest = None;
+        self.unheard = farewell != Farewell::Yield;
         self.advert_at = Boot::NEVER;
         self.announcer = Announcer::default();
         let phase = std::mem::replace(&mut self.phase, Phase::Out);

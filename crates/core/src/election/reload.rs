@@ -52,7 +52,7 @@ impl Vips {
     /// Gives up every active vip that `next` removes or makes another of. Fetch the effects and carry them out before
     /// `apply`. Services that are still to be stopped are stopped beside the release: nothing waits for them.
     pub fn retire(&mut self, next: &Next, now: Boot) {
-        self.w.now = now.max(self.w.now);
+        self.wake(now);
         for i in 0..self.vips.len() {
             let vip = &mut self.vips[i];
             let stays = next.new_name_of(&vip.spec.name).is_some_and(|new| next.keeps(&vip.spec, new));
@@ -126,6 +126,7 @@ impl Vip {
         self.since = old.since;
         self.reason = Reason::Reloaded;
         self.drained = old.drained;
+        self.unheard = old.unheard;
         self.stops = old.stops;
         self.stops_until = old.stops_until;
         self.counters = old.counters;

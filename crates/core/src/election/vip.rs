@@ -101,6 +101,8 @@ pub(super) struct Vip {
 
     /// The address went with the link: clients and peers have not been told.
     pub(super) owes_farewell: bool,
+    /// Since it was given up no active node has been heard.
+    pub(super) unheard: bool,
     pub(super) drained: bool,
     /// Moved away by the operator: out until then, or until another active is heard.
     pub(super) moved_until: Option<Boot>,
@@ -150,6 +152,7 @@ impl Vip {
             contest: None,
             answer_after: Boot::ZERO,
             owes_farewell: false,
+            unheard: false,
             drained: false,
             moved_until: None,
             courteous: false,

@@ -76,9 +76,7 @@ impl Vips {
 
     /// One change in the world.
     pub fn handle(&mut self, input: Input<'_>, now: Boot) {
-        self.w.now = now.max(self.w.now);
-        self.w.lateness = Duration::ZERO;
-        let late = self.drop_late();
+        let late = self.wake(now);
         match input {
             Input::Packet(packet) => self.hear(&packet),
             Input::Link { link, up, v4, v6 } => {
@@ -130,6 +128,14 @@ impl Vips {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.w.stopping && self.w.effects.is_empty() && !self.vips.iter().any(Vip::is_active)
+    }
+
+    /// A killed run left this vip's address behind, and the caller has removed it: clients may still look for it here,
+    /// so the first active node that is heard is made to announce again.
+    pub fn left_behind(&mut self, vip: VipId) {
+        if let Some(which) = self.vips.get_mut(vip.index()) {
+            which.unheard = !which.is_active();
+        }
     }
 
     /// How many vips there are.
@@ -216,6 +222,13 @@ impl Vips {
             }
             _ => Err(Reject::Link),
         }
+    }
+
+    /// The moment has come to do something; says whether it has come too late for some vip.
+    pub(super) fn wake(&mut self, now: Boot) -> bool {
+        self.w.now = now.max(self.w.now);
+        self.w.lateness = Duration::ZERO;
+        self.drop_late()
     }
 
     /// Rule 9: what was held past its gate is let go before anything else is done.
