@@ -37,8 +37,6 @@ pub struct Vip {
     pub spec: VipSpec,
     /// Addresses to put on interfaces while active, advertised ones first; empty for a vip that only notifies.
     pub addrs: Vec<Addr>,
-    /// Source address of our adverts; the interface's first own address of the family when absent.
-    pub source: Option<IpAddr>,
     /// Multicast group when `spec.unicast` is empty and it is not the standard one.
     pub multicast: Option<IpAddr>,
     /// Who is told of changes.
@@ -50,13 +48,12 @@ pub struct Vip {
 impl fmt::Debug for Vip {
     /// Everything but the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { spec, addrs, source, multicast, notify, owns } = self;
+        let Self { spec, addrs, multicast, notify, owns } = self;
         let mut spec = spec.clone();
         spec.password = spec.password.map(|_| [b'*'; 8]);
         f.debug_struct("Vip")
             .field("spec", &spec)
             .field("addrs", addrs)
-            .field("source", source)
             .field("multicast", multicast)
             .field("notify", notify)
             .field("owns", owns)

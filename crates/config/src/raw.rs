@@ -196,7 +196,7 @@ table! {
         /// Added while the probe is up when positive, while it is down when negative; -253 to 253.
         #[schemars(required, range(min = -253, max = 253))]
         weight: i64,
-        /// Turns the sense of the probe round. Default false.
+        /// Turns the direction of the change round. Default false.
         reverse: bool,
     }
 }

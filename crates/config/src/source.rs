@@ -103,7 +103,9 @@ impl Sources {
     fn starred(&self, source: usize, line_start: usize, range: Range<usize>) -> String {
         let text = &self.list[source].text[range.clone()];
         // A line whose quote is missing was not read, but may hold a password all the same.
-        let secret_line = self.list[source].text[line_start..].trim_start().starts_with("password");
+        let line = self.list[source].text[line_start..].trim_start();
+        let value = line.split_once('=').map_or("", |(_, value)| value.trim_start());
+        let secret_line = line.starts_with("password") && !value.starts_with('{');
         let after_equals = range.start + text.find('=').map_or(0, |at| at + 1);
         let hidden = |at: usize| {
             secret_line && at >= after_equals

@@ -134,9 +134,7 @@ impl Read for Secret {
         }
         let mut entries = value.get_ref().as_table().into_iter().flat_map(|table| table.iter());
         let (Some((key, place)), None) = (entries.next(), entries.next()) else {
-            if matches!(value.get_ref(), DeValue::Integer(_)) {
-                r.findings.sources.hide(span);
-            }
+            r.findings.sources.hide(span);
             r.mismatch::<Self>(value);
             return None;
         };
@@ -145,6 +143,8 @@ impl Read for Secret {
             "env" => Self::Env,
             "credential" => Self::Credential,
             other => {
+                let hidden = r.span(place);
+                r.findings.sources.hide(hidden);
                 let span = r.span(key);
                 let help = suggest::advice(other, "place", &["file", "env", "credential"]);
                 r.findings.error(span, format!("a secret is not kept in `{other}`"), help);

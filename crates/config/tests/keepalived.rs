@@ -23,7 +23,7 @@ fn the_gateway_pair_keeps_its_check_its_peers_and_its_four_scripts() {
     let vip = &plan.vips[0];
     assert_eq!((done.exit_code(false), plan.node.as_str()), (0, "VM-4-21-centos"));
     assert_eq!((vip.spec.vrid, vip.spec.priority, vip.spec.preempt), (51, 50, false));
-    assert_eq!(vip.source.map(|source| source.to_string()).as_deref(), Some("10.0.4.21"));
+    assert_eq!(vip.spec.source.map(|source| source.to_string()).as_deref(), Some("10.0.4.21"));
     assert_eq!(vip.spec.requires.len(), 1);
     assert!(vip.spec.weights.is_empty());
     let told: Vec<NotifyOn> = vip.notify.iter().flat_map(|notify| notify.on.clone()).collect();
@@ -54,7 +54,7 @@ fn both_web_servers_import_without_their_check() {
         let plan = plan(&done);
         let vip = &plan.vips[0];
         assert_eq!((vip.spec.priority, vip.spec.vrid, vip.spec.version), (priority, 55, vip.spec.version));
-        assert_eq!(vip.source.map(|s| s.to_string()).as_deref(), Some(source));
+        assert_eq!(vip.spec.source.map(|s| s.to_string()).as_deref(), Some(source));
         assert_eq!((vip.addrs[0].addr.to_string().as_str(), vip.addrs[0].prefix), ("192.168.189.150", 32));
         assert_eq!(said(&done, "192.168.189.150/24 becomes").severity, Severity::Note);
         assert_eq!(done.exit_code(false), 0);
@@ -305,10 +305,18 @@ fn broken_files_are_refused_with_their_line() {
 
 #[test]
 fn a_file_that_is_missing_is_an_error_and_an_include_that_matches_nothing_a_note() {
-    let done = import(Path::new("/none"), &Memory::default());
+    let done = import(Path::new("/none"), &Memory::default(), None);
     assert_eq!((done.exit_code(true), done.findings[0].line), (1, 1));
     let done = Memory::with("include conf.d/*.conf\n").import();
     assert_eq!((done.exit_code(false), done.findings[0].line), (0, 1));
+}
+
+#[test]
+fn the_config_id_decides_conditions_and_the_host_name_stands_in_for_it() {
+    let memory = Memory::with("global_defs {\n @main router_id one\n @two router_id two\n}\n");
+    assert!(memory.import().toml.contains("id = \"one\""));
+    assert!(import(Path::new(CONF), &memory, Some("two")).toml.contains("id = \"two\""));
+    assert!(import(Path::new(CONF), &memory, Some("other")).findings[0].text.contains("\"other\""));
 }
 
 #[test]
@@ -326,7 +334,8 @@ fn included_files_are_read_in_name_order_and_findings_name_them() {
 
 #[test]
 fn scripts_that_cannot_run_are_errors_and_those_that_sleep_too_long_are_told() {
-    let conf = "vrrp_script s {\n script \"/opt/s.sh\"\n interval 2\n}\n";
+    let conf =
+        "global_defs { script_user nobody\n}\nvrrp_script s {\n script \"/opt/s.sh\"\n interval 2\n}\n";
     let body = "vrrp_instance V {\n interface eth0\n virtual_router_id 5\n virtual_ipaddress { 10.0.0.1 }\n \
                 track_script { s }\n}\n";
     let with =
@@ -337,6 +346,18 @@ fn scripts_that_cannot_run_are_errors_and_those_that_sleep_too_long_are_told() {
     let finding = said(&done, "s.sh:2 sleeps 5 s, and the script is ended after 2 s");
     assert_eq!(finding.severity, Severity::Note);
     assert_eq!(with("#!/bin/sh\nsleep 1\n", 0o755).findings, []);
+}
+
+#[test]
+fn a_program_without_a_path_is_given_the_one_that_is_found() {
+    let conf = "vrrp_script s { script \"killall -0 nginx\"\n}\nvrrp_instance V {\n interface eth0\n \
+                virtual_router_id 5\n virtual_ipaddress { 10.0.0.1 }\n track_script { s }\n}\n";
+    let done = Memory::with(conf).file("/usr/sbin/killall", "\u{7f}ELF\0", 0o755).import();
+    assert!(done.toml.contains("exec = [\"/usr/sbin/killall\", \"-0\", \"nginx\"]"), "{}", done.toml);
+    said(&done, "killall is /usr/sbin/killall");
+    let done = Memory::with(conf).import();
+    assert!(done.toml.contains("exec = [\"/usr/bin/killall\""), "{}", done.toml);
+    said(&done, "run as root");
 }
 
 #[test]
@@ -362,10 +383,14 @@ fn hostile_files_end_soon_and_say_why() {
 #[test]
 fn text_from_the_file_cannot_leave_its_string() {
     let done = instance(
-        "notify_master \"/bin/echo \\x22]\\n[cluster]\\n ${HOME}\"\nvirtual_ipaddress { 10.0.0.1 }",
+        "notify_master \"/bin/echo \\\\x22]\\\\n[cluster]\\\\n ${HOME}\"\nvirtual_ipaddress { 10.0.0.1 }",
     );
     let plan = plan(&done);
     assert!(plan.commands.iter().any(|command| command.argv[0] == "/bin/echo"), "{}", done.toml);
+    assert!(
+        plan.commands.iter().any(|command| command.argv.contains(&"\"]\n[cluster]\n".to_owned())),
+        "{plan:?}"
+    );
     assert!(!done.toml.lines().any(|line| line.starts_with("[cluster]")), "{}", done.toml);
 }
 
@@ -414,7 +439,7 @@ impl Memory {
     }
 
     fn import(&self) -> Import {
-        import(Path::new(CONF), self)
+        import(Path::new(CONF), self, None)
     }
 }
 
@@ -431,7 +456,7 @@ impl Files for Memory {
         self.files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect()
     }
 
-    fn config_id(&self) -> String {
+    fn host(&self) -> String {
         "main".to_owned()
     }
 }

@@ -144,6 +144,10 @@ fn broken_9_bad_authentication_is_refused_and_never_shown() {
     assert!(!refused(&v3).to_string().contains("1111"));
     assert_finding(&with("version = 2\npassword = \"\""), 7, "0 bytes", "1 to 8");
     assert_finding(&with("auth = \"ah\""), 6, "(AH, HMAC) is not supported", "AH is not spoken");
+    for odd in ["{ text = \"hunter2\" }", "{ file = \"/x\", text = \"hunter2\" }", "12345678901"] {
+        let report = refused(&with(&format!("version = 2\npassword = {odd}"))).to_string();
+        assert!(!report.contains("hunter2") && !report.contains("12345"), "{report}");
+    }
     let unclosed = with("password = \"hunter2");
     assert!(!refused(&unclosed).to_string().contains("hunter2"), "{}", refused(&unclosed));
 }
@@ -248,6 +252,8 @@ fn a_weight_that_can_never_cause_a_failover_is_refused_with_requires_as_advice()
     assert_finding(&weighted("-20", "priority = 1"), 6, "stays 1 whether", advice);
     assert_finding(&weighted("20", "priority = 254"), 6, "stays 254 whether", advice);
     assert_finding(&weighted("-20", "requires = [\"x\"]"), 6, "is in `requires` as well", advice);
+    let reverse = weighted("20, reverse = true", "priority = 1");
+    assert_finding(&reverse, 6, "stays 1 whether", advice);
     assert_finding(&weighted("-254", ""), 6, "weight -254 is out of range", "-253 to 253");
 }
 
@@ -258,6 +264,7 @@ fn a_weight_that_may_move_the_vip_is_accepted() {
         weighted("20", ""),
         weighted("-20", "priority = 2"),
         weighted("20", "priority = 253"),
+        weighted("-20, reverse = true", "priority = 1"),
     ] {
         let loaded = parse_str("t.toml", &text, &no_env, Checks::NONE);
         assert!(loaded.is_ok(), "{text}\n{}", loaded.unwrap_err());
@@ -402,6 +409,7 @@ fn a_file_for_this_host_names_programs_and_users_that_exist() {
     );
     let report = check(&with("version = 2\npassword = { credential = \"vrrp\" }"));
     assert!(report.contains("CREDENTIALS_DIRECTORY is not set"), "{report}");
+    assert!(report.contains("{ credential = \"vrrp\" }"), "where a secret is kept is no secret: {report}");
 }
 
 #[test]

@@ -1,3 +1,7 @@
-//! The command line.
+//! The one binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mainstay::cli::main()
+}

@@ -31,7 +31,26 @@ pub struct Status {
     pub counters: Vec<Counter>,
 }
 
-/// A counter with one label.
+impl Status {
+    /// A node of which nothing is known.
+    #[must_use]
+    pub fn empty(node: &str) -> Self {
+        Self {
+            schema: 1,
+            node: node.into(),
+            version: String::new(),
+            uptime_s: 0,
+            at_ms: 0,
+            vips: Vec::new(),
+            probes: Vec::new(),
+            workers: Vec::new(),
+            degraded: Vec::new(),
+            counters: Vec::new(),
+        }
+    }
+}
+
+/// A counter with its labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {
     /// Metric name without the prefix `mainstay_`.

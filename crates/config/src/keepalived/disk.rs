@@ -11,11 +11,8 @@ use super::Files;
 const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// Files of this machine.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    /// What keepalived was started with as -i; the host name when absent.
-    pub config_id: Option<String>,
-}
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, String> {
@@ -41,10 +38,9 @@ impl Files for Disk {
         entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
     }
 
-    fn config_id(&self) -> String {
-        let host = || fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let id = self.config_id.clone().unwrap_or_else(host);
-        id.trim().split('.').next().unwrap_or_default().to_owned()
+    fn host(&self) -> String {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim().split('.').next().unwrap_or_default().to_owned()
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -21,6 +21,8 @@ pub(super) struct Globals {
     pub(super) id: Option<(String, Pos)>,
     pub(super) start_delay: Option<Duration>,
     pub(super) script_user: Option<String>,
+    /// Nobody wrote script_user: keepalived's own default stands in it.
+    pub(super) script_user_assumed: bool,
     pub(super) mail_to: Vec<String>,
     pub(super) mail_from: Option<String>,
     pub(super) mail_pos: Pos,

@@ -30,6 +30,7 @@ pub(super) fn read(tree: &Stmt, draft: &mut Draft, files: &dyn Files, report: &m
     if globals.script_user.is_none() {
         let default = if files.has_user("keepalived_script") { "keepalived_script" } else { "root" };
         globals.script_user = Some(default.to_owned());
+        globals.script_user_assumed = true;
     }
 }
 

@@ -39,9 +39,8 @@ pub trait Files {
     /// What stands in a directory, in any order.
     fn list(&self, dir: &Path) -> Vec<PathBuf>;
 
-    /// keepalived's config-id, which `@` conditions and `${_INSTANCE}` compare: its -i option, else the host name up to
-    /// its first dot.
-    fn config_id(&self) -> String {
+    /// The host name up to its first dot.
+    fn host(&self) -> String {
         "localhost".to_owned()
     }
 
@@ -79,10 +78,13 @@ impl Import {
 }
 
 /// Translates the keepalived.conf at `path`, and all that it includes.
+///
+/// `config_id` is what keepalived is started with as -i, the host name when absent: `@` conditions and `${_INSTANCE}`
+/// compare it.
 #[must_use]
-pub fn import(path: &Path, files: &dyn Files) -> Import {
+pub fn import(path: &Path, files: &dyn Files, config_id: Option<&str>) -> Import {
     let mut report = report::Report::default();
-    let lines = source::lines(path, files, &mut report);
+    let lines = source::lines(path, files, config_id, &mut report);
     let tree = tree::build(&lines, &mut report);
     let mut draft = draft::Draft::default();
     globals::read(&tree, &mut draft, files, &mut report);

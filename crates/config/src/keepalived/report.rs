@@ -56,6 +56,8 @@ pub(super) struct Pos {
 pub(super) struct Report {
     files: Vec<PathBuf>,
     findings: Vec<(Pos, Finding)>,
+    /// How many of each severity are kept.
+    kept: [usize; 3],
     more: usize,
 }
 
@@ -106,9 +108,14 @@ impl Report {
         // A weaker finding gives way, or a flood of notes could hide the one that decides the exit code.
         if self.is_full() {
             self.more += 1;
+            if self.kept[..severity as usize].iter().all(|kept| *kept == 0) {
+                return;
+            }
             let Some(weak) = self.findings.iter().rposition(|(_, f)| f.severity < severity) else { return };
-            self.findings.swap_remove(weak);
+            let (_, gone) = self.findings.swap_remove(weak);
+            self.kept[gone.severity as usize] -= 1;
         }
+        self.kept[severity as usize] += 1;
         let file = self.path(pos).to_owned();
         self.findings.push((pos, Finding { file, line: pos.line, severity, text, advice }));
     }

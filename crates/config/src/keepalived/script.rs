@@ -16,16 +16,37 @@ use seen::Seen;
 /// Any of the three x bits.
 const EXECUTABLE: u32 = 0o111;
 
+/// Where a program without a path is looked for; the common PATH of a service.
+const PATH: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Gives the program its whole path, as keepalived does by PATH; nothing is looked up when it is run.
+pub(super) fn full_path(command: &mut Command, files: &dyn Files, report: &mut Report) {
+    let Some(program) = command.argv.first_mut().filter(|program| !program.starts_with('/')) else { return };
+    let name = shorten(program);
+    if program.contains('/') {
+        let text = format!("{name} is not an absolute path");
+        return report.error(command.pos, text, "write the whole path");
+    }
+    let found =
+        PATH.iter().map(|dir| format!("{dir}/{program}")).find(|path| files.mode(Path::new(path)).is_some());
+    let path = match found {
+        Some(path) => {
+            report.note(
+                command.pos,
+                format!("{name} is {path}"),
+                "write the whole path: no PATH is searched later",
+            );
+            path
+        }
+        // That it is not here is said when it is looked into.
+        None => format!("/usr/bin/{program}"),
+    };
+    *program = path;
+}
+
 /// A program that is started: it must be there and executable.
 pub(super) fn must_run(command: &Command, files: &dyn Files, report: &mut Report) -> bool {
     let program = &command.argv[0];
-    if !program.starts_with('/') {
-        if program.contains('/') {
-            let text = format!("{} is not an absolute path", shorten(program));
-            report.note(command.pos, text, "write the whole path");
-        }
-        return false;
-    }
     match files.mode(Path::new(program)) {
         None => {
             let text = format!("{} is not on this machine, so it was not looked into", shorten(program));

@@ -35,11 +35,16 @@ pub(super) struct Line {
 }
 
 /// All lines of the file at `path` and of those that it includes.
-pub(super) fn lines(path: &Path, files: &dyn Files, report: &mut Report) -> Vec<Line> {
+pub(super) fn lines(
+    path: &Path,
+    files: &dyn Files,
+    config_id: Option<&str>,
+    report: &mut Report,
+) -> Vec<Line> {
     let mut source = Source {
         files,
         report,
-        config_id: files.config_id(),
+        config_id: config_id.map_or_else(|| files.host(), str::to_owned),
         defined: HashMap::new(),
         open: Vec::new(),
         budget: BUDGET,

@@ -194,7 +194,11 @@ pub(super) fn resolve(draft: &mut Draft, files: &dyn Files, report: &mut Report)
                 continue;
             }
             let Some(found) = find(track, &mut index, &mut draft.probes, report) else { continue };
-            draft.probes[found].used = true;
+            if !std::mem::replace(&mut draft.probes[found].used, true)
+                && let Check::Exec(command) = &mut draft.probes[found].check
+            {
+                script::full_path(command, files, report);
+            }
             if looked_into.len() < MOST_SCRIPTS && looked_into.insert(found) {
                 script::look_into(&mut draft.probes[found], files, report);
             }
@@ -236,6 +240,11 @@ fn find(
     if track.kind != Kind::Interface {
         let text = format!("{} is tracked and not defined", shorten(&track.name));
         report.error(track.pos, text, "define it at the top of the file, or take the entry out");
+        return None;
+    }
+    if !values::is_interface(&track.name) {
+        let text = format!("{} cannot be an interface", shorten(&track.name));
+        report.error(track.pos, text, "write the name that `ip link` shows, at most 15 characters");
         return None;
     }
     let name = track.name.clone();
@@ -340,14 +349,32 @@ fn finish(draft: &mut Draft, files: &dyn Files, report: &mut Report) {
     }
     draft.probes.retain(|probe| probe.used && !matches!(probe.check, Check::Nothing));
     draft.probes.sort_by_key(|probe| probe.pos);
-    for commands in
-        draft.vips.iter().map(|vip| &vip.notify).chain(draft.groups.iter().map(|group| &group.notify))
-    {
+    assumed_user(draft, report);
+    let vips = draft.vips.iter_mut().map(|vip| &mut vip.notify);
+    for commands in vips.chain(draft.groups.iter_mut().map(|group| &mut group.notify)) {
         let mut seen = BTreeSet::new();
         for notify in commands {
-            if seen.insert(&notify.command.argv[0]) {
+            script::full_path(&mut notify.command, files, report);
+            if seen.insert(notify.command.argv[0].clone()) {
                 script::must_run(&notify.command, files, report);
             }
         }
+    }
+}
+
+/// keepalived runs commands as keepalived_script where that user exists, else as root: said where the first one stands.
+fn assumed_user(draft: &Draft, report: &mut Report) {
+    let probes = draft.probes.iter().filter_map(|probe| match &probe.check {
+        Check::Exec(command) => Some(command),
+        Check::Nothing | Check::Process { .. } | Check::File(_) | Check::Up(_) => None,
+    });
+    let vips = draft.vips.iter().flat_map(|vip| &vip.notify);
+    let told = vips.chain(draft.groups.iter().flat_map(|group| &group.notify)).map(|notify| &notify.command);
+    let first = probes.chain(told).filter(|command| command.user.is_none()).map(|command| command.pos).min();
+    if let (true, Some(pos), Some(user)) =
+        (draft.globals.script_user_assumed, first, &draft.globals.script_user)
+    {
+        let text = format!("commands that name no user run as {user}, as under keepalived");
+        report.note(pos, text, "set script_user in [node] to a user that can do no more than they need");
     }
 }

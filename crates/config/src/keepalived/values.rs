@@ -147,3 +147,8 @@ pub(super) fn is_mail(text: &str) -> bool {
     let plain = text.chars().all(|c| c.is_ascii_graphic() && !"<>[](),;:\\\"".contains(c));
     plain && text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())
 }
+
+/// Whether the kernel could know it (IFNAMSIZ is 16, its end included).
+pub(super) fn is_interface(text: &str) -> bool {
+    (1..16).contains(&text.len()) && !text.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control())
+}

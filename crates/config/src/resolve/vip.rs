@@ -68,12 +68,11 @@ impl Resolver<'_> {
         self.twice(&advertised, &mut taken.addrs, &name);
         self.twice(&unadvertised, &mut taken.addrs, &name);
         let addrs: Vec<IpAddr> = advertised.iter().map(|placed| placed.addr.addr).collect();
-        let spec = self.spec(raw, &Frame { name: &name, who: &who, link, ipv6, addrs: &addrs }, taken);
-        let source = self.source(raw, &spec, &who);
+        let mut spec = self.spec(raw, &Frame { name: &name, who: &who, link, ipv6, addrs: &addrs }, taken);
+        spec.source = self.source(raw, &spec, &who);
         let placed = advertised.iter().chain(&unadvertised).map(|placed| placed.addr);
         Vip {
             addrs: if install { placed.collect() } else { Vec::new() },
-            source,
             multicast: self.multicast(raw, &spec, &who),
             notify: self.notify(raw.notify.as_ref(), &who),
             owns: self.owns(raw.owns.as_ref(), &who),
@@ -94,6 +93,7 @@ impl Resolver<'_> {
         VipSpec {
             name: frame.name.to_owned(),
             link,
+            source: None,
             version,
             vrid: self.vrid(raw, frame, taken),
             priority,

@@ -82,7 +82,7 @@ fn trap(weights: &[(Weight, Span, String)], at: usize, stand: &Stand<'_>) -> Opt
             "the owner of an address (priority 255) keeps its priority whatever its probes say".to_owned(),
         );
     }
-    if !weight.reverse && stand.requires.contains(&weight.probe) {
+    if stand.requires.contains(&weight.probe) {
         return Some(format!(
             "\"{name}\" is in `requires` as well, so the vip is gone before the priority matters"
         ));
@@ -94,34 +94,39 @@ fn trap(weights: &[(Weight, Span, String)], at: usize, stand: &Stand<'_>) -> Opt
              active node falls silent, and this one goes on sending adverts"
         ));
     }
-    let delta = i32::from(weight.weight);
-    let others = weights.iter().enumerate().filter(|(nth, _)| *nth != at).map(|(_, (other, ..))| *other);
-    (!moves(priority, delta, others)).then(|| {
-        let held = held(priority + delta.min(0));
-        format!("the priority is held between 1 and 254 and stays {held} whether the probe is up or down")
+    let others =
+        weights.iter().enumerate().filter(|(nth, _)| *nth != at).map(|(_, (other, ..))| change(*other));
+    stuck(priority, change(*weight), others).map(|stays| {
+        format!("the priority is held between 1 and 254 and stays {stays} whether the probe is up or down")
     })
+}
+
+/// What is added while the weight counts: a positive one while its probe is up, a negative one while it is down.
+fn change(weight: Weight) -> i32 {
+    let by = i32::from(weight.weight);
+    if weight.reverse { -by } else { by }
 }
 
 /// The priority before and after the probe fails.
 fn before_and_after(weight: Weight, priority: i32) -> (i32, i32) {
     let plain = held(priority);
-    let moved = held(priority + i32::from(weight.weight));
-    // A positive weight is added while the probe is up, a negative one while it is down.
-    let added_while_up = (weight.weight > 0) != weight.reverse;
-    if added_while_up { (moved, plain) } else { (plain, moved) }
+    let moved = held(priority + change(weight));
+    if weight.weight > 0 { (moved, plain) } else { (plain, moved) }
 }
 
-/// Whether a weight may move the priority while the others are at their sums between the lowest and the highest.
-fn moves(priority: i32, delta: i32, others: impl Iterator<Item = Weight>) -> bool {
+/// The limit that the priority never leaves by this change, wherever the others bring it.
+fn stuck(priority: i32, change: i32, others: impl Iterator<Item = i32>) -> Option<i32> {
     let (mut least, mut most) = (priority, priority);
-    for weight in others {
-        least += i32::from(weight.weight.min(0));
-        most += i32::from(weight.weight.max(0));
+    for other in others {
+        least += other.min(0);
+        most += other.max(0);
     }
-    if delta < 0 {
-        most > LOWEST && least + delta < HIGHEST
+    if most + change.max(0) <= LOWEST {
+        Some(LOWEST)
+    } else if least + change.min(0) >= HIGHEST {
+        Some(HIGHEST)
     } else {
-        least < HIGHEST && most + delta > LOWEST
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use anyhow::{Context, bail, ensure};
 use rustix::io::Errno;
@@ -12,6 +12,8 @@ use rustix::net::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The version of the messages; N and N-1 understand each other because unknown fields are skipped.
 const VERSION: u8 = 1;
@@ -66,6 +68,20 @@ impl Channel {
         Self { fd }
     }
 
+    /// The descriptor itself.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// Tells the other end that nothing more will come; it reads what is queued, then finds the channel closed.
+    ///
+    /// # Errors
+    /// When the other end is gone already.
+    pub fn shut_down(&self) -> anyhow::Result<()> {
+        rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write).context("shut a worker's channel")
+    }
+
     /// Makes sends and receives return instead of waiting.
     ///
     /// # Errors
@@ -87,14 +103,21 @@ impl Channel {
     /// # Errors
     /// When the other end is gone or there are more than seven descriptors.
     pub fn send_with<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> anyhow::Result<bool> {
+        self.send_encoded(&serde_json::to_vec(message).context("encode a message")?, fds)
+    }
+
+    /// Sends a message that has been encoded already.
+    ///
+    /// # Errors
+    /// As `send_with`.
+    pub fn send_encoded(&self, json: &[u8], fds: &[BorrowedFd<'_>]) -> anyhow::Result<bool> {
         ensure!(fds.len() < FDS_MAX, "{} descriptors in one message, at most {}", fds.len(), FDS_MAX - 1);
-        let json = serde_json::to_vec(message).context("encode a message")?;
         ensure!(json.len() <= MAX, "a message of {} bytes, at most {MAX}", json.len());
         let length = u32::try_from(json.len()).expect("MAX fits u32").to_le_bytes();
         let attach = json.len() > INLINE_MAX;
         let mut header = [VERSION, if attach { ATTACHED } else { INLINE }, 0, 0, 0, 0];
         header[2..].copy_from_slice(&length);
-        let memfd = attach.then(|| memfd_with(&json)).transpose()?;
+        let memfd = attach.then(|| memfd_with(json)).transpose()?;
         let mut all: Vec<BorrowedFd<'_>> = memfd.iter().map(AsFd::as_fd).collect();
         all.extend_from_slice(fds);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
@@ -103,7 +126,7 @@ impl Channel {
             let pushed = ancillary.push(SendAncillaryMessage::ScmRights(&all));
             assert!(pushed, "the space was made for FDS_MAX descriptors");
         }
-        let body: &[u8] = if attach { &[] } else { &json };
+        let body: &[u8] = if attach { &[] } else { json };
         let slices = [IoSlice::new(&header), IoSlice::new(body)];
         loop {
             return match sendmsg(&self.fd, &slices, &mut ancillary, SendFlags::NOSIGNAL) {
@@ -173,10 +196,25 @@ impl Channel {
     }
 }
 
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Has tokio watch a channel for messages.
+///
+/// # Errors
+/// Outside a tokio runtime, or when epoll has no room.
+pub fn watched(channel: Channel) -> std::io::Result<AsyncFd<Channel>> {
+    #[expect(deprecated, reason = "its successor is unsafe for types whose descriptor may change; ours does not")]
+    AsyncFd::with_interest(channel, Interest::READABLE)
 }
 
 /// The other end of a channel has closed it.

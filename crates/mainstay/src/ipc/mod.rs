@@ -6,7 +6,7 @@
 mod channel;
 mod messages;
 
-pub use channel::{Channel, Closed, Received};
+pub use channel::{Channel, Closed, Received, watched};
 pub use messages::{
     ApiCall, ApiReply, Asker, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome, Run,
     ToApi, ToExec, ToProbe, ToVip, VipAction,

@@ -333,6 +333,7 @@ pub(crate) mod tests {
             lower_repeat: 1,
         };
         let spec = VipSpec {
+            source: None,
             name: "front".into(),
             link: LinkId(0),
             version: Version::V3,
@@ -359,6 +360,6 @@ pub(crate) mod tests {
             weights: Vec::new(),
             announce,
         };
-        Vip { spec, addrs: Vec::new(), source: None, multicast: None, notify, owns: Vec::new() }
+        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new() }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::draft::{Globals, Vip};
 use super::super::report::Report;
 use super::super::table::shorten;
+use super::super::values;
 
 /// Fills in the defaults and reports what contradicts itself.
 pub(in super::super) fn vip(vip: &mut Vip, globals: &Globals, report: &mut Report) {
@@ -38,6 +39,17 @@ fn required(vip: &Vip, report: &mut Report) {
     let name = shorten(&vip.name);
     if vip.interface.is_none() {
         report.error(vip.pos, format!("{name} names no interface"), "add `interface eth0`");
+    }
+    let named = vip
+        .addrs
+        .iter()
+        .chain(&vip.unadvertised)
+        .filter_map(|addr| Some((addr.interface.as_ref()?, addr.pos)));
+    for (interface, pos) in vip.interface.iter().map(|interface| (interface, vip.pos)).chain(named) {
+        if !values::is_interface(interface) {
+            let text = format!("{name}: {} cannot be an interface", shorten(interface));
+            report.error(pos, text, "write the name that `ip link` shows, at most 15 characters");
+        }
     }
     if vip.vrid.is_none() {
         report.error(

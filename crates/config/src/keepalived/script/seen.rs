@@ -7,7 +7,7 @@ use crate::script::stops_keepalived;
 /// Longer files are no check scripts.
 const MOST_LINES: usize = 2000;
 /// Programs that a script which only counts, starts and gives up has use for.
-const PLAIN: &str = "[ [[ test echo printf exit return true false : set grep egrep wc awk sed tr cut head tail sort \
+const PLAIN: &str = "test echo printf exit return true false set grep egrep wc awk sed tr cut head tail sort \
     logger date cat if then elif else fi for in do done while until case esac local export";
 
 /// What was seen.
@@ -35,7 +35,8 @@ impl Seen {
                 continue;
             }
             for command in code.split([';', '|', '&', '(', ')', '`']) {
-                let words = command.split_whitespace().skip_while(|word| {
+                let words = command.split_whitespace().filter(|word| !word.contains(['<', '>']));
+                let words = words.skip_while(|word| {
                     ["if", "then", "else", "do", "!", "sudo", "while", "elif"].contains(word)
                 });
                 let words: Vec<&str> =
@@ -96,8 +97,8 @@ impl Seen {
             }
             "" => {}
             other
-                if other.contains(['=', '>', '<', ']', '"'])
-                    || other.starts_with(|c: char| c.is_ascii_digit()) => {}
+                if !other.starts_with(|c: char| c.is_ascii_alphabetic())
+                    || other.contains(['=', '>', '<', '"']) => {}
             other if PLAIN.split_ascii_whitespace().any(|plain| plain == other) => {}
             other => self.stranger = self.stranger.take().or_else(|| Some(other.to_owned())),
         }

@@ -1,0 +1,124 @@
+//! The api role: the control socket and the HTTP listener for metrics and health, without any privilege.
+
+mod control;
+mod http;
+mod metrics;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{broadcast, oneshot};
+
+use crate::ipc::{ApiCall, ApiReply, Channel, Closed, FromApi, ToApi};
+use crate::status::Event;
+
+/// How long the supervisor may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Events that a follower may lag behind before it loses some (and is told so by a gap in time).
+const FOLLOW_BACKLOG: usize = 512;
+
+/// What every connection shares.
+struct Desk {
+    channel: AsyncFd<Channel>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<ApiReply>>>,
+    next: Cell<u64>,
+    events: broadcast::Sender<Event>,
+}
+
+/// Runs until the supervisor hangs up.
+///
+/// # Errors
+/// When the first message is not a Plan with its sockets, or a socket cannot be used.
+pub fn run(channel: Channel) -> anyhow::Result<()> {
+    let first = channel.receive::<ToApi>()?.context("no first message")?;
+    let ToApi::Plan(_) = first.message else { bail!("the first message must be the Plan") };
+    let mut fds = first.fds.into_iter();
+    let control = UnixListener::from(fds.next().context("no control socket came with the Plan")?);
+    let metrics: Option<OwnedFd> = fds.next();
+    channel.set_nonblocking()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, serve(channel, control, metrics.map(TcpListener::from)))
+}
+
+async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListener>) -> anyhow::Result<()> {
+    let desk = Rc::new(Desk {
+        channel: crate::ipc::watched(channel).context("watch the channel")?,
+        waiting: RefCell::default(),
+        next: Cell::new(0),
+        events: broadcast::channel(FOLLOW_BACKLOG).0,
+    });
+    control.set_nonblocking(true).context("control socket")?;
+    let control = tokio::net::UnixListener::from_std(control).context("control socket")?;
+    tokio::task::spawn_local(control::serve(Rc::clone(&desk), control));
+    if let Some(metrics) = metrics {
+        metrics.set_nonblocking(true).context("metrics listener")?;
+        let metrics = tokio::net::TcpListener::from_std(metrics).context("metrics listener")?;
+        tokio::task::spawn_local(http::serve(Rc::clone(&desk), metrics));
+    }
+    desk.say(&FromApi::Ready)?;
+    desk.listen().await
+}
+
+impl Desk {
+    /// Passes the supervisor's words on until it hangs up.
+    async fn listen(&self) -> anyhow::Result<()> {
+        loop {
+            let mut ready = self.channel.readable().await.context("wait for the supervisor")?;
+            loop {
+                match self.channel.get_ref().receive::<ToApi>() {
+                    Ok(Some(received)) => self.hear(received.message)?,
+                    Ok(None) => break,
+                    Err(error) if error.is::<Closed>() => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            ready.clear_ready();
+        }
+    }
+
+    fn hear(&self, message: ToApi) -> anyhow::Result<()> {
+        match message {
+            ToApi::Plan(_) => self.say(&FromApi::Ready)?,
+            ToApi::Reply { id, reply } => {
+                if let Some(waiter) = self.waiting.borrow_mut().remove(&id) {
+                    let _ = waiter.send(reply);
+                }
+            }
+            ToApi::Event(event) => {
+                let _ = self.events.send(event);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, message: &FromApi) -> anyhow::Result<()> {
+        anyhow::ensure!(self.channel.get_ref().send(message)?, "the supervisor does not read");
+        Ok(())
+    }
+
+    /// Asks the supervisor; the answer is a refusal when it stays silent.
+    async fn ask(&self, call: ApiCall) -> ApiReply {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        let (tx, rx) = oneshot::channel();
+        self.waiting.borrow_mut().insert(id, tx);
+        if let Err(error) = self.say(&FromApi::Call { id, call }) {
+            self.waiting.borrow_mut().remove(&id);
+            return ApiReply::Refused { message: format!("the supervisor cannot be asked: {error:#}") };
+        }
+        let Ok(Ok(reply)) = tokio::time::timeout(ANSWER_MAX, rx).await else {
+            self.waiting.borrow_mut().remove(&id);
+            return ApiReply::Refused { message: "the supervisor did not answer within 5 s".into() };
+        };
+        reply
+    }
+}

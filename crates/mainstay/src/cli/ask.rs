@@ -1,0 +1,154 @@
+//! Commands that ask the running node over its control socket.
+
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::{DEGRADED, DENIED, FAILURE, UNREACHABLE, local, render};
+use crate::dirs::Dirs;
+use crate::ipc::{ApiCall, ApiReply, VipAction};
+use crate::status::{Event, Status};
+
+/// A reload reads files and runs no probe: it is done in milliseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The node cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    #[error("no node answers at {}: is it running? (systemctl status mainstay, or give its --runtime-dir)", .0.display())]
+    Absent(PathBuf),
+    #[error("{} may not be opened by this user: use root, or join the group mainstay", .0.display())]
+    Denied(PathBuf),
+    #[error("the node at {} took the question and gave no answer within 10 s", .0.display())]
+    Silent(PathBuf),
+}
+
+impl Unreachable {
+    pub(super) const fn code(&self) -> u8 {
+        match self {
+            Self::Absent(_) | Self::Silent(_) => UNREACHABLE,
+            Self::Denied(_) => DENIED,
+        }
+    }
+}
+
+fn open(dirs: &Dirs) -> anyhow::Result<UnixStream> {
+    let path = dirs.control();
+    let stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Unreachable::Denied(path.clone()),
+        _ => Unreachable::Absent(path.clone()),
+    })?;
+    stream.set_read_timeout(Some(ANSWER_MAX)).context("set a timeout")?;
+    stream.set_write_timeout(Some(ANSWER_MAX)).context("set a timeout")?;
+    Ok(stream)
+}
+
+fn put(stream: &mut UnixStream, call: &ApiCall) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(call).context("encode a call")?;
+    line.push(b'\n');
+    stream.write_all(&line).context("send a call")
+}
+
+/// Asks one question.
+fn ask(dirs: &Dirs, call: &ApiCall) -> anyhow::Result<ApiReply> {
+    let mut stream = open(dirs)?;
+    put(&mut stream, call)?;
+    let mut line = String::new();
+    match BufReader::new(stream).read_line(&mut line) {
+        Ok(0) | Err(_) => bail!(Unreachable::Silent(dirs.control())),
+        Ok(_) => serde_json::from_str(&line).context("understand the node's answer: is it of another version?"),
+    }
+}
+
+pub(super) fn fetch_status(dirs: &Dirs) -> anyhow::Result<Status> {
+    match ask(dirs, &ApiCall::Status)? {
+        ApiReply::Status(status) => Ok(*status),
+        other => bail!("the node answered something else: {other:?}"),
+    }
+}
+
+pub(super) fn fetch_events(dirs: &Dirs) -> anyhow::Result<Vec<Event>> {
+    match ask(dirs, &ApiCall::Events { follow: false })? {
+        ApiReply::Events { events } => Ok(events),
+        other => bail!("the node answered something else: {other:?}"),
+    }
+}
+
+fn health(status: &Status) -> u8 {
+    if status.degraded.is_empty() { 0 } else { DEGRADED }
+}
+
+pub(super) fn status(dirs: &Dirs, json: bool) -> anyhow::Result<u8> {
+    let status = fetch_status(dirs)?;
+    if json {
+        local::print(&(serde_json::to_string_pretty(&status).context("encode the status")? + "\n"))?;
+    } else {
+        local::print(&render::status(&status))?;
+    }
+    Ok(health(&status))
+}
+
+pub(super) fn list(dirs: &Dirs) -> anyhow::Result<u8> {
+    let status = fetch_status(dirs)?;
+    local::print(&render::vips(&status))
+}
+
+pub(super) fn healthcheck(dirs: &Dirs) -> anyhow::Result<u8> {
+    let status = fetch_status(dirs)?;
+    for sentence in &status.degraded {
+        println!("{sentence}");
+    }
+    Ok(health(&status))
+}
+
+pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Result<u8> {
+    done(ask(dirs, &ApiCall::Vip { name, action })?)
+}
+
+pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
+    done(ask(dirs, &ApiCall::Reload)?)
+}
+
+fn done(reply: ApiReply) -> anyhow::Result<u8> {
+    match reply {
+        ApiReply::Done { message } => {
+            println!("{message}");
+            Ok(0)
+        }
+        ApiReply::Refused { message } => {
+            eprintln!("{message}");
+            Ok(FAILURE)
+        }
+        other => bail!("the node answered something else: {other:?}"),
+    }
+}
+
+pub(super) fn events(dirs: &Dirs, follow: bool, json: bool) -> anyhow::Result<u8> {
+    let show = |event: &Event| -> anyhow::Result<u8> {
+        let line = if json { serde_json::to_string(event).context("encode an event")? } else { render::event(event) };
+        local::print(&(line + "\n"))
+    };
+    if !follow {
+        for event in fetch_events(dirs)? {
+            show(&event)?;
+        }
+        return Ok(0);
+    }
+    let mut stream = open(dirs)?;
+    put(&mut stream, &ApiCall::Events { follow: true })?;
+    stream.set_read_timeout(None).context("wait for events")?;
+    let mut lines = BufReader::new(stream).lines();
+    let Some(first) = lines.next() else { bail!(Unreachable::Silent(dirs.control())) };
+    match serde_json::from_str(&first.context("read events")?).context("understand the node's answer")? {
+        ApiReply::Events { events } => events.iter().try_for_each(|e| show(e).map(drop))?,
+        other => bail!("the node answered something else: {other:?}"),
+    }
+    for line in lines {
+        let event: Event = serde_json::from_str(&line.context("read events")?).context("understand an event")?;
+        show(&event)?;
+    }
+    bail!(Unreachable::Absent(dirs.control()))
+}

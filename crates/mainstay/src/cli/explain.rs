@@ -1,0 +1,83 @@
+//! `explain vip`: why it is where it is, in the order in which it came about.
+
+use std::fmt::Write as _;
+
+use mainstay_core::election::State;
+
+use super::{ask, local, render};
+use crate::dirs::Dirs;
+use crate::status::{Counter, Event, Status, VipStatus};
+use crate::words;
+
+pub(super) fn vip(dirs: &Dirs, name: &str) -> anyhow::Result<u8> {
+    let status = ask::fetch_status(dirs)?;
+    let Some(vip) = status.vips.iter().find(|v| v.name == name) else {
+        let known: Vec<&str> = status.vips.iter().map(|v| v.name.as_str()).collect();
+        anyhow::bail!("no vip is called \"{name}\"; there are: {}", known.join(", "));
+    };
+    let events = ask::fetch_events(dirs)?;
+    local::print(&story(&status, vip, &events))
+}
+
+fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
+    let mut out = String::new();
+    let since = render::ago(status.at_ms, vip.since_ms);
+    let _ = writeln!(out, "vip {} is {} on {} since {since}: {}", vip.name, words::state(vip.state), status.node, vip.why);
+    let _ = writeln!(out, "  addresses  {}", if vip.addrs.is_empty() { "none: notify only".into() } else { vip.addrs.join(", ") });
+    let holder = match (&vip.holder, vip.state) {
+        (_, State::Active) => format!("this node, acquisition {}", vip.epoch),
+        (Some(holder), State::Backup | State::Fault) => holder.clone(),
+        (None, State::Backup | State::Fault) => "nobody that this node can hear".into(),
+    };
+    let _ = writeln!(out, "  holder     {holder}");
+    let _ = writeln!(out, "  next       {}", vip.next);
+    let _ = writeln!(
+        out,
+        "  priority   {} configured, {} in force{}",
+        vip.priority,
+        vip.effective_priority,
+        if vip.drained { "; drained by an operator" } else { "" }
+    );
+    let _ = writeln!(
+        out,
+        "  guard      {}: if this node freezes, the kernel ({}) stops answering {} ms after the last sign of life",
+        vip.guard.grade, vip.guard.gate, vip.guard.window_ms
+    );
+    let _ = writeln!(out, "  wire       VRRPv{} vrid {} on {}, an advert each {} ms", vip.vrrp, vip.vrid, vip.interface, vip.advert_ms);
+    if let Some(group) = &vip.group {
+        let _ = writeln!(out, "  group      {group}: its vips move together");
+    }
+    for peer in &vip.peers {
+        let heard = match (peer.priority, peer.heard_ms_ago) {
+            (Some(priority), Some(ago)) => format!("priority {priority}, heard {ago} ms ago"),
+            _ => "never heard (a backup is silent in VRRP)".into(),
+        };
+        let _ = writeln!(out, "  peer       {}: {heard}", peer.addr);
+    }
+    counters(&mut out, "adverts", &vip.adverts);
+    counters(&mut out, "changes", &vip.transitions);
+    counters(&mut out, "counts", &vip.counters);
+    let told: Vec<&Event> = events.iter().filter(|e| e.about == vip.name).collect();
+    if !told.is_empty() {
+        out.push_str("what happened\n");
+    }
+    for event in told.iter().rev().take(20).rev() {
+        let _ = writeln!(out, "  {}  {}", render::clock(event.at_ms), event.message);
+    }
+    out
+}
+
+fn counters(out: &mut String, title: &str, counters: &[Counter]) {
+    let said: Vec<String> = counters
+        .iter()
+        .filter(|c| c.value > 0)
+        .map(|c| {
+            let labels: Vec<&str> = c.labels.iter().map(|(_, v)| v.as_str()).collect();
+            let name = if labels.is_empty() { c.name.trim_end_matches("_total").replace('_', " ") } else { labels.join(" ") };
+            format!("{} {name}", c.value)
+        })
+        .collect();
+    if !said.is_empty() {
+        let _ = writeln!(out, "  {title:<9}  {}", said.join(", "));
+    }
+}

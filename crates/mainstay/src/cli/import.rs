@@ -1,0 +1,17 @@
+//! `import`: TOML on standard output, findings on standard error.
+
+use std::path::Path;
+
+use mainstay_config::keepalived;
+
+use super::local::print;
+
+pub(super) fn keepalived(file: &Path, lenient: bool, config_id: Option<&str>) -> anyhow::Result<u8> {
+    let disk = keepalived::Disk { config_id: config_id.map(str::to_owned) };
+    let import = keepalived::import(file, &disk);
+    for finding in &import.findings {
+        eprintln!("{finding}");
+    }
+    print(&import.toml)?;
+    Ok(import.exit_code(lenient))
+}

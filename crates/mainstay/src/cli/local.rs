@@ -1,0 +1,105 @@
+//! Commands that need no running node.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use mainstay_config::Loaded;
+use mainstay_sys::process::Signals;
+
+use super::FAILURE;
+use crate::dirs::Dirs;
+use crate::supervisor;
+
+/// Reads a configuration from disk with this process's environment.
+///
+/// # Errors
+/// The whole report, when it is refused.
+pub fn load(path: &Path) -> anyhow::Result<Loaded> {
+    mainstay_config::load(path, &|name| std::env::var(name).ok()).map_err(|report| anyhow::anyhow!("{report}"))
+}
+
+pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
+    // Blocked before the log's thread starts, so that no thread takes a signal that the supervisor has to answer.
+    let signals = Signals::open(&supervisor::SIGNALS)?;
+    crate::log::start();
+    match supervisor::run(supervisor::Options { config, dirs }, signals) {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            eprintln!("{error:#}");
+            Ok(FAILURE)
+        }
+    }
+}
+
+pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
+    match load(path) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                eprintln!("{warning}");
+            }
+            let plan = &loaded.plan;
+            let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
+            println!(
+                "{}: ok: node {}, {} vips with {addrs} addresses, {} probes, {} commands",
+                path.display(),
+                plan.node,
+                plan.vips.len(),
+                plan.probes.len(),
+                plan.commands.len()
+            );
+            Ok(0)
+        }
+        Err(report) => {
+            eprintln!("{report:#}");
+            Ok(FAILURE)
+        }
+    }
+}
+
+pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let formatted = mainstay_config::fmt(&text).map_err(|report| anyhow::anyhow!("{report}"))?;
+    if write {
+        if formatted != text {
+            std::fs::write(path, formatted).with_context(|| format!("write {}", path.display()))?;
+        }
+        return Ok(0);
+    }
+    print(&formatted)
+}
+
+/// Prints to standard output; a reader that has gone away is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<u8> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("write to standard output"),
+        _ => Ok(0),
+    }
+}
+
+pub(super) fn man(command: &clap::Command) -> anyhow::Result<u8> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page).context("render the manual page")?;
+    for sub in command.get_subcommands().filter(|s| !s.is_hide_set()) {
+        let section = format!(".SH COMMAND {}\n", sub.get_name().to_uppercase());
+        page.extend_from_slice(section.as_bytes());
+        clap_mangen::Man::new(sub.clone()).render_description_section(&mut page).context("render the manual page")?;
+        clap_mangen::Man::new(sub.clone()).render_options_section(&mut page).context("render the manual page")?;
+    }
+    print(&String::from_utf8_lossy(&page))
+}
+
+pub(super) fn version() -> anyhow::Result<u8> {
+    let bpf = if true { "tc-ebpf" } else { "(built without tc-ebpf: clang was missing)" };
+    print(&format!(
+        "mainstay {}\nfeatures: vrrp-v2 vrrp-v3 ipv4 ipv6 gate:{bpf} gate:nft probes notify import:keepalived lab\nsystem: {} {}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    ))
+}
+
+pub(super) fn demo() -> anyhow::Result<u8> {
+    anyhow::bail!("soon")
+}

@@ -1,0 +1,229 @@
+//! The command line: what is said there, and the exit codes that answer.
+
+mod ask;
+mod explain;
+mod import;
+mod local;
+mod render;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::dirs::Dirs;
+use crate::ipc::VipAction;
+use crate::role::Role;
+
+pub use local::load;
+
+/// Bad configuration, or a failure.
+pub const FAILURE: u8 = 1;
+/// The daemon cannot be reached.
+pub const UNREACHABLE: u8 = 3;
+/// It runs, but something is wrong.
+pub const DEGRADED: u8 = 4;
+/// The caller may not.
+pub const DENIED: u8 = 5;
+
+/// Mainstay keeps an address, the services behind it and the roads to them up.
+#[derive(Debug, Parser)]
+#[command(name = "mainstay", version, disable_version_flag = true, arg_required_else_help = true, after_help = AFTER)]
+pub struct Cli {
+    /// Where the control socket is.
+    #[arg(long, global = true, env = "MAINSTAY_RUNTIME_DIR", hide_env_values = true, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+    /// Where state that outlives a restart is.
+    #[arg(long, global = true, env = "MAINSTAY_STATE_DIR", hide_env_values = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Exit codes: 0 ok, 1 bad configuration or failure, 2 usage, 3 daemon not reachable, 4 degraded, 5 permission.";
+
+/// A configuration file.
+#[derive(Args, Debug)]
+struct Config {
+    /// The configuration file; conf.d/*.toml beside it is merged in name order.
+    #[arg(long, short, value_name = "FILE", env = "MAINSTAY_CONFIG", default_value = "/etc/mainstay/mainstay.toml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node in the foreground.
+    Run(Config),
+    /// Check a configuration: every error with file, line and what to write instead.
+    Check {
+        /// The file; the running node's by default.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Print a configuration in its canonical form.
+    Fmt {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Write it back instead of printing it.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Print the JSON schema of the configuration.
+    Schema,
+    /// Turn another program's configuration into ours: TOML on standard output, what was not understood on
+    /// standard error.
+    #[command(subcommand)]
+    Import(Import),
+    /// Say what this node holds, since when, why, and who is next.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what happened.
+    Events {
+        /// Go on with what happens from here on.
+        #[arg(long, short)]
+        follow: bool,
+        /// As JSON, one event a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell the story behind a vip: why it is where it is.
+    #[command(subcommand)]
+    Explain(Explain),
+    /// List, move, drain or readmit vips.
+    #[command(subcommand)]
+    Vip(VipCommand),
+    /// Read the configuration again; refused as a whole when it is bad.
+    Reload,
+    /// Find out why peers do not hear each other.
+    Doctor {
+        #[command(flatten)]
+        config: Config,
+        /// How long to listen on each interface.
+        #[arg(long, default_value = "4", value_name = "SECONDS")]
+        listen: u64,
+    },
+    /// Exit 0 when the node is up and well, 4 when degraded, 3 when it is not there.
+    Healthcheck,
+    /// Rehearse failures with three nodes in network namespaces of this machine.
+    Demo,
+    /// Print the completion script of a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+    /// Print the version and what this build can do.
+    Version,
+    /// A worker process; started by `run`.
+    #[command(hide = true)]
+    Worker {
+        /// Which role.
+        role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// keepalived.conf
+    Keepalived {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Exit 0 even when something that changes behaviour was dropped.
+        #[arg(long)]
+        lenient: bool,
+        /// The configuration id that `@id` conditions select.
+        #[arg(long, value_name = "ID")]
+        config_id: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Explain {
+    /// A vip.
+    Vip {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum VipCommand {
+    /// One line for each vip.
+    List,
+    /// Hand it to whoever comes next.
+    Move {
+        /// Its name.
+        name: String,
+    },
+    /// Give it up and stay out until `ready`.
+    Drain {
+        /// Its name.
+        name: String,
+    },
+    /// Take part again.
+    Ready {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Does what the command line asks.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let dirs = Dirs::resolve(cli.runtime_dir.as_deref(), cli.state_dir.as_deref());
+    match dispatch(cli.command, dirs) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("mainstay: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(config) => local::run(config.config, dirs),
+        Command::Worker { role } => crate::worker::run(role).map(|()| 0),
+        Command::Check { file, config } => local::check(&file.unwrap_or(config.config)),
+        Command::Fmt { file, write } => local::fmt(&file, write),
+        Command::Schema => local::print(&mainstay_config::schema()),
+        Command::Import(Import::Keepalived { file, lenient, config_id }) => {
+            import::keepalived(&file, lenient, config_id.as_deref())
+        }
+        Command::Status { json } => ask::status(&dirs, json),
+        Command::Events { follow, json } => ask::events(&dirs, follow, json),
+        Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
+        Command::Vip(VipCommand::List) => ask::list(&dirs),
+        Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
+        Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
+        Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
+        Command::Reload => ask::reload(&dirs),
+        Command::Doctor { config, listen } => crate::doctor::run(&config.config, &dirs, listen),
+        Command::Healthcheck => ask::healthcheck(&dirs),
+        Command::Demo => local::demo(),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "mainstay", &mut std::io::stdout());
+            Ok(0)
+        }
+        Command::Man => local::man(&Cli::command()),
+        Command::Version => local::version(),
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(unreachable) = error.downcast_ref::<ask::Unreachable>() {
+        return unreachable.code();
+    }
+    let denied = error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>());
+    let denied = denied.into_iter().any(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    if denied { DENIED } else { FAILURE }
+}

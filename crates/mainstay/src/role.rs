@@ -1,0 +1,65 @@
+//! The kinds of worker process and what each may do.
+
+use std::fmt;
+
+use mainstay_config::plan::{NotifyHow, Plan};
+
+/// A kind of worker, in the order in which they are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
+pub enum Role {
+    /// Runs the Plan's commands; forked first, root.
+    Exec,
+    /// Probes, webhooks, e-mail; no privilege.
+    Probe,
+    /// Elections, gates, addresses.
+    Vip,
+    /// Control socket, metrics; no privilege.
+    Api,
+}
+
+impl Role {
+    /// Every role, in starting order.
+    pub const ALL: [Self; 4] = [Self::Exec, Self::Probe, Self::Vip, Self::Api];
+
+    /// The word on the command line, in status and in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Probe => "probe",
+            Self::Vip => "vip",
+            Self::Api => "api",
+        }
+    }
+
+    /// How many processes share the work.
+    #[must_use]
+    pub const fn instances(self) -> usize {
+        match self {
+            Self::Exec | Self::Probe | Self::Vip => 1,
+            Self::Api => 2,
+        }
+    }
+
+    /// Whether the Plan gives it something to do; a role with nothing to do is not started.
+    #[must_use]
+    pub fn wanted(self, plan: &Plan) -> bool {
+        match self {
+            Self::Exec => !plan.commands.is_empty(),
+            Self::Probe => {
+                let outward = |how: &NotifyHow| matches!(how, NotifyHow::Webhook { .. } | NotifyHow::Mail);
+                let vips = plan.vips.iter().flat_map(|v| &v.notify);
+                let groups = plan.groups.iter().flat_map(|g| &g.notify);
+                !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
+            }
+            Self::Vip => !plan.vips.is_empty(),
+            Self::Api => true,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

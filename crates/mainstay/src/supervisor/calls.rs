@@ -1,0 +1,126 @@
+//! What the api role asks for, on behalf of an operator.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mainstay_core::election::Operator;
+use mainstay_core::name::{CommandId, VipId};
+use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
+
+use super::Supervisor;
+use crate::events::wall_ms;
+use crate::ipc::{ApiCall, ApiReply, Asker, ToApi, ToVip, VipAction};
+use crate::role::Role;
+use crate::status::{Counter, Status, WorkerStatus};
+
+/// How long the vip role may take to answer a question for its status.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Those who wait for an answer.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// Slot and number of each call for the status; one question to vip serves them all.
+    status: Vec<(usize, u64)>,
+    by: Option<Boot>,
+    /// Commands under way, so that their askers can be told when exec dies.
+    pub(super) runs: HashMap<(Asker, u64), CommandId>,
+}
+
+impl Calls {
+    pub(super) const fn deadline(&self) -> Option<Boot> {
+        self.by
+    }
+}
+
+impl Supervisor {
+    pub(super) fn take_call(&mut self, slot: usize, id: u64, call: ApiCall) {
+        let reply = match call {
+            ApiCall::Status => {
+                self.ask_status(slot, id);
+                return;
+            }
+            ApiCall::Reload => match self.reload() {
+                Ok(message) => ApiReply::Done { message },
+                Err(message) => ApiReply::Refused { message },
+            },
+            ApiCall::Vip { name, action } => self.vip_action(&name, action),
+            ApiCall::Events { .. } => ApiReply::Events { events: self.events.all() },
+        };
+        self.workers[slot].send(&ToApi::Reply { id, reply });
+    }
+
+    fn vip_action(&mut self, name: &str, action: VipAction) -> ApiReply {
+        let Some(index) = self.plan.vips.iter().position(|v| v.spec.name == name) else {
+            let known: Vec<&str> = self.plan.vips.iter().map(|v| v.spec.name.as_str()).collect();
+            return ApiReply::Refused { message: format!("no vip is called \"{name}\"; there are: {}", known.join(", ")) };
+        };
+        if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {
+            return ApiReply::Refused { message: "the vip worker is being started again; try once more".into() };
+        }
+        let vip = VipId(u32::try_from(index).expect("a Plan has fewer than 2^32 vips"));
+        let (word, message) = match action {
+            VipAction::Move => (Operator::Move(vip), format!("vip {name} is handed to whoever comes next")),
+            VipAction::Drain => (Operator::Drain(vip), format!("vip {name} stays away from this node until `vip ready {name}`")),
+            VipAction::Ready => (Operator::Ready(vip), format!("vip {name} may be held by this node again")),
+        };
+        self.tell(Role::Vip, &ToVip::Operator(word));
+        ApiReply::Done { message }
+    }
+
+    fn ask_status(&mut self, slot: usize, id: u64) {
+        let ask = self.calls.status.is_empty();
+        self.calls.status.push((slot, id));
+        if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {
+            self.answer_status(None);
+        } else if ask {
+            self.calls.by = Some(boot_now() + ANSWER_MAX);
+            self.tell(Role::Vip, &ToVip::Status);
+        }
+    }
+
+    pub(super) fn expire_calls(&mut self, now: Boot) {
+        if self.calls.by.is_some_and(|by| now >= by) {
+            self.answer_status(None);
+        }
+    }
+
+    /// Completes what the vip role said with what the supervisor knows, and answers all who wait.
+    pub(super) fn answer_status(&mut self, from_vip: Option<Status>) {
+        self.calls.by = None;
+        let waiting = std::mem::take(&mut self.calls.status);
+        if waiting.is_empty() {
+            return;
+        }
+        let status = self.status(from_vip);
+        for (slot, id) in waiting {
+            let reply = ApiReply::Status(Box::new(status.clone()));
+            self.workers[slot].send(&ToApi::Reply { id, reply });
+        }
+    }
+
+    fn status(&self, from_vip: Option<Status>) -> Status {
+        let silent = from_vip.is_none() && !self.plan.vips.is_empty();
+        let mut status = from_vip.unwrap_or_else(|| Status::empty(&self.plan.node));
+        if silent {
+            status.degraded.push("the vip worker does not answer".into());
+        }
+        status.node.clone_from(&self.plan.node);
+        status.version = env!("CARGO_PKG_VERSION").into();
+        status.uptime_s = boot_now().since(self.started).as_secs();
+        status.at_ms = wall_ms();
+        status.probes = self.plan.probes.iter().filter_map(|p| self.probes.get(&p.name).cloned()).collect();
+        status.workers = self.workers.iter().filter(|w| w.role.wanted(&self.plan)).map(|w| WorkerStatus {
+            role: w.role.name().into(),
+            pid: w.pid(),
+            restarts: w.restarts,
+        }).collect();
+        for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
+            status.degraded.push(format!("the {} worker is down and being started again", worker.role));
+        }
+        let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
+        status.counters.push(counter("reloads_total", self.reloads));
+        status.counters.push(counter("reload_failures_total", self.reload_failures));
+        status
+    }
+}

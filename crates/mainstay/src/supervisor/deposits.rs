@@ -1,0 +1,82 @@
+//! What the supervisor does for a dead vip role: addresses away first, then the adverts that say so.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mainstay_sys::netlink::Route;
+use mainstay_sys::packet::{Outgoing, VrrpSocket};
+
+use crate::ipc::{Deposit, Farewell};
+
+/// What the vip role has left with us, by vip.
+#[derive(Default)]
+pub(super) struct Deposits {
+    held: BTreeMap<String, Deposit>,
+    /// Opened when the first deposit comes, so that nothing has to be opened when it counts.
+    tools: Option<Tools>,
+}
+
+struct Tools {
+    route: Route,
+    sockets: HashMap<(u32, bool), VrrpSocket>,
+}
+
+impl Deposits {
+    pub(super) fn keep(&mut self, deposits: Vec<Deposit>) {
+        if self.tools.is_none() {
+            match Route::open() {
+                Ok(route) => self.tools = Some(Tools { route, sockets: HashMap::new() }),
+                Err(error) => tracing::error!("open netlink for the vip role's deposit: {error:#}"),
+            }
+        }
+        for deposit in deposits {
+            if let Some(tools) = &mut self.tools {
+                deposit.farewells.iter().for_each(|f| tools.prepare(f));
+            }
+            self.held.insert(deposit.vip.clone(), deposit);
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, vips: &[String]) {
+        for vip in vips {
+            self.held.remove(vip);
+        }
+    }
+
+    /// Takes the addresses away and says so on the wire.
+    pub(super) fn redeem(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let held = std::mem::take(&mut self.held);
+        let Some(tools) = &mut self.tools else { return };
+        let addrs: Vec<_> = held.values().flat_map(|d| d.addrs.iter().copied()).collect();
+        let failed = tools.route.del_addrs(&addrs).into_iter().filter(Result::is_err).count();
+        for farewell in held.values().flat_map(|d| &d.farewells) {
+            tools.send(farewell);
+        }
+        tracing::warn!(vips = held.len(), addrs = addrs.len(), failed, "the vip worker is gone: its addresses were removed and resigned");
+    }
+}
+
+impl Tools {
+    fn prepare(&mut self, farewell: &Farewell) {
+        let key = (farewell.ifindex, farewell.to.is_ipv6());
+        if self.sockets.contains_key(&key) {
+            return;
+        }
+        match VrrpSocket::open(&farewell.interface, farewell.ifindex, farewell.to.is_ipv6()) {
+            Ok(socket) => {
+                self.sockets.insert(key, socket);
+            }
+            Err(error) => tracing::warn!(interface = farewell.interface, "open a socket for farewells: {error:#}"),
+        }
+    }
+
+    fn send(&mut self, farewell: &Farewell) {
+        let Some(socket) = self.sockets.get_mut(&(farewell.ifindex, farewell.to.is_ipv6())) else { return };
+        let packet = Outgoing { to: farewell.to, from: Some(farewell.from), payload: &farewell.payload };
+        if let Some(error) = socket.send(&[packet]).error {
+            tracing::warn!(interface = farewell.interface, "send a farewell: {error}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The process that starts workers, relays between them and takes a dead vip role's addresses away.
+//!
+//! It parses nothing from the network, so it has no reason to die.
+
+mod calls;
+mod deposits;
+mod relay;
+mod sockets;
+mod stop;
+mod worker;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mainstay_config::plan::Plan;
+use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
+use mainstay_sys::process::Signals;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::dirs::Dirs;
+use crate::events::{self, Ring};
+use crate::ipc::{ToApi, ToExec, ToProbe, ToVip};
+use crate::role::Role;
+use crate::status::{Event, ProbeStatus};
+
+pub use worker::PARENT;
+
+use calls::Calls;
+use deposits::Deposits;
+use sockets::Sockets;
+use stop::Stop;
+use worker::Worker;
+
+/// A vip role that says nothing for this long, while its process lives, is stuck and is killed; its gate has
+/// closed long before.
+const VIP_SILENCE: Duration = Duration::from_secs(5);
+
+/// A loop of ours that never waits is ended by the kernel after this many microseconds of real-time CPU.
+const REAL_TIME_BUDGET: u64 = 2_000_000;
+
+/// The signals that mean something to a node.
+pub const SIGNALS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+
+/// What `mainstay run` was asked for.
+#[derive(Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where the socket and the state are.
+    pub dirs: Dirs,
+}
+
+/// Everything the supervisor knows.
+struct Supervisor {
+    options: Options,
+    plan: Arc<Plan>,
+    /// What exec was given: the Plan, with commands of its predecessor that may still be asked for.
+    exec_plan: Arc<Plan>,
+    workers: Vec<Worker>,
+    sockets: Sockets,
+    deposits: Deposits,
+    probes: HashMap<String, ProbeStatus>,
+    calls: Calls,
+    events: Ring,
+    /// Commands under way, for an orderly stop.
+    runs: usize,
+    stop: Option<Stop>,
+    started: Boot,
+    reloads: u64,
+    reload_failures: u64,
+    /// Events to be recorded once the present message has been dealt with.
+    news: VecDeque<Event>,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// When the configuration is refused, another supervisor uses the runtime directory, or a socket cannot be bound.
+pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
+    let loaded = crate::cli::load(&options.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let sockets = Sockets::bind(&options.dirs, &loaded.plan)?;
+    if let Err(error) = mainstay_sys::process::real_time(1, REAL_TIME_BUDGET) {
+        tracing::debug!("the supervisor runs without real-time priority: {error}");
+    }
+    let now = boot_now();
+    let plan = Arc::new(loaded.plan);
+    let workers = Role::ALL.into_iter().flat_map(|r| (0..r.instances()).map(move |_| Worker::new(r))).collect();
+    let mut supervisor = Supervisor {
+        options,
+        exec_plan: Arc::clone(&plan),
+        plan,
+        workers,
+        sockets,
+        deposits: Deposits::default(),
+        probes: HashMap::new(),
+        calls: Calls::default(),
+        events: Ring::default(),
+        runs: 0,
+        stop: None,
+        started: now,
+        reloads: 0,
+        reload_failures: 0,
+        news: VecDeque::new(),
+    };
+    supervisor.start_wanted(now);
+    supervisor.watch(signals)
+}
+
+impl Supervisor {
+    fn watch(&mut self, mut signals: Signals) -> anyhow::Result<()> {
+        let mut watchdog = Watchdog::from_systemd();
+        let mut announced = false;
+        loop {
+            let now = boot_now();
+            self.tick(now);
+            self.tell_news();
+            watchdog.ping(now);
+            if !announced && self.is_ready() {
+                announced = true;
+                tell_systemd(&[sd_notify::NotifyState::Ready]);
+            }
+            if self.stop.as_ref().is_some_and(|s| s.done(now, self)) {
+                return Ok(());
+            }
+            let wait = self.next_wake(now).min(watchdog.next(now));
+            let ready = self.wait(&signals, wait)?;
+            self.attend(&ready, &mut signals)?;
+        }
+    }
+
+    /// Waits for something to do; tells which slots are readable, the signal descriptor being the last.
+    fn wait(&self, signals: &Signals, wait: Duration) -> anyhow::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = vec![Source::Signal];
+        let mut fds = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        for (slot, worker) in self.workers.iter().enumerate() {
+            let Some(running) = &worker.running else { continue };
+            let room = if running.has_backlog() { PollFlags::OUT } else { PollFlags::empty() };
+            sources.push(Source::Dead(slot));
+            fds.push(PollFd::from_borrowed_fd(running.pidfd.as_fd(), PollFlags::IN));
+            sources.push(Source::Channel(slot));
+            fds.push(PollFd::from_borrowed_fd(running.channel.as_fd(), PollFlags::IN | room));
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait for workers"),
+        }
+        let flags: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        Ok(sources.into_iter().zip(flags).filter(|(_, f)| !f.is_empty()).collect())
+    }
+
+    /// Deaths first: a dead vip role's addresses are taken away before anything else is looked at.
+    fn attend(&mut self, ready: &[(Source, PollFlags)], signals: &mut Signals) -> anyhow::Result<()> {
+        for (source, _) in ready {
+            if let Source::Dead(slot) = *source {
+                self.bury(slot);
+            }
+        }
+        for (source, flags) in ready {
+            match *source {
+                Source::Dead(_) => {}
+                Source::Channel(slot) => self.hear(slot, *flags),
+                Source::Signal => {
+                    while let Some(signal) = signals.next_signal().context("read a signal")? {
+                        self.obey(signal);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn bury(&mut self, slot: usize) {
+        let now = boot_now();
+        let role = self.workers[slot].role;
+        if role == Role::Vip {
+            self.deposits.redeem();
+        }
+        // What it said before it died still counts, a last deposit not: its addresses are gone or will be.
+        self.hear(slot, PollFlags::IN);
+        if role == Role::Vip {
+            self.deposits.redeem();
+        }
+        let Some(running) = self.workers[slot].running.as_mut() else { return };
+        let how = running.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+        let expected = self.stop.is_some() || !role.wanted(&self.plan);
+        self.workers[slot].buried(now);
+        if role == Role::Exec {
+            self.fail_runs();
+        }
+        if expected {
+            tracing::debug!(%role, how, "worker ended");
+        } else {
+            tracing::warn!(%role, how, "worker died; starting it again");
+            self.news.push_back(self.worker_died(role, &how));
+        }
+    }
+
+    fn obey(&mut self, signal: i32) {
+        match signal {
+            libc::SIGHUP => {
+                if let Err(report) = self.reload() {
+                    tracing::error!("reload refused, the old configuration stays:\n{report}");
+                }
+            }
+            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => self.begin_stop(),
+            // The others are blocked only so that they do not end us.
+            _ => {}
+        }
+    }
+
+    /// Starts what should run and does not.
+    fn start_wanted(&mut self, now: Boot) {
+        for slot in 0..self.workers.len() {
+            let worker = &self.workers[slot];
+            let due = worker.again_at.is_none_or(|at| at <= now);
+            if worker.running.is_some() || !due || self.stop.is_some() || !worker.role.wanted(&self.plan) {
+                continue;
+            }
+            let plan = Arc::clone(if worker.role == Role::Exec { &self.exec_plan } else { &self.plan });
+            if let Err(error) = self.workers[slot].start(&plan, now) {
+                tracing::error!("{error:#}");
+                self.workers[slot].buried(now);
+                continue;
+            }
+            self.greet(slot, &plan);
+        }
+    }
+
+    /// Gives a fresh worker its Plan and what its predecessor knew.
+    fn greet(&mut self, slot: usize, plan: &Arc<Plan>) {
+        let worker = &mut self.workers[slot];
+        let plan = Box::new(Plan::clone(plan));
+        match worker.role {
+            Role::Exec => worker.send(&ToExec::Plan(plan)),
+            Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Vip => {
+                worker.send(&ToVip::Plan(plan));
+                for status in self.probes.values() {
+                    worker.send(&ToVip::Probe(status.clone()));
+                }
+            }
+            Role::Api => {
+                let sockets = self.sockets.lend();
+                if let Some(running) = worker.running.as_ref()
+                    && let Err(error) = running.channel.send_with(&ToApi::Plan(plan), &sockets)
+                {
+                    tracing::error!("hand the api worker its sockets: {error:#}");
+                    running.kill();
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Boot) {
+        for worker in &mut self.workers {
+            let Some(running) = worker.running.as_ref() else { continue };
+            if worker.role == Role::Vip && running.ready && now.since(running.alive) > VIP_SILENCE {
+                tracing::error!("the vip worker has been silent for 5 s: killing it");
+                running.kill();
+            }
+        }
+        self.start_wanted(now);
+        self.expire_calls(now);
+        self.press_stop(now);
+    }
+
+    fn next_wake(&self, now: Boot) -> Duration {
+        let restarts = self.workers.iter().filter(|w| w.running.is_none() && w.role.wanted(&self.plan));
+        let restarts = restarts.filter_map(|w| w.again_at).filter(|_| self.stop.is_none());
+        let silence = self.workers.iter().filter(|w| w.role == Role::Vip);
+        let silence = silence.filter_map(|w| w.running.as_ref()).map(|r| r.alive + VIP_SILENCE);
+        let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(Stop::deadline));
+        let next = restarts.chain(silence).chain(others).min().unwrap_or(Boot::NEVER);
+        next.since(now).clamp(Duration::from_millis(1), Duration::from_secs(60))
+    }
+
+    fn is_ready(&self) -> bool {
+        let wanted = self.workers.iter().filter(|w| w.role.wanted(&self.plan));
+        wanted.into_iter().all(|w| w.running.as_ref().is_some_and(|r| r.ready))
+    }
+
+    /// Keeps news for `events` and tells those who follow.
+    fn tell_news(&mut self) {
+        while let Some(event) = self.news.pop_front() {
+            tracing::info!(kind = event.kind, about = event.about, "{}", event.message);
+            for worker in self.workers.iter_mut().filter(|w| w.role == Role::Api) {
+                worker.send(&ToApi::Event(event.clone()));
+            }
+            self.events.push(event);
+        }
+    }
+
+    fn worker_died(&self, role: Role, how: &str) -> Event {
+        events::event(&self.plan.node, "worker", role.name(), format!("the {role} worker died ({how}) and is started again"))
+    }
+}
+
+/// What woke the supervisor.
+#[derive(Clone, Copy)]
+enum Source {
+    Signal,
+    Dead(usize),
+    Channel(usize),
+}
+
+/// systemd's watchdog, when it asks to be pinged.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Boot,
+}
+
+impl Watchdog {
+    fn from_systemd() -> Self {
+        let every = sd_notify::watchdog_enabled().map(|timeout| timeout / 2);
+        Self { every, next: Boot::ZERO }
+    }
+
+    fn ping(&mut self, now: Boot) {
+        if let Some(every) = self.every
+            && self.next <= now
+        {
+            tell_systemd(&[sd_notify::NotifyState::Watchdog]);
+            self.next = now + every;
+        }
+    }
+
+    fn next(&self, now: Boot) -> Duration {
+        self.every.map_or(Duration::from_secs(60), |_| self.next.since(now))
+    }
+}
+
+fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

@@ -1,0 +1,258 @@
+//! What each worker says, and to whom it is passed on. A role's message type is its allow-list.
+
+use std::sync::Arc;
+
+use mainstay_config::plan::Plan;
+use mainstay_core::name::CommandId;
+use mainstay_sys::clock::boot_now;
+use rustix::event::PollFlags;
+use serde::de::DeserializeOwned;
+
+use super::Supervisor;
+use crate::ipc::{
+    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToApi, ToExec, ToProbe, ToVip,
+};
+use crate::role::Role;
+use crate::status::ProbeStatus;
+
+/// Messages taken from one worker before the others are looked at.
+const BATCH: usize = 256;
+
+impl Supervisor {
+    /// Reads what a worker has to say and sends what its full queue had left behind.
+    pub(super) fn hear(&mut self, slot: usize, flags: PollFlags) {
+        if flags.contains(PollFlags::OUT)
+            && let Some(running) = self.workers[slot].running.as_mut()
+            && let Err(error) = running.flush()
+        {
+            tracing::debug!("flush a worker's queue: {error:#}");
+        }
+        match self.workers[slot].role {
+            Role::Vip => self.hear_each(slot, Self::hear_vip),
+            Role::Probe => self.hear_each(slot, Self::hear_probe),
+            Role::Exec => self.hear_each(slot, Self::hear_exec),
+            Role::Api => self.hear_each(slot, Self::hear_api),
+        }
+    }
+
+    fn hear_each<T: DeserializeOwned>(&mut self, slot: usize, take: fn(&mut Self, usize, T)) {
+        for _ in 0..BATCH {
+            let Some(running) = self.workers[slot].running.as_mut() else { return };
+            match running.channel.receive::<T>() {
+                Ok(Some(received)) => {
+                    running.alive = boot_now();
+                    take(self, slot, received.message);
+                }
+                Ok(None) => return,
+                Err(error) if error.is::<Closed>() => return,
+                Err(error) => {
+                    let role = self.workers[slot].role;
+                    tracing::error!(%role, "a worker said what it may not say: {error:#}; killing it");
+                    if let Some(running) = &self.workers[slot].running {
+                        running.kill();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear_vip(&mut self, slot: usize, message: FromVip) {
+        match message {
+            FromVip::Ready => self.confirmed(slot),
+            FromVip::Alive => {}
+            FromVip::Deposit(deposits) => self.deposits.keep(deposits),
+            FromVip::Withdraw(vips) => self.deposits.withdraw(&vips),
+            FromVip::Event(event) => self.news.push_back(event),
+            FromVip::Run(run) => self.forward_run(slot, run, Asker::Vip),
+            FromVip::Notice(notice) => self.tell(Role::Probe, &ToProbe::Notice(notice)),
+            FromVip::Status(status) => self.answer_status(Some(*status)),
+            FromVip::Stopped => self.vips_are_gone(),
+        }
+    }
+
+    fn hear_probe(&mut self, slot: usize, message: FromProbe) {
+        match message {
+            FromProbe::Ready => self.confirmed(slot),
+            FromProbe::Verdict(status) => self.pass_verdict(status),
+            FromProbe::Run(run) => self.forward_run(slot, run, Asker::Probe),
+            FromProbe::Event(event) => self.news.push_back(event),
+        }
+    }
+
+    fn hear_exec(&mut self, slot: usize, message: FromExec) {
+        match message {
+            FromExec::Ready => self.confirmed(slot),
+            FromExec::Ran(outcome) => {
+                self.runs = self.runs.saturating_sub(1);
+                self.pass_outcome(outcome);
+            }
+        }
+    }
+
+    fn hear_api(&mut self, slot: usize, message: FromApi) {
+        match message {
+            FromApi::Ready => self.confirmed(slot),
+            FromApi::Call { id, call } => self.take_call(slot, id, call),
+        }
+    }
+
+    /// The worker's indices are those of the next Plan it was sent.
+    fn confirmed(&mut self, slot: usize) {
+        let Some(running) = self.workers[slot].running.as_mut() else { return };
+        running.ready = true;
+        if let Some(plan) = running.sent.pop_front() {
+            running.plan = plan;
+        }
+    }
+
+    fn pass_verdict(&mut self, status: ProbeStatus) {
+        let before = self.probes.get(&status.name).map(|p| p.verdict);
+        if before != Some(status.verdict) {
+            let mut event = crate::events::event(&self.plan.node, "probe", &status.name, probe_sentence(&status));
+            event.from = before.map(|v| crate::words::verdict(v).into());
+            event.to = Some(crate::words::verdict(status.verdict).into());
+            self.news.push_back(event);
+        }
+        self.tell(Role::Vip, &ToVip::Probe(status.clone()));
+        self.probes.insert(status.name.clone(), status);
+    }
+
+    /// Hands a command to exec, its index translated from the asker's Plan to exec's.
+    fn forward_run(&mut self, slot: usize, mut run: Run, asker: Asker) {
+        run.asker = asker;
+        let theirs = self.workers[slot].running.as_ref().and_then(|r| r.plan.commands.get(run.command.index()));
+        let index = theirs.and_then(|c| self.exec_plan.commands.iter().position(|known| known == c));
+        let exec = self.workers.iter().any(|w| w.role == Role::Exec && w.running.is_some());
+        match (index, exec) {
+            (Some(index), true) => {
+                run.command = CommandId(u32::try_from(index).expect("a Plan has fewer than 2^32 commands"));
+                self.runs += 1;
+                self.calls.runs.insert((run.asker, run.id), run.command);
+                self.tell(Role::Exec, &ToExec::Run(run));
+            }
+            (Some(_), false) => self.pass_outcome(not_run(&run, "the exec worker is being started again")),
+            (None, _) => self.pass_outcome(not_run(&run, "the configuration has no such command any more")),
+        }
+    }
+
+    fn pass_outcome(&mut self, outcome: Outcome) {
+        self.calls.runs.remove(&(outcome.asker, outcome.id));
+        match outcome.asker {
+            Asker::Vip => self.tell(Role::Vip, &ToVip::Ran(outcome)),
+            Asker::Probe => self.tell(Role::Probe, &ToProbe::Ran(outcome)),
+        }
+    }
+
+    /// exec has died: whoever waits for a command is told so.
+    pub(super) fn fail_runs(&mut self) {
+        self.runs = 0;
+        for ((asker, id), command) in std::mem::take(&mut self.calls.runs) {
+            let run = Run { id, command, args: Vec::new(), env: Vec::new(), asker };
+            self.pass_outcome(not_run(&run, "the exec worker died while it ran"));
+        }
+    }
+
+    /// Sends a message to every worker of a role.
+    pub(super) fn tell<T: serde::Serialize>(&mut self, role: Role, message: &T) {
+        for worker in self.workers.iter_mut().filter(|w| w.role == role) {
+            worker.send(message);
+        }
+    }
+
+    /// Reads the configuration again; on a report nothing has changed.
+    pub(super) fn reload(&mut self) -> Result<String, String> {
+        super::tell_systemd(&[sd_notify::NotifyState::Reloading]);
+        let result = self.try_reload();
+        super::tell_systemd(&[sd_notify::NotifyState::Ready]);
+        match &result {
+            Ok(message) => {
+                self.reloads += 1;
+                tracing::info!("{message}");
+                self.news.push_back(crate::events::event(&self.plan.node, "config", "reload", message.clone()));
+            }
+            Err(report) => {
+                self.reload_failures += 1;
+                let message = format!("reload refused, the old configuration stays: {report}");
+                self.news.push_back(crate::events::event(&self.plan.node, "config", "reload", message));
+            }
+        }
+        result
+    }
+
+    fn try_reload(&mut self) -> Result<String, String> {
+        if self.stop.is_some() {
+            return Err("this node is stopping".into());
+        }
+        let loaded = crate::cli::load(&self.options.config).map_err(|e| format!("{e:#}"))?;
+        let changes = mainstay_config::diff(&self.plan, &loaded.plan);
+        let api_again = self.sockets.rebind(&loaded.plan).map_err(|e| format!("{e:#}"))?;
+        let old = Arc::clone(&self.plan);
+        self.plan = Arc::new(loaded.plan);
+        self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
+        self.probes.retain(|name, _| self.plan.probes.iter().any(|p| &p.name == name));
+        self.send_plans(api_again);
+        Ok(changes.to_string())
+    }
+
+    /// exec first, so that it knows the commands; vip last, when its probes are known.
+    fn send_plans(&mut self, api_again: bool) {
+        for slot in 0..self.workers.len() {
+            let role = self.workers[slot].role;
+            if self.workers[slot].running.is_none() {
+                self.workers[slot].again_at = None;
+                continue;
+            }
+            if role == Role::Api && api_again {
+                // Its listeners changed: a fresh worker is handed the new ones.
+                if let Some(running) = self.workers[slot].running.as_ref() {
+                    running.kill();
+                }
+                continue;
+            }
+            let plan = Arc::clone(if role == Role::Exec { &self.exec_plan } else { &self.plan });
+            if let Some(running) = self.workers[slot].running.as_mut() {
+                running.sent.push_back(Arc::clone(&plan));
+            }
+            let plan = Box::new(Plan::clone(&plan));
+            match role {
+                Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
+                Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
+                Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
+                Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),
+            }
+        }
+    }
+}
+
+/// The new Plan's commands, then those of the old that a worker may still ask for.
+fn with_old_commands(new: &Plan, old: &Plan) -> Plan {
+    let mut plan = new.clone();
+    let gone: Vec<_> = old.commands.iter().filter(|c| !new.commands.contains(c)).cloned().collect();
+    plan.commands.extend(gone);
+    plan
+}
+
+fn not_run(run: &Run, why: &str) -> Outcome {
+    Outcome {
+        id: run.id,
+        asker: run.asker,
+        command: run.command,
+        code: None,
+        signal: None,
+        timed_out: false,
+        error: Some(why.into()),
+        output: String::new(),
+        took_ms: 0,
+    }
+}
+
+fn probe_sentence(status: &ProbeStatus) -> String {
+    let detail = status.detail.lines().next().unwrap_or_default();
+    let verdict = crate::words::verdict(status.verdict);
+    if detail.is_empty() {
+        format!("probe {} is {verdict}", status.name)
+    } else {
+        format!("probe {} is {verdict}: {detail}", status.name)
+    }
+}

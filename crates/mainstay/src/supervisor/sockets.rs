@@ -1,0 +1,75 @@
+//! The sockets that workers are handed: the control socket and the metrics listener, and the lock of the directory.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+
+use anyhow::{Context as _, bail};
+use mainstay_config::plan::Plan;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::dirs::Dirs;
+
+/// The user whose group may talk to a node, when the system has it.
+const GROUP: &str = "mainstay";
+
+/// What is bound, for as long as the supervisor lives.
+pub(super) struct Sockets {
+    control: UnixListener,
+    metrics: Option<(SocketAddr, TcpListener)>,
+    _lock: File,
+}
+
+impl Sockets {
+    /// Takes the runtime directory and binds everything, or nothing.
+    pub(super) fn bind(dirs: &Dirs, plan: &Plan) -> anyhow::Result<Self> {
+        for dir in [&dirs.runtime, &dirs.state] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(dir)
+                .with_context(|| format!("create the directory {}", dir.display()))?;
+        }
+        let lock_path = dirs.runtime.join("lock");
+        let lock = File::create(&lock_path).with_context(|| format!("create {}", lock_path.display()))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!(
+                "another mainstay runs with the runtime directory {}; stop it, or give this one its own by --runtime-dir",
+                dirs.runtime.display()
+            );
+        }
+        let metrics = plan.metrics.map(|addr| listen(addr).map(|l| (addr, l))).transpose()?;
+        let path = dirs.control();
+        let _ = std::fs::remove_file(&path);
+        let control = UnixListener::bind(&path).with_context(|| format!("bind the control socket {}", path.display()))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o660))
+            .with_context(|| format!("set the mode of {}", path.display()))?;
+        if let Ok(user) = mainstay_sys::process::User::find(GROUP)
+            && let Err(error) = std::os::unix::fs::chown(&path, None, Some(user.gid))
+        {
+            tracing::warn!("give {} to group {GROUP}: {error}", path.display());
+        }
+        Ok(Self { control, metrics, _lock: lock })
+    }
+
+    /// Binds what a new Plan asks for, or changes nothing.
+    pub(super) fn rebind(&mut self, plan: &Plan) -> anyhow::Result<bool> {
+        if self.metrics.as_ref().map(|(addr, _)| *addr) == plan.metrics {
+            return Ok(false);
+        }
+        self.metrics = plan.metrics.map(|addr| listen(addr).map(|l| (addr, l))).transpose()?;
+        Ok(true)
+    }
+
+    /// The control socket, then the metrics listener if there is one.
+    pub(super) fn lend(&self) -> Vec<BorrowedFd<'_>> {
+        let metrics = self.metrics.iter().map(|(_, listener)| listener.as_fd());
+        [self.control.as_fd()].into_iter().chain(metrics).collect()
+    }
+}
+
+fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).with_context(|| format!("[node] metrics = \"{addr}\": cannot listen there"))
+}

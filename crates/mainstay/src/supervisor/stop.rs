@@ -1,0 +1,86 @@
+//! An orderly end: vips are given up first, then commands and deliveries under way get a bounded time.
+
+use std::time::Duration;
+
+use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
+
+use super::Supervisor;
+use crate::ipc::ToVip;
+use crate::role::Role;
+
+/// How long the vip role may take to stop what its vips own and release them.
+const RELEASE_MAX: Duration = Duration::from_secs(35);
+
+/// How long commands and deliveries may go on after the vips are gone.
+const LINGER_MAX: Duration = Duration::from_secs(5);
+
+/// How far an orderly stop has come.
+pub(super) struct Stop {
+    vips_gone: bool,
+    by: Boot,
+    at_once: bool,
+}
+
+impl Stop {
+    pub(super) const fn deadline(&self) -> Boot {
+        self.by
+    }
+
+    /// Whether nothing is left to wait for.
+    pub(super) fn done(&self, now: Boot, supervisor: &Supervisor) -> bool {
+        let probe = supervisor.workers.iter().any(|w| w.role == Role::Probe && w.running.is_some());
+        self.at_once || (self.vips_gone && (now >= self.by || (supervisor.runs == 0 && !probe)))
+    }
+}
+
+impl Supervisor {
+    /// The first request releases in order, the second ends at once.
+    pub(super) fn begin_stop(&mut self) {
+        if let Some(stop) = &mut self.stop {
+            tracing::warn!("asked a second time: stopping at once");
+            stop.at_once = true;
+            return;
+        }
+        tracing::info!("stopping: vips are given up first");
+        super::tell_systemd(&[sd_notify::NotifyState::Stopping]);
+        self.stop = Some(Stop { vips_gone: false, by: boot_now() + RELEASE_MAX, at_once: false });
+        let mut told = false;
+        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Vip && w.running.is_some()) {
+            worker.send(&ToVip::Stop);
+            told = true;
+        }
+        if !told {
+            self.vips_are_gone();
+        }
+    }
+
+    /// The vip role has given everything up, or is dead and its deposit redeemed.
+    pub(super) fn vips_are_gone(&mut self) {
+        let Some(stop) = &mut self.stop else { return };
+        if stop.vips_gone {
+            return;
+        }
+        stop.vips_gone = true;
+        stop.by = boot_now() + LINGER_MAX;
+        // A probe worker whose channel closes delivers what it has and exits.
+        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Probe) {
+            if let Some(running) = &mut worker.running {
+                running.hang_up();
+            }
+        }
+    }
+
+    /// Goes on when a deadline has passed or the vip role has died on the way.
+    pub(super) fn press_stop(&mut self, now: Boot) {
+        let Some(stop) = &self.stop else { return };
+        if stop.vips_gone {
+            return;
+        }
+        let alive = self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some());
+        if !alive || now >= stop.by {
+            self.deposits.redeem();
+            self.vips_are_gone();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! One worker process as the supervisor sees it: started, watched, started again with backoff.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mainstay_config::plan::Plan;
+use mainstay_core::time::Boot;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::Serialize;
+
+use crate::ipc::Channel;
+use crate::role::Role;
+
+/// The first wait before a dead worker is started again; it doubles up to `BACKOFF_MAX`.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+
+/// The longest wait: an operator who mends something should not wait for us.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A worker that lived this long starts with `BACKOFF_MIN` again.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Messages kept for a worker whose queue is full; beyond it the worker counts as stuck and is killed.
+const BACKLOG_MAX: usize = 4096;
+
+/// The variable that tells a worker who its supervisor is, so that it can see whether that died before it asked.
+pub const PARENT: &str = "MAINSTAY_SUPERVISOR_PID";
+
+/// A slot for a worker of one role.
+pub(super) struct Worker {
+    pub(super) role: Role,
+    pub(super) running: Option<Running>,
+    pub(super) restarts: u64,
+    pub(super) again_at: Option<Boot>,
+    backoff: Duration,
+}
+
+/// A living worker.
+pub(super) struct Running {
+    pub(super) child: Child,
+    pub(super) pidfd: OwnedFd,
+    pub(super) channel: Channel,
+    pub(super) started: Boot,
+    /// The last sign of life.
+    pub(super) alive: Boot,
+    pub(super) ready: bool,
+    /// The Plan whose indices the worker's messages use.
+    pub(super) plan: Arc<Plan>,
+    /// Plans sent and not yet confirmed.
+    pub(super) sent: VecDeque<Arc<Plan>>,
+    backlog: VecDeque<Vec<u8>>,
+}
+
+impl Worker {
+    pub(super) const fn new(role: Role) -> Self {
+        Self { role, running: None, restarts: 0, again_at: None, backoff: BACKOFF_MIN }
+    }
+
+    /// Starts the process: the same binary under its role, its channel as standard input.
+    pub(super) fn start(&mut self, plan: &Arc<Plan>, now: Boot) -> anyhow::Result<()> {
+        let (ours, theirs) = Channel::pair()?;
+        ours.set_nonblocking()?;
+        let program = std::env::current_exe().context("find our own program")?;
+        let child = Command::new(program)
+            .arg0(format!("mainstay: {}", self.role))
+            .args(["worker", self.role.name()])
+            .env(PARENT, std::process::id().to_string())
+            .stdin(Stdio::from(theirs.into_fd()))
+            .spawn()
+            .with_context(|| format!("start the {} worker", self.role))?;
+        let pid = Pid::from_child(&child);
+        let pidfd =
+            pidfd_open(pid, PidfdFlags::empty()).with_context(|| format!("watch the {} worker", self.role))?;
+        self.again_at = None;
+        self.running = Some(Running {
+            child,
+            pidfd,
+            channel: ours,
+            started: now,
+            alive: now,
+            ready: false,
+            plan: Arc::clone(plan),
+            sent: [Arc::clone(plan)].into(),
+            backlog: VecDeque::new(),
+        });
+        Ok(())
+    }
+
+    /// Notes that the process is gone and says when it may be started again.
+    pub(super) fn buried(&mut self, now: Boot) {
+        if let Some(dead) = self.running.take() {
+            if now.since(dead.started) >= SETTLED {
+                self.backoff = BACKOFF_MIN;
+            }
+            self.restarts += 1;
+        }
+        self.again_at = Some(now + self.backoff);
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+    }
+
+    /// Sends a message; a worker that has stopped reading for `BACKLOG_MAX` messages is killed.
+    pub(super) fn send<T: Serialize>(&mut self, message: &T) {
+        let role = self.role;
+        let Some(running) = self.running.as_mut() else { return };
+        if let Err(error) = running.send(message) {
+            tracing::warn!(%role, error = format!("{error:#}"), "worker cannot be reached; killing it");
+            running.kill();
+        }
+    }
+
+    /// The process id, when it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|r| r.child.id())
+    }
+}
+
+impl Running {
+    fn send<T: Serialize>(&mut self, message: &T) -> anyhow::Result<()> {
+        let bytes = serde_json::to_vec(message).context("encode a message")?;
+        self.backlog.push_back(bytes);
+        self.flush()?;
+        anyhow::ensure!(self.backlog.len() <= BACKLOG_MAX, "it has not read {BACKLOG_MAX} messages");
+        Ok(())
+    }
+
+    /// Sends what an earlier full queue left behind.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        while let Some(bytes) = self.backlog.front() {
+            if !self.channel.send_encoded(bytes, &[])? {
+                break;
+            }
+            self.backlog.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Whether the channel should be watched for room.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    /// Ends the conversation; the worker notices, finishes what it has and exits.
+    pub(super) fn hang_up(&mut self) {
+        if let Err(error) = self.channel.shut_down() {
+            tracing::debug!("hang up on a worker: {error:#}");
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self) {
+        if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            tracing::warn!(%error, "kill a worker");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! The vip role: one thread that owns every election of this node and waits on nobody.
+//!
+//! Packet, probe verdict, timer, link event or operator -> machine -> effects -> gate, address, advert, announcement.
+
+mod changes;
+mod kernel;
+mod links;
+mod owned;
+mod report;
+mod world;
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mainstay_config::plan::Plan;
+use mainstay_core::election::{Effect, Input, Packet, Vips};
+use mainstay_core::name::{LinkId, VipId};
+use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
+use mainstay_sys::gate::{GateKind, GateOptions};
+use mainstay_sys::netlink::{Change, Monitor};
+use mainstay_sys::process::Signals;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::ipc::{Channel, Closed, FromVip, ToVip};
+use changes::Changes;
+use kernel::Kernel;
+use links::{Links, Socket};
+use owned::Sequences;
+
+/// How often the supervisor hears that this task runs.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// Packets taken from one socket before the others are looked at.
+const PACKETS: usize = 1024;
+
+/// Timers that are due within the shortest advert interval divided by this are handled in one go: a hundredth of
+/// the interval is invisible to peers, and with a thousand vips it saves nine wake-ups of ten.
+const COALESCE: u32 = 100;
+
+/// The whole role.
+struct Node {
+    channel: Channel,
+    plan: Plan,
+    machine: Vips,
+    links: Links,
+    kernel: Kernel,
+    monitor: Monitor,
+    sequences: Sequences,
+    changes: Changes,
+    /// Sequences that are over, to be told to the machine once it has been drained.
+    owned: VecDeque<(VipId, bool)>,
+    /// Messages that the supervisor's queue had no room for.
+    outbox: VecDeque<Vec<u8>>,
+    outbox_dropped: u64,
+    quantum: Duration,
+    ticked: Boot,
+    alive_at: Boot,
+    stopping: bool,
+    orphaned: bool,
+}
+
+/// Runs until the supervisor says stop, or is gone.
+///
+/// # Errors
+/// When the kernel denies what the role cannot do without: netlink, or the channel.
+pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
+    let first = channel.receive::<ToVip>()?.context("no first message")?;
+    let ToVip::Plan(plan) = first.message else { anyhow::bail!("the first message must be the Plan") };
+    channel.set_nonblocking()?;
+    let now = boot_now();
+    let machine = Vips::new(Vec::new(), Vec::new(), 0, now);
+    let mut kernel = Kernel::open(gate_options()).context("open the kernel's side")?;
+    let swept = kernel.sweep().context("look for addresses of an earlier run")?;
+    let mut monitor = Monitor::open()?;
+    if let Err(error) = monitor.ignore(&kernel.route) {
+        tracing::debug!("our own changes wake us: {error}");
+    }
+    let mut node = Node {
+        channel,
+        plan: Plan { vips: Vec::new(), links: Vec::new(), groups: Vec::new(), ..(*plan).clone() },
+        machine,
+        links: Links::default(),
+        kernel,
+        monitor,
+        sequences: Sequences::default(),
+        changes: Changes::default(),
+        owned: VecDeque::new(),
+        outbox: VecDeque::new(),
+        outbox_dropped: 0,
+        quantum: Duration::ZERO,
+        ticked: Boot::ZERO,
+        alive_at: now,
+        stopping: false,
+        orphaned: false,
+    };
+    if !swept.is_empty() {
+        let list: Vec<String> = swept.iter().map(ToString::to_string).collect();
+        node.event("address", "sweep", format!("removed what an earlier run left behind: {}", list.join(", ")));
+    }
+    node.apply(*plan);
+    node.say(&FromVip::Ready);
+    crate::confine::vip();
+    node.watch(signals)
+}
+
+/// Which gate to try: `MAINSTAY_GATE` = tc, nft or none overrides the order for tests and rehearsals.
+fn gate_options() -> GateOptions {
+    GateOptions { only: std::env::var("MAINSTAY_GATE").ok().and_then(|name| GateKind::from_name(&name)) }
+}
+
+impl Node {
+    fn watch(&mut self, mut signals: Signals) -> anyhow::Result<()> {
+        loop {
+            let ready = self.wait(&signals)?;
+            let mut packets = Vec::new();
+            for (source, flags) in ready {
+                match source {
+                    Source::Signal => {
+                        while signals.next_signal().context("read a signal")?.is_some() {
+                            self.begin_stop();
+                        }
+                    }
+                    Source::Supervisor => self.hear_supervisor(flags),
+                    Source::Monitor => self.hear_kernel(),
+                    Source::Gate => self.mend_gate(None),
+                    Source::Socket(link, socket) => packets.push((link, socket)),
+                }
+            }
+            // Packets before timers: whoever is judged silent has had its say.
+            for (link, socket) in packets {
+                self.hear_packets(link, socket);
+            }
+            self.tick();
+            if self.stopping && self.machine.is_idle() {
+                self.say(&FromVip::Stopped);
+                self.farewell();
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&mut self, signals: &Signals) -> anyhow::Result<Vec<(Source, PollFlags)>> {
+        let now = boot_now();
+        let machine = self.machine.poll_timeout().unwrap_or(Boot::NEVER).max(self.ticked + self.quantum);
+        let renew = self.kernel.renew(now);
+        let wait = machine.min(renew).min(self.alive_at).since(now);
+        let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
+        let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.channel.as_fd(), if self.orphaned { room } else { PollFlags::IN | room }),
+            PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN),
+        ];
+        let gate = self.kernel.gate.monitor_fd().map(|fd| (Source::Gate, fd));
+        let sockets = self.links.sockets().map(|(link, socket, fd)| (Source::Socket(link, socket), fd));
+        for (source, fd) in gate.into_iter().chain(sockets) {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(wait.as_secs().min(60)).expect("60 fits"),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("wait for packets"),
+        }
+        let flags: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
+        Ok(sources.into_iter().zip(flags).filter(|(_, f)| !f.is_empty()).collect())
+    }
+
+    fn tick(&mut self) {
+        let now = boot_now();
+        if self.alive_at <= now {
+            self.say(&FromVip::Alive);
+            self.alive_at = now + ALIVE;
+            self.kernel_check();
+        }
+        let due = self.machine.poll_timeout().is_some_and(|at| at <= now);
+        if due && self.ticked + self.quantum <= now {
+            self.ticked = now;
+            self.feed(Input::Tick, now);
+        }
+    }
+
+    /// Gives the machine one change and carries out what it asks for.
+    fn feed(&mut self, input: Input<'_>, now: Boot) {
+        self.machine.handle(input, now);
+        self.drain();
+    }
+
+    fn hear_packets(&mut self, link: LinkId, socket: Socket) {
+        let now = boot_now();
+        let state = self.links.get_mut(link);
+        let machine = &mut self.machine;
+        let taken = match socket {
+            Socket::Arp | Socket::Ndp => {
+                self.hear_frames(link, socket);
+                return;
+            }
+            Socket::Vrrp4 => state.vrrp4.as_mut(),
+            Socket::Vrrp6 => state.vrrp6.as_mut(),
+        };
+        let Some(taken) = taken else { return };
+        // Effects are drained after the batch: the machine queues them in order, and none of them depends on the
+        // kernel having carried out another.
+        let result = taken.receive(PACKETS, &mut |p| {
+            let packet = Packet { link, from: p.from, to: p.to, ttl: p.ttl, payload: p.payload };
+            machine.handle(Input::Packet(packet), now);
+        });
+        if let Err(error) = result {
+            tracing::debug!(interface = state.name, "receive adverts: {error:#}");
+        }
+        self.drain();
+    }
+
+    /// Carries out every effect in the machine's queue: releases, then takes, then packets, batched over vips.
+    fn drain(&mut self) {
+        let mut releases: Vec<VipId> = Vec::new();
+        let mut takes: Vec<VipId> = Vec::new();
+        let mut busy = false;
+        while let Some(effect) = self.machine.poll_effect() {
+            busy = true;
+            let (Effect::Arm { vip, .. } | Effect::Take { vip } | Effect::Release { vip } | Effect::Advertise { vip, .. }
+                | Effect::Announce { vip } | Effect::Start { vip } | Effect::Stop { vip } | Effect::Changed { vip, .. }) =
+                effect;
+            // Within one vip the machine's order is kept.
+            let conflict = match effect {
+                Effect::Release { .. } | Effect::Arm { .. } => takes.contains(&vip) || releases.contains(&vip),
+                Effect::Take { .. } => releases.contains(&vip),
+                _ => false,
+            };
+            if conflict {
+                self.settle(&mut releases, &mut takes);
+            }
+            match effect {
+                Effect::Arm { vip, until } => self.kernel.arm(&self.plan.vips[vip.index()], until),
+                Effect::Take { vip } => takes.push(vip),
+                Effect::Release { vip } => releases.push(vip),
+                Effect::Advertise { vip, priority } => {
+                    let spec = &self.plan.vips[vip.index()];
+                    self.kernel.advertise(vip, spec, priority, &self.machine, &self.links);
+                }
+                Effect::Announce { vip } => self.kernel.announce(&self.plan.vips[vip.index()], &self.links),
+                Effect::Start { vip } => self.sequence(vip, true),
+                Effect::Stop { vip } => self.sequence(vip, false),
+                Effect::Changed { vip, from, to, reason, epoch } => self.changed(vip, from, to, reason, epoch),
+            }
+        }
+        if busy {
+            self.settle(&mut releases, &mut takes);
+            self.tell_changes();
+        }
+        if let Some((vip, running)) = self.owned.pop_front() {
+            self.feed(Input::Owned { vip, running }, boot_now());
+        }
+    }
+
+    /// The kernel's part of a batch, then what goes on the wire.
+    fn settle(&mut self, releases: &mut Vec<VipId>, takes: &mut Vec<VipId>) {
+        if !releases.is_empty() {
+            let vips: Vec<_> = releases.iter().map(|v| &self.plan.vips[v.index()]).collect();
+            self.kernel.release(&vips, &self.links);
+            let names = vips.iter().map(|v| v.spec.name.clone()).collect();
+            self.say(&FromVip::Withdraw(names));
+            releases.clear();
+        }
+        if !takes.is_empty() {
+            let taken: Vec<_> = takes.iter().map(|&v| (v, &self.plan.vips[v.index()])).collect();
+            let deposits =
+                taken.iter().map(|(id, vip)| self.kernel.deposit(*id, vip, &self.machine, &self.links)).collect();
+            let message = FromVip::Deposit(deposits);
+            send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);
+            if let Err(error) = self.kernel.gate.commit() {
+                tracing::warn!("arm the gate: {error:#}");
+            }
+            for (vip, error) in self.kernel.take(&taken, &self.links) {
+                let name = self.plan.vips[vip.index()].spec.name.clone();
+                tracing::error!(vip = name, "{error}");
+                self.event("address", &name, error);
+            }
+            takes.clear();
+        }
+        self.kernel.flush(&mut self.links);
+    }
+
+    fn hear_supervisor(&mut self, flags: PollFlags) {
+        if flags.contains(PollFlags::OUT) {
+            self.flush_outbox();
+        }
+        loop {
+            match self.channel.receive::<ToVip>() {
+                Ok(Some(received)) => self.obey(received.message),
+                Ok(None) => return,
+                Err(error) => {
+                    if !error.is::<Closed>() {
+                        tracing::error!("the supervisor sent what cannot be read: {error:#}");
+                    }
+                    // Without the supervisor nobody would take our addresses away: give them up while we can.
+                    self.orphaned = true;
+                    self.begin_stop();
+                    for vip in self.sequences.abandon() {
+                        self.feed(Input::Owned { vip, running: false }, boot_now());
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, message: ToVip) {
+        let now = boot_now();
+        match message {
+            ToVip::Plan(plan) => {
+                self.apply(*plan);
+                self.say(&FromVip::Ready);
+            }
+            ToVip::Probe(status) => {
+                if let Some(probe) = self.probe_id(&status.name) {
+                    self.changes.probe(&status);
+                    self.feed(Input::Probe { probe, verdict: status.verdict }, now);
+                }
+            }
+            ToVip::Ran(outcome) => self.ran(&outcome),
+            ToVip::Operator(word) => self.feed(Input::Operator(word), now),
+            ToVip::Status => {
+                let status = self.status(now);
+                self.say(&FromVip::Status(Box::new(status)));
+            }
+            ToVip::Stop => self.begin_stop(),
+        }
+    }
+
+    fn begin_stop(&mut self) {
+        if !self.stopping {
+            self.stopping = true;
+            self.feed(Input::Shutdown, boot_now());
+        }
+    }
+
+    fn hear_kernel(&mut self) {
+        loop {
+            match self.monitor.next() {
+                Ok(Some(change)) => self.kernel_changed(&change),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!("read the kernel's messages: {error:#}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn kernel_changed(&mut self, change: &Change) {
+        match change {
+            Change::Overflow => {
+                tracing::warn!("the kernel's messages overflowed: reading everything again");
+                self.resync();
+                return;
+            }
+            Change::Filter { .. } => self.mend_gate(Some(change)),
+            Change::AddrGone(addr) => self.put_back(addr.index, addr.addr),
+            Change::Link(_) | Change::LinkGone(..) | Change::Addr(_) => {}
+        }
+        if let Some(link) = self.links.learn(change) {
+            self.link_changed(link);
+        }
+    }
+
+    /// Says what is left and waits for nobody for longer than it takes.
+    fn farewell(&mut self) {
+        self.flush_outbox();
+    }
+
+    /// Sends a message, or keeps it until there is room.
+    fn say(&mut self, message: &FromVip) {
+        if !self.orphaned {
+            send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, message);
+        }
+    }
+
+    fn flush_outbox(&mut self) {
+        while let Some(bytes) = self.outbox.front() {
+            match self.channel.send_encoded(bytes, &[]) {
+                Ok(true) => {
+                    self.outbox.pop_front();
+                }
+                Ok(false) => return,
+                Err(_) => {
+                    self.outbox.clear();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Messages kept for a supervisor that does not read; what comes beyond is dropped and counted.
+const OUTBOX_MAX: usize = 4096;
+
+fn send(
+    channel: &Channel,
+    outbox: &mut VecDeque<Vec<u8>>,
+    dropped: &mut u64,
+    message: &FromVip,
+) {
+    let bytes = match serde_json::to_vec(message) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tracing::error!("encode a message: {error}");
+            return;
+        }
+    };
+    if outbox.is_empty() && channel.send_encoded(&bytes, &[]).unwrap_or(true) {
+        return;
+    }
+    if outbox.len() >= OUTBOX_MAX {
+        *dropped += 1;
+    } else {
+        outbox.push_back(bytes);
+    }
+}
+
+/// What woke the role.
+#[derive(Clone, Copy)]
+enum Source {
+    Signal,
+    Supervisor,
+    Monitor,
+    Gate,
+    Socket(LinkId, Socket),
+}

@@ -1,0 +1,185 @@
+//! What the vip role says of itself when it is asked.
+
+use std::time::Duration;
+
+use mainstay_config::plan::Vip;
+use mainstay_core::election::{Holding, State, Verdict, View};
+use mainstay_core::name::VipId;
+use mainstay_core::time::Boot;
+use mainstay_core::vrrp::Version;
+use mainstay_sys::gate::GateKind;
+
+use super::Node;
+use super::changes::wall_of;
+use crate::status::{Counter, Guard, PeerStatus, Status, VipStatus};
+use crate::words;
+
+impl Node {
+    /// The vips as they stand; the supervisor adds the rest.
+    pub(super) fn status(&self, now: Boot) -> Status {
+        let mut status = Status::empty(&self.plan.node);
+        for (id, vip) in (0..).map(VipId).zip(&self.plan.vips) {
+            if let Some(view) = self.machine.view(id) {
+                status.vips.push(self.vip_status(id, vip, &view, now));
+            }
+        }
+        status.degraded = self.degraded(now);
+        status.counters = vec![
+            counter("send_errors_total", self.kernel.send_errors),
+            counter("gate_repairs_total", self.kernel.gate.repairs()),
+            counter("notify_failures_total", self.changes.notify_failed),
+            counter("messages_dropped_total", self.outbox_dropped),
+            counter("log_lines_dropped_total", crate::log::dropped()),
+        ];
+        // Packets that belong to none of the vips.
+        for (reject, value) in self.machine.strays().iter().filter(|(_, value)| *value > 0) {
+            let labels = vec![("result".into(), reject.as_str().into())];
+            status.counters.push(Counter { name: "vrrp_strays_total".into(), labels, value });
+        }
+        status
+    }
+
+    fn vip_status(&self, id: VipId, vip: &Vip, view: &View<'_>, now: Boot) -> VipStatus {
+        let link = |l: mainstay_core::name::LinkId| self.plan.links[l.index()].clone();
+        let addrs = vip.addrs.iter().map(|a| format!("{}/{} dev {}", a.addr, a.prefix, link(a.link)));
+        let told = self.changes.since_ms(id);
+        let group = self.plan.groups.iter().find(|g| g.spec.vips.contains(&vip.spec.name));
+        VipStatus {
+            name: vip.spec.name.clone(),
+            addrs: addrs.collect(),
+            interface: link(vip.spec.link),
+            vrid: vip.spec.vrid,
+            vrrp: match vip.spec.version {
+                Version::V2 => 2,
+                Version::V3 => 3,
+            },
+            state: view.state,
+            reason: view.reason.clone(),
+            why: words::why(view.waiting.as_ref().unwrap_or(view.reason), &self.plan),
+            since_ms: if told == 0 { wall_of(view.since) } else { told },
+            epoch: view.epoch,
+            priority: vip.spec.priority,
+            effective_priority: view.priority,
+            advert_ms: millis(vip.spec.advert),
+            holder: match view.state {
+                State::Active => Some(self.plan.node.clone()),
+                State::Backup | State::Fault => view.holder.map(|p| p.addr.to_string()),
+            },
+            next: next(vip, view, now),
+            peers: peers(vip, view, now),
+            guard: self.guard(vip),
+            group: group.map(|g| g.spec.name.clone()),
+            drained: view.drained,
+            outage_s: view.outage.as_secs_f64(),
+            transitions: self.transitions(id),
+            adverts: adverts(view),
+            counters: vec![
+                counter("vip_announcements_total", view.counters.announced),
+                counter("vip_gate_arms_total", view.counters.armed),
+                counter("vip_conflicts_total", view.counters.conflicts),
+                counter("vip_late_total", view.counters.late),
+                counter("vip_verdicts_put_off_total", view.counters.graced),
+                counter("vip_addresses_put_back_total", self.kernel.put_back.get(&id).copied().unwrap_or(0)),
+            ],
+        }
+    }
+
+    fn guard(&self, vip: &Vip) -> Guard {
+        let gate = match (vip.addrs.is_empty(), self.kernel.gate.kind()) {
+            (true, _) => "none (no address)",
+            (false, GateKind::TcEbpf) => "tc-ebpf",
+            (false, GateKind::Nft) => "nft",
+            (false, GateKind::None) => "address-lifetime",
+        };
+        let window = if gate == "address-lifetime" { super::kernel::LIFETIME } else { vip.spec.gate };
+        Guard { grade: "best-effort".into(), gate: gate.into(), window_ms: millis(window) }
+    }
+
+    fn transitions(&self, id: VipId) -> Vec<Counter> {
+        let each = self.changes.transitions(id).iter().map(|(to, reason, value)| Counter {
+            name: "vip_transitions_total".into(),
+            labels: vec![("to".into(), words::state(*to).into()), ("reason".into(), (*reason).into())],
+            value: *value,
+        });
+        each.collect()
+    }
+
+    /// What is wrong but not fatal, as sentences.
+    fn degraded(&self, now: Boot) -> Vec<String> {
+        let mut out = Vec::new();
+        for (id, vip) in (0..).map(VipId).zip(&self.plan.vips) {
+            let Some(view) = self.machine.view(id) else { continue };
+            let name = &vip.spec.name;
+            if view.state == State::Fault {
+                out.push(format!("vip {name} is in fault: {}", words::why(view.reason, &self.plan)));
+            } else if let Some(waiting) = &view.waiting {
+                out.push(format!("vip {name} is not taken by this node: {}", words::why(waiting, &self.plan)));
+            }
+            if view.holding == Holding::Starting && now.since(view.since) > Duration::from_secs(10) {
+                out.push(format!("vip {name} still waits for what it owns to start"));
+            }
+        }
+        for probe in self.changes.probes().filter(|p| p.verdict == Verdict::Unknown) {
+            out.push(format!("probe {}: no result for too long, its last verdict is not trusted", probe.name));
+        }
+        let gated = self.plan.vips.iter().any(|v| !v.addrs.is_empty());
+        if gated && self.kernel.gate.kind() == GateKind::None {
+            let why = self.kernel.gate.why_not().join("; ");
+            out.push(format!("no gate: a frozen node answers until its addresses end by themselves ({why})"));
+        }
+        out.extend(self.kernel.strangers(&self.plan, &self.links));
+        out
+    }
+}
+
+fn next(vip: &Vip, view: &View<'_>, now: Boot) -> String {
+    if view.state == State::Active {
+        if let Some(peer) = view.peers.iter().max_by_key(|p| p.priority) {
+            return format!("{} (priority {} when it was last heard)", peer.addr, peer.priority);
+        }
+        if vip.spec.unicast.is_empty() {
+            return "whoever listens: a VRRP backup is silent, and none was heard yet".into();
+        }
+        let peers: Vec<String> = vip.spec.unicast.iter().map(ToString::to_string).collect();
+        return format!("{}: a VRRP backup is silent, and none was heard yet", peers.join(" or "));
+    }
+    match view.deadline {
+        Some(at) => format!("this node, if nothing is heard for another {} ms", millis(at.since(now))),
+        None => "not this node".into(),
+    }
+}
+
+fn peers(vip: &Vip, view: &View<'_>, now: Boot) -> Vec<PeerStatus> {
+    let heard = view.peers.iter().map(|p| PeerStatus {
+        addr: p.addr,
+        priority: Some(p.priority),
+        heard_ms_ago: Some(millis(now.since(p.heard))),
+    });
+    let silent = vip.spec.unicast.iter().filter(|a| !view.peers.iter().any(|p| p.addr == **a));
+    heard.chain(silent.map(|a| PeerStatus { addr: *a, priority: None, heard_ms_ago: None })).collect()
+}
+
+fn adverts(view: &View<'_>) -> Vec<Counter> {
+    let counters = view.counters;
+    let plain = [
+        ("sent", counters.sent),
+        ("sent-resign", counters.sent_zero),
+        ("received", counters.received),
+        ("received-resign", counters.received_zero),
+    ];
+    let rejected = counters.rejected.iter().filter(|(_, count)| *count > 0).map(|(reject, count)| (reject.as_str(), count));
+    let each = plain.into_iter().chain(rejected).map(|(result, value)| Counter {
+        name: "vip_adverts_total".into(),
+        labels: vec![("result".into(), result.into())],
+        value,
+    });
+    each.collect()
+}
+
+fn counter(name: &str, value: u64) -> Counter {
+    Counter { name: name.into(), labels: Vec::new(), value }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,81 @@
+//! How states, verdicts and reasons are said to people and to machines.
+
+use mainstay_config::plan::Plan;
+use mainstay_core::election::{Reason, State, Verdict};
+
+/// The word for a state.
+#[must_use]
+pub const fn state(state: State) -> &'static str {
+    match state {
+        State::Fault => "fault",
+        State::Backup => "backup",
+        State::Active => "active",
+    }
+}
+
+/// The word for a verdict.
+#[must_use]
+pub const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pending => "pending",
+        Verdict::Up => "up",
+        Verdict::Down => "down",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+/// A reason as a machine-readable word, for metrics and variables.
+#[must_use]
+pub const fn reason_kind(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Started => "started",
+        Reason::Owner => "owner",
+        Reason::Silence { .. } => "silence",
+        Reason::Resigned { .. } => "resigned",
+        Reason::Preempting { .. } => "preempting",
+        Reason::Outranked { .. } => "outranked",
+        Reason::Group { .. } => "group",
+        Reason::LinkDown => "link-down",
+        Reason::Recovered => "recovered",
+        Reason::ProbeDown { .. } => "probe-down",
+        Reason::ProbePending { .. } => "probe-pending",
+        Reason::ServiceFailed => "service-failed",
+        Reason::Late { .. } => "late",
+        Reason::Moved => "moved",
+        Reason::Drained => "drained",
+        Reason::Stopping => "stopping",
+        Reason::Reloaded => "reloaded",
+    }
+}
+
+/// A reason as a sentence for people.
+#[must_use]
+pub fn why(reason: &Reason, plan: &Plan) -> String {
+    let probe = |id: u32| plan.probes.get(id as usize).map_or("(removed)", |p| p.name.as_str());
+    match reason {
+        Reason::Started => "the daemon has just started".into(),
+        Reason::Owner => "this node owns the address (priority 255)".into(),
+        Reason::Silence { last: Some(last) } => format!("{last}, which was active, has fallen silent"),
+        Reason::Silence { last: None } => "nobody was heard".into(),
+        Reason::Resigned { peer } => format!("{peer} gave it up"),
+        Reason::Preempting { peer, theirs, ours } => {
+            format!("our priority {ours} is higher than the {theirs} of {peer}, which was active")
+        }
+        Reason::Outranked { peer, theirs, ours } => {
+            format!("{peer} is active with priority {theirs}, ours is {ours}")
+        }
+        Reason::Group { vip } => format!("vip {vip} of the same group moved"),
+        Reason::LinkDown => "its interface is missing, down, without carrier or without an address of its own".into(),
+        Reason::Recovered => "what was wrong has been put right".into(),
+        Reason::ProbeDown { probe: id } => format!("probe {}, which it requires, is down", probe(*id)),
+        Reason::ProbePending { probe: id } => format!("probe {}, which it requires, has no result yet", probe(*id)),
+        Reason::ServiceFailed => "what it owns could not be started, or died".into(),
+        Reason::Late { nanos } => {
+            format!("this process woke {} ms after its right had ended", nanos / 1_000_000)
+        }
+        Reason::Moved => "an operator moved it".into(),
+        Reason::Drained => "an operator drained it".into(),
+        Reason::Stopping => "the daemon stops".into(),
+        Reason::Reloaded => "a reload changed it".into(),
+    }
+}
