@@ -1,6 +1,8 @@
 //! What each role gives up before it listens to anybody.
 
-use mainstay_sys::process::{Capability, User, keep_capabilities, lock_memory, no_new_privileges, real_time, set_nice};
+use mainstay_sys::process::{
+    Capability, User, keep_capabilities, lock_memory, no_new_privileges, real_time, set_nice,
+};
 
 use crate::role::Role;
 

@@ -30,5 +30,8 @@ impl Dirs {
 
 fn pick(flag: Option<&Path>, ours: &str, systemd: &str, default: &str) -> PathBuf {
     let env = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    flag.map(Path::to_path_buf).or_else(|| env(ours)).or_else(|| env(systemd)).unwrap_or_else(|| default.into())
+    flag.map(Path::to_path_buf)
+        .or_else(|| env(ours))
+        .or_else(|| env(systemd))
+        .unwrap_or_else(|| default.into())
 }

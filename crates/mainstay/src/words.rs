@@ -65,10 +65,14 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
             format!("{peer} is active with priority {theirs}, ours is {ours}")
         }
         Reason::Group { vip } => format!("vip {vip} of the same group moved"),
-        Reason::LinkDown => "its interface is missing, down, without carrier or without an address of its own".into(),
+        Reason::LinkDown => {
+            "its interface is missing, down, without carrier or without an address of its own".into()
+        }
         Reason::Recovered => "what was wrong has been put right".into(),
         Reason::ProbeDown { probe: id } => format!("probe {}, which it requires, is down", probe(*id)),
-        Reason::ProbePending { probe: id } => format!("probe {}, which it requires, has no result yet", probe(*id)),
+        Reason::ProbePending { probe: id } => {
+            format!("probe {}, which it requires, has no result yet", probe(*id))
+        }
         Reason::ServiceFailed => "what it owns could not be started, or died".into(),
         Reason::Late { nanos } => {
             format!("this process woke {} ms after its right had ended", nanos / 1_000_000)

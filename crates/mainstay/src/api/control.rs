@@ -59,7 +59,8 @@ async fn converse(desk: &Desk, stream: UnixStream) -> anyhow::Result<()> {
         let call = match serde_json::from_slice::<ApiCall>(&line) {
             Ok(call) => call,
             Err(error) => {
-                let message = format!("not a call: {error}; a call is one line such as {{\"call\":\"status\"}}");
+                let message =
+                    format!("not a call: {error}; a call is one line such as {{\"call\":\"status\"}}");
                 put(&mut write, &ApiReply::Refused { message }).await?;
                 return Ok(());
             }
@@ -86,7 +87,10 @@ async fn tail(
     }
 }
 
-async fn put<T: serde::Serialize>(write: &mut tokio::net::unix::OwnedWriteHalf, value: &T) -> anyhow::Result<()> {
+async fn put<T: serde::Serialize>(
+    write: &mut tokio::net::unix::OwnedWriteHalf,
+    value: &T,
+) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(value).context("encode a reply")?;
     line.push(b'\n');
     timeout(PATIENCE, write.write_all(&line)).await.context("it does not read")?.context("write a reply")

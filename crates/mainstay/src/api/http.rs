@@ -81,11 +81,16 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>
         ApiReply::Status(status) => *status,
         ApiReply::Refused { message } => return text(StatusCode::SERVICE_UNAVAILABLE, message + "\n"),
         ApiReply::Events { .. } | ApiReply::Done { .. } => {
-            return text(StatusCode::INTERNAL_SERVER_ERROR, "the supervisor answered something else\n".into());
+            return text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the supervisor answered something else\n".into(),
+            );
         }
     };
     match path {
-        "/metrics" => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render(&status)),
+        "/metrics" => {
+            typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render(&status))
+        }
         "/v1/status" => {
             let json = serde_json::to_string(&status).unwrap_or_default();
             typed(StatusCode::OK, "application/json", json)

@@ -116,8 +116,18 @@ fn probes(families: &mut Families, status: &Status) {
             let labels = [name[0], ("state", words::verdict(verdict))];
             families.add("probe_state", "gauge", &labels, if probe.verdict == verdict { "1" } else { "0" });
         }
-        families.add("probe_checks_total", "counter", &[name[0], ("result", "passed")], &probe.passed.to_string());
-        families.add("probe_checks_total", "counter", &[name[0], ("result", "failed")], &probe.failed.to_string());
+        families.add(
+            "probe_checks_total",
+            "counter",
+            &[name[0], ("result", "passed")],
+            &probe.passed.to_string(),
+        );
+        families.add(
+            "probe_checks_total",
+            "counter",
+            &[name[0], ("result", "failed")],
+            &probe.failed.to_string(),
+        );
         families.add("probe_restarts_total", "counter", &name, &probe.restarts.to_string());
         families.add("probe_duration_seconds", "gauge", &name, &format!("{:.6}", probe.took_ms / 1000.0));
     }
@@ -139,7 +149,9 @@ mod tests {
     #[test]
     fn a_family_is_described_once_and_labels_are_escaped() {
         let mut status = Status::empty("a\"b");
-        status.workers = ["vip", "exec"].map(|role| crate::status::WorkerStatus { role: role.into(), pid: Some(1), restarts: 0 }).into();
+        status.workers = ["vip", "exec"]
+            .map(|role| crate::status::WorkerStatus { role: role.into(), pid: Some(1), restarts: 0 })
+            .into();
         let page = render(&status);
         assert_eq!(page.matches("# TYPE mainstay_worker_up gauge").count(), 1);
         assert!(page.contains("mainstay_worker_up{role=\"exec\"} 1"), "{page}");

@@ -44,7 +44,8 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
     let control = UnixListener::from(fds.next().context("no control socket came with the Plan")?);
     let metrics: Option<OwnedFd> = fds.next();
     channel.set_nonblocking()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, serve(channel, control, metrics.map(TcpListener::from)))
 }

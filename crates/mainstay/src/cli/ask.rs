@@ -59,7 +59,9 @@ fn ask(dirs: &Dirs, call: &ApiCall) -> anyhow::Result<ApiReply> {
     let mut line = String::new();
     match BufReader::new(stream).read_line(&mut line) {
         Ok(0) | Err(_) => bail!(Unreachable::Silent(dirs.control())),
-        Ok(_) => serde_json::from_str(&line).context("understand the node's answer: is it of another version?"),
+        Ok(_) => {
+            serde_json::from_str(&line).context("understand the node's answer: is it of another version?")
+        }
     }
 }
 
@@ -128,7 +130,11 @@ fn done(reply: ApiReply) -> anyhow::Result<u8> {
 
 pub(super) fn events(dirs: &Dirs, follow: bool, json: bool) -> anyhow::Result<u8> {
     let show = |event: &Event| -> anyhow::Result<u8> {
-        let line = if json { serde_json::to_string(event).context("encode an event")? } else { render::event(event) };
+        let line = if json {
+            serde_json::to_string(event).context("encode an event")?
+        } else {
+            render::event(event)
+        };
         local::print(&(line + "\n"))
     };
     if !follow {
@@ -147,7 +153,8 @@ pub(super) fn events(dirs: &Dirs, follow: bool, json: bool) -> anyhow::Result<u8
         other => bail!("the node answered something else: {other:?}"),
     }
     for line in lines {
-        let event: Event = serde_json::from_str(&line.context("read events")?).context("understand an event")?;
+        let event: Event =
+            serde_json::from_str(&line.context("read events")?).context("understand an event")?;
         show(&event)?;
     }
     bail!(Unreachable::Absent(dirs.control()))

@@ -22,8 +22,19 @@ pub(super) fn vip(dirs: &Dirs, name: &str) -> anyhow::Result<u8> {
 fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     let mut out = String::new();
     let since = render::ago(status.at_ms, vip.since_ms);
-    let _ = writeln!(out, "vip {} is {} on {} since {since}: {}", vip.name, words::state(vip.state), status.node, vip.why);
-    let _ = writeln!(out, "  addresses  {}", if vip.addrs.is_empty() { "none: notify only".into() } else { vip.addrs.join(", ") });
+    let _ = writeln!(
+        out,
+        "vip {} is {} on {} since {since}: {}",
+        vip.name,
+        words::state(vip.state),
+        status.node,
+        vip.why
+    );
+    let _ = writeln!(
+        out,
+        "  addresses  {}",
+        if vip.addrs.is_empty() { "none: notify only".into() } else { vip.addrs.join(", ") }
+    );
     let holder = match (&vip.holder, vip.state) {
         (_, State::Active) => format!("this node, acquisition {}", vip.epoch),
         (Some(holder), State::Backup | State::Fault) => holder.clone(),
@@ -43,7 +54,11 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         "  guard      {}: if this node freezes, the kernel ({}) stops answering {} ms after the last sign of life",
         vip.guard.grade, vip.guard.gate, vip.guard.window_ms
     );
-    let _ = writeln!(out, "  wire       VRRPv{} vrid {} on {}, an advert each {} ms", vip.vrrp, vip.vrid, vip.interface, vip.advert_ms);
+    let _ = writeln!(
+        out,
+        "  wire       VRRPv{} vrid {} on {}, an advert each {} ms",
+        vip.vrrp, vip.vrid, vip.interface, vip.advert_ms
+    );
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -73,7 +88,11 @@ fn counters(out: &mut String, title: &str, counters: &[Counter]) {
         .filter(|c| c.value > 0)
         .map(|c| {
             let labels: Vec<&str> = c.labels.iter().map(|(_, v)| v.as_str()).collect();
-            let name = if labels.is_empty() { c.name.trim_end_matches("_total").replace('_', " ") } else { labels.join(" ") };
+            let name = if labels.is_empty() {
+                c.name.trim_end_matches("_total").replace('_', " ")
+            } else {
+                labels.join(" ")
+            };
             format!("{} {name}", c.value)
         })
         .collect();

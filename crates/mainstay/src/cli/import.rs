@@ -7,8 +7,7 @@ use mainstay_config::keepalived;
 use super::local::print;
 
 pub(super) fn keepalived(file: &Path, lenient: bool, config_id: Option<&str>) -> anyhow::Result<u8> {
-    let disk = keepalived::Disk { config_id: config_id.map(str::to_owned) };
-    let import = keepalived::import(file, &disk);
+    let import = keepalived::import(file, &keepalived::Disk, config_id);
     for finding in &import.findings {
         eprintln!("{finding}");
     }

@@ -16,7 +16,8 @@ use crate::supervisor;
 /// # Errors
 /// The whole report, when it is refused.
 pub fn load(path: &Path) -> anyhow::Result<Loaded> {
-    mainstay_config::load(path, &|name| std::env::var(name).ok()).map_err(|report| anyhow::anyhow!("{report}"))
+    mainstay_config::load(path, &|name| std::env::var(name).ok())
+        .map_err(|report| anyhow::anyhow!("{report}"))
 }
 
 pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
@@ -73,7 +74,9 @@ pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
 pub(super) fn print(text: &str) -> anyhow::Result<u8> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("write to standard output"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("write to standard output")
+        }
         _ => Ok(0),
     }
 }
@@ -84,8 +87,12 @@ pub(super) fn man(command: &clap::Command) -> anyhow::Result<u8> {
     for sub in command.get_subcommands().filter(|s| !s.is_hide_set()) {
         let section = format!(".SH COMMAND {}\n", sub.get_name().to_uppercase());
         page.extend_from_slice(section.as_bytes());
-        clap_mangen::Man::new(sub.clone()).render_description_section(&mut page).context("render the manual page")?;
-        clap_mangen::Man::new(sub.clone()).render_options_section(&mut page).context("render the manual page")?;
+        clap_mangen::Man::new(sub.clone())
+            .render_description_section(&mut page)
+            .context("render the manual page")?;
+        clap_mangen::Man::new(sub.clone())
+            .render_options_section(&mut page)
+            .context("render the manual page")?;
     }
     print(&String::from_utf8_lossy(&page))
 }

@@ -46,7 +46,13 @@ const AFTER: &str = "Exit codes: 0 ok, 1 bad configuration or failure, 2 usage, 
 #[derive(Args, Debug)]
 struct Config {
     /// The configuration file; conf.d/*.toml beside it is merged in name order.
-    #[arg(long, short, value_name = "FILE", env = "MAINSTAY_CONFIG", default_value = "/etc/mainstay/mainstay.toml")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "MAINSTAY_CONFIG",
+        default_value = "/etc/mainstay/mainstay.toml"
+    )]
     config: PathBuf,
 }
 

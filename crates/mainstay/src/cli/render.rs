@@ -26,7 +26,9 @@ impl Table {
     /// Columns as wide as their widest cell; `paint` colours a cell after it has been padded.
     fn render(&self, paint: impl Fn(usize, &str, String) -> String) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
-        let width = |c: usize| self.rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0);
+        let width = |c: usize| {
+            self.rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut out = String::new();
         for (place, row) in self.rows.iter().enumerate() {
@@ -62,7 +64,8 @@ fn paint_state(word: &str, text: String) -> String {
 /// The whole node.
 pub(super) fn status(status: &Status) -> String {
     let up = span(Duration::from_secs(status.uptime_s));
-    let mut out = format!("{}  mainstay {}  up {up}\n", style("1", format!("node {}", status.node)), status.version);
+    let mut out =
+        format!("{}  mainstay {}  up {up}\n", style("1", format!("node {}", status.node)), status.version);
     for sentence in &status.degraded {
         let _ = writeln!(out, "{} {sentence}", style("33", "degraded:".into()));
     }

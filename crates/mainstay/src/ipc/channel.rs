@@ -213,7 +213,10 @@ impl AsFd for Channel {
 /// # Errors
 /// Outside a tokio runtime, or when epoll has no room.
 pub fn watched(channel: Channel) -> std::io::Result<AsyncFd<Channel>> {
-    #[expect(deprecated, reason = "its successor is unsafe for types whose descriptor may change; ours does not")]
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for types whose descriptor may change; ours does not"
+    )]
     AsyncFd::with_interest(channel, Interest::READABLE)
 }
 

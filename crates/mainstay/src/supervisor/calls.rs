@@ -53,15 +53,22 @@ impl Supervisor {
     fn vip_action(&mut self, name: &str, action: VipAction) -> ApiReply {
         let Some(index) = self.plan.vips.iter().position(|v| v.spec.name == name) else {
             let known: Vec<&str> = self.plan.vips.iter().map(|v| v.spec.name.as_str()).collect();
-            return ApiReply::Refused { message: format!("no vip is called \"{name}\"; there are: {}", known.join(", ")) };
+            return ApiReply::Refused {
+                message: format!("no vip is called \"{name}\"; there are: {}", known.join(", ")),
+            };
         };
         if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {
-            return ApiReply::Refused { message: "the vip worker is being started again; try once more".into() };
+            return ApiReply::Refused {
+                message: "the vip worker is being started again; try once more".into(),
+            };
         }
         let vip = VipId(u32::try_from(index).expect("a Plan has fewer than 2^32 vips"));
         let (word, message) = match action {
             VipAction::Move => (Operator::Move(vip), format!("vip {name} is handed to whoever comes next")),
-            VipAction::Drain => (Operator::Drain(vip), format!("vip {name} stays away from this node until `vip ready {name}`")),
+            VipAction::Drain => (
+                Operator::Drain(vip),
+                format!("vip {name} stays away from this node until `vip ready {name}`"),
+            ),
             VipAction::Ready => (Operator::Ready(vip), format!("vip {name} may be held by this node again")),
         };
         self.tell(Role::Vip, &ToVip::Operator(word));
@@ -110,11 +117,12 @@ impl Supervisor {
         status.uptime_s = boot_now().since(self.started).as_secs();
         status.at_ms = wall_ms();
         status.probes = self.plan.probes.iter().filter_map(|p| self.probes.get(&p.name).cloned()).collect();
-        status.workers = self.workers.iter().filter(|w| w.role.wanted(&self.plan)).map(|w| WorkerStatus {
-            role: w.role.name().into(),
-            pid: w.pid(),
-            restarts: w.restarts,
-        }).collect();
+        status.workers = self
+            .workers
+            .iter()
+            .filter(|w| w.role.wanted(&self.plan))
+            .map(|w| WorkerStatus { role: w.role.name().into(), pid: w.pid(), restarts: w.restarts })
+            .collect();
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }

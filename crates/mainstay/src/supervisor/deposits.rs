@@ -54,7 +54,12 @@ impl Deposits {
         for farewell in held.values().flat_map(|d| &d.farewells) {
             tools.send(farewell);
         }
-        tracing::warn!(vips = held.len(), addrs = addrs.len(), failed, "the vip worker is gone: its addresses were removed and resigned");
+        tracing::warn!(
+            vips = held.len(),
+            addrs = addrs.len(),
+            failed,
+            "the vip worker is gone: its addresses were removed and resigned"
+        );
     }
 }
 
@@ -68,7 +73,9 @@ impl Tools {
             Ok(socket) => {
                 self.sockets.insert(key, socket);
             }
-            Err(error) => tracing::warn!(interface = farewell.interface, "open a socket for farewells: {error:#}"),
+            Err(error) => {
+                tracing::warn!(interface = farewell.interface, "open a socket for farewells: {error:#}")
+            }
         }
     }
 

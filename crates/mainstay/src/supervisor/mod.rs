@@ -92,7 +92,8 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
     }
     let now = boot_now();
     let plan = Arc::new(loaded.plan);
-    let workers = Role::ALL.into_iter().flat_map(|r| (0..r.instances()).map(move |_| Worker::new(r))).collect();
+    let workers =
+        Role::ALL.into_iter().flat_map(|r| (0..r.instances()).map(move |_| Worker::new(r))).collect();
     let mut supervisor = Supervisor {
         options,
         exec_plan: Arc::clone(&plan),
@@ -303,7 +304,12 @@ impl Supervisor {
     }
 
     fn worker_died(&self, role: Role, how: &str) -> Event {
-        events::event(&self.plan.node, "worker", role.name(), format!("the {role} worker died ({how}) and is started again"))
+        events::event(
+            &self.plan.node,
+            "worker",
+            role.name(),
+            format!("the {role} worker died ({how}) and is started again"),
+        )
     }
 }
 

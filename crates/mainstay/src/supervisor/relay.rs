@@ -109,7 +109,8 @@ impl Supervisor {
     fn pass_verdict(&mut self, status: ProbeStatus) {
         let before = self.probes.get(&status.name).map(|p| p.verdict);
         if before != Some(status.verdict) {
-            let mut event = crate::events::event(&self.plan.node, "probe", &status.name, probe_sentence(&status));
+            let mut event =
+                crate::events::event(&self.plan.node, "probe", &status.name, probe_sentence(&status));
             event.from = before.map(|v| crate::words::verdict(v).into());
             event.to = Some(crate::words::verdict(status.verdict).into());
             self.news.push_back(event);
@@ -121,7 +122,8 @@ impl Supervisor {
     /// Hands a command to exec, its index translated from the asker's Plan to exec's.
     fn forward_run(&mut self, slot: usize, mut run: Run, asker: Asker) {
         run.asker = asker;
-        let theirs = self.workers[slot].running.as_ref().and_then(|r| r.plan.commands.get(run.command.index()));
+        let theirs =
+            self.workers[slot].running.as_ref().and_then(|r| r.plan.commands.get(run.command.index()));
         let index = theirs.and_then(|c| self.exec_plan.commands.iter().position(|known| known == c));
         let exec = self.workers.iter().any(|w| w.role == Role::Exec && w.running.is_some());
         match (index, exec) {
@@ -169,7 +171,12 @@ impl Supervisor {
             Ok(message) => {
                 self.reloads += 1;
                 tracing::info!("{message}");
-                self.news.push_back(crate::events::event(&self.plan.node, "config", "reload", message.clone()));
+                self.news.push_back(crate::events::event(
+                    &self.plan.node,
+                    "config",
+                    "reload",
+                    message.clone(),
+                ));
             }
             Err(report) => {
                 self.reload_failures += 1;

@@ -43,7 +43,8 @@ impl Sockets {
         let metrics = plan.metrics.map(|addr| listen(addr).map(|l| (addr, l))).transpose()?;
         let path = dirs.control();
         let _ = std::fs::remove_file(&path);
-        let control = UnixListener::bind(&path).with_context(|| format!("bind the control socket {}", path.display()))?;
+        let control = UnixListener::bind(&path)
+            .with_context(|| format!("bind the control socket {}", path.display()))?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o660))
             .with_context(|| format!("set the mode of {}", path.display()))?;
         if let Ok(user) = mainstay_sys::process::User::find(GROUP)

@@ -74,8 +74,8 @@ impl Worker {
             .spawn()
             .with_context(|| format!("start the {} worker", self.role))?;
         let pid = Pid::from_child(&child);
-        let pidfd =
-            pidfd_open(pid, PidfdFlags::empty()).with_context(|| format!("watch the {} worker", self.role))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())
+            .with_context(|| format!("watch the {} worker", self.role))?;
         self.again_at = None;
         self.running = Some(Running {
             child,

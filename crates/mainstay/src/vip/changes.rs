@@ -127,7 +127,9 @@ impl Node {
     fn group_tellings(&mut self, change: &Pending, event: &Event) -> Vec<Telling> {
         let name = &self.plan.vips[change.vip.index()].spec.name;
         let mut tellings = Vec::new();
-        for (id, group) in (0..).map(GroupId).zip(&self.plan.groups).filter(|(_, g)| g.spec.vips.contains(name)) {
+        for (id, group) in
+            (0..).map(GroupId).zip(&self.plan.groups).filter(|(_, g)| g.spec.vips.contains(name))
+        {
             let members = group.spec.vips.iter().filter_map(|v| {
                 let place = self.plan.vips.iter().position(|p| &p.spec.name == v)?;
                 self.machine.view(VipId(u32::try_from(place).ok()?)).map(|v| v.state)

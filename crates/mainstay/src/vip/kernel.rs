@@ -97,7 +97,8 @@ impl Kernel {
 
     /// What the supervisor must know before `take`.
     pub(super) fn deposit(&self, id: VipId, vip: &Vip, machine: &Vips, links: &Links) -> Deposit {
-        let addrs = vip.addrs.iter().filter_map(|a| Some((links.get(a.link).ifindex()?, a.addr, a.prefix))).collect();
+        let addrs =
+            vip.addrs.iter().filter_map(|a| Some((links.get(a.link).ifindex()?, a.addr, a.prefix))).collect();
         let link = links.get(vip.spec.link);
         let farewells = destinations(vip).into_iter().filter_map(|to| {
             let from = source(vip, links)?;
@@ -197,7 +198,12 @@ impl Kernel {
             let specs: Vec<_> = self
                 .held
                 .iter()
-                .map(|((index, addr), held)| AddrSpec { index: *index, addr: *addr, prefix: held.prefix, valid: LIFETIME })
+                .map(|((index, addr), held)| AddrSpec {
+                    index: *index,
+                    addr: *addr,
+                    prefix: held.prefix,
+                    valid: LIFETIME,
+                })
                 .collect();
             let failed = self.route.set_addrs(&specs).into_iter().filter(Result::is_err).count();
             if failed > 0 {
@@ -211,7 +217,8 @@ impl Kernel {
     /// Vips have new numbers after a reload.
     pub(super) fn renumber(&mut self, new: impl Fn(VipId) -> Option<VipId>) {
         self.held.retain(|_, held| new(held.vip).map(|id| held.vip = id).is_some());
-        self.put_back = std::mem::take(&mut self.put_back).into_iter().filter_map(|(k, v)| Some((new(k)?, v))).collect();
+        self.put_back =
+            std::mem::take(&mut self.put_back).into_iter().filter_map(|(k, v)| Some((new(k)?, v))).collect();
     }
 
     /// Queues an advert to the group or to each peer.
@@ -243,8 +250,9 @@ impl Kernel {
         }
         while let Some(first) = self.adverts.first() {
             let (link, ipv6) = (first.link, first.to.is_ipv6());
-            let (now, later): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.adverts).into_iter().partition(|q| q.link == link && q.to.is_ipv6() == ipv6);
+            let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.adverts)
+                .into_iter()
+                .partition(|q| q.link == link && q.to.is_ipv6() == ipv6);
             self.adverts = later;
             let state = links.get_mut(link);
             let socket = if ipv6 { state.vrrp6.as_mut() } else { state.vrrp4.as_mut() };
@@ -257,8 +265,9 @@ impl Kernel {
             }
         }
         while let Some(&(link, ipv6, _)) = self.frames.first() {
-            let (now, later): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.frames).into_iter().partition(|(l, six, _)| *l == link && *six == ipv6);
+            let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.frames)
+                .into_iter()
+                .partition(|(l, six, _)| *l == link && *six == ipv6);
             self.frames = later;
             let state = links.get_mut(link);
             let socket = if ipv6 { state.ndp.as_mut() } else { state.arp.as_mut() };
@@ -287,7 +296,8 @@ pub(super) fn source(vip: &Vip, links: &Links) -> Option<IpAddr> {
     if vip.spec.source.is_some() {
         return vip.spec.source;
     }
-    let mut own = links.get(vip.spec.link).addrs.iter().filter(|a| !a.is_ours() && a.addr.is_ipv6() == vip.spec.ipv6);
+    let mut own =
+        links.get(vip.spec.link).addrs.iter().filter(|a| !a.is_ours() && a.addr.is_ipv6() == vip.spec.ipv6);
     own.find(|a| match a.addr {
         IpAddr::V4(_) => !vip.spec.addrs.contains(&a.addr) || vip.spec.priority == 255,
         IpAddr::V6(ip) => ip.is_unicast_link_local() && !a.tentative,

@@ -102,7 +102,8 @@ impl LinkState {
         open(&mut self.vrrp4, &self.wants.v4, false);
         open(&mut self.vrrp6, &self.wants.v6, true);
         for (slot, ipv6) in [(&mut self.arp, false), (&mut self.ndp, true)] {
-            let wanted: Vec<IpAddr> = self.wants.addrs.iter().copied().filter(|a| a.is_ipv6() == ipv6).collect();
+            let wanted: Vec<IpAddr> =
+                self.wants.addrs.iter().copied().filter(|a| a.is_ipv6() == ipv6).collect();
             if wanted.is_empty() {
                 *slot = None;
                 continue;
@@ -164,7 +165,9 @@ impl Links {
         let place = match change {
             Change::Link(link) => {
                 // A rename takes the interface away from one name and gives it to another.
-                if let Some(old) = self.all.iter_mut().find(|s| s.ifindex() == Some(link.index) && s.name != link.name) {
+                if let Some(old) =
+                    self.all.iter_mut().find(|s| s.ifindex() == Some(link.index) && s.name != link.name)
+                {
                     old.learn(None);
                 }
                 let place = self.all.iter().position(|s| s.name == link.name)?;

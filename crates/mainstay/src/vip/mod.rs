@@ -98,7 +98,11 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
     };
     if !swept.is_empty() {
         let list: Vec<String> = swept.iter().map(ToString::to_string).collect();
-        node.event("address", "sweep", format!("removed what an earlier run left behind: {}", list.join(", ")));
+        node.event(
+            "address",
+            "sweep",
+            format!("removed what an earlier run left behind: {}", list.join(", ")),
+        );
     }
     node.apply(*plan);
     node.say(&FromVip::Ready);
@@ -151,7 +155,10 @@ impl Node {
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.channel.as_fd(), if self.orphaned { room } else { PollFlags::IN | room }),
+            PollFd::from_borrowed_fd(
+                self.channel.as_fd(),
+                if self.orphaned { room } else { PollFlags::IN | room },
+            ),
             PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN),
         ];
         let gate = self.kernel.gate.monitor_fd().map(|fd| (Source::Gate, fd));
@@ -224,12 +231,19 @@ impl Node {
         let mut busy = false;
         while let Some(effect) = self.machine.poll_effect() {
             busy = true;
-            let (Effect::Arm { vip, .. } | Effect::Take { vip } | Effect::Release { vip } | Effect::Advertise { vip, .. }
-                | Effect::Announce { vip } | Effect::Start { vip } | Effect::Stop { vip } | Effect::Changed { vip, .. }) =
-                effect;
+            let (Effect::Arm { vip, .. }
+            | Effect::Take { vip }
+            | Effect::Release { vip }
+            | Effect::Advertise { vip, .. }
+            | Effect::Announce { vip }
+            | Effect::Start { vip }
+            | Effect::Stop { vip }
+            | Effect::Changed { vip, .. }) = effect;
             // Within one vip the machine's order is kept.
             let conflict = match effect {
-                Effect::Release { .. } | Effect::Arm { .. } => takes.contains(&vip) || releases.contains(&vip),
+                Effect::Release { .. } | Effect::Arm { .. } => {
+                    takes.contains(&vip) || releases.contains(&vip)
+                }
                 Effect::Take { .. } => releases.contains(&vip),
                 _ => false,
             };
@@ -247,7 +261,9 @@ impl Node {
                 Effect::Announce { vip } => self.kernel.announce(&self.plan.vips[vip.index()], &self.links),
                 Effect::Start { vip } => self.sequence(vip, true),
                 Effect::Stop { vip } => self.sequence(vip, false),
-                Effect::Changed { vip, from, to, reason, epoch } => self.changed(vip, from, to, reason, epoch),
+                Effect::Changed { vip, from, to, reason, epoch } => {
+                    self.changed(vip, from, to, reason, epoch)
+                }
             }
         }
         if busy {
@@ -270,8 +286,10 @@ impl Node {
         }
         if !takes.is_empty() {
             let taken: Vec<_> = takes.iter().map(|&v| (v, &self.plan.vips[v.index()])).collect();
-            let deposits =
-                taken.iter().map(|(id, vip)| self.kernel.deposit(*id, vip, &self.machine, &self.links)).collect();
+            let deposits = taken
+                .iter()
+                .map(|(id, vip)| self.kernel.deposit(*id, vip, &self.machine, &self.links))
+                .collect();
             let message = FromVip::Deposit(deposits);
             send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);
             if let Err(error) = self.kernel.gate.commit() {
@@ -401,12 +419,7 @@ impl Node {
 /// Messages kept for a supervisor that does not read; what comes beyond is dropped and counted.
 const OUTBOX_MAX: usize = 4096;
 
-fn send(
-    channel: &Channel,
-    outbox: &mut VecDeque<Vec<u8>>,
-    dropped: &mut u64,
-    message: &FromVip,
-) {
+fn send(channel: &Channel, outbox: &mut VecDeque<Vec<u8>>, dropped: &mut u64, message: &FromVip) {
     let bytes = match serde_json::to_vec(message) {
         Ok(bytes) => bytes,
         Err(error) => {

@@ -26,18 +26,19 @@ pub(super) enum Step {
     /// Ask exec for this.
     Run(Run),
     /// The sequence is over; whether the services run, and what went wrong.
-    Done {
-        vip: VipId,
-        running: bool,
-        failed: Option<String>,
-    },
+    Done { vip: VipId, running: bool, failed: Option<String> },
 }
 
 impl Sequences {
     /// Begins to start (or stop) everything; a sequence under way for that vip is forgotten, its command ends alone.
     pub(super) fn begin(&mut self, id: VipId, vip: &Vip, starting: bool) -> Step {
-        let each = |o: &mainstay_config::plan::Owned| (if starting { o.start } else { o.stop }, o.name.clone());
-        let steps = if starting { vip.owns.iter().map(each).collect() } else { vip.owns.iter().rev().map(each).collect() };
+        let each =
+            |o: &mainstay_config::plan::Owned| (if starting { o.start } else { o.stop }, o.name.clone());
+        let steps = if starting {
+            vip.owns.iter().map(each).collect()
+        } else {
+            vip.owns.iter().rev().map(each).collect()
+        };
         self.running.retain(|_, v| *v != id);
         self.left.insert(id, Sequence { starting, steps, failed: None });
         self.advance(id)
@@ -49,7 +50,8 @@ impl Sequences {
         let sequence = self.left.get_mut(&id)?;
         let (_, name) = sequence.steps.pop_front()?;
         if !outcome.ok() {
-            let text = format!("{} {name}: {}", if sequence.starting { "start" } else { "stop" }, describe(outcome));
+            let text =
+                format!("{} {name}: {}", if sequence.starting { "start" } else { "stop" }, describe(outcome));
             sequence.failed.get_or_insert(text);
             if sequence.starting {
                 sequence.steps.clear();
@@ -77,7 +79,11 @@ impl Sequences {
             return Step::Run(Run { id: run, command, args: Vec::new(), env, asker: Asker::Vip });
         }
         let sequence = self.left.remove(&id).expect("it was there a moment ago");
-        Step::Done { vip: id, running: sequence.starting && sequence.failed.is_none(), failed: sequence.failed }
+        Step::Done {
+            vip: id,
+            running: sequence.starting && sequence.failed.is_none(),
+            failed: sequence.failed,
+        }
     }
 }
 

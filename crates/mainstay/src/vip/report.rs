@@ -113,14 +113,20 @@ impl Node {
             if view.state == State::Fault {
                 out.push(format!("vip {name} is in fault: {}", words::why(view.reason, &self.plan)));
             } else if let Some(waiting) = &view.waiting {
-                out.push(format!("vip {name} is not taken by this node: {}", words::why(waiting, &self.plan)));
+                out.push(format!(
+                    "vip {name} is not taken by this node: {}",
+                    words::why(waiting, &self.plan)
+                ));
             }
             if view.holding == Holding::Starting && now.since(view.since) > Duration::from_secs(10) {
                 out.push(format!("vip {name} still waits for what it owns to start"));
             }
         }
         for probe in self.changes.probes().filter(|p| p.verdict == Verdict::Unknown) {
-            out.push(format!("probe {}: no result for too long, its last verdict is not trusted", probe.name));
+            out.push(format!(
+                "probe {}: no result for too long, its last verdict is not trusted",
+                probe.name
+            ));
         }
         let gated = self.plan.vips.iter().any(|v| !v.addrs.is_empty());
         if gated && self.kernel.gate.kind() == GateKind::None {
@@ -167,7 +173,11 @@ fn adverts(view: &View<'_>) -> Vec<Counter> {
         ("received", counters.received),
         ("received-resign", counters.received_zero),
     ];
-    let rejected = counters.rejected.iter().filter(|(_, count)| *count > 0).map(|(reject, count)| (reject.as_str(), count));
+    let rejected = counters
+        .rejected
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(reject, count)| (reject.as_str(), count));
     let each = plain.into_iter().chain(rejected).map(|(result, value)| Counter {
         name: "vip_adverts_total".into(),
         labels: vec![("result".into(), result.into())],

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use mainstay_config::plan::Plan;
+use mainstay_core::arp::ArpView;
 use mainstay_core::election::{Input, Next, State, VipSpec};
 use mainstay_core::name::{LinkId, ProbeId, VipId};
-use mainstay_core::arp::ArpView;
 use mainstay_core::ndp::NdpView;
 use mainstay_core::vrrp;
 use mainstay_sys::clock::boot_now;
@@ -48,7 +48,7 @@ impl Node {
         self.links.apply(&self.plan.links, wants);
         for addr in old_addrs {
             if !self.plan.vips.iter().flat_map(|v| &v.addrs).any(|a| a.addr == addr) {
-                self.kernel.gate.forget(addr);
+                let _ = self.kernel.gate.forget(addr);
             }
         }
         let left = self.machine.apply(next, now);
@@ -136,7 +136,11 @@ impl Node {
             Ok(false) => {}
             Ok(true) => {
                 let kind = self.kernel.gate.kind();
-                self.event("gate", kind.name(), format!("somebody removed the {} gate: it was put back", kind.name()));
+                self.event(
+                    "gate",
+                    kind.name(),
+                    format!("somebody removed the {} gate: it was put back", kind.name()),
+                );
             }
             Err(error) => tracing::error!("put the gate back: {error:#}"),
         }
@@ -161,14 +165,19 @@ impl Node {
         }
         claims.retain(|(_, claimed)| *claimed != mac);
         for (addr, claimed) in claims {
-            let holder = self.plan.vips.iter().position(|v| v.addrs.iter().any(|a| a.addr == addr && a.link == link));
+            let holder =
+                self.plan.vips.iter().position(|v| v.addrs.iter().any(|a| a.addr == addr && a.link == link));
             let Some(place) = holder else { continue };
             let vip = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
             let now = boot_now();
             if self.is_active(vip) && self.changes.conflict(vip, now) {
                 let name = self.plan.vips[place].spec.name.clone();
                 let mac: Vec<String> = claimed.iter().map(|b| format!("{b:02x}")).collect();
-                self.event("conflict", &name, format!("{addr}, which is held here, is claimed by {} too", mac.join(":")));
+                self.event(
+                    "conflict",
+                    &name,
+                    format!("{addr}, which is held here, is claimed by {} too", mac.join(":")),
+                );
             }
             self.feed(Input::Conflict { vip }, now);
         }
