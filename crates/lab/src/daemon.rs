@@ -137,7 +137,8 @@ impl Daemon {
     /// Kills all its processes at one moment: they are stopped first, so that none can react to another's death.
     pub fn kill_all(&self) -> Result<()> {
         let pids = self.freeze_tree()?;
-        for pid in &pids {
+        // Children first: the death of a parent wakes a stopped group (SIGHUP and SIGCONT to an orphaned one, setpgid(2)).
+        for pid in pids.iter().rev() {
             let _ = kill_process(*pid, Signal::KILL);
         }
         self.reap();
