@@ -87,6 +87,8 @@ fn copy(socket: &PacketSocket, file: &mut impl Write, stop: &AtomicBool) -> std:
 pub fn dissect(file: &Path, filter: &str, fields: &[&str]) -> Result<Vec<Vec<String>>> {
     let mut command = Command::new("tshark");
     command.args(["-n", "-r"]).arg(file).args(["-Y", filter, "-T", "fields"]);
+    // Nobody's preferences, and none that can't be read.
+    command.env("HOME", file.parent().unwrap_or(Path::new("/")));
     for field in fields {
         command.args(["-e", field]);
     }

@@ -188,8 +188,13 @@ impl Plan {
         })
     }
 
+    /// 150 and 100 for a pair, as the published figures have it; then 50 and downwards.
     fn priority(number: usize) -> usize {
-        150 - 25 * number.min(5)
+        match number {
+            0 => 150,
+            1 => 100,
+            _ => 52_usize.saturating_sub(number).max(1),
+        }
     }
 
     /// Name, interface, vrid and address of each vip.

@@ -16,6 +16,9 @@ use crate::{process, wait_until};
 /// Lines of its log that an error about a daemon carries.
 const TAIL: usize = 25;
 
+/// How long the kernel may take to end a killed process.
+const DYING: Duration = Duration::from_secs(5);
+
 /// A program with its arguments, started in a host; what it prints goes to a file. Dropping it kills its whole tree.
 #[derive(Debug)]
 pub struct Daemon {
@@ -24,6 +27,7 @@ pub struct Daemon {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    stale: Vec<PathBuf>,
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
@@ -37,6 +41,7 @@ impl Daemon {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            stale: Vec::new(),
             log: host.directory().join(format!("{name}.log")),
             child: Mutex::new(None),
         }
@@ -63,8 +68,18 @@ impl Daemon {
         self
     }
 
+    /// Names a file that is removed before each start, as a service manager does with pid files.
+    #[must_use]
+    pub fn stale_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.stale.push(path.into());
+        self
+    }
+
     /// Starts it, again if it ran before; its log grows on.
     pub fn start(&self) -> Result<()> {
+        for path in &self.stale {
+            let _ = fs::remove_file(path);
+        }
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot open {}", self.log.display()))?;
         let mut command = self.host.command(&self.program);
@@ -122,11 +137,14 @@ impl Daemon {
     /// Kills all its processes at one moment: they are stopped first, so that none can react to another's death.
     pub fn kill_all(&self) -> Result<()> {
         let pids = self.freeze_tree()?;
-        for pid in pids {
-            let _ = kill_process(pid, Signal::KILL);
+        // Children first: the death of a parent wakes a stopped group (SIGHUP and SIGCONT to an orphaned one, setpgid(2)).
+        for pid in pids.iter().rev() {
+            let _ = kill_process(*pid, Signal::KILL);
         }
         self.reap();
-        Ok(())
+        wait_until(&format!("all of {self} is dead"), DYING, || {
+            Ok(!pids.iter().any(|pid| process::alive(*pid)))
+        })
     }
 
     /// Stops all its processes (SIGSTOP), as a suspended machine or a starved scheduler would.

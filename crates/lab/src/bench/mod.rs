@@ -16,6 +16,8 @@ use anyhow::Result;
 use crate::cluster::{Pace, Software};
 
 pub use failover::{Reading, Row, measure};
+pub(crate) use table::write_lines;
+
 pub use load::{Cost, Storm, cost, storm};
 
 /// What to measure.

@@ -1,14 +1,22 @@
-//! `mainstay-bench`: the yardsticks of address failover. `cargo xtask bench vip` calls it.
+//! `mainstay-bench`: the yardsticks of address failover, which `cargo xtask bench vip` calls, and the rehearsal with
+//! keepalived for comparison.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use mainstay_lab::bench::{Options, bench_main};
+use mainstay_lab::cluster::{Cluster, Plan, Software};
+use mainstay_lab::demo::{self, rehearse};
 
 const USAGE: &str = "\
 mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--no-keepalived]
+mainstay-bench demo [--binary PATH]
+mainstay-bench stand [--binary PATH]
 
+  demo              rehearse faults with three nodes; without a binary they run keepalived
+  stand             only build the three nodes, to look around in them until Ctrl-C
   --binary PATH     the mainstay to measure beside keepalived (or MAINSTAY_BIN)
   --runs N          runs for each cell [5]
   --row TEXT        only rows whose name contains TEXT; also `storm` (50 vips, busy cores) and `cost` (1,000 vips)
@@ -27,12 +35,36 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Some(options) = options(std::env::args().skip(1))? else {
+    let mut arguments = std::env::args().skip(1).peekable();
+    let command = arguments.next_if(|argument| argument == "demo" || argument == "stand");
+    let Some(options) = options(arguments)? else {
         print!("{USAGE}");
         return Ok(());
     };
     mainstay_lab::enter()?;
-    bench_main(&options, &mut std::io::stdout())
+    let software = || options.binary.clone().map_or(Software::Keepalived, Software::Mainstay);
+    match command.as_deref() {
+        Some("demo") => rehearse(&software(), std::io::stdout().is_terminal(), &mut std::io::stdout()),
+        Some(_) => stand(&software()),
+        None => bench_main(&options, &mut std::io::stdout()),
+    }
+}
+
+fn stand(software: &Software) -> Result<()> {
+    let plan = Plan::simple(software, demo::PACE, &["web-1", "web-2", "web-3"]);
+    let cluster = Cluster::start(&plan)?;
+    for host in cluster.nodes.iter().map(|node| &node.host).chain([&cluster.outside]) {
+        println!(
+            "{}: ip netns exec {} sh; logs in {}",
+            host.name(),
+            host.namespace(),
+            host.directory().display()
+        );
+    }
+    println!("it stands; Ctrl-C removes it");
+    loop {
+        std::thread::park();
+    }
 }
 
 /// What the arguments ask for; `None` when it is the usage.

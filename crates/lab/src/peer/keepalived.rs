@@ -21,13 +21,16 @@ impl Keepalived {
         let directory = host.directory();
         let path = directory.join("keepalived.conf");
         fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
+        let pid_files = ["keepalived.pid", "keepalived-vrrp.pid"].map(|name| directory.join(name));
         let daemon = Daemon::new(host, "keepalived", "keepalived")
             .args(["--dont-fork", "--log-console", "--vrrp", "--use-file"])
             .arg(&path)
             .arg("--pid")
-            .arg(directory.join("keepalived.pid"))
+            .arg(&pid_files[0])
             .arg("--vrrp_pid")
-            .arg(directory.join("keepalived-vrrp.pid"));
+            .arg(&pid_files[1]);
+        // After a kill -9 it would take the number in them, still a zombie's, for a keepalived that runs.
+        let daemon = pid_files.into_iter().fold(daemon, Daemon::stale_file);
         daemon.start()?;
         let instances = config.lines().filter(|line| line.trim_start().starts_with("vrrp_instance")).count();
         Ok(Self { daemon, instances })
@@ -37,8 +40,8 @@ impl Keepalived {
     pub fn state(&self, instance: &str) -> Option<String> {
         let log = self.daemon.log();
         let start = format!("({instance}) Entering ");
-        let states = log.lines().filter_map(|line| line.split_once(&start)?.1.split(' ').next());
-        states.last().map(str::to_owned)
+        let mut states = log.lines().filter_map(|line| line.split_once(&start)?.1.split(' ').next());
+        states.next_back().map(str::to_owned)
     }
 }
 

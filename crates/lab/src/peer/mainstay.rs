@@ -48,12 +48,16 @@ impl Mainstay {
 
     /// Runs a command of the operator's against this node and returns its output, whatever its exit code.
     pub fn ctl(&self, arguments: &[&str]) -> Result<Output> {
-        let directory = self.daemon.host().directory();
-        let mut command = self.daemon.host().command(&self.binary);
+        Self::ctl_on(self.daemon.host(), &self.binary, arguments)
+    }
+
+    /// The same for whichever node runs on `host`.
+    pub fn ctl_on(host: &Host, binary: &Path, arguments: &[&str]) -> Result<Output> {
+        let mut command = host.command(binary);
         command.args(arguments);
-        command.env("MAINSTAY_RUNTIME_DIR", directory.join("run"));
-        command.env("MAINSTAY_STATE_DIR", directory.join("state"));
-        command.output().with_context(|| format!("cannot start {}", self.binary.display()))
+        command.env("MAINSTAY_RUNTIME_DIR", host.directory().join("run"));
+        command.env("MAINSTAY_STATE_DIR", host.directory().join("state"));
+        command.output().with_context(|| format!("cannot start {}", binary.display()))
     }
 
     /// Runs a command of the operator's, which must succeed, and returns its standard output.

@@ -40,10 +40,9 @@ impl Nginx {
 
 /// Where root is the only user, nginx can't give workers another one: then it works in one process.
 fn configuration() -> String {
-    let processes =
-        if enter::single_user() { "master_process off;" } else { "user root; worker_processes 1;" };
+    let processes = if enter::single_user() { "master_process off;" } else { "worker_processes 1;" };
     format!(
-        "{processes}\ndaemon off;\npid nginx.pid;\nevents {{}}\nhttp {{\n  access_log off;\n  \
+        "user root root;\n{processes}\ndaemon off;\npid nginx.pid;\nevents {{}}\nhttp {{\n  access_log off;\n  \
          client_body_temp_path tmp;\n  proxy_temp_path tmp;\n  fastcgi_temp_path tmp;\n  uwsgi_temp_path tmp;\n  \
          scgi_temp_path tmp;\n  server {{\n    listen 80;\n    listen [::]:80;\n    root .;\n    \
          location / {{ try_files /index.html =404; }}\n  }}\n}}\n"
