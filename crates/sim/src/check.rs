@@ -10,7 +10,7 @@
 //!    supervisor lives), A more for a sync group; after any other fault within two down intervals and 6 A.
 //! 4. Clients' neighbour entries point at the one holder within A + 4 D. (Not those that were cut off from the last
 //!    announcement, or know a node whose adverts were lost or passed one way only, so that its rival could not notice
-//!    it, or that died unheard: a second series and a periodic refresh are for them.)
+//!    it, or that is dead or without its link: a second series and a periodic refresh are for them.)
 //! 5. Nobody takes a vip for silence while another answers.
 //! 6. The vips of a sync group are held together: on one node always, in the cluster within the bound of 3.
 //! 7. A node that was shut down holds nothing.
@@ -152,7 +152,7 @@ impl World {
         for client in 0..self.scenario.clients {
             let astray = match (holders, self.arp[client][vip]) {
                 ([holder], Some(entry)) => {
-                    entry != *holder && self.nodes[entry].task.is_some() && !self.checks.missed[client][vip]
+                    entry != *holder && self.nodes[entry].can_speak(vip) && !self.checks.missed[client][vip]
                 }
                 _ => false,
             };

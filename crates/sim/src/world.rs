@@ -334,6 +334,7 @@ impl World {
         for vip in 0..self.nodes[n].kernel.len() {
             if self.nodes[n].kernel[vip].present {
                 self.nodes[n].kernel[vip].present = false;
+                self.nodes[n].cleaned[vip] = true;
                 self.trace(|_| format!("node {n} supervisor removes v{vip} and says farewell"));
                 for (to, frame) in self.nodes[n].farewells[vip].clone() {
                     self.transmit(n, to, frame);
@@ -357,7 +358,8 @@ impl World {
         let boot = node.clock.read(self.now);
         let mut task = Subject::new(specs, self.scenario.groups.clone(), LINKS, boot, self.mutant);
         for vip in 0..node.kernel.len() {
-            if std::mem::take(&mut node.kernel[vip].present)
+            let present = std::mem::take(&mut node.kernel[vip].present);
+            if (std::mem::take(&mut node.cleaned[vip]) || present)
                 && let Some(id) = node.id(vip)
             {
                 task.vips.left_behind(id);

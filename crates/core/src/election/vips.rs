@@ -130,8 +130,8 @@ impl Vips {
         self.w.stopping && self.w.effects.is_empty() && !self.vips.iter().any(Vip::is_active)
     }
 
-    /// A killed run left this vip's address behind, and the caller has removed it: clients may still look for it here,
-    /// so the first active node that is heard is made to announce again.
+    /// A killed run left this vip's address behind, and the caller or its supervisor has removed it: clients may still
+    /// look for it here, so the first active node that is heard is made to announce again.
     pub fn left_behind(&mut self, vip: VipId) {
         if let Some(which) = self.vips.get_mut(vip.index()) {
             which.unheard = !which.is_active();
