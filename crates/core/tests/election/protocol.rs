@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::election::{Announce, Input, Packet, Reason, State, VipSpec};
+use mainstay_core::election::{Announce, Input, Operator, Packet, Reason, State, VipSpec};
 use mainstay_core::vrrp::hostile::{Attack, Hostile, hostile};
 use mainstay_core::vrrp::{Advert, Checksum, Version};
 
@@ -260,6 +260,20 @@ fn the_outage_runs_from_the_last_advert_to_our_own_taking() {
     assert_eq!(rig.state(), State::Active);
     let down = 300 * MS + 100 * MS * 156 / 256;
     assert_eq!(rig.vips.view(V).unwrap().outage, down);
+}
+
+#[test]
+fn whoever_let_go_unheard_says_so_once_more_when_it_hears_an_active_node() {
+    let mut rig = Rig::active(|_| {});
+    rig.tell(Operator::Move(V));
+    rig.log.clear();
+    rig.pass_hearing("10.0.4.20", 50, 3);
+    assert_eq!(rig.deeds(), ["advert 0 49"]);
+
+    let mut rig = Rig::one(|_| {});
+    rig.vips.left_behind(V);
+    rig.pass_hearing("10.0.4.20", 200, 3);
+    assert_eq!(rig.deeds(), ["advert 0 100"]);
 }
 
 #[test]
