@@ -149,7 +149,20 @@ impl Subject {
             }
             Effect::Announce { vip } => {
                 let fresh = std::mem::take(&mut self.fresh[vip.index()]);
-                self.mutant == Mutant::Mute || (self.mutant == Mutant::Once && !fresh)
+                match self.mutant {
+                    Mutant::Mute | Mutant::Idle => true,
+                    Mutant::Once => !fresh,
+                    Mutant::None
+                    | Mutant::Sleepwalker
+                    | Mutant::Clinging
+                    | Mutant::Hasty
+                    | Mutant::Loner
+                    | Mutant::Deaf
+                    | Mutant::Unarmed
+                    | Mutant::Proud
+                    | Mutant::Patient
+                    | Mutant::Stubborn => false,
+                }
             }
             Effect::Release { vip } => {
                 self.armed[vip.index()] = false;
