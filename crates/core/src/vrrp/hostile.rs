@@ -1,10 +1,10 @@
 //! Adverts that must change nothing but a counter, made from one that would be believed; for tests and rehearsals.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::encode::{covers, encode, seal};
-use super::{Advert, Checksum, Reject, TTL, Version};
+use super::{Advert, Checksum, GROUP_V4, GROUP_V6, Reject, TTL, Version};
 
 /// What the hostile adverts are made from.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Hostile {
     pub ttl: u8,
     /// Source address to send it from.
     pub src: IpAddr,
+    /// Destination to send it to.
+    pub dst: IpAddr,
     /// The reason that it must be rejected for.
     pub reject: Reject,
     /// Whether [`super::parse`] rejects it; otherwise only a vip, by what it was told, can.
@@ -84,8 +86,8 @@ struct Kinds<'a> {
 
 impl Kinds<'_> {
     fn push(&mut self, name: &'static str, reject: Reject, by_parse: bool, payload: Vec<u8>) {
-        let src = self.attack.src;
-        self.out.push(Hostile { name, payload, ttl: TTL, src, reject, by_parse });
+        let Attack { src, dst, .. } = *self.attack;
+        self.out.push(Hostile { name, payload, ttl: TTL, src, dst, reject, by_parse });
     }
 
     /// The good bytes with one of them changed, and the right checksum over that.
@@ -106,16 +108,27 @@ impl Kinds<'_> {
 
     /// Lies of the IP header.
     fn ends(&mut self) {
-        let (src, own) = (self.attack.src, self.attack.own);
-        let by_parse = self.attack.dst.is_multicast();
+        let Attack { src, dst, own, .. } = *self.attack;
+        let by_parse = dst.is_multicast();
         for (name, ttl) in [("ttl one too low", 254), ("ttl of a usual host", 64), ("ttl of one", 1)] {
             let payload = self.good.clone();
-            self.out.push(Hostile { name, payload, ttl, src, reject: Reject::Ttl, by_parse });
+            self.out.push(Hostile { name, payload, ttl, src, dst, reject: Reject::Ttl, by_parse });
         }
-        let mine = Attack { src: own, ..self.attack.clone() };
-        let payload = mine.bytes(&mine.good);
-        let (name, reject) = ("our own address as its source", Reject::OwnAddress);
-        self.out.push(Hostile { name, payload, ttl: TTL, src: own, reject, by_parse: false });
+        self.between("our own address as its source", Reject::OwnAddress, own, dst);
+        // Such a pair of hosts is misconfigured: each of keepalived's two ways is deaf to the other.
+        if dst.is_multicast() {
+            self.between("sent to us alone", Reject::Destination, src, own);
+        } else {
+            self.between("sent to the group", Reject::Destination, src, group(src));
+            self.between("a stranger among unicast peers", Reject::Source, stranger(src), dst);
+        }
+    }
+
+    /// The good advert between other ends.
+    fn between(&mut self, name: &'static str, reject: Reject, src: IpAddr, dst: IpAddr) {
+        let elsewhere = Attack { src, dst, ..self.attack.clone() };
+        let payload = elsewhere.bytes(&elsewhere.good);
+        self.out.push(Hostile { name, payload, ttl: TTL, src, dst, reject, by_parse: false });
     }
 
     fn truncated(&mut self) {
@@ -195,10 +208,7 @@ impl Kinds<'_> {
 
     /// Other addresses. Their order is nobody's business: keepalived sends them as written and compares sets.
     fn claims(&mut self) {
-        let stranger = match self.attack.src {
-            IpAddr::V4(_) => IpAddr::from([192, 0, 2, 77]),
-            IpAddr::V6(_) => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77]),
-        };
+        let stranger = stranger(self.attack.src);
         self.said("another address", Reject::Addrs, |advert| advert.addrs[0] = stranger);
         self.said("an address more", Reject::Addrs, |advert| advert.addrs.push(stranger));
         self.said("255 addresses", Reject::Addrs, |advert| advert.addrs.resize(255, stranger));
@@ -268,11 +278,26 @@ impl Kinds<'_> {
     }
 }
 
+/// An address of the family of `like` that nobody on the link has.
+const fn stranger(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77)),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77)),
+    }
+}
+
+const fn group(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(GROUP_V4),
+        IpAddr::V6(_) => IpAddr::V6(GROUP_V6),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::{GROUP_V4, GROUP_V6, parse};
+    use super::super::parse;
     use super::*;
 
     fn attack(version: Version, password: Option<[u8; 8]>) -> Attack {
@@ -307,12 +332,14 @@ mod tests {
     }
 
     /// What a vip that expects `attack.good` finds wrong with an advert that parsed.
-    fn judge(attack: &Attack, ttl: u8, src: IpAddr, heard: &Advert) -> Option<Reject> {
+    fn judge(attack: &Attack, case: &Hostile, heard: &Advert) -> Option<Reject> {
         let good = &attack.good;
         let set = |advert: &Advert| advert.addrs.iter().copied().collect::<BTreeSet<_>>();
         let wrong = [
-            (ttl != TTL, Reject::Ttl),
-            (src == attack.own, Reject::OwnAddress),
+            (case.ttl != TTL, Reject::Ttl),
+            (case.src == attack.own, Reject::OwnAddress),
+            (case.dst != attack.dst, Reject::Destination),
+            (!attack.dst.is_multicast() && case.src != attack.src, Reject::Source),
             (heard.vrid != good.vrid, Reject::Vrid),
             (heard.version != good.version, Reject::VersionMismatch),
             (heard.password.is_some() != good.password.is_some(), Reject::AuthType),
@@ -324,21 +351,27 @@ mod tests {
     }
 
     #[test]
-    fn each_is_rejected_for_its_reason_and_the_good_one_is_not() {
+    fn the_advert_that_they_are_made_from_is_believed() {
         for attack in attacks() {
-            let good = parse(&attack.bytes(&attack.good), attack.src, attack.dst, TTL);
-            let (good, _) = good.expect("the good advert is good");
-            assert_eq!(judge(&attack, TTL, attack.src, &good), None);
+            let Attack { src, dst, .. } = attack;
+            let payload = attack.bytes(&attack.good);
+            let (heard, _) = parse(&payload, src, dst, TTL).expect("it is good");
+            let (name, reject) = ("good", Reject::Link);
+            let good = Hostile { name, payload, ttl: TTL, src, dst, reject, by_parse: false };
+            assert_eq!(judge(&attack, &good, &heard), None);
+        }
+    }
+
+    #[test]
+    fn each_is_rejected_for_its_reason() {
+        for attack in attacks() {
             for case in hostile(&attack) {
                 let name = format!("{} ({:?} to {})", case.name, attack.good.version, attack.dst);
-                match parse(&case.payload, case.src, attack.dst, case.ttl) {
-                    Err(reject) => assert_eq!((reject, case.by_parse), (case.reject, true), "{name}"),
-                    Ok((heard, _)) => {
-                        assert!(!case.by_parse, "{name} must not parse");
-                        let judged = judge(&attack, case.ttl, case.src, &heard);
-                        assert_eq!(judged, Some(case.reject), "{name}");
-                    }
-                }
+                let judged = match parse(&case.payload, case.src, case.dst, case.ttl) {
+                    Err(reject) => (Some(reject), true),
+                    Ok((heard, _)) => (judge(&attack, &case, &heard), false),
+                };
+                assert_eq!(judged, (Some(case.reject), case.by_parse), "{name}");
             }
         }
     }
