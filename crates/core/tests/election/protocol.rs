@@ -319,8 +319,8 @@ fn hostile_adverts_change_nothing_but_a_counter() {
                     counters.rejected.get(hostile.reject) + rig.vips.strays().get(hostile.reject)
                 };
                 let count = told(&rig);
-                let Hostile { payload, ttl, src: from, .. } = &hostile;
-                rig.give(Input::Packet(Packet { link: LINK, from: *from, to: dst, ttl: *ttl, payload }));
+                let Hostile { payload, ttl, src: from, dst: to, .. } = &hostile;
+                rig.give(Input::Packet(Packet { link: LINK, from: *from, to: *to, ttl: *ttl, payload }));
                 assert_eq!(told(&rig), count + 1, "{version:?} {}: {:?}", hostile.name, hostile.reject);
                 assert_eq!((rig.vips.poll_timeout(), rig.state()), before, "{}", hostile.name);
                 assert!(rig.words().is_empty(), "{}", hostile.name);
