@@ -50,7 +50,7 @@ impl World {
             Effect::Advertise { priority, .. } => {
                 self.check_right(n, v, "advertises");
                 if *priority == 0 && self.nodes[n].kernel[v].present {
-                    self.fail(|| format!("node {n} resigns v{v} and still has the address"));
+                    self.fail(|| format!("promise 9: node {n} resigns v{v} and still has the address"));
                 }
                 for (to, frame) in self.frames(n, v, *priority) {
                     self.transmit(n, to, frame);
@@ -72,7 +72,7 @@ impl World {
     fn take(&mut self, n: usize, v: usize) {
         let local = self.nodes[n].clock.read(self.now);
         if self.nodes[n].kernel[v].gate <= local {
-            self.fail(|| format!("node {n} takes v{v} behind a closed gate"));
+            self.fail(|| format!("promise 8: node {n} takes v{v} behind a closed gate"));
         }
         self.nodes[n].farewells[v] = self.frames(n, v, 0);
         self.nodes[n].kernel[v].present = true;
@@ -128,7 +128,7 @@ impl World {
     fn announce(&mut self, n: usize, v: usize) {
         self.nodes[n].kernel[v].announced = true;
         if !self.nodes[n].kernel[v].present {
-            self.fail(|| format!("node {n} announces v{v} and has no address"));
+            self.fail(|| format!("promise 2: node {n} announces v{v} and has no address"));
         }
         let carried = self.nodes[n].links[self.nodes[n].specs[v].link.index()];
         for client in 0..self.scenario.clients {
@@ -150,7 +150,7 @@ impl World {
         let running = start && !self.rng.percent(5);
         if start && !running {
             // The machine tries again half a minute later, and its group waits with it.
-            for member in self.group_of(v) {
+            for member in self.checks.group_of(v) {
                 self.nodes[n].unfit_until[member] = self.now + took + 31_000_000_000;
             }
         }

@@ -10,11 +10,12 @@
 //!    supervisor lives), A more for a sync group; after any other fault within two down intervals and 6 A.
 //! 4. Clients' neighbour entries point at the one holder within A + 4 D. (Not those that were cut off from the last
 //!    announcement, or know a node whose adverts were lost or passed one way only, so that its rival could not notice
-//!    it, or that died unheard: a second series and a periodic refresh are for them.)
+//!    it, or is dead or without its link, or was restarted in a partition: a second series and a periodic refresh are for them.)
 //! 5. Nobody takes a vip for silence while another answers.
 //! 6. The vips of a sync group are held together: on one node always, in the cluster within the bound of 3.
 //! 7. A node that was shut down holds nothing.
 //! 8. The gate of a node whose task runs does not close; nothing is sent or armed once it has.
+//! 9. Nobody says that it has let go while the address is there.
 
 use crate::kernel::Time;
 use crate::node::Node;
@@ -38,9 +39,12 @@ pub(crate) struct Checks {
     /// For each client and vip: since when its entry points elsewhere, and whether it missed the last announcement.
     astray_since: Vec<Vec<Option<Time>>>,
     missed: Vec<Vec<bool>>,
-    /// Bounds 1, 3 and 4.
+    /// Bounds 1 and 4, and the general one of 3.
     two: Time,
     none: Time,
+    advert: Time,
+    delay: Time,
+    grouped: bool,
 }
 
 impl Checks {
@@ -54,6 +58,9 @@ impl Checks {
             successor_by: vec![None; vips],
             astray_since: vec![vec![None; vips]; scenario.clients],
             missed: vec![vec![false; vips]; scenario.clients],
+            advert: scenario.advert,
+            delay: scenario.delay,
+            grouped: !scenario.groups.is_empty(),
             two: scenario.advert + 4 * scenario.delay + SLACK,
             none: 2 * scenario.down() + 6 * scenario.advert + SLACK,
         }
@@ -67,18 +74,32 @@ impl Checks {
         self.missed[client][vip] = true;
     }
 
-    /// A node dies in the calm: whoever can follow has so long to do it.
-    pub(crate) fn expect_successor(&mut self, nodes: &[Node], dead: usize, now: Time, wait: Time) {
-        let (two, none) = (self.two, self.none);
-        for vip in 0..self.successor_by.len() {
-            let spec = &nodes[dead].specs[vip];
-            let heir = (0..nodes.len()).any(|n| n != dead && nodes[n].is_fit(vip, now));
-            let others = (0..nodes.len()).any(|n| n != dead && nodes[n].answers(vip, now));
-            let calm = now >= self.calm_since.saturating_add(none) || now == self.calm_since;
-            if calm && heir && !others && nodes[dead].answers(vip, now) && !spec.owns {
-                self.successor_by[vip] = Some(now + wait + two);
+    /// A node starts. It does not know what it gave up in an earlier life, unless it was by dying.
+    pub(crate) fn restarted(&mut self, arp: &[Vec<Option<usize>>], n: usize, node: &Node) {
+        for (entries, missed) in arp.iter().zip(&mut self.missed) {
+            for (vip, missed) in missed.iter_mut().enumerate() {
+                let known = node.kernel[vip].present || node.cleaned[vip];
+                *missed |= !known && entries[vip] == Some(n);
             }
         }
+    }
+
+    /// A node dies in the calm: whoever can follow has so long to do it.
+    pub(crate) fn expect_successor(&mut self, nodes: &[Node], dead: usize, now: Time, wait: Time) {
+        for vip in 0..self.successor_by.len() {
+            let spec = &nodes[dead].specs[vip];
+            let heir = (0..nodes.len())
+                .any(|n| n != dead && self.group_of(vip).iter().all(|m| nodes[n].is_fit(*m, now)));
+            if heir && nodes[dead].answers(vip, now) && !spec.owns {
+                let group = if self.group_of(vip).len() > 1 { self.advert } else { 0 };
+                self.successor_by[vip] = Some(now + wait + group + self.delay + SLACK);
+            }
+        }
+    }
+
+    /// A vip and those that move with it, by number in the scenario.
+    pub(crate) fn group_of(&self, vip: usize) -> Vec<usize> {
+        if self.grouped && vip < 2 { vec![0, 1] } else { vec![vip] }
     }
 }
 
@@ -87,6 +108,11 @@ impl World {
     pub(crate) fn disturb(&mut self, cost: Time) {
         self.checks.calm_since = self.checks.calm_since.max(self.now + cost);
         self.checks.successor_by.fill(None);
+    }
+
+    /// Everything has settled after the last fault.
+    pub(crate) fn is_calm(&self) -> bool {
+        !self.is_cut() && self.lasted(0) > self.checks.none
     }
 
     fn is_cut(&self) -> bool {
@@ -130,16 +156,18 @@ impl World {
     }
 
     fn check_none(&mut self, vip: usize, holders: &[usize]) {
-        if !holders.is_empty() {
-            self.checks.none_since[vip] = None;
+        if holders.iter().any(|holder| self.nodes[*holder].task.is_some()) {
             self.checks.successor_by[vip] = None;
-            return;
         }
         if self.checks.successor_by[vip].is_some_and(|by| self.now > by) {
             self.fail(|| format!("promise 3: nobody has followed the dead holder of v{vip}"));
         }
+        if !holders.is_empty() {
+            self.checks.none_since[vip] = None;
+            return;
+        }
         let since = *self.checks.none_since[vip].get_or_insert(self.now);
-        let group = self.group_of(vip);
+        let group = self.checks.group_of(vip);
         let fit = |node: &Node| group.iter().all(|member| node.is_fit(*member, self.now));
         let could: Vec<usize> = (0..self.nodes.len()).filter(|n| fit(&self.nodes[*n])).collect();
         let failed = self.nodes.iter().flat_map(|node| &node.unfit_until).max().copied().unwrap_or(0);
@@ -152,7 +180,7 @@ impl World {
         for client in 0..self.scenario.clients {
             let astray = match (holders, self.arp[client][vip]) {
                 ([holder], Some(entry)) => {
-                    entry != *holder && self.nodes[entry].task.is_some() && !self.checks.missed[client][vip]
+                    entry != *holder && self.nodes[entry].can_speak(vip) && !self.checks.missed[client][vip]
                 }
                 _ => false,
             };

@@ -31,11 +31,15 @@ pub enum Mutant {
     Idle,
     /// It does not hear the adverts of better nodes.
     Proud,
+    /// It waits twice as long as it should for a silent node.
+    Patient,
+    /// It does not hear that it should stop.
+    Stubborn,
 }
 
 impl Mutant {
     /// Every way in which it can be broken.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Mute,
         Self::Once,
         Self::Sleepwalker,
@@ -46,6 +50,8 @@ impl Mutant {
         Self::Unarmed,
         Self::Idle,
         Self::Proud,
+        Self::Patient,
+        Self::Stubborn,
     ];
 }
 
@@ -61,13 +67,16 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn new(
-        specs: Vec<VipSpec>,
+        mut specs: Vec<VipSpec>,
         groups: Vec<GroupSpec>,
         links: usize,
         start: Boot,
         mutant: Mutant,
     ) -> Self {
         let groups = if mutant == Mutant::Loner { Vec::new() } else { groups };
+        if mutant == Mutant::Patient {
+            specs.iter_mut().for_each(|spec| spec.down_adverts *= 2);
+        }
         let n = specs.len();
         Self {
             vips: Vips::new(specs, groups, links, start),
@@ -85,6 +94,9 @@ impl Subject {
             while let Some(due) = self.vips.poll_timeout().filter(|due| *due < now) {
                 self.vips.handle(Input::Tick, due);
             }
+        }
+        if matches!(input, Input::Shutdown) && self.mutant == Mutant::Stubborn {
+            return;
         }
         if let Input::Packet(packet) = input {
             self.heard += 1;
@@ -137,7 +149,20 @@ impl Subject {
             }
             Effect::Announce { vip } => {
                 let fresh = std::mem::take(&mut self.fresh[vip.index()]);
-                self.mutant == Mutant::Mute || (self.mutant == Mutant::Once && !fresh)
+                match self.mutant {
+                    Mutant::Mute | Mutant::Idle => true,
+                    Mutant::Once => !fresh,
+                    Mutant::None
+                    | Mutant::Sleepwalker
+                    | Mutant::Clinging
+                    | Mutant::Hasty
+                    | Mutant::Loner
+                    | Mutant::Deaf
+                    | Mutant::Unarmed
+                    | Mutant::Proud
+                    | Mutant::Patient
+                    | Mutant::Stubborn => false,
+                }
             }
             Effect::Release { vip } => {
                 self.armed[vip.index()] = false;

@@ -53,6 +53,8 @@ pub(crate) struct Node {
     pub(crate) kernel: Vec<Address>,
     /// What the supervisor would send: destination, link and priority 0.
     pub(crate) farewells: Vec<Vec<(IpAddr, Frame)>>,
+    /// The supervisor has taken the address away from a dead worker.
+    pub(crate) cleaned: Vec<bool>,
     pub(crate) drained: Vec<bool>,
     pub(crate) unfit_until: Vec<Time>,
     /// When the services of each vip have done what they were last told.
@@ -80,6 +82,7 @@ impl Node {
             due: None,
             kernel: vec![Address::default(); vips],
             farewells: vec![Vec::new(); vips],
+            cleaned: vec![false; vips],
             drained: vec![false; vips],
             unfit_until: vec![0; vips],
             answer_at: vec![0; vips],
@@ -98,6 +101,11 @@ impl Node {
         if self.task.is_some() && self.inbox.len() < SOCKET {
             self.inbox.push_back(mail);
         }
+    }
+
+    /// Whether it could still tell others that it has let go.
+    pub(crate) fn can_speak(&self, vip: usize) -> bool {
+        self.task.is_some() && self.links[self.specs[vip].link.index()]
     }
 
     pub(crate) fn answers(&self, vip: usize, now: Time) -> bool {

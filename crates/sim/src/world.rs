@@ -237,6 +237,7 @@ impl World {
     }
 
     fn suffer(&mut self, fault: Fault) {
+        let calm = self.is_calm();
         self.disturb(0);
         let now = self.now;
         match fault {
@@ -250,15 +251,19 @@ impl World {
                 self.at(until + JITTER, Event::Wake { node: n, wake });
             }
             Fault::Kill(n) => {
-                self.checks.expect_successor(&self.nodes, n, now, self.scenario.skew + CLEAN_UP);
+                if calm {
+                    self.checks.expect_successor(&self.nodes, n, now, self.scenario.skew + CLEAN_UP);
+                }
                 self.die(n);
                 let life = self.nodes[n].life;
                 self.at(now + CLEAN_UP, Event::Farewell { node: n, life });
             }
             Fault::KillAll(n) => {
-                self.checks.expect_successor(&self.nodes, n, now, self.scenario.down());
-                self.die(n);
                 self.disturb(self.scenario.gate);
+                if calm {
+                    self.checks.expect_successor(&self.nodes, n, now, self.scenario.down());
+                }
+                self.die(n);
             }
             Fault::Shutdown(n) => {
                 if self.nodes[n].task.is_some() {
@@ -295,19 +300,11 @@ impl World {
         if self.nodes[n].task.is_none() {
             return;
         }
-        for member in self.group_of(vip) {
+        for member in self.checks.group_of(vip) {
             self.nodes[n].drained[member] = drained;
         }
         let word = if drained { Operator::Drain } else { Operator::Ready };
         self.post(n, Mail::Operator(word, vip));
-    }
-
-    /// A vip and those that move with it, by number in the scenario.
-    pub(crate) fn group_of(&self, vip: usize) -> Vec<usize> {
-        match self.scenario.groups.is_empty() || vip > 1 {
-            true => vec![vip],
-            false => vec![0, 1],
-        }
     }
 
     fn noise(&mut self, n: usize) {
@@ -334,6 +331,7 @@ impl World {
         for vip in 0..self.nodes[n].kernel.len() {
             if self.nodes[n].kernel[vip].present {
                 self.nodes[n].kernel[vip].present = false;
+                self.nodes[n].cleaned[vip] = true;
                 self.trace(|_| format!("node {n} supervisor removes v{vip} and says farewell"));
                 for (to, frame) in self.nodes[n].farewells[vip].clone() {
                     self.transmit(n, to, frame);
@@ -346,6 +344,7 @@ impl World {
         if self.nodes[n].task.is_some() && self.nodes[n].shutting.is_none() {
             return;
         }
+        self.checks.restarted(&self.arp, n, &self.nodes[n]);
         self.die(n);
         self.disturb(self.scenario.start_delay + 2 * self.scenario.advert);
         let node = &mut self.nodes[n];
@@ -357,7 +356,8 @@ impl World {
         let boot = node.clock.read(self.now);
         let mut task = Subject::new(specs, self.scenario.groups.clone(), LINKS, boot, self.mutant);
         for vip in 0..node.kernel.len() {
-            if std::mem::take(&mut node.kernel[vip].present)
+            let present = std::mem::take(&mut node.kernel[vip].present);
+            if (std::mem::take(&mut node.cleaned[vip]) || present)
                 && let Some(id) = node.id(vip)
             {
                 task.vips.left_behind(id);

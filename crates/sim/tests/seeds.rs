@@ -21,10 +21,24 @@ fn a_thousand_seeds_keep_every_promise() {
 }
 
 #[test]
-fn every_broken_machine_is_caught() {
+fn every_broken_machine_is_caught_by_the_promise_that_it_breaks() {
+    let expected = |mutant| match mutant {
+        Mutant::None => "nothing",
+        Mutant::Proud | Mutant::Clinging => "promise 1:",
+        Mutant::Mute => "promise 2",
+        Mutant::Idle | Mutant::Patient => "promise 3",
+        Mutant::Once => "promise 4",
+        Mutant::Deaf => "promise 5",
+        Mutant::Loner => "promise 6",
+        Mutant::Stubborn => "promise 7",
+        Mutant::Sleepwalker | Mutant::Unarmed => "promise 8",
+        Mutant::Hasty => "promise 9",
+    };
     for mutant in Mutant::ALL {
-        let caught = (0..200).find(|seed| run(*seed, mutant, false).failure.is_some());
-        assert!(caught.is_some(), "{mutant:?} breaks no promise in 200 seeds");
+        let caught = (0..2_000).find(|seed| {
+            run(*seed, mutant, false).failure.is_some_and(|failure| failure.contains(expected(mutant)))
+        });
+        assert!(caught.is_some(), "{mutant:?} does not break {} in 2,000 seeds", expected(mutant));
     }
 }
 

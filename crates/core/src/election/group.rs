@@ -76,6 +76,9 @@ impl Vips {
     /// What a vip depends on has changed: weigh it and its group anew.
     pub(super) fn reconsider(&mut self, i: usize) {
         let members = self.members(i);
+        if !members.iter().all(|m| self.w.link(self.vips[*m].spec.link).known) {
+            return self.schedule(i);
+        }
         let broken = members.iter().find(|m| self.vips[**m].fault(&self.w).is_some());
         let broken = broken.map(|m| self.vips[*m].spec.name.clone());
         // Those with a fault of their own let go first, before a healthy one says that it resigns.

@@ -128,11 +128,11 @@ impl Vip {
     }
 
     /// An active node is heard for the first time since this one let go. It may have been cut off when we said so, and
-    /// clients that learned the vip from us are then still astray: a second word makes it announce again.
+    /// clients that learned the vip from us are then still astray: a second word makes it announce again. It is an
+    /// advert just below its own, which makes keepalived announce too; priority 0 would not.
     fn repeat_farewell(&mut self, w: &mut World, active: Known) {
         if std::mem::take(&mut self.unheard) && w.link(self.spec.link).up {
-            let lower = self.priority < active.priority;
-            self.send(w, if lower { self.priority } else { 0 });
+            self.send(w, self.priority.min(active.priority.saturating_sub(1)));
         }
     }
 

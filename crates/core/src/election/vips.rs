@@ -51,8 +51,9 @@ pub(super) struct Group {
 }
 
 impl Vips {
-    /// The vips of a node that has just started: every link is down and every probe pending until an input says
-    /// otherwise. `links` is the length of the Plan's list; start delays count from `start`.
+    /// The vips of a node that has just started. Every probe is pending until an input says otherwise; a vip whose link,
+    /// or whose group's links, have not all been reported stays as it is, so report every link, missing ones as down.
+    /// `links` is the length of the Plan's list; start delays count from `start`.
     #[must_use]
     pub fn new(specs: Vec<VipSpec>, groups: Vec<GroupSpec>, links: usize, start: Boot) -> Self {
         let w = World { now: start, links: vec![Link::default(); links], ..World::default() };
@@ -81,7 +82,7 @@ impl Vips {
             Input::Packet(packet) => self.hear(&packet),
             Input::Link { link, up, v4, v6 } => {
                 if let Some(known) = self.w.links.get_mut(link.index()) {
-                    *known = Link { up, v4, v6 };
+                    *known = Link { known: true, up, v4, v6 };
                     self.reconsider_all(|vip| vip.spec.link == link);
                 }
             }
@@ -130,8 +131,8 @@ impl Vips {
         self.w.stopping && self.w.effects.is_empty() && !self.vips.iter().any(Vip::is_active)
     }
 
-    /// A killed run left this vip's address behind, and the caller has removed it: clients may still look for it here,
-    /// so the first active node that is heard is made to announce again.
+    /// A killed run left this vip's address behind, and the caller or its supervisor has removed it: clients may still
+    /// look for it here, so the first active node that is heard is made to announce again.
     pub fn left_behind(&mut self, vip: VipId) {
         if let Some(which) = self.vips.get_mut(vip.index()) {
             which.unheard = !which.is_active();

@@ -29,6 +29,8 @@ pub(super) struct World {
 /// What is known of a link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Link {
+    /// Whether anything has been said of it yet.
+    pub(super) known: bool,
     pub(super) up: bool,
     pub(super) v4: Option<IpAddr>,
     pub(super) v6: Option<IpAddr>,

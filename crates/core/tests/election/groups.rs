@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::election::{GroupSpec, Operator, Reason, State};
+use mainstay_core::election::{GroupSpec, Operator, Reason, State, VipSpec};
 use mainstay_core::name::{LinkId, VipId};
 
 use crate::rig::{LINK, MS, Rig, spec};
@@ -10,13 +10,19 @@ use crate::rig::{LINK, MS, Rig, spec};
 const A: VipId = VipId(0);
 const B: VipId = VipId(1);
 
-/// Two vips on two links, moving together.
-fn pair() -> Rig {
-    let inner = spec("inner");
+fn pair_specs() -> Vec<VipSpec> {
     let mut outer = spec("outer");
     (outer.vrid, outer.link) = (52, LinkId(1));
-    let group = GroupSpec { name: "both".into(), vips: vec!["inner".into(), "outer".into()] };
-    let mut rig = Rig::new(vec![inner, outer], vec![group]);
+    vec![spec("inner"), outer]
+}
+
+fn pair_groups() -> Vec<GroupSpec> {
+    vec![GroupSpec { name: "both".into(), vips: vec!["inner".into(), "outer".into()] }]
+}
+
+/// Two vips on two links, moving together.
+fn pair() -> Rig {
+    let mut rig = Rig::new(pair_specs(), pair_groups());
     rig.log.clear();
     rig
 }
@@ -31,6 +37,15 @@ fn active() -> Rig {
 
 fn states(rig: &Rig) -> (State, State) {
     (rig.state_of(A), rig.state_of(B))
+}
+
+#[test]
+fn a_group_is_told_of_nothing_before_all_its_links_are_known() {
+    let mut rig = Rig::unlinked(pair_specs(), pair_groups());
+    rig.link(LINK, true);
+    assert!(rig.words().is_empty());
+    rig.link(LinkId(1), true);
+    assert_eq!(rig.words(), ["0 Fault->Backup", "1 Fault->Backup"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay_core::election::{Announce, Input, Packet, Reason, State, VipSpec};
+use mainstay_core::election::{Announce, Input, Operator, Packet, Reason, State, VipSpec};
 use mainstay_core::vrrp::hostile::{Attack, Hostile, hostile};
 use mainstay_core::vrrp::{Advert, Checksum, Version};
 
@@ -263,6 +263,20 @@ fn the_outage_runs_from_the_last_advert_to_our_own_taking() {
 }
 
 #[test]
+fn whoever_let_go_unheard_says_so_once_more_when_it_hears_an_active_node() {
+    let mut rig = Rig::active(|_| {});
+    rig.tell(Operator::Move(V));
+    rig.log.clear();
+    rig.pass_hearing("10.0.4.20", 50, 3);
+    assert_eq!(rig.deeds(), ["advert 0 49"]);
+
+    let mut rig = Rig::one(|_| {});
+    rig.vips.left_behind(V);
+    rig.pass_hearing("10.0.4.20", 200, 3);
+    assert_eq!(rig.deeds(), ["advert 0 100"]);
+}
+
+#[test]
 fn shutting_down_releases_then_resigns_then_is_idle() {
     let mut rig = Rig::active(|_| {});
     assert!(!rig.vips.is_idle());
@@ -305,8 +319,8 @@ fn hostile_adverts_change_nothing_but_a_counter() {
                     counters.rejected.get(hostile.reject) + rig.vips.strays().get(hostile.reject)
                 };
                 let count = told(&rig);
-                let Hostile { payload, ttl, src: from, .. } = &hostile;
-                rig.give(Input::Packet(Packet { link: LINK, from: *from, to: dst, ttl: *ttl, payload }));
+                let Hostile { payload, ttl, src: from, dst: to, .. } = &hostile;
+                rig.give(Input::Packet(Packet { link: LINK, from: *from, to: *to, ttl: *ttl, payload }));
                 assert_eq!(told(&rig), count + 1, "{version:?} {}: {:?}", hostile.name, hostile.reject);
                 assert_eq!((rig.vips.poll_timeout(), rig.state()), before, "{}", hostile.name);
                 assert!(rig.words().is_empty(), "{}", hostile.name);

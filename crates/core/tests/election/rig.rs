@@ -67,9 +67,14 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) fn new(specs: Vec<VipSpec>, groups: Vec<GroupSpec>) -> Self {
+    /// A node of whose links nothing is known yet.
+    pub(crate) fn unlinked(specs: Vec<VipSpec>, groups: Vec<GroupSpec>) -> Self {
         let now = Boot::from_nanos(1_000_000_000);
-        let mut rig = Self { vips: Vips::new(specs, groups, 2, now), now, log: Vec::new() };
+        Self { vips: Vips::new(specs, groups, 2, now), now, log: Vec::new() }
+    }
+
+    pub(crate) fn new(specs: Vec<VipSpec>, groups: Vec<GroupSpec>) -> Self {
+        let mut rig = Self::unlinked(specs, groups);
         rig.link(LINK, true);
         rig.link(LinkId(1), true);
         rig

@@ -108,5 +108,6 @@ pub(super) fn version() -> anyhow::Result<u8> {
 }
 
 pub(super) fn demo() -> anyhow::Result<u8> {
-    anyhow::bail!("soon")
+    let program = std::env::current_exe().context("find our own program")?;
+    mainstay_lab::demo::run(&program, &mut std::io::stdout()).map(|()| 0)
 }
