@@ -8,6 +8,7 @@ pub mod gate;
 pub mod netlink;
 mod os;
 pub mod packet;
+pub mod ping;
 pub mod process;
 
 pub use error::{Error, Result};
