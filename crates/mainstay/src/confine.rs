@@ -41,7 +41,9 @@ fn become_nobody(keep: &[Capability]) -> mainstay_sys::Result<()> {
 
 /// After the vip role has loaded its gate: what is left, memory that is not paged out, and a place before others.
 pub(crate) fn vip() {
-    let kept = [Capability::NetAdmin, Capability::NetRaw, Capability::IpcLock, Capability::SysNice];
+    // The gate's maps are written and its programs attached again for as long as it stands.
+    let kept =
+        [Capability::NetAdmin, Capability::NetRaw, Capability::Bpf, Capability::IpcLock, Capability::SysNice];
     if let Err(error) = lock_memory() {
         tracing::debug!("vip memory is not locked: {error:#}");
     }

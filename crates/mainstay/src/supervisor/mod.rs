@@ -248,6 +248,7 @@ impl Supervisor {
             Role::Probe => worker.send(&ToProbe::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
+                worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));
                 for status in self.probes.values() {
                     worker.send(&ToVip::Probe(status.clone()));
                 }
