@@ -56,6 +56,7 @@ impl Deposits {
         for farewell in held.values().flat_map(|d| &d.farewells) {
             tools.send(farewell);
         }
+        self.redeemed.extend(held.keys().cloned());
         tracing::warn!(
             vips = held.len(),
             addrs = addrs.len(),
