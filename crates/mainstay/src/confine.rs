@@ -1,7 +1,7 @@
 //! What each role gives up before it listens to anybody.
 
 use mainstay_sys::process::{
-    Capability, User, keep_capabilities, lock_memory, no_new_privileges, real_time, set_nice,
+    Capability, User, keep_capabilities, lock_memory, no_new_privileges, real_time, set_nice, trim_memory,
 };
 
 use crate::role::Role;
@@ -44,6 +44,7 @@ pub(crate) fn vip() {
     // The gate's maps are written and its programs attached again for as long as it stands.
     let kept =
         [Capability::NetAdmin, Capability::NetRaw, Capability::Bpf, Capability::IpcLock, Capability::SysNice];
+    trim_memory();
     if let Err(error) = lock_memory() {
         tracing::debug!("vip memory is not locked: {error:#}");
     }

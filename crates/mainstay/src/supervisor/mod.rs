@@ -126,6 +126,7 @@ impl Supervisor {
             watchdog.ping(now);
             if !announced && self.is_ready() {
                 announced = true;
+                mainstay_sys::process::trim_memory();
                 tell_systemd(&[sd_notify::NotifyState::Ready]);
             }
             if self.stop.as_ref().is_some_and(|s| s.done(now, self)) {
