@@ -1,3 +1,5 @@
+//! Claims about the script module.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Claims about the source module.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Claims about the table module.
+
 use super::super::report::Pos;
 use super::*;
 

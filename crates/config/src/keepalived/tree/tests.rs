@@ -1,3 +1,5 @@
+//! Claims about the tree module.
+
 use super::*;
 
 fn tree(text: &str) -> (Stmt, Vec<String>) {
