@@ -75,7 +75,8 @@ impl Tap {
     /// # Errors
     /// When the privilege is missing.
     pub fn open() -> Result<Self> {
-        let fd = open().doing(|| "cannot listen to packets before the firewall (it takes CAP_NET_RAW: be root)")?;
+        let fd = open()
+            .doing(|| "cannot listen to packets before the firewall (it takes CAP_NET_RAW: be root)")?;
         Ok(Self { fd, inbox: Inbox::new(INBOX, PACKET) })
     }
 
@@ -250,7 +251,9 @@ mod tests {
             || {
                 let host = Host::start();
                 wire(&host, "a0", "b0", &["10.4.0.1/24", "fd04::1/64"], &["10.4.0.2/24"]);
-                sh("nft 'add table inet f; add chain inet f i { type filter hook input priority 0; policy drop; }'");
+                sh(
+                    "nft 'add table inet f; add chain inet f i { type filter hook input priority 0; policy drop; }'",
+                );
                 let mut tap = Tap::open().expect("a tap");
                 tap.widen(index("a0")).expect("all multicast");
                 host.run(|| say("b0", "224.0.0.18", b"four"));
@@ -291,7 +294,10 @@ mod tests {
                 drain(&mut tap, &mut seen);
                 !seen.is_empty()
             });
-            assert_eq!(seen, [("a0".into(), false, Some(7), "10.7.0.2".parse().unwrap(), b"tagged".to_vec())]);
+            assert_eq!(
+                seen,
+                [("a0".into(), false, Some(7), "10.7.0.2".parse().unwrap(), b"tagged".to_vec())]
+            );
         });
     }
 
