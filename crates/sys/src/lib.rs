@@ -10,6 +10,7 @@ pub mod netlink;
 pub mod netns;
 mod os;
 pub mod packet;
+pub mod ping;
 pub mod process;
 
 pub use error::{Error, Result};

@@ -11,7 +11,7 @@ use mainstay_core::name::{LinkId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_core::{arp, ndp, vrrp};
 use mainstay_sys::gate::{Gate, GateOptions};
-use mainstay_sys::netlink::{AddrSpec, Route};
+use mainstay_sys::netlink::{AddrSpec, IfAddr, Route};
 use mainstay_sys::packet::Outgoing;
 
 use super::links::Links;
@@ -50,9 +50,12 @@ struct Queued {
 }
 
 impl Kernel {
-    pub(super) fn open(gate: GateOptions) -> anyhow::Result<Self> {
-        Ok(Self {
-            route: Route::open()?,
+    /// Takes the kernel's side over; addresses that a killed run left behind go before its gate does.
+    pub(super) fn open(gate: GateOptions) -> anyhow::Result<(Self, Vec<IpAddr>)> {
+        let mut route = Route::open()?;
+        let swept = sweep(&mut route)?;
+        let kernel = Self {
+            route,
             gate: Gate::open(gate)?,
             held: HashMap::new(),
             renew_at: Boot::ZERO,
@@ -60,27 +63,13 @@ impl Kernel {
             frames: Vec::new(),
             send_errors: 0,
             put_back: HashMap::new(),
-        })
+        };
+        Ok((kernel, swept))
     }
 
-    /// Removes addresses that a killed run of ours left behind.
-    pub(super) fn sweep(&mut self) -> anyhow::Result<Vec<IpAddr>> {
-        let marked: Vec<_> = self.route.addrs()?.into_iter().filter(|a| a.is_ours()).collect();
-        let gone: Vec<_> = marked.iter().map(|a| (a.index, a.addr, a.prefix)).collect();
-        for error in self.route.del_addrs(&gone).into_iter().filter_map(Result::err) {
-            tracing::warn!(%error, "remove an address that an earlier run left behind");
-        }
-        Ok(marked.into_iter().map(|a| a.addr).collect())
-    }
-
-    /// Makes the gate know a vip's addresses; closed until armed.
-    pub(super) fn guard(&mut self, vip: &Vip, links: &Links) {
+    /// Makes the gate know a vip's addresses; closed until armed. Interfaces are attached afterwards.
+    pub(super) fn guard(&mut self, vip: &Vip) {
         for addr in &vip.addrs {
-            if let Some(ifindex) = links.get(addr.link).ifindex()
-                && let Err(error) = self.gate.attach(ifindex)
-            {
-                tracing::warn!("attach the gate to {}: {error:#}", links.get(addr.link).name);
-            }
             if let Err(error) = self.gate.guard(addr.addr) {
                 tracing::warn!("guard {}: {error:#}", addr.addr);
             }
@@ -279,6 +268,16 @@ impl Kernel {
             }
         }
     }
+}
+
+/// Removes addresses that a killed run of ours left behind.
+fn sweep(route: &mut Route) -> anyhow::Result<Vec<IpAddr>> {
+    let marked: Vec<_> = route.addrs()?.into_iter().filter(IfAddr::is_ours).collect();
+    let gone: Vec<_> = marked.iter().map(|a| (a.index, a.addr, a.prefix)).collect();
+    for error in route.del_addrs(&gone).into_iter().filter_map(Result::err) {
+        tracing::warn!(%error, "remove an address that an earlier run left behind");
+    }
+    Ok(marked.into_iter().map(|a| a.addr).collect())
 }
 
 /// Where a vip's adverts go.

@@ -72,8 +72,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
     channel.set_nonblocking()?;
     let now = boot_now();
     let machine = Vips::new(Vec::new(), Vec::new(), 0, now);
-    let mut kernel = Kernel::open(gate_options()).context("open the kernel's side")?;
-    let swept = kernel.sweep().context("look for addresses of an earlier run")?;
+    let (kernel, swept) = Kernel::open(gate_options()).context("open the kernel's side")?;
     let mut monitor = Monitor::open()?;
     if let Err(error) = monitor.ignore(&kernel.route) {
         tracing::debug!("our own changes wake us: {error}");
@@ -105,6 +104,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         );
     }
     node.apply(*plan);
+    node.own_up(&swept);
     node.say(&FromVip::Ready);
     crate::confine::vip();
     node.watch(signals)
@@ -116,7 +116,7 @@ fn gate_options() -> GateOptions {
 }
 
 impl Node {
-    fn watch(&mut self, mut signals: Signals) -> anyhow::Result<()> {
+    fn watch(mut self, mut signals: Signals) -> anyhow::Result<()> {
         loop {
             let ready = self.wait(&signals)?;
             let mut packets = Vec::new();
@@ -129,7 +129,7 @@ impl Node {
                     }
                     Source::Supervisor => self.hear_supervisor(flags),
                     Source::Monitor => self.hear_kernel(),
-                    Source::Gate => self.mend_gate(None),
+                    Source::Gate => self.gate_changed(),
                     Source::Socket(link, socket) => packets.push((link, socket)),
                 }
             }
@@ -344,6 +344,13 @@ impl Node {
             }
             ToVip::Ran(outcome) => self.ran(&outcome),
             ToVip::Operator(word) => self.feed(Input::Operator(word), now),
+            ToVip::LeftBehind(names) => {
+                for (place, vip) in (0..).map(VipId).zip(&self.plan.vips) {
+                    if names.contains(&vip.spec.name) {
+                        self.machine.left_behind(place);
+                    }
+                }
+            }
             ToVip::Status => {
                 let status = self.status(now);
                 self.say(&FromVip::Status(Box::new(status)));
@@ -389,8 +396,11 @@ impl Node {
     }
 
     /// Says what is left and waits for nobody for longer than it takes.
-    fn farewell(&mut self) {
+    fn farewell(mut self) {
         self.flush_outbox();
+        if let Err(error) = self.kernel.gate.remove() {
+            tracing::warn!("remove the gate: {error}");
+        }
     }
 
     /// Sends a message, or keeps it until there is room.

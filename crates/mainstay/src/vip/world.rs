@@ -54,10 +54,10 @@ impl Node {
         let left = self.machine.apply(next, now);
         debug_assert!(left.is_empty(), "retire was drained");
         self.changes.plan(&self.plan);
-        self.resync();
         for vip in &self.plan.vips {
-            self.kernel.guard(vip, &self.links);
+            self.kernel.guard(vip);
         }
+        self.resync();
         self.drain();
     }
 
@@ -126,12 +126,32 @@ impl Node {
         self.event("address", &name, format!("somebody removed {addr}: it was put back"));
     }
 
+    /// Tells the machine whose addresses an earlier run of ours, or its supervisor, had to take away: clients may
+    /// still look for them here.
+    pub(super) fn own_up(&mut self, swept: &[IpAddr]) {
+        for (place, vip) in (0..).map(VipId).zip(&self.plan.vips) {
+            if vip.addrs.iter().any(|a| swept.contains(&a.addr)) {
+                self.machine.left_behind(place);
+            }
+        }
+    }
+
     /// Attaches the gate again where somebody tore it out.
     pub(super) fn mend_gate(&mut self, change: Option<&Change>) {
         let mended = match change {
             Some(change) => self.kernel.gate.repair(change),
             None => self.kernel.gate.verify(),
         };
+        self.mended(mended);
+    }
+
+    /// Somebody changed the rules that our gate is made of.
+    pub(super) fn gate_changed(&mut self) {
+        let mended = self.kernel.gate.heard();
+        self.mended(mended);
+    }
+
+    fn mended(&mut self, mended: mainstay_sys::Result<bool>) {
         match mended {
             Ok(false) => {}
             Ok(true) => {
