@@ -81,7 +81,7 @@ pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
 }
 
 /// Prints to standard output; a reader that has gone away is no error.
-pub(super) fn print(text: &str) -> anyhow::Result<u8> {
+pub(crate) fn print(text: &str) -> anyhow::Result<u8> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

@@ -1,4 +1,4 @@
-//! Claims about the script module.
+//! What is understood of the scripts that files name.
 
 use super::*;
 

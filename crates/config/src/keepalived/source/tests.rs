@@ -1,4 +1,4 @@
-//! Claims about the source module.
+//! How lines become statements: comments, quotes, variables, includes.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Claims about the table module.
+//! Every keyword has its place in the table.
 
 use super::super::report::Pos;
 use super::*;

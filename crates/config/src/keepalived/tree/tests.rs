@@ -1,4 +1,4 @@
-//! Claims about the tree module.
+//! How braces become blocks.
 
 use super::*;
 
