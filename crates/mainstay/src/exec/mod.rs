@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use mainstay_core::name::CommandId;
+use mainstay_sys::process::close_descriptors_from;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tracing::{debug, warn};
@@ -47,6 +48,8 @@ const STRAYS_MAX: usize = 256;
 /// When the channel fails or says something that cannot be understood.
 pub fn run(channel: Channel) -> anyhow::Result<()> {
     channel.set_nonblocking()?;
+    // What whoever started the daemon left inheritable is no command's business either.
+    close_descriptors_from(3, true).context("keep our descriptors from commands")?;
     Worker::new(channel).serve()
 }
 
