@@ -122,7 +122,8 @@ impl Family {
         if let Some(live) = &*self.live.borrow() {
             return Ok(Rc::clone(&live.socket));
         }
-        let opened = match self.socket.borrow_mut().take() {
+        let opened = self.socket.borrow_mut().take();
+        let opened = match opened {
             Some(Ok(opened)) => opened,
             Some(Err(error)) => {
                 let again = io::Error::new(error.kind(), error.to_string());
@@ -265,19 +266,38 @@ mod tests {
 
     #[test]
     fn this_host_answers_in_every_family_it_has_and_broadcast_is_refused() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, async {
+        on_a_runtime(async {
             let pinger = Pinger::open();
+            let allowed = pinger.v4.socket.borrow().as_ref().is_some_and(Result::is_ok);
             let limit = Duration::from_secs(5);
             let ipv6 = std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|lines| !lines.is_empty());
             let mut targets = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
             targets.extend(ipv6.then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
             for target in targets {
-                timeout(limit, pinger.ping(target)).await.unwrap().unwrap();
+                assert_eq!(timeout(limit, pinger.ping(target)).await.unwrap().is_ok(), allowed, "{target}");
             }
             let broadcast = IpAddr::V4(Ipv4Addr::BROADCAST);
             assert!(timeout(limit, pinger.ping(broadcast)).await.unwrap().is_err());
         });
+    }
+
+    #[test]
+    fn without_the_right_to_a_socket_each_ping_says_what_is_missing() {
+        on_a_runtime(async {
+            let refused = || Family {
+                socket: RefCell::new(Some(Err(io::ErrorKind::PermissionDenied.into()))),
+                live: RefCell::default(),
+            };
+            let pinger = Pinger { v4: refused(), v6: refused() };
+            for _ in 0..2 {
+                let error = pinger.ping(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.unwrap_err();
+                assert!(format!("{error:#}").contains("ping_group_range"), "{error:#}");
+            }
+        });
+    }
+
+    fn on_a_runtime(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
     }
 }
