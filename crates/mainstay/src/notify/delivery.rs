@@ -215,7 +215,7 @@ async fn deliver(parcel: &Parcel, tools: &Tools) -> anyhow::Result<()> {
                 How::Mail(mail) => mail::send(mail, parcel).await,
             }
         };
-        let result = match timeout(limit, attempt).await {
+        let result = match timeout(limit, Box::pin(attempt)).await {
             Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("no answer within {limit:?}")),
         };

@@ -1,7 +1,7 @@
 //! The probe role: runs every active check once for this node, tells verdicts, delivers webhooks and mails.
 //!
 //! One thread drives all: a [`mainstay_core::probe::Gauge`] for each probe says when to check and what results mean; checks are
-//! tasks with a hard deadline, at most [`AT_ONCE`] beside each other; what may block (names, files, /proc) runs
+//! tasks with a hard deadline, 256 at most beside each other; what may block (names, files, /proc) runs
 //! on a few threads that are started when needed. Commands are not run here but asked for over the channel.
 
 mod check;
@@ -21,12 +21,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mainstay_core::name::CommandId;
+use mainstay_sys::process::keep_capabilities;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use self::check::ping::Pinger;
 use self::check::process::Scanner;
@@ -54,7 +55,7 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
     channel.set_nonblocking()?;
     raise_descriptor_limit();
     let pinger = Pinger::open();
-    confine().context("give up privileges")?;
+    confine();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -72,9 +73,12 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
     result
 }
 
-/// Gives up every privilege that checks do not need. The ping sockets are open, so none is.
-fn confine() -> anyhow::Result<()> {
-    Ok(())
+/// Gives up what was left for opening the ping sockets: checks need no privilege. Threads that are started later have
+/// none either.
+fn confine() {
+    if let Err(error) = keep_capabilities(&[]) {
+        warn!("probe keeps more privilege than it needs: {error:#}");
+    }
 }
 
 /// Connections, ping sockets and watched processes may be more than the usual soft limit of 1024.

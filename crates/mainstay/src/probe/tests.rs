@@ -109,18 +109,29 @@ fn certificates_are_verified_unless_told_not_to() {
 }
 
 #[test]
-fn ping_file_and_interface_are_looked_at() {
+fn files_and_interfaces_are_looked_at_and_pings_answered_or_explained() {
     let temp = Temp::new();
     let path = PathBuf::from(temp.file("state", "ready\n"));
     let up = Check::File { path: path.clone(), content: Some("ready".into()) };
+    let target = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let role = Role::with(vec![
-        slow(probe("ping", Check::Ping { target: IpAddr::V4(Ipv4Addr::LOCALHOST) })),
         probe("file", up),
         slow(probe("no-interface", Check::Interface { name: "mainstay-no".into() })),
+        slow(probe("ping", Check::Ping { target })),
     ]);
-    role.verdicts(&[("ping", Verdict::Up), ("file", Verdict::Up), ("no-interface", Verdict::Down)]);
+    role.verdicts(&[("file", Verdict::Up), ("no-interface", Verdict::Down)]);
     std::fs::write(path, "drained\n").unwrap();
     role.verdict("file", Verdict::Down);
+    let ping = loop {
+        if let FromProbe::Verdict(status) = role.next()
+            && status.name == "ping"
+            && status.verdict != Verdict::Pending
+        {
+            break status;
+        }
+    };
+    let explained = ping.verdict == Verdict::Down && ping.detail.contains("CAP_NET_RAW");
+    assert!(ping.verdict == Verdict::Up || explained, "{}", ping.detail);
 }
 
 #[test]

@@ -228,7 +228,10 @@ impl Worker {
         match word {
             Word::Checked { token, report, took } => {
                 let Some(index) = self.position(token) else { return };
-                self.slots[index].note(&report, took, now);
+                let slot = &mut self.slots[index];
+                // A handle keeps its finished task's memory.
+                slot.check = None;
+                slot.note(&report, took, now);
                 self.watch(index, &report, now);
                 self.give(index, Input::Result(report.finding), now);
             }
@@ -290,9 +293,12 @@ impl Worker {
         let (token, known, lane) = (slot.token, slot.known(now), slot.lane.clone());
         let (tools, task) = (Rc::clone(&self.tools), Rc::clone(&slot.task));
         slot.check = Some(AbortOnDrop::spawn(async move {
+            let failed = Report::new(false, "the check broke off: a bug of ours");
+            let word = Word::Checked { token, report: failed, took: Duration::ZERO };
+            let mut promise = Promise { tools: &tools, word: Some(word) };
             let started = boot_now();
             let report = check(&tools, &task, &lane, known).await;
-            tools.say(Word::Checked { token, report, took: boot_now().since(started) });
+            promise.word = Some(Word::Checked { token, report, took: boot_now().since(started) });
         }));
     }
 
@@ -302,8 +308,10 @@ impl Worker {
         slot.dirty = true;
         let (token, tools, task) = (slot.token, Rc::clone(&self.tools), Rc::clone(&slot.task));
         slot.restart = Some(AbortOnDrop::spawn(async move {
+            let failed = Word::Restarted { token, ok: false, detail: "a bug of ours".to_owned() };
+            let mut promise = Promise { tools: &tools, word: Some(failed) };
             let (ok, detail) = restart(&tools, &task, attempt).await;
-            tools.say(Word::Restarted { token, ok, detail });
+            promise.word = Some(Word::Restarted { token, ok, detail });
         }));
         let message =
             format!("probe \"{}\" failed ({}): restart {attempt} is tried", slot.task.name, slot.detail());
@@ -321,6 +329,9 @@ impl Worker {
         let name = slot.task.name.clone();
         let message = match verdict {
             Verdict::Unknown => format!("probe \"{name}\" is unknown: no check has ended for too long"),
+            Verdict::Pending | Verdict::Up | Verdict::Down if slot.detail().is_empty() => {
+                format!("probe \"{name}\" is {}", word(verdict))
+            }
             Verdict::Pending | Verdict::Up | Verdict::Down => {
                 format!("probe \"{name}\" is {}: {}", word(verdict), slot.detail())
             }
@@ -396,6 +407,20 @@ impl Worker {
             self.outbox.pop_front();
         }
         Ok(())
+    }
+}
+
+/// Says its word at a task's end, also when the task panicked: a gauge that hears nothing would wait for ever.
+struct Promise<'a> {
+    tools: &'a Tools,
+    word: Option<Word>,
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if let Some(word) = self.word.take() {
+            self.tools.say(word);
+        }
     }
 }
 

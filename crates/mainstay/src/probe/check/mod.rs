@@ -101,11 +101,18 @@ impl Work {
 /// Runs a check to its end or to its deadline.
 pub(super) async fn check(tools: &Tools, task: &Task, lane: &Lane, known: Known) -> Report {
     let limit = task.spec.timeout;
-    if let Work::Exec(command) = task.work {
-        return exec(tools, task, command).await;
-    }
-    let Ok(_slot) = tools.slots.acquire().await else { return Report::new(false, "the role stops") };
-    match timeout(limit, look(tools, task, lane, known)).await {
+    let (_slot, patience) = match &task.work {
+        // exec has bounds of its own.
+        Work::Exec(_) => (None, limit + OUTCOME_GRACE),
+        Work::Tcp { .. }
+        | Work::Http(_)
+        | Work::Ping(_)
+        | Work::Process(_)
+        | Work::Interface(_)
+        | Work::File { .. }
+        | Work::Broken(_) => (tools.slots.acquire().await.ok(), limit),
+    };
+    match timeout(patience, look(tools, task, lane, known)).await {
         Ok(Ok(report)) => report,
         Ok(Err(error)) => Report::new(false, format!("{error:#}")),
         Err(_) => Report::timed_out(limit),
@@ -114,13 +121,14 @@ pub(super) async fn check(tools: &Tools, task: &Task, lane: &Lane, known: Known)
 
 async fn look(tools: &Tools, task: &Task, lane: &Lane, known: Known) -> anyhow::Result<Report> {
     match &task.work {
-        Work::Exec(command) => Ok(exec(tools, task, *command).await),
+        Work::Exec(command) => exec(tools, task, *command).await,
         Work::Tcp { host, port } => {
             let stream = connect(host, *port, lane).await?;
             let peer = stream.peer_addr().context("the connection was reset at once")?;
             Ok(Report::new(true, format!("connected to {peer}")))
         }
-        Work::Http(page) => page.ask(tools, lane).await,
+        // Boxed: its future is kilobytes, those of all others together are not.
+        Work::Http(page) => Box::pin(page.ask(tools, lane)).await,
         Work::Ping(target) => {
             tools.pinger.ping(*target).await?;
             Ok(Report::new(true, format!("{target} answers")))
@@ -136,27 +144,22 @@ async fn look(tools: &Tools, task: &Task, lane: &Lane, known: Known) -> anyhow::
     }
 }
 
-async fn exec(tools: &Tools, task: &Task, command: CommandId) -> Report {
-    let limit = task.spec.timeout;
+async fn exec(tools: &Tools, task: &Task, command: CommandId) -> anyhow::Result<Report> {
     let env = vec![("MAINSTAY_PROBE".to_owned(), task.name.clone())];
-    match timeout(limit + OUTCOME_GRACE, tools.run(command, env)).await {
-        Ok(Some(outcome)) if outcome.timed_out => {
-            let detail = format!("killed after {limit:?}: {}", outcome.output);
-            Report { finding: Finding::TimedOut, detail, pids: None }
-        }
-        Ok(Some(outcome)) => Report::new(outcome.ok(), words(&outcome)),
-        Ok(None) | Err(_) => Report::timed_out(limit),
-    }
+    let outcome = tools.run(command, env).await.context("the exec role gave no outcome")?;
+    let report = Report::new(outcome.ok(), words(&outcome));
+    let finding = if outcome.timed_out { Finding::TimedOut } else { report.finding };
+    Ok(Report { finding, ..report })
 }
 
 /// What an outcome says, for status and events.
 pub(super) fn words(outcome: &Outcome) -> String {
     let end = match (&outcome.error, outcome.code, outcome.signal) {
         (Some(error), _, _) => error.clone(),
+        (None, _, _) if outcome.timed_out => format!("killed at its timeout, after {} ms", outcome.took_ms),
         (None, Some(0), _) => String::new(),
         (None, Some(code), _) => format!("exit code {code}"),
         (None, None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None, None) if outcome.timed_out => "killed at its timeout".to_owned(),
         (None, None, None) => "it ended, nobody knows how".to_owned(),
     };
     let output = outcome.output.trim_end();

@@ -26,7 +26,7 @@ pub(in crate::probe) const WATCHED_MAX: usize = 32;
 /// Which processes count, and how many there have to be.
 #[derive(Clone, Debug)]
 pub(in crate::probe) struct Pattern {
-    /// comm, or the base name of argv[0].
+    /// comm, or the base name of the program in its command line.
     pub(in crate::probe) name: String,
     /// The arguments that come first.
     pub(in crate::probe) args: Option<Vec<String>>,
@@ -104,6 +104,8 @@ impl Scanner {
 
     fn ask(&self, query: Query) {
         let mut waiting = self.0.borrow_mut();
+        // While a reading hangs, those who gave up must not pile up.
+        waiting.queries.retain(|query| !query.answer.is_closed());
         waiting.queries.push(query);
         if waiting.reader.is_none() {
             waiting.reader = Some(AbortOnDrop::spawn(read(Rc::clone(&self.0))));
