@@ -172,8 +172,10 @@ impl Supervisor {
             let room = if running.has_backlog() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(Source::Dead(slot));
             fds.push(PollFd::from_borrowed_fd(running.pidfd.as_fd(), PollFlags::IN));
-            sources.push(Source::Channel(slot));
-            fds.push(PollFd::from_borrowed_fd(running.channel.as_fd(), PollFlags::IN | room));
+            if !running.closed {
+                sources.push(Source::Channel(slot));
+                fds.push(PollFd::from_borrowed_fd(running.channel.as_fd(), PollFlags::IN | room));
+            }
         }
         let timeout = Timespec {
             tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),

@@ -28,7 +28,13 @@ impl Supervisor {
             tracing::debug!("flush a worker's queue: {error:#}");
         }
         match self.workers[slot].role {
-            Role::Vip => self.hear_each(slot, Self::hear_vip),
+            Role::Vip => {
+                self.hear_each(slot, Self::hear_vip);
+                // Its descriptors go before its death is told: that may take the kernel long.
+                if self.workers[slot].running.as_ref().is_some_and(|r| r.closed) {
+                    self.deposits.redeem();
+                }
+            }
             Role::Probe => self.hear_each(slot, Self::hear_probe),
             Role::Exec => self.hear_each(slot, Self::hear_exec),
             Role::Api => self.hear_each(slot, Self::hear_api),
@@ -44,7 +50,10 @@ impl Supervisor {
                     take(self, slot, received.message);
                 }
                 Ok(None) => return,
-                Err(error) if error.is::<Closed>() => return,
+                Err(error) if error.is::<Closed>() => {
+                    running.closed = true;
+                    return;
+                }
                 Err(error) => {
                     let role = self.workers[slot].role;
                     tracing::error!(%role, "a worker said what it may not say: {error:#}; killing it");

@@ -254,7 +254,7 @@ impl Node {
             match effect {
                 Effect::Arm { vip, until } => {
                     self.kernel.arm(&self.plan.vips[vip.index()], until, &self.links);
-                },
+                }
                 Effect::Take { vip } => takes.push(vip),
                 Effect::Release { vip } => releases.push(vip),
                 Effect::Advertise { vip, priority } => {
@@ -289,10 +289,8 @@ impl Node {
         }
         if !takes.is_empty() {
             let taken: Vec<_> = takes.iter().map(|&v| (v, &self.plan.vips[v.index()])).collect();
-            let deposits = taken
-                .iter()
-                .map(|(id, vip)| Kernel::deposit(*id, vip, &self.machine, &self.links))
-                .collect();
+            let deposits =
+                taken.iter().map(|(id, vip)| Kernel::deposit(*id, vip, &self.machine, &self.links)).collect();
             let message = FromVip::Deposit(deposits);
             send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);
             self.kernel.commit();
