@@ -151,6 +151,7 @@ impl Supervisor {
             watchdog.ping(now);
             if !announced && self.is_ready() {
                 announced = true;
+                mainstay_sys::process::trim_memory();
                 tell_systemd(&[sd_notify::NotifyState::Ready]);
             }
             if self.stop.as_ref().is_some_and(|s| s.done(now, self)) {
@@ -276,6 +277,7 @@ impl Supervisor {
             Role::Probe => worker.send(&ToProbe::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
+                worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));
                 for status in self.probes.values() {
                     worker.send(&ToVip::Probe(status.clone()));
                 }

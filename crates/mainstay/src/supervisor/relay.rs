@@ -208,6 +208,7 @@ impl Supervisor {
         self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
         self.probes.retain(|name, _| self.plan.probes.iter().any(|p| &p.name == name));
         self.send_plans(api_again);
+        mainstay_sys::process::trim_memory();
         Ok(changes.to_string())
     }
 

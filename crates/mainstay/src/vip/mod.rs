@@ -349,6 +349,13 @@ impl Node {
             }
             ToVip::Ran(outcome) => self.ran(&outcome),
             ToVip::Operator(word) => self.feed(Input::Operator(word), now),
+            ToVip::LeftBehind(names) => {
+                for (place, vip) in (0..).map(VipId).zip(&self.plan.vips) {
+                    if names.contains(&vip.spec.name) {
+                        self.machine.left_behind(place);
+                    }
+                }
+            }
             ToVip::Status => {
                 let status = self.status(now);
                 self.say(&FromVip::Status(Box::new(status)));
