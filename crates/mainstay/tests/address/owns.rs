@@ -48,9 +48,9 @@ impl Services {
     }
 
     fn wait_for(&self, last: &[&str]) -> Result<()> {
-        wait_until(&format!("the services' log ends with {last:?}"), LIMIT, || Ok(self.lines()?.ends_with(
-            &last.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>(),
-        )))
+        wait_until(&format!("the services' log ends with {last:?}"), LIMIT, || {
+            Ok(self.lines()?.ends_with(&last.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()))
+        })
     }
 }
 

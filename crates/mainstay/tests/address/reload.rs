@@ -91,7 +91,9 @@ fn an_unchanged_probe_keeps_its_verdict_and_a_holder_that_requires_it_stays() {
         rewrite(&node, &(cluster(1, 1) + &probe("new", "1s") + &probe("slow", "60s") + &vip))?;
         node.say(&["reload"])?;
         node.wait_until("both probes are up", LIMIT, |status| {
-            status["probes"].as_array().is_some_and(|p| p.len() == 2 && p.iter().all(|p| p["verdict"] == "up"))
+            status["probes"]
+                .as_array()
+                .is_some_and(|p| p.len() == 2 && p.iter().all(|p| p["verdict"] == "up"))
         })?;
         let passed = node.status_json()?["probes"][1]["passed"].as_u64();
         assert_eq!(passed, Some(1), "it was not asked again");

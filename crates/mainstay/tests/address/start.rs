@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use anyhow::{Context, Result, bail};
 use mainstay_lab::peer::{Keeper, Mainstay};
 use mainstay_lab::{Daemon, Host};
+use mainstay_sys::netlink::{AddrSpec, Route};
 
 use crate::rig::{LIMIT, Rig, VIP, binary, cluster, front, has};
 
@@ -35,6 +36,17 @@ fn metered(rig: &Rig, more: &str) -> Result<Mainstay> {
     Ok(node)
 }
 
+/// The vip as a killed run would have left it.
+fn leave_marked(host: &Host) -> Result<()> {
+    host.run(|| -> Result<()> {
+        let mut route = Route::open()?;
+        let links = route.links()?;
+        let index = links.iter().find(|link| link.name == "eth0").context("eth0")?.index;
+        let spec = AddrSpec { index, addr: VIP.parse()?, prefix: 32, valid: LIMIT * 10 };
+        route.set_addrs(&[spec]).remove(0).context("add the vip")
+    })?
+}
+
 #[test]
 fn a_second_supervisor_in_one_runtime_directory_is_refused_with_a_sentence() {
     mainstay_lab::test(|| {
@@ -60,7 +72,7 @@ fn a_metrics_port_that_is_taken_is_refused_before_a_vip_is_touched() {
         let path = rig.host(1).directory().join("taken.toml");
         std::fs::write(&path, with_metrics(""))?;
         // Left by hand under our mark: a start that goes on would sweep it.
-        rig.host(1).ip("addr add 10.0.4.99/32 dev eth0 proto 0x4d")?;
+        leave_marked(rig.host(1))?;
         let run = Daemon::new(rig.host(1), "refused", binary()).arg("run").arg("--config").arg(&path);
         let run = run.arg("--runtime-dir").arg(rig.host(1).directory().join("r"));
         let run = run.arg("--state-dir").arg(rig.host(1).directory().join("s"));
@@ -91,7 +103,9 @@ fn check(page: &str) -> Result<HashMap<String, f64>> {
             if !typed.contains_key(name) {
                 bail!("{name} has no type");
             }
-            assert!(name.starts_with("mainstay_") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            assert!(
+                name.starts_with("mainstay_") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            );
             assert!(samples.insert(series.to_owned(), value.parse()?).is_none(), "{series} twice");
         }
     }

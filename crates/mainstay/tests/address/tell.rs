@@ -133,7 +133,9 @@ fn read_body(stream: &mut std::net::TcpStream) -> Option<String> {
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
         text += &String::from_utf8_lossy(&buffer[..read]);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        let length = head
+            .lines()
+            .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
         if body.len() >= length.unwrap_or(0) {
             return Some(body.to_owned());
         }
@@ -145,14 +147,14 @@ fn a_webhook_gets_json_with_reason_and_epoch_is_tried_again_and_hears_of_the_sto
     mainstay_lab::test(|| {
         let rig = Rig::new(1)?;
         let sink = Sink::start(rig.host(1))?;
-        let notify =
-            "notify = [{ on = [\"active\", \"stop\"], webhook = \"http://127.0.0.1:8080/hook\", retries = 5 }]";
+        let notify = "notify = [{ on = [\"active\", \"stop\"], webhook = \"http://127.0.0.1:8080/hook\", retries = 5 }]";
         let node: Mainstay = rig.start(1, &(cluster(1, 1) + &front(150, notify)))?;
         let told = || sink.bodies.lock().unwrap_or_else(PoisonError::into_inner).clone();
         wait_until("it is told", LIMIT, || Ok(!told().is_empty()))?;
         node.daemon().stop()?;
         node.daemon().wait_ended(LIMIT)?;
-        let told: Result<Vec<serde_json::Value>, _> = told().iter().map(|body| serde_json::from_str(body)).collect();
+        let told: Result<Vec<serde_json::Value>, _> =
+            told().iter().map(|body| serde_json::from_str(body)).collect();
         let told = told?;
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[0]["epoch"], 1);

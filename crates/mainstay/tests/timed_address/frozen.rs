@@ -8,7 +8,9 @@ use mainstay_lab::probe::{ArpProbe, UdpClient};
 use mainstay_lab::{process, wait_until};
 use rustix::process::Signal;
 
-use crate::rig::{CALM, LIMIT, Rig, SERVICE, VIP, cluster, counter, front, has, wait_for_event};
+use crate::rig::{
+    CALM, LIMIT, Rig, SERVICE, VIP, cluster, counter, front, has, wait_for_address, wait_for_event,
+};
 
 /// The gate of adverts every 100 ms, 50 ms for the kernel, and what a busy machine may add.
 const GATE: Duration = Duration::from_millis(450);
@@ -100,19 +102,22 @@ fn a_vip_worker_that_stays_frozen_is_shut_killed_after_5_s_and_started_again() {
 }
 
 #[test]
-fn a_supervisor_that_was_frozen_with_its_workers_kills_none_of_them() {
+fn a_node_that_was_frozen_for_longer_than_its_address_lives_takes_it_anew_with_the_same_workers() {
     mainstay_lab::test(|| {
         let rig = Rig::new(1)?;
         let node = rig.start(1, &(cluster(1, 1) + &front(150, "")))?;
         node.wait_for_state("front", "active", LIMIT)?;
         let worker = node.worker_pid("vip")?;
         node.daemon().freeze()?;
-        // Longer than the 5 s after which a silent worker counts as stuck; its address ends in the meantime or not.
-        let since = Instant::now();
-        wait_until("6 s have passed", LIMIT, || Ok(since.elapsed() > Duration::from_secs(6)))?;
+        // Longer than the 5 s after which a silent worker counts as stuck, and than the address lives unrenewed.
+        wait_for_address(rig.host(1), VIP, false)?;
         node.daemon().resume()?;
         node.wait_for_state("front", "active", LIMIT)?;
         assert_eq!(node.worker_pid("vip")?, worker);
+        wait_for_address(rig.host(1), VIP, true)?;
+        // What ended with its right was taken anew, not put back.
+        assert_eq!(counter(&node, "front", "vip_addresses_put_back_total")?, 0);
+        assert_eq!(node.vip("front")?["epoch"], 2);
         Ok(())
     });
 }
