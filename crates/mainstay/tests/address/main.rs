@@ -4,9 +4,9 @@
 
 mod interfaces;
 mod operator;
+mod owner;
 mod owns;
 mod reload;
-mod repair;
 mod rig;
 mod source;
 mod start;

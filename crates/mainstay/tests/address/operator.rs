@@ -76,17 +76,12 @@ fn without_preempt_a_better_node_that_comes_back_stays_backup() {
     });
 }
 
-/// How long after its start n1 took the vip from n2.
-fn taken_after(more: &str) -> Result<Duration> {
+/// How long after its start n1 took the vip from n2, with further lines for the node and for the vip.
+fn taken_after(node: &str, more: &str) -> Result<Duration> {
     let rig = Rig::new(2)?;
     let second = rig.start(2, &(cluster(2, 2) + &front(100, "")))?;
     second.wait_for_state("front", "active", LIMIT)?;
-    let config = cluster(1, 2).replace("script_user", more) + &front(150, "");
-    let config = if more.starts_with("preempt") {
-        cluster(1, 2) + &front(150, more)
-    } else {
-        config.replace(more, &format!("{more}\nscript_user"))
-    };
+    let config = cluster(1, 2).replace("[node]\n", &format!("[node]\n{node}\n")) + &front(150, more);
     let started = Instant::now();
     let first = rig.start(1, &config)?;
     first.wait_for_state("front", "active", LIMIT)?;
@@ -96,7 +91,7 @@ fn taken_after(more: &str) -> Result<Duration> {
 #[test]
 fn preempt_delay_lets_the_lower_node_hold_for_so_long() {
     mainstay_lab::test(|| {
-        let taken = taken_after("preempt_delay = \"1500ms\"")?;
+        let taken = taken_after("", "preempt_delay = \"1500ms\"")?;
         assert!(taken >= Duration::from_millis(1500), "taken after {taken:?}");
         Ok(())
     });
@@ -105,7 +100,7 @@ fn preempt_delay_lets_the_lower_node_hold_for_so_long() {
 #[test]
 fn start_delay_keeps_a_fresh_node_out_for_so_long() {
     mainstay_lab::test(|| {
-        let taken = taken_after("start_delay = \"1500ms\"")?;
+        let taken = taken_after("start_delay = \"1500ms\"", "")?;
         assert!(taken >= Duration::from_millis(1500), "taken after {taken:?}");
         Ok(())
     });
