@@ -124,6 +124,7 @@ impl Supervisor {
             event.to = Some(crate::words::verdict(status.verdict).into());
             self.news.push_back(event);
         }
+        self.heard.insert(status.name.clone(), boot_now());
         self.tell(Role::Vip, &ToVip::Probe(status.clone()));
         self.probes.insert(status.name.clone(), status);
     }
@@ -206,7 +207,9 @@ impl Supervisor {
         let old = Arc::clone(&self.plan);
         self.plan = Arc::new(loaded.plan);
         self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
-        self.probes.retain(|name, _| self.plan.probes.iter().any(|p| &p.name == name));
+        let kept = |name: &String| self.plan.probes.iter().any(|p| &p.name == name);
+        self.probes.retain(|name, _| kept(name));
+        self.heard.retain(|name, _| kept(name));
         self.send_plans(api_again);
         mainstay_sys::process::trim_memory();
         Ok(changes.to_string())

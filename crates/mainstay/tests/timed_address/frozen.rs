@@ -121,3 +121,35 @@ fn a_node_that_was_frozen_for_longer_than_its_address_lives_takes_it_anew_with_t
         Ok(())
     });
 }
+
+#[test]
+fn a_frozen_probe_worker_is_not_trusted_and_replaced_and_a_killed_one_moves_nothing() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(1)?;
+        let probe = "[[probe]]\nname = \"here\"\nfile = \"/proc/self/stat\"\ninterval = \"100ms\"\n\n";
+        let node = rig.start(1, &(cluster(1, 1) + probe + &front(150, "requires = [\"here\"]")))?;
+        node.wait_for_state("front", "active", LIMIT)?;
+        let up = |pid| {
+            node.wait_until("another probe worker works", LIMIT, |status| {
+                status["probes"][0]["verdict"] == "up"
+                    && node.worker_pid("probe").is_ok_and(|other| other != pid)
+            })
+        };
+        for signal in [Signal::KILL, Signal::STOP] {
+            let worker = node.worker_pid("probe")?;
+            rustix::process::kill_process(worker, signal)?;
+            up(worker)?;
+        }
+        for role in ["exec", "api"] {
+            if let Ok(worker) = node.worker_pid(role) {
+                rustix::process::kill_process(worker, Signal::KILL)?;
+            }
+        }
+        node.wait_until("all workers run", LIMIT, |status| {
+            status["workers"].as_array().is_some_and(|w| w.iter().all(|w| !w["pid"].is_null()))
+        })?;
+        assert_eq!(node.vip("front")?["epoch"], 1);
+        assert_eq!(node.vip("front")?["state"], "active");
+        Ok(())
+    });
+}
