@@ -4,11 +4,15 @@ use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
 use mainstay_sys::process::Signals;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::ipc::Channel;
 use crate::role::Role;
 use crate::{api, confine, exec, log, probe, supervisor, vip};
+
+/// Above what a worker opens otherwise, below the usual limit of 1024.
+const HIGH: i32 = 1000;
 
 /// Runs a role until its supervisor hangs up.
 ///
@@ -30,8 +34,7 @@ pub fn run(role: Role) -> anyhow::Result<()> {
     let parent = std::env::var(supervisor::PARENT).ok().and_then(|p| p.parse::<i32>().ok());
     let orphan = parent != getppid().map(|p| p.as_raw_nonzero().get());
     anyhow::ensure!(!orphan, "a worker is started by `mainstay run`, not by hand");
-    let stdin = std::io::stdin().as_fd().try_clone_to_owned().context("take the channel")?;
-    let channel = Channel::from_fd(stdin);
+    let channel = take_channel().context("take the channel")?;
     confine::before(role);
     match role {
         Role::Exec => exec::run(channel),
@@ -39,4 +42,15 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::Vip => vip::run(channel, signals.context("vip has its signals")?),
         Role::Api => api::run(channel),
     }
+}
+
+/// The channel gets the highest descriptor: the kernel closes those of a dying process from the top, each packet socket
+/// takes it milliseconds, and the supervisor should not have to wait for them.
+fn take_channel() -> anyhow::Result<Channel> {
+    let stdin = std::io::stdin();
+    let channel = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), HIGH)
+        .or_else(|_| rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3))?;
+    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(nothing)?;
+    Ok(Channel::from_fd(channel))
 }

@@ -55,8 +55,24 @@ fn help(name: &str) -> &'static str {
         "probe_checks_total" => "Checks by result.",
         "probe_restarts_total" => "Attempts to revive the service.",
         "probe_duration_seconds" => "How long the last check took.",
-        "worker_up" => "1 while the worker process runs.",
-        "worker_restarts_total" => "How often the worker had to be started again.",
+        "worker_up" => "Processes of the role that run.",
+        "worker_restarts_total" => "How often a worker of the role had to be started again.",
+        "vip_announcements_total" => "Gratuitous ARPs and unsolicited neighbour advertisements sent.",
+        "vip_gate_arms_total" => "Times the gate was armed.",
+        "vip_conflicts_total" => "Times somebody else claimed an address that was held here.",
+        "vip_late_total" => "Times the vip was given up because this node woke after its gate had closed.",
+        "vip_verdicts_put_off_total" => {
+            "Verdicts on a silent active node put off because this node was late itself."
+        }
+        "vip_addresses_put_back_total" => "Addresses put back after somebody removed them.",
+        "gate_repairs_total" => "Times the gate was put back after somebody removed it.",
+        "send_errors_total" => "Batches of adverts or announcements that the kernel refused to send.",
+        "notify_failures_total" => "Notify commands that failed.",
+        "messages_dropped_total" => "Messages to the supervisor dropped because it did not read.",
+        "log_lines_dropped_total" => "Log lines dropped because nobody took them in time.",
+        "vrrp_strays_total" => "VRRP packets that belong to no vip of this node, by reason.",
+        "reloads_total" => "Reloads that were put in force.",
+        "reload_failures_total" => "Reloads that were refused.",
         _ => "See the reference.",
     }
 }
@@ -70,11 +86,7 @@ pub(super) fn render(status: &Status) -> String {
     status.counters.iter().for_each(|c| families.counter(c, &[]));
     vips(&mut families, status);
     probes(&mut families, status);
-    for worker in &status.workers {
-        let labels = [("role", worker.role.as_str())];
-        families.add("worker_up", "gauge", &labels, if worker.pid.is_some() { "1" } else { "0" });
-        families.add("worker_restarts_total", "counter", &labels, &worker.restarts.to_string());
-    }
+    workers(&mut families, status);
     let mut out = String::new();
     for (name, (kind, samples)) in families.all {
         let _ = writeln!(out, "# HELP mainstay_{name} {}\n# TYPE mainstay_{name} {kind}", help(&name));
@@ -104,6 +116,20 @@ fn vips(families: &mut Families, status: &Status) {
         for counter in vip.transitions.iter().chain(&vip.adverts).chain(&vip.counters) {
             families.counter(counter, &name);
         }
+    }
+}
+
+/// Several processes may share a role: what is said is their sum.
+fn workers(families: &mut Families, status: &Status) {
+    let mut roles: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for worker in &status.workers {
+        let (running, restarts) = roles.entry(&worker.role).or_default();
+        *running += u64::from(worker.pid.is_some());
+        *restarts += worker.restarts;
+    }
+    for (role, (running, restarts)) in roles {
+        families.add("worker_up", "gauge", &[("role", role)], &running.to_string());
+        families.add("worker_restarts_total", "counter", &[("role", role)], &restarts.to_string());
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use mainstay_config::plan::{Mail, Notify, NotifyHow};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify as Signal, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -76,6 +76,8 @@ pub(crate) struct Trouble {
 pub(crate) struct Delivery {
     lines: Rc<RefCell<Lines>>,
     slots: Rc<Semaphore>,
+    /// Told when a line has come to its end.
+    ended: Rc<Signal>,
     tell: Rc<dyn Fn(Trouble)>,
 }
 
@@ -97,7 +99,19 @@ struct Line {
 impl Delivery {
     /// No lines yet; troubles are told through the function.
     pub(crate) fn new(tell: impl Fn(Trouble) + 'static) -> Self {
-        Self { lines: Rc::default(), slots: Rc::new(Semaphore::new(AT_ONCE)), tell: Rc::new(tell) }
+        let slots = Rc::new(Semaphore::new(AT_ONCE));
+        Self { lines: Rc::default(), slots, ended: Rc::default(), tell: Rc::new(tell) }
+    }
+
+    /// Waits until nothing is under way.
+    pub(crate) async fn finish(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.lines.borrow().all.is_empty() {
+                return;
+            }
+            ended.await;
+        }
     }
 
     /// Takes a notice in. Must be called within the worker's local set.
@@ -118,7 +132,10 @@ impl Delivery {
         loop {
             let Ok(_slot) = self.slots.acquire().await else { return };
             let next = self.lines.borrow_mut().pop(key);
-            let Some((parcel, dropped)) = next else { return };
+            let Some((parcel, dropped)) = next else {
+                self.ended.notify_waiters();
+                return;
+            };
             let about = parcel.name.clone();
             if dropped > 0 {
                 let message = format!("{dropped} notifications were dropped: too many waited");

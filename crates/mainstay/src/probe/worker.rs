@@ -69,6 +69,9 @@ pub(super) enum Word {
     Say(FromProbe),
 }
 
+/// How long deliveries may go on after the supervisor has hung up: less than it waits for them.
+const LINGER: Duration = Duration::from_millis(4500);
+
 /// The role's state.
 pub(super) struct Worker {
     channel: Channel,
@@ -123,13 +126,16 @@ impl Worker {
         })
     }
 
-    /// Serves until the channel is closed.
+    /// Serves until the channel is closed, then delivers what is under way.
     pub(super) async fn serve(&mut self) -> anyhow::Result<()> {
         loop {
             let served = self.turn().await;
             match served {
                 Ok(()) => {}
-                Err(error) if error.is::<Closed>() => return Ok(()),
+                Err(error) if error.is::<Closed>() => {
+                    let _ = tokio::time::timeout(LINGER, self.delivery.finish()).await;
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -7,6 +7,7 @@ mod deposits;
 mod relay;
 mod sockets;
 mod stop;
+mod stuck;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -36,13 +37,6 @@ use sockets::Sockets;
 use stop::Stop;
 use worker::Worker;
 
-/// A vip role that says nothing for this long, while its process lives, is stuck and is killed; its gate has
-/// closed long before.
-const VIP_SILENCE: Duration = Duration::from_secs(5);
-
-/// A loop of ours that comes round so much too late was not running, and its workers perhaps neither.
-const FROZEN: Duration = Duration::from_millis(500);
-
 /// A loop of ours that never waits is ended by the kernel after this many microseconds of real-time CPU.
 const REAL_TIME_BUDGET: u64 = 2_000_000;
 
@@ -68,6 +62,8 @@ struct Supervisor {
     sockets: Sockets,
     deposits: Deposits,
     probes: HashMap<String, ProbeStatus>,
+    /// When each probe was last heard of.
+    heard: HashMap<String, Boot>,
     calls: Calls,
     events: Ring,
     /// Commands under way, for an orderly stop.
@@ -108,6 +104,7 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
         sockets,
         deposits: Deposits::default(),
         probes: HashMap::new(),
+        heard: HashMap::new(),
         calls: Calls::default(),
         events: Ring::default(),
         runs: 0,
@@ -173,8 +170,10 @@ impl Supervisor {
             let room = if running.has_backlog() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(Source::Dead(slot));
             fds.push(PollFd::from_borrowed_fd(running.pidfd.as_fd(), PollFlags::IN));
-            sources.push(Source::Channel(slot));
-            fds.push(PollFd::from_borrowed_fd(running.channel.as_fd(), PollFlags::IN | room));
+            if !running.closed {
+                sources.push(Source::Channel(slot));
+                fds.push(PollFd::from_borrowed_fd(running.channel.as_fd(), PollFlags::IN | room));
+            }
         }
         let timeout = Timespec {
             tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
@@ -295,19 +294,7 @@ impl Supervisor {
     }
 
     fn tick(&mut self, now: Boot) {
-        // Who was frozen itself judges nobody: signs of life may wait unread.
-        let frozen = now.since(self.look_by.max(self.looked));
-        self.looked = now;
-        for worker in &mut self.workers {
-            if let Some(running) = worker.running.as_mut().filter(|_| frozen >= FROZEN) {
-                running.alive = now;
-            }
-            let Some(running) = worker.running.as_ref() else { continue };
-            if worker.role == Role::Vip && running.ready && now.since(running.alive) > VIP_SILENCE {
-                tracing::error!("the vip worker has been silent for 5 s: killing it");
-                running.kill();
-            }
-        }
+        self.kill_stuck(now);
         self.start_wanted(now);
         self.expire_calls(now);
         self.press_stop(now);
@@ -316,10 +303,8 @@ impl Supervisor {
     fn next_wake(&self, now: Boot) -> Duration {
         let restarts = self.workers.iter().filter(|w| w.running.is_none() && w.role.wanted(&self.plan));
         let restarts = restarts.filter_map(|w| w.again_at).filter(|_| self.stop.is_none());
-        let silence = self.workers.iter().filter(|w| w.role == Role::Vip);
-        let silence = silence.filter_map(|w| w.running.as_ref()).map(|r| r.alive + VIP_SILENCE);
         let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(Stop::deadline));
-        let next = restarts.chain(silence).chain(others).min().unwrap_or(Boot::NEVER);
+        let next = restarts.chain(self.next_judgement()).chain(others).min().unwrap_or(Boot::NEVER);
         next.since(now).clamp(Duration::from_millis(1), Duration::from_secs(60))
     }
 

@@ -28,7 +28,13 @@ impl Supervisor {
             tracing::debug!("flush a worker's queue: {error:#}");
         }
         match self.workers[slot].role {
-            Role::Vip => self.hear_each(slot, Self::hear_vip),
+            Role::Vip => {
+                self.hear_each(slot, Self::hear_vip);
+                // Its descriptors go before its death is told: that may take the kernel long.
+                if self.workers[slot].running.as_ref().is_some_and(|r| r.closed) {
+                    self.deposits.redeem();
+                }
+            }
             Role::Probe => self.hear_each(slot, Self::hear_probe),
             Role::Exec => self.hear_each(slot, Self::hear_exec),
             Role::Api => self.hear_each(slot, Self::hear_api),
@@ -44,7 +50,10 @@ impl Supervisor {
                     take(self, slot, received.message);
                 }
                 Ok(None) => return,
-                Err(error) if error.is::<Closed>() => return,
+                Err(error) if error.is::<Closed>() => {
+                    running.closed = true;
+                    return;
+                }
                 Err(error) => {
                     let role = self.workers[slot].role;
                     tracing::error!(%role, "a worker said what it may not say: {error:#}; killing it");
@@ -115,6 +124,7 @@ impl Supervisor {
             event.to = Some(crate::words::verdict(status.verdict).into());
             self.news.push_back(event);
         }
+        self.heard.insert(status.name.clone(), boot_now());
         self.tell(Role::Vip, &ToVip::Probe(status.clone()));
         self.probes.insert(status.name.clone(), status);
     }
@@ -197,7 +207,9 @@ impl Supervisor {
         let old = Arc::clone(&self.plan);
         self.plan = Arc::new(loaded.plan);
         self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
-        self.probes.retain(|name, _| self.plan.probes.iter().any(|p| &p.name == name));
+        let kept = |name: &String| self.plan.probes.iter().any(|p| &p.name == name);
+        self.probes.retain(|name, _| kept(name));
+        self.heard.retain(|name, _| kept(name));
         self.send_plans(api_again);
         mainstay_sys::process::trim_memory();
         Ok(changes.to_string())

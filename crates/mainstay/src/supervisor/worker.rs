@@ -53,6 +53,8 @@ pub(super) struct Running {
     /// The last sign of life.
     pub(super) alive: Boot,
     pub(super) ready: bool,
+    /// Its end of the channel is closed: it is dying.
+    pub(super) closed: bool,
     /// The Plan whose indices the worker's messages use.
     pub(super) plan: Arc<Plan>,
     /// Plans sent and not yet confirmed.
@@ -87,6 +89,7 @@ impl Worker {
             started: now,
             alive: now,
             ready: false,
+            closed: false,
             plan: Arc::clone(plan),
             sent: [Arc::clone(plan)].into(),
             backlog: VecDeque::new(),

@@ -42,7 +42,7 @@ struct Held {
 }
 
 /// An address as the kernel is told of it: interface, address, prefix length.
-type Place = (u32, IpAddr, u8);
+pub(super) type Place = (u32, IpAddr, u8);
 
 impl Kernel {
     /// Takes away what a killed run left, then opens the gate; tells which addresses were removed.
@@ -172,11 +172,18 @@ impl Kernel {
         self.remove(&gone);
     }
 
-    /// Removes those addresses of a vip that its configuration no longer has; says whether others are to be added.
-    pub(super) fn trim(&mut self, id: VipId, vip: &Vip, links: &Links) -> bool {
+    /// What stands for each vip.
+    pub(super) fn held(&self) -> HashMap<VipId, HashSet<Place>> {
+        let mut all: HashMap<VipId, HashSet<Place>> = HashMap::new();
+        for ((index, addr), held) in &self.held {
+            all.entry(held.vip).or_default().insert((*index, *addr, held.prefix));
+        }
+        all
+    }
+
+    /// Removes those of a vip's addresses that its configuration no longer has; says whether others are to be added.
+    pub(super) fn trim(&mut self, vip: &Vip, held: &HashSet<Place>, links: &Links) -> bool {
         let wanted: HashSet<Place> = places(vip, links).collect();
-        let held = self.held.iter().filter(|(_, held)| held.vip == id);
-        let held: HashSet<Place> = held.map(|((index, addr), held)| (*index, *addr, held.prefix)).collect();
         let (given, gone): (Vec<Place>, Vec<Place>) =
             held.difference(&wanted).copied().partition(|place| is_given(vip, place.1, links));
         for (index, addr, _) in given {
@@ -187,6 +194,9 @@ impl Kernel {
     }
 
     fn remove(&mut self, gone: &[Place]) {
+        if gone.is_empty() {
+            return;
+        }
         for (index, addr, _) in gone {
             self.held.remove(&(*index, *addr));
         }

@@ -1,5 +1,6 @@
 //! What the kernel tells, and what follows: links that come and go, addresses and gates that somebody removed.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use mainstay_core::election::{Holding, Input};
@@ -103,7 +104,7 @@ impl Node {
     /// Brings the addresses of vips that are held here into line with the configuration and the interfaces that
     /// exist: all of them, or those of one link.
     pub(super) fn fit(&mut self, link: Option<LinkId>) {
-        let mut takes = Vec::new();
+        let (mut takes, all, none) = (Vec::new(), self.kernel.held(), HashSet::new());
         for (id, vip) in (0..).map(VipId).zip(&self.plan.vips) {
             if link.is_some_and(|link| !vip.addrs.iter().any(|a| a.link == link)) {
                 continue;
@@ -111,7 +112,7 @@ impl Node {
             let Some(view) = self.machine.view(id) else { continue };
             let held = matches!(view.holding, Holding::Yes | Holding::Stopping);
             let Some(until) = view.armed.filter(|_| held) else { continue };
-            if self.kernel.trim(id, vip, &self.links) {
+            if self.kernel.trim(vip, all.get(&id).unwrap_or(&none), &self.links) {
                 self.kernel.arm(vip, until, &self.links);
                 self.outbound.announce(vip, &self.links);
                 takes.push(id);
