@@ -110,6 +110,17 @@ impl Ground {
     }
 }
 
+impl Ground {
+    /// Lets frames of `mtu` bytes pass everywhere.
+    pub(crate) fn stretch(&self, mtu: u32) -> Result<()> {
+        for host in self.hosts.iter().chain([&self.outside]) {
+            host.ip(&format!("link set eth0 mtu {mtu}"))?;
+            self.lab.switch().ip(&format!("link set {} mtu {mtu}", host.port("eth0")?.end()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Two nodes with one vip, an echo on each, and a client that asks for it all the time.
 pub(crate) struct Pair {
     pub(crate) members: [Member; 2],

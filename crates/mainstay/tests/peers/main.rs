@@ -1,4 +1,6 @@
 //! Mainstay beside what it replaces and what it serves: keepalived, nginx, tshark, operators and their files.
 
 mod bed;
+mod frames;
+mod hostile;
 mod mixed;
