@@ -1,7 +1,7 @@
 //! What each role gives up before it listens to anybody.
 
 use mainstay_sys::process::{
-    Capability, User, keep_capabilities, lock_memory, no_new_privileges, real_time, set_nice,
+    Capability, User, keep_capabilities, lock_memory, no_new_privileges, real_time, set_nice, trim_memory,
 };
 
 use crate::role::Role;
@@ -41,7 +41,10 @@ fn become_nobody(keep: &[Capability]) -> mainstay_sys::Result<()> {
 
 /// After the vip role has loaded its gate: what is left, memory that is not paged out, and a place before others.
 pub(crate) fn vip() {
-    let kept = [Capability::NetAdmin, Capability::NetRaw, Capability::IpcLock, Capability::SysNice];
+    // The gate's maps are written and its programs attached again for as long as it stands.
+    let kept =
+        [Capability::NetAdmin, Capability::NetRaw, Capability::Bpf, Capability::IpcLock, Capability::SysNice];
+    trim_memory();
     if let Err(error) = lock_memory() {
         tracing::debug!("vip memory is not locked: {error:#}");
     }

@@ -30,6 +30,7 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce() + Send + 'static) {
         eprintln!("skipped: {test}: neither root nor a user namespace: {}", said.trim());
         return;
     }
+    eprint!("{said}");
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stdout));
 }
 

@@ -22,7 +22,7 @@ impl Source {
     /// Reads a file's text.
     pub(super) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let whole = path.contains("/tests/") || path.contains("/benches/");
+        let whole = path.contains("/tests/") || path.contains("/benches/") || path.ends_with("/tests.rs");
         let tests = if whole { std::iter::once(0..code.len()).collect() } else { test_items(&code) };
         Self { path: path.to_owned(), text: text.to_owned(), code, tests }
     }
@@ -40,7 +40,9 @@ impl Source {
             _ => stem,
         };
         let declared = self.code.split("#[cfg(test)]").skip(1).filter_map(|after| {
-            after.trim_start().strip_prefix("mod ")?.split_once(';').map(|(name, _)| name)
+            let item = after.trim_start();
+            let item = item.strip_prefix("pub(crate) ").unwrap_or(item);
+            item.strip_prefix("mod ")?.split_once(';').map(|(name, _)| name)
         });
         // A module with a body gives no name here: what stands before its first semicolon is no word.
         declared
@@ -278,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_test_module_of_its_own_file_is_found_by_its_declaration() {
-        let text = "#[cfg(test)]\nmod golden;\n#[cfg(test)]\nmod tests { use a; }\nmod wire;\n";
+        let text = "#[cfg(test)]\npub(crate) mod golden;\n#[cfg(test)]\nmod tests { use a; }\nmod wire;\n";
         let names = ["crates/x/src/a/golden.rs", "crates/x/src/a/golden/mod.rs"];
         assert_eq!(Source::new("crates/x/src/a/mod.rs", text).test_modules(), names);
         assert_eq!(Source::new("crates/x/src/a.rs", text).test_modules(), names);

@@ -128,11 +128,13 @@ impl Vip {
     }
 
     /// An active node is heard for the first time since this one let go. It may have been cut off when we said so, and
-    /// clients that learned the vip from us are then still astray: a second word makes it announce again. It is an
-    /// advert just below its own, which makes keepalived announce too; priority 0 would not.
+    /// clients that learned the vip from us are then still astray: a second word makes it announce again.
+    ///
+    /// The word is an advert of the lowest priority, to which keepalived announces too. A higher one, even below what
+    /// was just heard, could make a third node yield to us, who hold nothing: what is read after a sleep is old.
     fn repeat_farewell(&mut self, w: &mut World, active: Known) {
         if std::mem::take(&mut self.unheard) && w.link(self.spec.link).up {
-            self.send(w, self.priority.min(active.priority.saturating_sub(1)));
+            self.send(w, u8::from(active.priority > 1));
         }
     }
 

@@ -23,4 +23,4 @@ pub use reload::Next;
 pub use spec::{Announce, GroupSpec, VipSpec, Weight};
 pub use view::{Counters, Holding, Peer, View};
 pub use vips::Vips;
-pub use wire::Rejects;
+pub use wire::{Rejects, judge};

@@ -33,6 +33,18 @@ impl Rejects {
     }
 }
 
+/// Reads a packet as an advert for `spec` just as an election does, or says why that would refuse it; `own` is the source of
+/// this node's adverts. The virtual router id is not looked at.
+///
+/// # Errors
+/// The first check that fails.
+pub fn judge(spec: &VipSpec, own: Option<IpAddr>, packet: &Packet<'_>) -> Result<Advert, Reject> {
+    let mut sorted = spec.addrs.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    read(spec, &sorted, own, packet)
+}
+
 /// Reads a packet as an advert for `spec`, whose addresses are `sorted`, or says why it is refused.
 pub(super) fn read(
     spec: &VipSpec,

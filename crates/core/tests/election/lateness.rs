@@ -40,7 +40,7 @@ fn a_packet_after_the_gate_has_closed_finds_the_vip_released() {
     let mut rig = Rig::active(|_| {});
     rig.now += 400 * MS;
     rig.hear("10.0.4.20", 50);
-    assert_eq!(rig.words(), ["release 0", "0 Active->Backup", "advert 0 0", "advert 0 49"]);
+    assert_eq!(rig.words(), ["release 0", "0 Active->Backup", "advert 0 0", "advert 0 1"]);
 }
 
 #[test]

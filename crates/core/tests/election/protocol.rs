@@ -268,12 +268,12 @@ fn whoever_let_go_unheard_says_so_once_more_when_it_hears_an_active_node() {
     rig.tell(Operator::Move(V));
     rig.log.clear();
     rig.pass_hearing("10.0.4.20", 50, 3);
-    assert_eq!(rig.deeds(), ["advert 0 49"]);
+    assert_eq!(rig.deeds(), ["advert 0 1"]);
 
     let mut rig = Rig::one(|_| {});
     rig.vips.left_behind(V);
     rig.pass_hearing("10.0.4.20", 200, 3);
-    assert_eq!(rig.deeds(), ["advert 0 100"]);
+    assert_eq!(rig.deeds(), ["advert 0 1"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// The node cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unreachable {
+pub(crate) enum Unreachable {
     #[error("no node answers at {}: is it running? (systemctl status mainstay, or give its --runtime-dir)", .0.display())]
     Absent(PathBuf),
     #[error("{} may not be opened by this user: use root, or join the group mainstay", .0.display())]
@@ -65,7 +65,7 @@ fn ask(dirs: &Dirs, call: &ApiCall) -> anyhow::Result<ApiReply> {
     }
 }
 
-pub(super) fn fetch_status(dirs: &Dirs) -> anyhow::Result<Status> {
+pub(crate) fn fetch_status(dirs: &Dirs) -> anyhow::Result<Status> {
     match ask(dirs, &ApiCall::Status)? {
         ApiReply::Status(status) => Ok(*status),
         other => bail!("the node answered something else: {other:?}"),

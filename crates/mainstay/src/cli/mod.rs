@@ -17,6 +17,10 @@ use crate::role::Role;
 
 pub use local::load;
 
+pub(crate) use ask::{Unreachable, fetch_status};
+pub(crate) use local::print;
+pub(crate) use render::style;
+
 /// Bad configuration, or a failure.
 pub const FAILURE: u8 = 1;
 /// The daemon cannot be reached.

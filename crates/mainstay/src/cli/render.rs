@@ -47,7 +47,7 @@ impl Table {
 }
 
 /// Wraps text in an SGR code when standard output is a terminal that wants colours.
-fn style(code: &str, text: String) -> String {
+pub(crate) fn style(code: &str, text: String) -> String {
     let wanted = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if wanted { format!("\x1b[{code}m{text}\x1b[0m") } else { text }
 }

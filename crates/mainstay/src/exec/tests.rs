@@ -247,11 +247,7 @@ pub(crate) fn plan() -> Plan {
 
 /// Waits for a condition, for at most ten seconds.
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    mainstay_lab::wait_until(what, Duration::from_secs(10), || Ok(condition())).expect("in time");
 }
 
 /// A directory that goes away with the value.

@@ -20,6 +20,8 @@ pub enum ToVip {
     Ran(Outcome),
     /// The operator's word.
     Operator(Operator),
+    /// These vips (by name) were held by a vip role that died; their addresses have been removed.
+    LeftBehind(Vec<String>),
     /// Answer with `FromVip::Status`.
     Status,
     /// Give everything up, then exit.

@@ -11,6 +11,8 @@ use crate::ipc::{Deposit, Farewell};
 #[derive(Default)]
 pub(super) struct Deposits {
     held: BTreeMap<String, Deposit>,
+    /// Vips whose deposit was redeemed and whose next holder here has to know.
+    redeemed: Vec<String>,
     /// Opened when the first deposit comes, so that nothing has to be opened when it counts.
     tools: Option<Tools>,
 }
@@ -54,12 +56,20 @@ impl Deposits {
         for farewell in held.values().flat_map(|d| &d.farewells) {
             tools.send(farewell);
         }
+        self.redeemed.extend(held.keys().cloned());
         tracing::warn!(
             vips = held.len(),
             addrs = addrs.len(),
             failed,
             "the vip worker is gone: its addresses were removed and resigned"
         );
+    }
+}
+
+impl Deposits {
+    /// The vips whose addresses had to be taken away since the last call.
+    pub(super) fn take_redeemed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.redeemed)
     }
 }
 

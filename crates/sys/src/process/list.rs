@@ -16,7 +16,7 @@ pub struct Process {
     pub pid: u32,
     /// Its name as the kernel keeps it, 15 bytes at most.
     pub comm: String,
-    /// Its words, the program first; empty for a kernel thread. The first 4096 bytes of them.
+    /// Its words, the program first, up to 4096 bytes of them; none for a kernel thread or in the middle of exec.
     pub command: Vec<String>,
 }
 
@@ -63,19 +63,24 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::testnet::until;
 
     #[test]
     fn a_running_child_is_listed_with_its_words_and_a_zombie_is_not() {
         let mut child = Command::new("sleep").arg("4321").spawn().expect("sleep");
         let find = || processes().expect("list").find(|process| process.pid == child.id());
-        let found = find().expect("it runs");
-        assert_eq!(found.comm, "sleep");
-        assert_eq!(found.command, ["sleep", "4321"]);
+        until("the end of exec", || find().is_some_and(|found| !found.command.is_empty()));
+        let found = find();
         let held = crate::process::PidFd::open(child.id()).expect("hold");
         held.signal(libc::SIGKILL).expect("kill");
         rustix::event::poll(&mut [rustix::event::PollFd::new(&held, rustix::event::PollFlags::IN)], None)
             .expect("poll");
         assert_eq!(find(), None, "it ended and was not reaped");
         child.wait().expect("reap");
+        let found = found.expect("it ran");
+        assert_eq!(
+            (found.comm.as_str(), found.command),
+            ("sleep", vec!["sleep".to_owned(), "4321".to_owned()])
+        );
     }
 }

@@ -42,6 +42,16 @@ pub fn set_nice(nice: i32) -> Result<()> {
     os::check(ret).doing(|| format!("cannot set the nice value to {nice}")).map(drop)
 }
 
+/// Gives freed memory back to the kernel: after a configuration has been read, most of the heap is holes. Before
+/// [`lock_memory`], which would keep the holes.
+pub fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: walks the allocator's own lists under its own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Keeps every page in memory from the moment it is first touched; pages that nobody touches cost nothing.
 ///
 /// # Errors

@@ -1,3 +1,5 @@
+//! What is understood of the scripts that files name.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! How lines become statements: comments, quotes, variables, includes.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Every keyword has its place in the table.
+
 use super::super::report::Pos;
 use super::*;
 

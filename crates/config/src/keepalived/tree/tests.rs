@@ -1,3 +1,5 @@
+//! How braces become blocks.
+
 use super::*;
 
 fn tree(text: &str) -> (Stmt, Vec<String>) {

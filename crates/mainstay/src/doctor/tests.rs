@@ -1,0 +1,1 @@
+//! Synthetic observations and what is found in them.
