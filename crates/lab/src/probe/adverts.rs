@@ -36,8 +36,10 @@ pub struct Advert {
 }
 
 impl AdvertWatch {
-    /// Listens on the bridge of `segment`. A cut doesn't hide adverts from it: it hears what reaches the bridge.
+    /// Listens on the bridge of `segment`, to unicast too. A cut doesn't hide adverts from it: it hears what reaches the
+    /// bridge.
     pub fn start(lab: &Lab, segment: &Segment) -> Result<Self> {
+        lab.switch().ip(&format!("link set {} promisc on", segment.bridge()))?;
         let socket = lab.switch().run(|| PacketSocket::open(segment.bridge(), ALL))?;
         let socket = socket.with_context(|| format!("cannot listen on segment {}", segment.bridge()))?;
         let adverts = Arc::new(Mutex::new(Vec::new()));

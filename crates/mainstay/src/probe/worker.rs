@@ -16,7 +16,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::info;
+use tracing::debug;
 
 use super::check::process::{WATCHED_MAX, watch};
 use super::check::{Report, check, words};
@@ -197,7 +197,7 @@ impl Worker {
             let slot = self.succeed(old, task, now, &mut fresh);
             self.slots.push(slot);
         }
-        info!(probes = self.slots.len(), fresh, "plan in force");
+        debug!(probes = self.slots.len(), fresh, "plan in force");
         self.positions = self.slots.iter().enumerate().map(|(index, slot)| (slot.token, index)).collect();
         self.agenda = self.slots.iter().enumerate().map(|(index, slot)| (slot.wake, index)).collect();
         self.dirty = (0..self.slots.len()).collect();
@@ -246,7 +246,7 @@ impl Worker {
                 let slot = &mut self.slots[index];
                 slot.restart = None;
                 let end = if ok { "succeeded" } else { "failed" };
-                let message = format!("the restart of probe \"{}\" {end}: {detail}", slot.task.name);
+                let message = format!("the restart of probe {} {end}{}", slot.task.name, after(&detail));
                 let about = slot.task.name.clone();
                 self.event("probe", about, message, |event| event.reason = Some("restarted".into()));
                 self.give(index, Input::Restarted { ok }, now);
@@ -320,7 +320,7 @@ impl Worker {
             promise.word = Some(Word::Restarted { token, ok, detail });
         }));
         let message =
-            format!("probe \"{}\" failed ({}): restart {attempt} is tried", slot.task.name, slot.detail());
+            format!("probe {} failed{}; restart {attempt} is tried", slot.task.name, after(slot.detail()));
         let about = slot.task.name.clone();
         self.event("probe", about, message, |event| event.reason = Some("restart".into()));
     }
@@ -334,12 +334,9 @@ impl Worker {
         }
         let name = slot.task.name.clone();
         let message = match verdict {
-            Verdict::Unknown => format!("probe \"{name}\" is unknown: no check has ended for too long"),
-            Verdict::Pending | Verdict::Up | Verdict::Down if slot.detail().is_empty() => {
-                format!("probe \"{name}\" is {}", word(verdict))
-            }
+            Verdict::Unknown => format!("probe {name} is unknown: no check has ended for too long"),
             Verdict::Pending | Verdict::Up | Verdict::Down => {
-                format!("probe \"{name}\" is {}: {}", word(verdict), slot.detail())
+                format!("probe {name} is {}{}", word(verdict), after(slot.detail()))
             }
         };
         self.event("probe", name, message, |event| {
@@ -439,5 +436,13 @@ async fn restart(tools: &Tools, task: &Task, attempt: u32) -> (bool, String) {
     match timeout(order.patience, tools.run(order.command, env)).await {
         Ok(Some(outcome)) => (outcome.ok(), words(&outcome)),
         Ok(None) | Err(_) => (false, format!("no outcome within {:?}", order.patience)),
+    }
+}
+
+/// What a check or a restart said, as the end of a sentence: its first line, if it said anything.
+fn after(detail: &str) -> String {
+    match detail.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!(": {}", line.trim()),
+        None => String::new(),
     }
 }

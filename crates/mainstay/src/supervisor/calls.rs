@@ -104,6 +104,8 @@ impl Supervisor {
             let reply = ApiReply::Status(Box::new(status.clone()));
             self.workers[slot].send(&ToApi::Reply { id, reply });
         }
+        // A status of a thousand vips is a megabyte of text that nobody needs a moment later.
+        mainstay_sys::process::trim_memory();
     }
 
     fn status(&self, from_vip: Option<Status>) -> Status {

@@ -116,14 +116,6 @@ impl Supervisor {
     }
 
     fn pass_verdict(&mut self, status: ProbeStatus) {
-        let before = self.probes.get(&status.name).map(|p| p.verdict);
-        if before != Some(status.verdict) {
-            let mut event =
-                crate::events::event(&self.plan.node, "probe", &status.name, probe_sentence(&status));
-            event.from = before.map(|v| crate::words::verdict(v).into());
-            event.to = Some(crate::words::verdict(status.verdict).into());
-            self.news.push_back(event);
-        }
         self.heard.insert(status.name.clone(), boot_now());
         self.tell(Role::Vip, &ToVip::Probe(status.clone()));
         self.probes.insert(status.name.clone(), status);
@@ -258,15 +250,5 @@ fn not_run(run: &Run, why: &str) -> Outcome {
         error: Some(why.into()),
         output: String::new(),
         took_ms: 0,
-    }
-}
-
-fn probe_sentence(status: &ProbeStatus) -> String {
-    let detail = status.detail.lines().next().unwrap_or_default();
-    let verdict = crate::words::verdict(status.verdict);
-    if detail.is_empty() {
-        format!("probe {} is {verdict}", status.name)
-    } else {
-        format!("probe {} is {verdict}: {detail}", status.name)
     }
 }

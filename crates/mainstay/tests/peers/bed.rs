@@ -110,17 +110,29 @@ impl Ground {
     }
 }
 
+impl Ground {
+    /// Lets frames of `mtu` bytes pass everywhere.
+    pub(crate) fn stretch(&self, mtu: u32) -> Result<()> {
+        for host in self.hosts.iter().chain([&self.outside]) {
+            host.ip(&format!("link set eth0 mtu {mtu}"))?;
+            self.lab.switch().ip(&format!("link set {} mtu {mtu}", host.port("eth0")?.end()))?;
+        }
+        Ok(())
+    }
+}
+
 /// Two nodes with one vip, an echo on each, and a client that asks for it all the time.
 pub(crate) struct Pair {
     pub(crate) members: [Member; 2],
     pub(crate) client: UdpClient,
     pub(crate) vip: String,
     _echoes: [Echo; 2],
-    pub(crate) ground: Ground,
+    // Dropped last: all processes of the others are in it.
+    _ground: Ground,
 }
 
 impl Pair {
-    /// Starts both and waits until each is ready and the first one holds `vip`.
+    /// Starts one after the other and waits until both are ready and the first holds `vip`.
     pub(crate) fn start(
         ground: Ground,
         vip: &str,
@@ -133,12 +145,14 @@ impl Pair {
         let echoes = [echo(0)?, echo(1)?];
         let client = UdpClient::start(&ground.outside, target, Duration::from_millis(2))?;
         let member = |n: usize| Member::start(&ground.hosts[n], kinds[n], &conf(n));
-        let members = [member(0)?, member(1)?];
-        let pair = Self { members, client, vip: vip.to_owned(), _echoes: echoes, ground };
-        for member in &pair.members {
-            let keeper = &member.node.keeper;
-            keeper.daemon().wait_until("it is ready", LIMIT, || keeper.ready())?;
-        }
+        let first = member(0)?;
+        // Without preemption whoever starts first holds it.
+        let daemon = first.node.keeper.daemon();
+        daemon.wait_until("it holds the vip", LIMIT, || first.holds(vip))?;
+        let members = [first, member(1)?];
+        let pair = Self { members, client, vip: vip.to_owned(), _echoes: echoes, _ground: ground };
+        let keeper = &pair.members[1].node.keeper;
+        keeper.daemon().wait_until("it is ready", LIMIT, || keeper.ready())?;
         pair.settles_on(0)?;
         Ok(pair)
     }
