@@ -81,8 +81,13 @@ fn answers(case: &Case<'_>, addr: IpAddr, interface: &str) -> Option<Finding> {
     }
     if names.len() > 1 {
         let says = format!("{} hosts have {addr}: {}", names.len(), names.join(" and "));
-        let todo = "clients reach one or the other by chance; what is said above tells why both hold it, and a host \
-                    without a running node keeps it until somebody deletes it there (ip address del)";
+        let todo = if here && case.is_active() && case.incoming().is_empty() {
+            "the other holds it and is not heard: a network that loses adverts, a host without a running node (ip address \
+             del there), or a keepalived, which falls silent while it refuses ours (other password, version, interval or \
+             addresses): stop this node for a moment and run mainstay doctor again"
+        } else {
+            "clients reach one or the other by chance; what is said above tells why both hold it"
+        };
         return Some(Finding::wrong(says, todo));
     }
     left_behind(case, addr, interface, here).or_else(|| nobody(case, addr, names.is_empty()))
