@@ -145,6 +145,7 @@ pub fn die_of(signal: u8) -> ! {
     unsafe {
         libc::raise(signal);
     }
+    #[expect(clippy::disallowed_methods, reason = "the signal was to end us, and it did not")]
     std::process::exit(128 + signal)
 }
 

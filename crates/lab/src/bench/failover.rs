@@ -100,6 +100,19 @@ impl Row {
         }
     }
 
+    /// Whether the question is how often a client is left alone: medians hide that.
+    pub fn asks_for_holes(self) -> bool {
+        match self {
+            Self::HealPartition | Self::HealIsolation => true,
+            Self::LinkDown
+            | Self::Isolation
+            | Self::Stop
+            | Self::KillAll
+            | Self::Freeze
+            | Self::ServiceDeath => false,
+        }
+    }
+
     fn fault(self, cluster: &Cluster) -> Fault {
         match self {
             Self::LinkDown => Fault::LinkDown,

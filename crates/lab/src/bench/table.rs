@@ -1,12 +1,16 @@
 //! The tables, as text: keepalived beside Mainstay, and their ratio.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::bench::{Column, Options, Reading, Row, cost as measure_cost, measure, storm as measure_storm};
 use crate::cluster::Software;
 use crate::timeline::{median, millis};
+
+/// A client that waits longer after a heal was left alone: its neighbour entry names a host that let the vip go.
+const HEALED_WITHIN: Duration = Duration::from_millis(50);
 
 /// Faults down, columns across; each cell is filled for all software in turn, so that all meet the same machine.
 pub(super) fn failover(
@@ -96,9 +100,13 @@ fn cell(row: Row, readings: &[Reading]) -> String {
             (endless, _) => format!("{text}; two for ever {endless}/{runs}"),
         };
     }
-    let holes = readings.iter().filter(|reading| !reading.ended_well).count();
-    if holes > 0 {
-        text += &format!("; no end {holes}/{runs}");
+    if row.asks_for_holes() {
+        let holes = outages.iter().filter(|outage| **outage >= HEALED_WITHIN).count();
+        text += &format!("; over {} ms {holes}/{runs}", HEALED_WITHIN.as_millis());
+    }
+    let endless = readings.iter().filter(|reading| !reading.ended_well).count();
+    if endless > 0 {
+        text += &format!("; no end {endless}/{runs}");
     }
     let spread = (outages.iter().min(), outages.iter().max());
     if let (Some(least), Some(most)) = spread {

@@ -31,6 +31,8 @@ struct Desk {
     waiting: RefCell<HashMap<u64, oneshot::Sender<ApiReply>>>,
     next: Cell<u64>,
     events: broadcast::Sender<Event>,
+    /// The task that serves the metrics listener.
+    metrics: RefCell<Option<tokio::task::JoinHandle<()>>>,
 }
 
 /// Runs until the supervisor hangs up.
@@ -56,27 +58,37 @@ async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListe
         waiting: RefCell::default(),
         next: Cell::new(0),
         events: broadcast::channel(FOLLOW_BACKLOG).0,
+        metrics: RefCell::default(),
     });
     control.set_nonblocking(true).context("control socket")?;
     let control = tokio::net::UnixListener::from_std(control).context("control socket")?;
     tokio::task::spawn_local(control::serve(Rc::clone(&desk), control));
-    if let Some(metrics) = metrics {
-        metrics.set_nonblocking(true).context("metrics listener")?;
-        let metrics = tokio::net::TcpListener::from_std(metrics).context("metrics listener")?;
-        tokio::task::spawn_local(http::serve(Rc::clone(&desk), metrics));
-    }
+    desk.serve_metrics(metrics)?;
     desk.say(&FromApi::Ready)?;
     desk.listen().await
 }
 
 impl Desk {
     /// Passes the supervisor's words on until it hangs up.
-    async fn listen(&self) -> anyhow::Result<()> {
+    /// Serves another metrics listener from here on, or none; requests under way end as they would have.
+    fn serve_metrics(self: &Rc<Self>, listener: Option<TcpListener>) -> anyhow::Result<()> {
+        if let Some(old) = self.metrics.take() {
+            old.abort();
+        }
+        let Some(listener) = listener else { return Ok(()) };
+        listener.set_nonblocking(true).context("metrics listener")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("metrics listener")?;
+        let task = tokio::task::spawn_local(http::serve(Rc::clone(self), listener));
+        self.metrics.replace(Some(task));
+        Ok(())
+    }
+
+    async fn listen(self: &Rc<Self>) -> anyhow::Result<()> {
         loop {
             let mut ready = self.channel.readable().await.context("wait for the supervisor")?;
             loop {
                 match self.channel.get_ref().receive::<ToApi>() {
-                    Ok(Some(received)) => self.hear(received.message)?,
+                    Ok(Some(received)) => self.hear(received.message, received.fds)?,
                     Ok(None) => break,
                     Err(error) if error.is::<Closed>() => return Ok(()),
                     Err(error) => return Err(error),
@@ -86,9 +98,16 @@ impl Desk {
         }
     }
 
-    fn hear(&self, message: ToApi) -> anyhow::Result<()> {
+    fn hear(self: &Rc<Self>, message: ToApi, fds: Vec<OwnedFd>) -> anyhow::Result<()> {
         match message {
-            ToApi::Plan(_) => self.say(&FromApi::Ready)?,
+            ToApi::Plan(_) => {
+                // The control socket comes first, and with it the listeners that a reload changed.
+                let mut fds = fds.into_iter();
+                if fds.next().is_some() {
+                    self.serve_metrics(fds.next().map(TcpListener::from))?;
+                }
+                self.say(&FromApi::Ready)?;
+            }
             ToApi::Reply { id, reply } => {
                 if let Some(waiter) = self.waiting.borrow_mut().remove(&id) {
                     let _ = waiter.send(reply);

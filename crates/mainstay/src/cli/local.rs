@@ -1,10 +1,10 @@
 //! Commands that need no running node.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use mainstay_config::Loaded;
+use mainstay_config::{Loaded, Report};
 use mainstay_sys::process::Signals;
 
 use super::FAILURE;
@@ -33,11 +33,21 @@ pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
     }
 }
 
+/// Prints a report, coloured where a person reads it.
+fn complain(report: &Report) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("{}", report.coloured());
+    } else {
+        eprintln!("{report}");
+    }
+}
+
 pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
-    match load(path) {
+    match mainstay_config::load(path, &|name| std::env::var(name).ok()) {
         Ok(loaded) => {
-            for warning in &loaded.warnings {
-                eprintln!("{warning}");
+            let warnings = Report { diagnostics: loaded.warnings };
+            if !warnings.diagnostics.is_empty() {
+                complain(&warnings);
             }
             let plan = &loaded.plan;
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
@@ -52,7 +62,7 @@ pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
             Ok(0)
         }
         Err(report) => {
-            eprintln!("{report:#}");
+            complain(&report);
             Ok(FAILURE)
         }
     }

@@ -40,6 +40,9 @@ use worker::Worker;
 /// closed long before.
 const VIP_SILENCE: Duration = Duration::from_secs(5);
 
+/// A loop of ours that comes round so much too late was not running, and its workers perhaps neither.
+const FROZEN: Duration = Duration::from_millis(500);
+
 /// A loop of ours that never waits is ended by the kernel after this many microseconds of real-time CPU.
 const REAL_TIME_BUDGET: u64 = 2_000_000;
 
@@ -71,6 +74,9 @@ struct Supervisor {
     runs: usize,
     stop: Option<Stop>,
     started: Boot,
+    /// When the loop last looked round, and the latest that it meant to do so again.
+    looked: Boot,
+    look_by: Boot,
     reloads: u64,
     reload_failures: u64,
     /// Events to be recorded once the present message has been dealt with.
@@ -107,12 +113,31 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
         runs: 0,
         stop: None,
         started: now,
+        looked: now,
+        look_by: now,
         reloads: 0,
         reload_failures: 0,
         news: VecDeque::new(),
     };
+    if !Role::Vip.wanted(&supervisor.plan) {
+        clean_up();
+    }
     supervisor.start_wanted(now);
     supervisor.watch(signals)
+}
+
+/// Without vips no worker removes what a killed run left behind.
+fn clean_up() {
+    let swept = mainstay_sys::netlink::Route::open().map_err(anyhow::Error::from);
+    match swept.and_then(|mut route| crate::vip::sweep(&mut route)) {
+        Ok(swept) if swept.is_empty() => {}
+        Ok(swept) => {
+            let list: Vec<String> = swept.iter().map(ToString::to_string).collect();
+            tracing::warn!("removed what an earlier run left behind: {}", list.join(", "));
+        }
+        Err(error) => tracing::warn!("look for addresses of an earlier run: {error:#}"),
+    }
+    crate::vip::clear_others(mainstay_sys::gate::GateKind::None);
 }
 
 impl Supervisor {
@@ -133,6 +158,7 @@ impl Supervisor {
                 return Ok(());
             }
             let wait = self.next_wake(now).min(watchdog.next(now));
+            self.look_by = now + wait;
             let ready = self.wait(&signals, wait)?;
             self.attend(&ready, &mut signals)?;
         }
@@ -254,20 +280,28 @@ impl Supervisor {
                     worker.send(&ToVip::Probe(status.clone()));
                 }
             }
-            Role::Api => {
-                let sockets = self.sockets.lend();
-                if let Some(running) = worker.running.as_ref()
-                    && let Err(error) = running.channel.send_with(&ToApi::Plan(plan), &sockets)
-                {
-                    tracing::error!("hand the api worker its sockets: {error:#}");
-                    running.kill();
-                }
-            }
+            Role::Api => self.lend_sockets(slot, plan),
+        }
+    }
+
+    /// Sends an api worker its Plan with the control socket and the metrics listener, if there is one.
+    fn lend_sockets(&self, slot: usize, plan: Box<Plan>) {
+        let Some(running) = self.workers[slot].running.as_ref() else { return };
+        let lent = running.channel.send_with(&ToApi::Plan(plan), &self.sockets.lend());
+        if !matches!(lent, Ok(true)) {
+            tracing::error!("the api worker cannot be handed its sockets: {lent:?}; killing it");
+            running.kill();
         }
     }
 
     fn tick(&mut self, now: Boot) {
+        // Who was frozen itself judges nobody: signs of life may wait unread.
+        let frozen = now.since(self.look_by.max(self.looked));
+        self.looked = now;
         for worker in &mut self.workers {
+            if let Some(running) = worker.running.as_mut().filter(|_| frozen >= FROZEN) {
+                running.alive = now;
+            }
             let Some(running) = worker.running.as_ref() else { continue };
             if worker.role == Role::Vip && running.ready && now.since(running.alive) > VIP_SILENCE {
                 tracing::error!("the vip worker has been silent for 5 s: killing it");

@@ -211,13 +211,6 @@ impl Supervisor {
                 self.workers[slot].again_at = None;
                 continue;
             }
-            if role == Role::Api && api_again {
-                // Its listeners changed: a fresh worker is handed the new ones.
-                if let Some(running) = self.workers[slot].running.as_ref() {
-                    running.kill();
-                }
-                continue;
-            }
             let plan = Arc::clone(if role == Role::Exec { &self.exec_plan } else { &self.plan });
             if let Some(running) = self.workers[slot].running.as_mut() {
                 running.sent.push_back(Arc::clone(&plan));
@@ -226,6 +219,7 @@ impl Supervisor {
             match role {
                 Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
                 Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
+                Role::Api if api_again => self.lend_sockets(slot, plan),
                 Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
                 Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),
             }

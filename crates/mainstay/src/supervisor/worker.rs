@@ -28,6 +28,10 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// Messages kept for a worker whose queue is full; beyond it the worker counts as stuck and is killed.
 const BACKLOG_MAX: usize = 4096;
 
+/// The file that this process was started from, also after a package has put another in its place: a worker is
+/// always of its supervisor's version.
+const PROGRAM: &str = "/proc/self/exe";
+
 /// The variable that tells a worker who its supervisor is, so that it can see whether that died before it asked.
 pub const PARENT: &str = "MAINSTAY_SUPERVISOR_PID";
 
@@ -65,8 +69,7 @@ impl Worker {
     pub(super) fn start(&mut self, plan: &Arc<Plan>, now: Boot) -> anyhow::Result<()> {
         let (ours, theirs) = Channel::pair()?;
         ours.set_nonblocking()?;
-        let program = std::env::current_exe().context("find our own program")?;
-        let child = Command::new(program)
+        let child = Command::new(PROGRAM)
             .arg0(format!("mainstay: {}", self.role))
             .args(["worker", self.role.name()])
             .env(PARENT, std::process::id().to_string())

@@ -56,6 +56,11 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    /// Commands are numbered from `seed`, so that what a predecessor asked for is not taken for an answer to us.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { next_run: seed & (u64::MAX >> 1), ..Self::default() }
+    }
+
     /// Vips have new numbers after a reload.
     pub(super) fn renumber(&mut self, new: impl Fn(VipId) -> Option<VipId>) {
         let old = std::mem::take(&mut self.tallies);

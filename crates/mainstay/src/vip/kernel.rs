@@ -1,20 +1,18 @@
-//! Carries out what the election asks of the kernel: gate, addresses, adverts, announcements, in an order that
-//! never shows an address that may not be there.
+//! The gate and the addresses: what the kernel is told so that it never shows an address that may not be there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mainstay_config::plan::{Plan, Vip};
+use mainstay_config::plan::{Addr, Plan, Vip};
 use mainstay_core::election::Vips;
-use mainstay_core::name::{LinkId, VipId};
+use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
-use mainstay_core::{arp, ndp, vrrp};
-use mainstay_sys::gate::{Gate, GateOptions};
-use mainstay_sys::netlink::{AddrSpec, IfAddr, Route};
-use mainstay_sys::packet::Outgoing;
+use mainstay_sys::gate::{Gate, GateKind, GateOptions};
+use mainstay_sys::netlink::{AddrSpec, Route};
 
 use super::links::Links;
+use super::outbound::{destinations, source};
 use crate::ipc::{Deposit, Farewell};
 
 /// Addresses end by themselves after this, should everything else fail: the kernel counts it in whole seconds.
@@ -23,16 +21,18 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(10);
 /// Lifetimes are renewed this often: two renewals may fail.
 const RENEW: Duration = Duration::from_secs(3);
 
+/// The priority of a node that owns the address (RFC 9568 6.1).
+const OWNER: u8 = 255;
+
 /// The kernel's side of every vip.
 pub(super) struct Kernel {
     pub(super) route: Route,
     pub(super) gate: Gate,
+    /// Interfaces that the gate watches.
+    attached: HashSet<u32>,
     /// Addresses that should be there, by interface index and address.
     held: HashMap<(u32, IpAddr), Held>,
     renew_at: Boot,
-    adverts: Vec<Queued>,
-    frames: Vec<(LinkId, bool, Vec<u8>)>,
-    pub(super) send_errors: u64,
     pub(super) put_back: HashMap<VipId, u64>,
 }
 
@@ -41,53 +41,93 @@ struct Held {
     prefix: u8,
 }
 
-/// An advert to be sent with the next batch.
-struct Queued {
-    link: LinkId,
-    to: IpAddr,
-    from: IpAddr,
-    payload: Vec<u8>,
-}
+/// An address as the kernel is told of it: interface, address, prefix length.
+type Place = (u32, IpAddr, u8);
 
 impl Kernel {
-    /// Takes the kernel's side over; addresses that a killed run left behind go before its gate does.
-    pub(super) fn open(gate: GateOptions) -> anyhow::Result<(Self, Vec<IpAddr>)> {
+    /// Takes away what a killed run left, then opens the gate; tells which addresses were removed.
+    pub(super) fn open(options: GateOptions) -> anyhow::Result<(Self, Vec<IpAddr>)> {
         let mut route = Route::open()?;
+        // Addresses first: a killed run's gate holds them closed until it is replaced.
         let swept = sweep(&mut route)?;
+        let gate = Gate::open(options)?;
+        clear_others(gate.kind());
         let kernel = Self {
             route,
-            gate: Gate::open(gate)?,
+            gate,
+            attached: HashSet::new(),
             held: HashMap::new(),
             renew_at: Boot::ZERO,
-            adverts: Vec::new(),
-            frames: Vec::new(),
-            send_errors: 0,
             put_back: HashMap::new(),
         };
         Ok((kernel, swept))
     }
 
-    /// Makes the gate know a vip's addresses; closed until armed. Interfaces are attached afterwards.
-    pub(super) fn guard(&mut self, vip: &Vip) {
+    /// Makes the gate know a vip's addresses, closed until armed, and has it on their interfaces.
+    pub(super) fn guard(&mut self, vip: &Vip, links: &Links) {
         for addr in &vip.addrs {
-            if let Err(error) = self.gate.guard(addr.addr) {
+            let result = if is_static(vip, addr, links) {
+                self.gate.forget(addr.addr)
+            } else {
+                self.gate.guard(addr.addr)
+            };
+            if let Err(error) = result {
                 tracing::warn!("guard {}: {error:#}", addr.addr);
+            }
+            if let Some(ifindex) = links.get(addr.link).ifindex() {
+                self.attach(ifindex, &links.get(addr.link).name);
             }
         }
     }
 
-    pub(super) fn arm(&mut self, vip: &Vip, until: Boot) {
-        for addr in &vip.addrs {
+    /// Has the gate on an interface.
+    pub(super) fn attach(&mut self, ifindex: u32, name: &str) {
+        if self.attached.contains(&ifindex) {
+            return;
+        }
+        match self.gate.attach(ifindex) {
+            Ok(()) => {
+                self.attached.insert(ifindex);
+            }
+            Err(error) => tracing::warn!("attach the gate to {name}: {error:#}"),
+        }
+    }
+
+    /// An interface is gone, and its addresses with it.
+    pub(super) fn lost(&mut self, ifindex: u32) {
+        self.attached.remove(&ifindex);
+        self.held.retain(|(index, _), _| *index != ifindex);
+    }
+
+    /// Takes the gate off interfaces that no vip uses any more.
+    pub(super) fn detach_unused(&mut self, links: &Links) {
+        let used: HashSet<u32> = links.iter().filter_map(|(_, link)| link.ifindex()).collect();
+        let unused: Vec<u32> = self.attached.difference(&used).copied().collect();
+        for ifindex in unused {
+            self.attached.remove(&ifindex);
+            if let Err(error) = self.gate.detach(ifindex) {
+                tracing::warn!("take the gate off interface {ifindex}: {error:#}");
+            }
+        }
+    }
+
+    pub(super) fn arm(&mut self, vip: &Vip, until: Boot, links: &Links) {
+        for addr in vip.addrs.iter().filter(|a| !is_static(vip, a, links)) {
             if let Err(error) = self.gate.arm(addr.addr, until) {
                 tracing::warn!("arm the gate of {}: {error:#}", addr.addr);
             }
         }
     }
 
+    /// Tells the kernel what was armed.
+    pub(super) fn commit(&mut self) {
+        if let Err(error) = self.gate.commit() {
+            tracing::warn!("arm the gate: {error:#}");
+        }
+    }
+
     /// What the supervisor must know before `take`.
-    pub(super) fn deposit(&self, id: VipId, vip: &Vip, machine: &Vips, links: &Links) -> Deposit {
-        let addrs =
-            vip.addrs.iter().filter_map(|a| Some((links.get(a.link).ifindex()?, a.addr, a.prefix))).collect();
+    pub(super) fn deposit(id: VipId, vip: &Vip, machine: &Vips, links: &Links) -> Deposit {
         let link = links.get(vip.spec.link);
         let farewells = destinations(vip).into_iter().filter_map(|to| {
             let from = source(vip, links)?;
@@ -95,7 +135,8 @@ impl Kernel {
             machine.packet(id, 0, from, to, &mut payload);
             Some(Farewell { to, from, ifindex: link.ifindex()?, interface: link.name.clone(), payload })
         });
-        Deposit { vip: vip.spec.name.clone(), addrs, farewells: farewells.collect() }
+        let farewells = farewells.collect();
+        Deposit { vip: vip.spec.name.clone(), addrs: places(vip, links).collect(), farewells }
     }
 
     /// Adds the addresses of several vips in one batch; tells which failed and why.
@@ -103,11 +144,10 @@ impl Kernel {
         let mut specs = Vec::new();
         let mut owners = Vec::new();
         for (id, vip) in vips {
-            for addr in &vip.addrs {
-                let Some(index) = links.get(addr.link).ifindex() else { continue };
-                specs.push(AddrSpec { index, addr: addr.addr, prefix: addr.prefix, valid: LIFETIME });
+            for (index, addr, prefix) in places(vip, links) {
+                specs.push(AddrSpec { index, addr, prefix, valid: LIFETIME });
                 owners.push(*id);
-                self.held.insert((index, addr.addr), Held { vip: *id, prefix: addr.prefix });
+                self.held.insert((index, addr), Held { vip: *id, prefix });
             }
         }
         let results = self.route.set_addrs(&specs);
@@ -118,20 +158,39 @@ impl Kernel {
         failed.collect()
     }
 
-    /// Removes the addresses of several vips in one batch and closes their gates.
-    pub(super) fn release(&mut self, vips: &[&Vip], links: &Links) {
-        let mut gone = Vec::new();
-        for addr in vips.iter().flat_map(|v| &v.addrs) {
-            let _ = self.gate.arm(addr.addr, Boot::ZERO);
-            if let Some(index) = links.get(addr.link).ifindex() {
-                self.held.remove(&(index, addr.addr));
-                gone.push((index, addr.addr, addr.prefix));
+    /// Closes the gates of several vips and removes their addresses in one batch, wherever they stand.
+    pub(super) fn release(&mut self, vips: &[(VipId, &Vip)], links: &Links) {
+        for (_, vip) in vips {
+            for addr in vip.addrs.iter().filter(|a| !is_static(vip, a, links)) {
+                let _ = self.gate.arm(addr.addr, Boot::ZERO);
             }
         }
-        if let Err(error) = self.gate.commit() {
-            tracing::warn!("close the gate: {error:#}");
+        self.commit();
+        let ids: HashSet<VipId> = vips.iter().map(|(id, _)| *id).collect();
+        let gone = self.held.iter().filter(|(_, held)| ids.contains(&held.vip));
+        let gone: Vec<Place> = gone.map(|((index, addr), held)| (*index, *addr, held.prefix)).collect();
+        self.remove(&gone);
+    }
+
+    /// Removes those addresses of a vip that its configuration no longer has; says whether others are to be added.
+    pub(super) fn trim(&mut self, id: VipId, vip: &Vip, links: &Links) -> bool {
+        let wanted: HashSet<Place> = places(vip, links).collect();
+        let held = self.held.iter().filter(|(_, held)| held.vip == id);
+        let held: HashSet<Place> = held.map(|((index, addr), held)| (*index, *addr, held.prefix)).collect();
+        let (given, gone): (Vec<Place>, Vec<Place>) =
+            held.difference(&wanted).copied().partition(|place| is_given(vip, place.1, links));
+        for (index, addr, _) in given {
+            self.held.remove(&(index, addr));
         }
-        for (result, (_, addr, _)) in self.route.del_addrs(&gone).into_iter().zip(&gone) {
+        self.remove(&gone);
+        wanted.iter().any(|place| !held.contains(place))
+    }
+
+    fn remove(&mut self, gone: &[Place]) {
+        for (index, addr, _) in gone {
+            self.held.remove(&(*index, *addr));
+        }
+        for (result, (_, addr, _)) in self.route.del_addrs(gone).into_iter().zip(gone) {
             match result {
                 Ok(()) => {}
                 // It was never added, or went with its interface.
@@ -144,10 +203,11 @@ impl Kernel {
     /// Addresses of vips that stand on an interface although nothing of ours put them there, as sentences.
     pub(super) fn strangers(&self, plan: &Plan, links: &Links) -> Vec<String> {
         let mut out = Vec::new();
-        for vip in plan.vips.iter().filter(|v| v.spec.priority != 255) {
+        for vip in plan.vips.iter().filter(|v| v.spec.priority != OWNER) {
             for addr in &vip.addrs {
                 let link = links.get(addr.link);
-                if link.addrs.iter().any(|a| a.addr == addr.addr && !a.is_ours()) {
+                let there = link.addrs.iter().any(|a| a.addr == addr.addr && !a.is_ours());
+                if there && !link.ifindex().is_some_and(|index| self.held.contains_key(&(index, addr.addr))) {
                     out.push(format!(
                         "{} of vip {} was put on {} by somebody else: remove it there, or two nodes answer for it",
                         addr.addr, vip.spec.name, link.name
@@ -160,22 +220,27 @@ impl Kernel {
 
     /// Addresses that should be there and are not.
     pub(super) fn missing(&self, links: &Links) -> Vec<(u32, IpAddr)> {
-        let there = |index: u32, addr: IpAddr| {
-            links.iter().any(|(_, l)| l.ifindex() == Some(index) && l.addrs.iter().any(|a| a.addr == addr))
-        };
-        self.held.keys().copied().filter(|&(index, addr)| !there(index, addr)).collect()
+        let there: HashSet<(u32, IpAddr)> = links
+            .iter()
+            .filter_map(|(_, link)| Some((link.ifindex()?, link)))
+            .flat_map(|(index, link)| link.addrs.iter().map(move |a| (index, a.addr)))
+            .collect();
+        self.held.keys().copied().filter(|place| !there.contains(place)).collect()
     }
 
-    /// Puts an address back that somebody else removed; tells whose it was.
-    pub(super) fn restore(&mut self, index: u32, addr: IpAddr) -> Option<VipId> {
-        let held = self.held.get(&(index, addr))?;
-        let vip = held.vip;
+    /// Whose address it is that should stand there.
+    pub(super) fn holder(&self, index: u32, addr: IpAddr) -> Option<VipId> {
+        self.held.get(&(index, addr)).map(|held| held.vip)
+    }
+
+    /// Puts an address back that somebody else removed.
+    pub(super) fn restore(&mut self, index: u32, addr: IpAddr) {
+        let Some(held) = self.held.get(&(index, addr)) else { return };
         let spec = AddrSpec { index, addr, prefix: held.prefix, valid: LIFETIME };
         for error in self.route.set_addrs(&[spec]).into_iter().filter_map(Result::err) {
             tracing::error!(%addr, %error, "put an address back");
         }
-        *self.put_back.entry(vip).or_default() += 1;
-        Some(vip)
+        *self.put_back.entry(held.vip).or_default() += 1;
     }
 
     /// Renews the lifetimes of every address held, when it is time; tells when the next time is.
@@ -184,16 +249,13 @@ impl Kernel {
             return Boot::NEVER;
         }
         if self.renew_at <= now {
-            let specs: Vec<_> = self
-                .held
-                .iter()
-                .map(|((index, addr), held)| AddrSpec {
-                    index: *index,
-                    addr: *addr,
-                    prefix: held.prefix,
-                    valid: LIFETIME,
-                })
-                .collect();
+            let each = self.held.iter().map(|((index, addr), held)| AddrSpec {
+                index: *index,
+                addr: *addr,
+                prefix: held.prefix,
+                valid: LIFETIME,
+            });
+            let specs: Vec<_> = each.collect();
             let failed = self.route.set_addrs(&specs).into_iter().filter(Result::is_err).count();
             if failed > 0 {
                 tracing::warn!(failed, "renew address lifetimes");
@@ -210,96 +272,47 @@ impl Kernel {
             std::mem::take(&mut self.put_back).into_iter().filter_map(|(k, v)| Some((new(k)?, v))).collect();
     }
 
-    /// Queues an advert to the group or to each peer.
-    pub(super) fn advertise(&mut self, id: VipId, vip: &Vip, priority: u8, machine: &Vips, links: &Links) {
-        let Some(from) = source(vip, links) else { return };
-        for to in destinations(vip) {
-            let mut payload = Vec::with_capacity(64);
-            machine.packet(id, priority, from, to, &mut payload);
-            self.adverts.push(Queued { link: vip.spec.link, to, from, payload });
-        }
-    }
-
-    /// Queues one gratuitous ARP or unsolicited NA for each address.
-    pub(super) fn announce(&mut self, vip: &Vip, links: &Links) {
-        for addr in &vip.addrs {
-            let mac = links.get(addr.link).mac();
-            let frame = match addr.addr {
-                IpAddr::V4(ip) => arp::gratuitous(ip, mac).to_vec(),
-                IpAddr::V6(ip) => ndp::unsolicited(ip, mac, false).to_vec(),
-            };
-            self.frames.push((addr.link, addr.addr.is_ipv6(), frame));
-        }
-    }
-
-    /// Sends what is queued, adverts before announcements.
-    pub(super) fn flush(&mut self, links: &mut Links) {
-        if let Err(error) = self.gate.commit() {
-            tracing::warn!("arm the gate: {error:#}");
-        }
-        while let Some(first) = self.adverts.first() {
-            let (link, ipv6) = (first.link, first.to.is_ipv6());
-            let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.adverts)
-                .into_iter()
-                .partition(|q| q.link == link && q.to.is_ipv6() == ipv6);
-            self.adverts = later;
-            let state = links.get_mut(link);
-            let socket = if ipv6 { state.vrrp6.as_mut() } else { state.vrrp4.as_mut() };
-            let Some(socket) = socket else { continue };
-            let packets: Vec<_> =
-                now.iter().map(|q| Outgoing { to: q.to, from: Some(q.from), payload: &q.payload }).collect();
-            if let Some(error) = socket.send(&packets).error {
-                self.send_errors += 1;
-                tracing::debug!(interface = state.name, %error, "send adverts");
-            }
-        }
-        while let Some(&(link, ipv6, _)) = self.frames.first() {
-            let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.frames)
-                .into_iter()
-                .partition(|(l, six, _)| *l == link && *six == ipv6);
-            self.frames = later;
-            let state = links.get_mut(link);
-            let socket = if ipv6 { state.ndp.as_mut() } else { state.arp.as_mut() };
-            let Some(socket) = socket else { continue };
-            let frames: Vec<&[u8]> = now.iter().map(|(_, _, frame)| frame.as_slice()).collect();
-            if let Some(error) = socket.send(&frames).error {
-                self.send_errors += 1;
-                tracing::debug!(interface = state.name, %error, "send announcements");
-            }
+    /// Takes the gate out of the kernel, once nothing is held.
+    pub(super) fn close(self) {
+        if let Err(error) = self.gate.remove() {
+            tracing::warn!("take the gate away: {error:#}");
         }
     }
 }
 
-/// Removes addresses that a killed run of ours left behind.
-fn sweep(route: &mut Route) -> anyhow::Result<Vec<IpAddr>> {
-    let marked: Vec<_> = route.addrs()?.into_iter().filter(IfAddr::is_ours).collect();
-    let gone: Vec<_> = marked.iter().map(|a| (a.index, a.addr, a.prefix)).collect();
+/// Removes the addresses that a killed run of ours left behind, and tells which.
+pub(crate) fn sweep(route: &mut Route) -> anyhow::Result<Vec<IpAddr>> {
+    let marked: Vec<_> = route.addrs()?.into_iter().filter(|a| a.is_ours()).collect();
+    let gone: Vec<Place> = marked.iter().map(|a| (a.index, a.addr, a.prefix)).collect();
     for error in route.del_addrs(&gone).into_iter().filter_map(Result::err) {
         tracing::warn!(%error, "remove an address that an earlier run left behind");
     }
     Ok(marked.into_iter().map(|a| a.addr).collect())
 }
 
-/// Where a vip's adverts go.
-pub(super) fn destinations(vip: &Vip) -> Vec<IpAddr> {
-    if !vip.spec.unicast.is_empty() {
-        return vip.spec.unicast.clone();
+/// Takes away what a killed run of another build or setting may have left: a gate of the other kind would stay closed
+/// for ever.
+pub(crate) fn clear_others(kind: GateKind) {
+    for other in [GateKind::TcEbpf, GateKind::Nft].into_iter().filter(|other| *other != kind) {
+        if let Err(error) = Gate::open(GateOptions { only: Some(other) }).and_then(Gate::remove) {
+            tracing::debug!("no {} gate to take away: {error:#}", other.name());
+        }
     }
-    let standard = if vip.spec.ipv6 { vrrp::GROUP_V6.into() } else { vrrp::GROUP_V4.into() };
-    vec![vip.multicast.unwrap_or(standard)]
 }
 
-/// Where a vip's adverts come from: as configured, else the interface's first address of its own (IPv6: link-local,
-/// as RFC 9568 5.1.2.1 asks).
-pub(super) fn source(vip: &Vip, links: &Links) -> Option<IpAddr> {
-    if vip.spec.source.is_some() {
-        return vip.spec.source;
-    }
-    let mut own =
-        links.get(vip.spec.link).addrs.iter().filter(|a| !a.is_ours() && a.addr.is_ipv6() == vip.spec.ipv6);
-    own.find(|a| match a.addr {
-        IpAddr::V4(_) => !vip.spec.addrs.contains(&a.addr) || vip.spec.priority == 255,
-        IpAddr::V6(ip) => ip.is_unicast_link_local() && !a.tentative,
-    })
-    .map(|a| a.addr)
+/// Where a vip's addresses are to be put, as far as their interfaces exist.
+fn places<'a>(vip: &'a Vip, links: &'a Links) -> impl Iterator<Item = Place> + 'a {
+    let moving = vip.addrs.iter().filter(|a| !is_static(vip, a, links));
+    moving.filter_map(|a| Some((links.get(a.link).ifindex()?, a.addr, a.prefix)))
+}
+
+/// Whether this node has the address anyway: the owner's is the interface's own, and nobody's to take or to gate.
+fn is_static(vip: &Vip, addr: &Addr, links: &Links) -> bool {
+    let own = |a: &mainstay_sys::netlink::IfAddr| a.addr == addr.addr && !a.is_ours();
+    vip.spec.priority == OWNER && links.get(addr.link).addrs.iter().any(own)
+}
+
+/// The same for an address that is known without its interface.
+fn is_given(vip: &Vip, addr: IpAddr, links: &Links) -> bool {
+    vip.addrs.iter().any(|a| a.addr == addr && is_static(vip, a, links))
 }

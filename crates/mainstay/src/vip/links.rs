@@ -160,41 +160,49 @@ impl Links {
         Ok(())
     }
 
-    /// Takes in one change; tells which link it concerns.
-    pub(super) fn learn(&mut self, change: &Change) -> Option<LinkId> {
-        let place = match change {
+    /// Takes in one change; tells which links it concerns.
+    pub(super) fn learn(&mut self, change: &Change) -> Vec<LinkId> {
+        let places = match change {
             Change::Link(link) => {
                 // A rename takes the interface away from one name and gives it to another.
-                if let Some(old) =
-                    self.all.iter_mut().find(|s| s.ifindex() == Some(link.index) && s.name != link.name)
-                {
-                    old.learn(None);
+                let old = self.place(link.index).filter(|place| self.all[*place].name != link.name);
+                let new = self.all.iter().position(|s| s.name == link.name);
+                if let Some(place) = old {
+                    self.all[place].learn(None);
                 }
-                let place = self.all.iter().position(|s| s.name == link.name)?;
-                self.all[place].learn(Some(link.clone()));
-                place
+                if let Some(place) = new {
+                    self.all[place].learn(Some(link.clone()));
+                }
+                [old, new]
             }
             Change::LinkGone(index, _) => {
-                let place = self.place(*index)?;
-                self.all[place].learn(None);
-                place
+                let place = self.place(*index);
+                if let Some(place) = place {
+                    self.all[place].learn(None);
+                }
+                [place, None]
             }
             Change::Addr(addr) => {
-                let place = self.place(addr.index)?;
-                let known = &mut self.all[place].addrs;
-                known.retain(|a| a.addr != addr.addr);
-                known.push(addr.clone());
-                place
+                let place = self.place(addr.index);
+                if let Some(place) = place {
+                    let known = &mut self.all[place].addrs;
+                    known.retain(|a| (a.addr, a.prefix) != (addr.addr, addr.prefix));
+                    known.push(addr.clone());
+                }
+                [place, None]
             }
             Change::AddrGone(addr) => {
-                let place = self.place(addr.index)?;
-                self.all[place].addrs.retain(|a| a.addr != addr.addr);
-                place
+                let place = self.place(addr.index);
+                if let Some(place) = place {
+                    let known = &mut self.all[place].addrs;
+                    known.retain(|a| (a.addr, a.prefix) != (addr.addr, addr.prefix));
+                }
+                [place, None]
             }
-            Change::Filter { index } => self.place(*index)?,
-            Change::Overflow => return None,
+            Change::Filter { .. } | Change::Overflow => [None, None],
         };
-        Some(LinkId(u32::try_from(place).expect("a Plan has fewer than 2^32 links")))
+        let number = |place| LinkId(u32::try_from(place).expect("a Plan has fewer than 2^32 links"));
+        places.into_iter().flatten().map(number).collect()
     }
 
     fn place(&self, ifindex: u32) -> Option<usize> {

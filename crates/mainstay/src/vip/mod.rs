@@ -5,8 +5,10 @@
 mod changes;
 mod kernel;
 mod links;
+mod outbound;
 mod owned;
 mod report;
+mod upkeep;
 mod world;
 
 use std::collections::VecDeque;
@@ -20,14 +22,16 @@ use mainstay_core::name::{LinkId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::{GateKind, GateOptions};
-use mainstay_sys::netlink::{Change, Monitor};
+use mainstay_sys::netlink::Monitor;
 use mainstay_sys::process::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::ipc::{Channel, Closed, FromVip, ToVip};
 use changes::Changes;
 use kernel::Kernel;
+pub(crate) use kernel::{clear_others, sweep};
 use links::{Links, Socket};
+use outbound::Outbound;
 use owned::Sequences;
 
 /// How often the supervisor hears that this task runs.
@@ -47,6 +51,7 @@ struct Node {
     machine: Vips,
     links: Links,
     kernel: Kernel,
+    outbound: Outbound,
     monitor: Monitor,
     sequences: Sequences,
     changes: Changes,
@@ -83,9 +88,10 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         machine,
         links: Links::default(),
         kernel,
+        outbound: Outbound::default(),
         monitor,
-        sequences: Sequences::default(),
-        changes: Changes::default(),
+        sequences: Sequences::new(now.as_nanos()),
+        changes: Changes::new(now.as_nanos()),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
@@ -95,19 +101,13 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         stopping: false,
         orphaned: false,
     };
-    if !swept.is_empty() {
-        let list: Vec<String> = swept.iter().map(ToString::to_string).collect();
-        node.event(
-            "address",
-            "sweep",
-            format!("removed what an earlier run left behind: {}", list.join(", ")),
-        );
-    }
     node.apply(*plan);
-    node.own_up(&swept);
+    node.clean_up(&swept);
     node.say(&FromVip::Ready);
     crate::confine::vip();
-    node.watch(signals)
+    node.watch(signals)?;
+    node.kernel.close();
+    Ok(())
 }
 
 /// Which gate to try: `MAINSTAY_GATE` = tc, nft or none overrides the order for tests and rehearsals.
@@ -116,7 +116,7 @@ fn gate_options() -> GateOptions {
 }
 
 impl Node {
-    fn watch(mut self, mut signals: Signals) -> anyhow::Result<()> {
+    fn watch(&mut self, mut signals: Signals) -> anyhow::Result<()> {
         loop {
             let ready = self.wait(&signals)?;
             let mut packets = Vec::new();
@@ -129,7 +129,7 @@ impl Node {
                     }
                     Source::Supervisor => self.hear_supervisor(flags),
                     Source::Monitor => self.hear_kernel(),
-                    Source::Gate => self.gate_changed(),
+                    Source::Gate => self.hear_gate(),
                     Source::Socket(link, socket) => packets.push((link, socket)),
                 }
             }
@@ -184,7 +184,8 @@ impl Node {
         if self.alive_at <= now {
             self.say(&FromVip::Alive);
             self.alive_at = now + ALIVE;
-            self.kernel_check();
+            // What no message told.
+            self.mend_gate(None);
         }
         let due = self.machine.poll_timeout().is_some_and(|at| at <= now);
         if due && self.ticked + self.quantum <= now {
@@ -251,14 +252,16 @@ impl Node {
                 self.settle(&mut releases, &mut takes);
             }
             match effect {
-                Effect::Arm { vip, until } => self.kernel.arm(&self.plan.vips[vip.index()], until),
+                Effect::Arm { vip, until } => {
+                    self.kernel.arm(&self.plan.vips[vip.index()], until, &self.links);
+                }
                 Effect::Take { vip } => takes.push(vip),
                 Effect::Release { vip } => releases.push(vip),
                 Effect::Advertise { vip, priority } => {
                     let spec = &self.plan.vips[vip.index()];
-                    self.kernel.advertise(vip, spec, priority, &self.machine, &self.links);
+                    self.outbound.advertise(vip, spec, priority, &self.machine, &self.links);
                 }
-                Effect::Announce { vip } => self.kernel.announce(&self.plan.vips[vip.index()], &self.links),
+                Effect::Announce { vip } => self.outbound.announce(&self.plan.vips[vip.index()], &self.links),
                 Effect::Start { vip } => self.sequence(vip, true),
                 Effect::Stop { vip } => self.sequence(vip, false),
                 Effect::Changed { vip, from, to, reason, epoch } => {
@@ -278,23 +281,19 @@ impl Node {
     /// The kernel's part of a batch, then what goes on the wire.
     fn settle(&mut self, releases: &mut Vec<VipId>, takes: &mut Vec<VipId>) {
         if !releases.is_empty() {
-            let vips: Vec<_> = releases.iter().map(|v| &self.plan.vips[v.index()]).collect();
+            let vips: Vec<_> = releases.iter().map(|&v| (v, &self.plan.vips[v.index()])).collect();
             self.kernel.release(&vips, &self.links);
-            let names = vips.iter().map(|v| v.spec.name.clone()).collect();
+            let names = vips.iter().map(|(_, v)| v.spec.name.clone()).collect();
             self.say(&FromVip::Withdraw(names));
             releases.clear();
         }
         if !takes.is_empty() {
             let taken: Vec<_> = takes.iter().map(|&v| (v, &self.plan.vips[v.index()])).collect();
-            let deposits = taken
-                .iter()
-                .map(|(id, vip)| self.kernel.deposit(*id, vip, &self.machine, &self.links))
-                .collect();
+            let deposits =
+                taken.iter().map(|(id, vip)| Kernel::deposit(*id, vip, &self.machine, &self.links)).collect();
             let message = FromVip::Deposit(deposits);
             send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);
-            if let Err(error) = self.kernel.gate.commit() {
-                tracing::warn!("arm the gate: {error:#}");
-            }
+            self.kernel.commit();
             for (vip, error) in self.kernel.take(&taken, &self.links) {
                 let name = self.plan.vips[vip.index()].spec.name.clone();
                 tracing::error!(vip = name, "{error}");
@@ -302,7 +301,13 @@ impl Node {
             }
             takes.clear();
         }
-        self.kernel.flush(&mut self.links);
+        self.flush();
+    }
+
+    /// Arms what is to be armed, then sends what is queued.
+    fn flush(&mut self) {
+        self.kernel.commit();
+        self.outbound.flush(&mut self.links);
     }
 
     fn hear_supervisor(&mut self, flags: PollFlags) {
@@ -366,41 +371,9 @@ impl Node {
         }
     }
 
-    fn hear_kernel(&mut self) {
-        loop {
-            match self.monitor.next() {
-                Ok(Some(change)) => self.kernel_changed(&change),
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!("read the kernel's messages: {error:#}");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn kernel_changed(&mut self, change: &Change) {
-        match change {
-            Change::Overflow => {
-                tracing::warn!("the kernel's messages overflowed: reading everything again");
-                self.resync();
-                return;
-            }
-            Change::Filter { .. } => self.mend_gate(Some(change)),
-            Change::AddrGone(addr) => self.put_back(addr.index, addr.addr),
-            Change::Link(_) | Change::LinkGone(..) | Change::Addr(_) => {}
-        }
-        if let Some(link) = self.links.learn(change) {
-            self.link_changed(link);
-        }
-    }
-
     /// Says what is left and waits for nobody for longer than it takes.
-    fn farewell(mut self) {
+    fn farewell(&mut self) {
         self.flush_outbox();
-        if let Err(error) = self.kernel.gate.remove() {
-            tracing::warn!("remove the gate: {error}");
-        }
     }
 
     /// Sends a message, or keeps it until there is room.

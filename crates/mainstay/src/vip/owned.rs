@@ -7,8 +7,10 @@ use mainstay_core::name::{CommandId, VipId};
 
 use crate::ipc::{Asker, Outcome, Run};
 
+/// Notifications are numbered from zero; sequences have the upper half of the numbers.
+const UPPER_HALF: u64 = 1 << 63;
+
 /// Sequences of commands under way, one for each vip at most.
-#[derive(Default)]
 pub(super) struct Sequences {
     running: HashMap<u64, VipId>,
     left: HashMap<VipId, Sequence>,
@@ -16,6 +18,7 @@ pub(super) struct Sequences {
 }
 
 struct Sequence {
+    vip: String,
     starting: bool,
     steps: VecDeque<(CommandId, String)>,
     failed: Option<String>,
@@ -30,6 +33,11 @@ pub(super) enum Step {
 }
 
 impl Sequences {
+    /// Numbers start at `seed`, so that what a predecessor asked for is not taken for an answer to us.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { running: HashMap::new(), left: HashMap::new(), next: seed & !UPPER_HALF }
+    }
+
     /// Begins to start (or stop) everything; a sequence under way for that vip is forgotten, its command ends alone.
     pub(super) fn begin(&mut self, id: VipId, vip: &Vip, starting: bool) -> Step {
         let each =
@@ -40,8 +48,41 @@ impl Sequences {
             vip.owns.iter().rev().map(each).collect()
         };
         self.running.retain(|_, v| *v != id);
-        self.left.insert(id, Sequence { starting, steps, failed: None });
+        let vip = vip.spec.name.clone();
+        self.left.insert(id, Sequence { vip, starting, steps, failed: None });
         self.advance(id)
+    }
+
+    /// Vips and commands have new numbers after a reload. A stop that can't be followed up any more, because its vip or
+    /// a command of it is gone, is asked for as a whole: exec keeps the order.
+    pub(super) fn renumber(
+        &mut self,
+        vip: impl Fn(VipId) -> Option<VipId>,
+        command: impl Fn(CommandId) -> Option<CommandId>,
+    ) -> Vec<Run> {
+        let (mut runs, mut running) = (Vec::new(), HashMap::new());
+        for (old, mut sequence) in std::mem::take(&mut self.left) {
+            let steps: Option<VecDeque<_>> =
+                sequence.steps.iter().map(|(c, name)| Some((command(*c)?, name.clone()))).collect();
+            if let (Some(new), Some(steps)) = (vip(old), steps) {
+                sequence.steps = steps;
+                self.left.insert(new, sequence);
+                running.extend(self.running.iter().filter(|(_, v)| **v == old).map(|(run, _)| (*run, new)));
+                continue;
+            }
+            // The first step is with exec already.
+            for (command, name) in sequence.steps.iter().skip(1).filter(|_| !sequence.starting) {
+                self.next += 1;
+                runs.push(run(self.next, *command, &sequence.vip, name));
+            }
+        }
+        self.running = running;
+        runs
+    }
+
+    /// Whether a sequence is under way for a vip.
+    pub(super) fn is_under_way(&self, vip: VipId) -> bool {
+        self.left.contains_key(&vip)
     }
 
     /// A command has ended; `None` when it belongs to no sequence.
@@ -70,13 +111,11 @@ impl Sequences {
         let Some(sequence) = self.left.get(&id) else {
             return Step::Done { vip: id, running: false, failed: None };
         };
-        if let Some(&(command, _)) = sequence.steps.front() {
+        if let Some((command, name)) = sequence.steps.front() {
             self.next += 1;
-            // Notifications count from zero; sequences have the upper half of the numbers.
-            let run = self.next | (1 << 63);
-            self.running.insert(run, id);
-            let env = vec![("MAINSTAY_VIP".into(), id.0.to_string())];
-            return Step::Run(Run { id: run, command, args: Vec::new(), env, asker: Asker::Vip });
+            let run = run(self.next, *command, &sequence.vip, name);
+            self.running.insert(run.id, id);
+            return Step::Run(run);
         }
         let sequence = self.left.remove(&id).expect("it was there a moment ago");
         Step::Done {
@@ -85,6 +124,12 @@ impl Sequences {
             failed: sequence.failed,
         }
     }
+}
+
+/// One command; by its variables exec keeps the order.
+fn run(number: u64, command: CommandId, vip: &str, name: &str) -> Run {
+    let env = vec![("MAINSTAY_VIP".into(), vip.into()), ("MAINSTAY_OWNS".into(), name.into())];
+    Run { id: number | UPPER_HALF, command, args: Vec::new(), env, asker: Asker::Vip }
 }
 
 /// How a command failed, as part of a sentence.

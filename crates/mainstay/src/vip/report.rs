@@ -25,7 +25,7 @@ impl Node {
         }
         status.degraded = self.degraded(now);
         status.counters = vec![
-            counter("send_errors_total", self.kernel.send_errors),
+            counter("send_errors_total", self.outbound.send_errors),
             counter("gate_repairs_total", self.kernel.gate.repairs()),
             counter("notify_failures_total", self.changes.notify_failed),
             counter("messages_dropped_total", self.outbox_dropped),

@@ -1,16 +1,16 @@
-//! What happens around the vips: a new Plan, links and addresses that come and go, a gate that somebody tore out.
+//! What happens around the vips: a new Plan, frames of others, commands that end.
 
 use std::net::IpAddr;
 
 use mainstay_config::plan::Plan;
 use mainstay_core::arp::ArpView;
-use mainstay_core::election::{Input, Next, State, VipSpec};
-use mainstay_core::name::{LinkId, ProbeId, VipId};
+use mainstay_core::election::{Holding, Input, Next, State, VipSpec};
+use mainstay_core::name::{CommandId, LinkId, ProbeId, VipId};
 use mainstay_core::ndp::NdpView;
 use mainstay_core::vrrp;
 use mainstay_sys::clock::boot_now;
-use mainstay_sys::netlink::Change;
 
+use super::kernel::Kernel;
 use super::links::{Socket, Wants};
 use super::{COALESCE, Node};
 use crate::ipc::FromVip;
@@ -42,6 +42,15 @@ impl Node {
         };
         self.kernel.renumber(new_id);
         self.changes.renumber(new_id);
+        let command = |old: CommandId| {
+            let known = self.plan.commands.get(old.index())?;
+            let place = plan.commands.iter().position(|c| c == known)?;
+            Some(CommandId(u32::try_from(place).expect("a Plan has fewer than 2^32 commands")))
+        };
+        // Said while the supervisor still reads our numbers by the old Plan.
+        for run in self.sequences.renumber(new_id, command) {
+            self.say(&FromVip::Run(run));
+        }
         self.quantum = plan.vips.iter().map(|v| v.spec.advert / COALESCE).min().unwrap_or_default();
         self.plan = plan;
         let wants = self.plan.links.iter().enumerate().map(|(i, _)| self.wants(LinkId(i as u32))).collect();
@@ -54,11 +63,64 @@ impl Node {
         let left = self.machine.apply(next, now);
         debug_assert!(left.is_empty(), "retire was drained");
         self.changes.plan(&self.plan);
-        for vip in &self.plan.vips {
-            self.kernel.guard(vip);
-        }
+        // The gate knows every address before the machine's effects can arm or take one.
         self.resync();
+        self.kernel.detach_unused(&self.links);
         self.drain();
+        self.fit(None);
+        self.deposit_again();
+        self.resume_sequences();
+    }
+
+    /// A predecessor may have been killed: nothing that a vip owns runs on before this node holds it, and clients
+    /// may still look here for the addresses that were swept.
+    pub(super) fn clean_up(&mut self, swept: &[IpAddr]) {
+        for (id, vip) in (0..).map(VipId).zip(&self.plan.vips) {
+            if vip.addrs.iter().any(|a| swept.contains(&a.addr)) {
+                self.machine.left_behind(id);
+            }
+        }
+        for place in 0..self.plan.vips.len() {
+            let id = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
+            let out = self.machine.view(id).is_some_and(|v| v.holding == Holding::No);
+            if out && !self.plan.vips[id.index()].owns.is_empty() && !self.sequences.is_under_way(id) {
+                self.sequence(id, false);
+            }
+        }
+        if !swept.is_empty() {
+            let list: Vec<String> = swept.iter().map(ToString::to_string).collect();
+            let text = format!("removed what an earlier run left behind: {}", list.join(", "));
+            self.event("address", "sweep", text);
+        }
+        self.drain();
+    }
+
+    /// Sequences whose commands a reload took away begin again with the new ones.
+    fn resume_sequences(&mut self) {
+        for place in 0..self.plan.vips.len() {
+            let id = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
+            let holding = self.machine.view(id).map(|v| v.holding);
+            let starting = match holding {
+                Some(Holding::Starting) => true,
+                Some(Holding::Stopping) => false,
+                Some(Holding::No | Holding::Yes) | None => continue,
+            };
+            if !self.sequences.is_under_way(id) {
+                self.sequence(id, starting);
+            }
+        }
+        self.drain();
+    }
+
+    /// What is said when this process dies follows the configuration.
+    fn deposit_again(&mut self) {
+        let held = (0..).map(VipId).zip(&self.plan.vips);
+        let held = held.filter(|(id, _)| self.machine.view(*id).is_some_and(|v| v.armed.is_some()));
+        let deposits: Vec<_> =
+            held.map(|(id, vip)| Kernel::deposit(id, vip, &self.machine, &self.links)).collect();
+        if !deposits.is_empty() {
+            self.say(&FromVip::Deposit(deposits));
+        }
     }
 
     fn wants(&self, link: LinkId) -> Wants {
@@ -78,92 +140,6 @@ impl Node {
             groups.dedup();
         }
         wants
-    }
-
-    /// Reads links and addresses anew and tells the machine.
-    pub(super) fn resync(&mut self) {
-        if let Err(error) = self.links.resync(&mut self.kernel.route) {
-            tracing::error!("read links and addresses: {error:#}");
-            return;
-        }
-        let ids: Vec<LinkId> = self.links.iter().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.link_changed(id));
-        for (index, addr) in self.kernel.missing(&self.links) {
-            self.put_back(index, addr);
-        }
-    }
-
-    /// Tells the machine what a link is like, and has its gate in place before any of its vips can be taken.
-    pub(super) fn link_changed(&mut self, link: LinkId) {
-        let state = self.links.get(link);
-        let vip_addrs: Vec<IpAddr> = self.plan.vips.iter().flat_map(|v| &v.addrs).map(|a| a.addr).collect();
-        let own = |a: &&mainstay_sys::netlink::IfAddr| !a.is_ours() && !a.tentative;
-        let v4 = state.addrs.iter().filter(own).filter(|a| !vip_addrs.contains(&a.addr));
-        let v4 = v4.map(|a| a.addr).find(IpAddr::is_ipv4);
-        let v6 = state.addrs.iter().filter(own).map(|a| a.addr);
-        let v6 = v6.into_iter().find(|a| matches!(a, IpAddr::V6(ip) if ip.is_unicast_link_local()));
-        let (up, ifindex, name) = (state.is_up(), state.ifindex(), state.name.clone());
-        if let Some(ifindex) = ifindex
-            && let Err(error) = self.kernel.gate.attach(ifindex)
-        {
-            tracing::warn!("attach the gate to {name}: {error:#}");
-        }
-        self.feed(Input::Link { link, up, v4, v6 }, boot_now());
-    }
-
-    /// Puts back an address that somebody else removed, and says so.
-    pub(super) fn put_back(&mut self, index: u32, addr: IpAddr) {
-        // An interface that goes down takes its addresses with it: that is no removal by somebody.
-        let links = self.kernel.route.links().unwrap_or_default();
-        if !links.iter().any(|l| l.index == index && l.up) {
-            return;
-        }
-        let Some(vip) = self.kernel.restore(index, addr) else { return };
-        let vip = &self.plan.vips[vip.index()];
-        let name = vip.spec.name.clone();
-        self.kernel.announce(vip, &self.links);
-        self.kernel.flush(&mut self.links);
-        self.event("address", &name, format!("somebody removed {addr}: it was put back"));
-    }
-
-    /// Tells the machine whose addresses an earlier run of ours, or its supervisor, had to take away: clients may
-    /// still look for them here.
-    pub(super) fn own_up(&mut self, swept: &[IpAddr]) {
-        for (place, vip) in (0..).map(VipId).zip(&self.plan.vips) {
-            if vip.addrs.iter().any(|a| swept.contains(&a.addr)) {
-                self.machine.left_behind(place);
-            }
-        }
-    }
-
-    /// Attaches the gate again where somebody tore it out.
-    pub(super) fn mend_gate(&mut self, change: Option<&Change>) {
-        let mended = match change {
-            Some(change) => self.kernel.gate.repair(change),
-            None => self.kernel.gate.verify(),
-        };
-        self.mended(mended);
-    }
-
-    /// Somebody changed the rules that our gate is made of.
-    pub(super) fn gate_changed(&mut self) {
-        let mended = self.kernel.gate.heard();
-        self.mended(mended);
-    }
-
-    fn mended(&mut self, mended: mainstay_sys::Result<bool>) {
-        match mended {
-            Ok(false) => {}
-            Ok(true) => {
-                let kind = self.kernel.gate.kind();
-                self.event(
-                    "gate",
-                    kind.name(),
-                    format!("somebody removed the {} gate: it was put back", kind.name()),
-                );
-            }
-            Err(error) => tracing::error!("put the gate back: {error:#}"),
-        }
     }
 
     /// Looks for a foreign hardware address behind an address that we hold.
@@ -201,11 +177,6 @@ impl Node {
             }
             self.feed(Input::Conflict { vip }, now);
         }
-    }
-
-    /// Looks once a second for what no message told.
-    pub(super) fn kernel_check(&mut self) {
-        self.mend_gate(None);
     }
 
     /// Starts or stops what a vip owns.
