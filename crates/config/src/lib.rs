@@ -1,6 +1,6 @@
 //! The operators' schema: text becomes raw, raw becomes a Plan, and past that border nobody validates again.
 //!
-//! [`load`] reads a file and its `conf.d/*.toml`, [`parse_str`] one text without touching anything else. Both report
+//! [`load()`] reads a file and its `conf.d/*.toml`, [`parse_str`] one text without touching anything else. Both report
 //! everything that is wrong at once, each finding with its place and what to write instead.
 
 mod access;

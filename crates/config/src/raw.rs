@@ -219,7 +219,7 @@ table! {
         /// Further tries of a webhook after the first. Default 3.
         #[schemars(range(min = 0, max = 255))]
         retries: i64,
-        /// Sends an e-mail as [mail] says.
+        /// Sends an e-mail as `[mail]` says.
         mail: bool,
         /// How long it may take. Default "60s" for `exec`, "5s" for `webhook`.
         timeout: Time,

@@ -66,7 +66,7 @@ pub struct Lab {
 impl Lab {
     /// An empty lab. Namespaces of labs whose process is dead are removed first.
     ///
-    /// Needs root, or [`enter`] before it. `name` is for people: it stands in the lab's directory.
+    /// Needs root, or [`enter()`] before it. `name` is for people: it stands in the lab's directory.
     pub fn new(name: &str) -> Result<Self> {
         cleanup::sweep();
         let number = LABS.fetch_add(1, Ordering::Relaxed);

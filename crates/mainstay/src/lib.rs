@@ -16,6 +16,8 @@ pub mod exec;
 pub mod ipc;
 pub mod log;
 pub mod notify;
+#[cfg(test)]
+mod pages;
 pub mod probe;
 pub mod role;
 pub mod status;

@@ -36,7 +36,7 @@ pub struct Hostile {
     pub dst: IpAddr,
     /// The reason that it must be rejected for.
     pub reject: Reject,
-    /// Whether [`super::parse`] rejects it; otherwise only a vip, by what it was told, can.
+    /// Whether [`super::parse()`] rejects it; otherwise only a vip, by what it was told, can.
     pub by_parse: bool,
 }
 

@@ -60,14 +60,14 @@ struct Seen {
 
 /// Runs the demo with our binary and prints to `out`; a drawing only where standard output is a terminal.
 ///
-/// Without root the program is started again in a user namespace ([`crate::enter`]), so call it before anything else.
+/// Without root the program is started again in a user namespace ([`crate::enter()`]), so call it before anything else.
 pub fn run(binary: &Path, out: &mut dyn Write) -> Result<()> {
     crate::enter()?;
     let drawing = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     rehearse(&Software::Mainstay(binary.to_owned()), drawing, out)
 }
 
-/// Runs the demo with any software. Needs [`crate::enter`] before.
+/// Runs the demo with any software. Needs [`crate::enter()`] before.
 pub fn rehearse(software: &Software, drawing: bool, out: &mut dyn Write) -> Result<()> {
     let mut demo = Demo::start(software, drawing, out)?;
     for step in steps(software) {

@@ -34,47 +34,49 @@ impl Families {
     }
 }
 
+/// Every family that there is, without prefix, and what it means.
+const FAMILIES: [(&str, &str); 34] = [
+    ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
+    ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
+    ("info", "Version of the running program."),
+    ("log_lines_dropped_total", "Log lines that nobody read in time."),
+    ("messages_dropped_total", "Messages of the vip worker that the supervisor did not read in time."),
+    ("notify_failures_total", "Notify commands, webhooks and mails that failed for good."),
+    ("probe_checks_total", "Checks by result."),
+    ("probe_duration_seconds", "How long the last check took."),
+    ("probe_restarts_total", "Attempts to revive the service."),
+    ("probe_state", "1 for the verdict that the probe has."),
+    ("probe_up", "1 while the probe's verdict is up."),
+    ("reload_failures_total", "Reloads that were refused."),
+    ("reloads_total", "Reloads that came into force."),
+    ("send_errors_total", "Times that the kernel refused adverts or announcements."),
+    ("uptime_seconds", "Seconds since the supervisor started."),
+    ("vip_addresses_put_back_total", "Addresses that somebody else removed and that were put back."),
+    ("vip_adverts_total", "Adverts by result: sent, received, or the reason of their rejection."),
+    ("vip_announcements_total", "Bursts of gratuitous ARP or neighbour advertisements."),
+    ("vip_conflicts_total", "Frames of others that claim an address held here."),
+    ("vip_epoch", "Acquisitions of the vip by this node."),
+    ("vip_gate_arms_total", "Times that the gate's deadline was moved on."),
+    ("vip_gate_window_seconds", "The kernel stops answering this long after the last sign of life."),
+    ("vip_guard_info", "Grade of the promise and the gate in use."),
+    ("vip_holder", "1 while this node holds the vip."),
+    ("vip_late_total", "Times that the vip was given up because this node ran late."),
+    ("vip_outage_seconds_total", "Seconds in which nobody was known to hold the vip."),
+    ("vip_priority", "Priority in force, after weights."),
+    ("vip_since_seconds", "Unix time of the last change of state."),
+    ("vip_state", "1 for the state that the vip has on this node."),
+    ("vip_transitions_total", "Changes of state by new state and reason."),
+    ("vip_verdicts_put_off_total", "Times that peers were not judged because this node ran late."),
+    ("vrrp_strays_total", "Adverts that belong to no vip, by reason."),
+    ("worker_restarts_total", "How often a worker of the role had to be started again."),
+    ("worker_up", "Processes of the role that run."),
+];
+
 /// What a family means.
 fn help(name: &str) -> &'static str {
-    match name {
-        "info" => "Version of the running program.",
-        "uptime_seconds" => "Seconds since the supervisor started.",
-        "degraded" => "Things that are wrong but not fatal; 0 means healthy.",
-        "vip_holder" => "1 while this node holds the vip.",
-        "vip_state" => "1 for the state that the vip has on this node.",
-        "vip_priority" => "Priority in force, after weights.",
-        "vip_epoch" => "Acquisitions of the vip by this node.",
-        "vip_since_seconds" => "Unix time of the last change of state.",
-        "vip_transitions_total" => "Changes of state by new state and reason.",
-        "vip_adverts_total" => "Adverts by result: sent, received, or the reason of their rejection.",
-        "vip_outage_seconds_total" => "Seconds in which nobody was known to hold the vip.",
-        "vip_gate_window_seconds" => "The kernel stops answering this long after the last sign of life.",
-        "vip_guard_info" => "Grade of the promise and the gate in use.",
-        "probe_up" => "1 while the probe's verdict is up.",
-        "probe_state" => "1 for the verdict that the probe has.",
-        "probe_checks_total" => "Checks by result.",
-        "probe_restarts_total" => "Attempts to revive the service.",
-        "probe_duration_seconds" => "How long the last check took.",
-        "worker_up" => "Processes of the role that run.",
-        "worker_restarts_total" => "How often a worker of the role had to be started again.",
-        "vip_announcements_total" => "Gratuitous ARPs and unsolicited neighbour advertisements sent.",
-        "vip_gate_arms_total" => "Times the gate was armed.",
-        "vip_conflicts_total" => "Times somebody else claimed an address that was held here.",
-        "vip_late_total" => "Times the vip was given up because this node woke after its gate had closed.",
-        "vip_verdicts_put_off_total" => {
-            "Verdicts on a silent active node put off because this node was late itself."
-        }
-        "vip_addresses_put_back_total" => "Addresses put back after somebody removed them.",
-        "gate_repairs_total" => "Times the gate was put back after somebody removed it.",
-        "send_errors_total" => "Batches of adverts or announcements that the kernel refused to send.",
-        "notify_failures_total" => "Notify commands that failed.",
-        "messages_dropped_total" => "Messages to the supervisor dropped because it did not read.",
-        "log_lines_dropped_total" => "Log lines dropped because nobody took them in time.",
-        "vrrp_strays_total" => "VRRP packets that belong to no vip of this node, by reason.",
-        "reloads_total" => "Reloads that were put in force.",
-        "reload_failures_total" => "Reloads that were refused.",
-        _ => "See the reference.",
-    }
+    let found = FAMILIES.iter().find(|(family, _)| *family == name);
+    debug_assert!(found.is_some(), "{name} is not in the table of families");
+    found.map_or("A counter of another version.", |(_, help)| help)
 }
 
 /// The whole page.
@@ -182,5 +184,29 @@ mod tests {
         assert_eq!(page.matches("# TYPE mainstay_worker_up gauge").count(), 1);
         assert!(page.contains("mainstay_worker_up{role=\"exec\"} 1"), "{page}");
         assert!(page.contains(r#"node="a\"b""#), "{page}");
+    }
+    #[test]
+    fn the_page_about_metrics_lists_every_family_and_no_other() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating/metrics.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `mainstay_")?.split('`').next());
+        let families = FAMILIES.iter().map(|(name, _)| *name);
+        assert_eq!(rows.collect::<Vec<_>>(), families.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_alerts_ask_for_families_that_exist() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating/metrics.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let alerts: Vec<&str> = page
+            .lines()
+            .filter(|line| line.trim_start().starts_with("expr:"))
+            .flat_map(|line| line.split("mainstay_").skip(1))
+            .filter_map(|rest| rest.split(|c: char| c != '_' && !c.is_alphanumeric()).next())
+            .collect();
+        assert!(alerts.len() >= 4);
+        for name in alerts {
+            assert!(FAMILIES.iter().any(|(family, _)| *family == name), "{name}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use mainstay_config::{Loaded, Report};
+use mainstay_config::{Checks, Loaded, Report};
 use mainstay_sys::process::Signals;
 
 use super::FAILURE;
@@ -42,8 +42,10 @@ fn complain(report: &Report) {
     }
 }
 
-pub(super) fn check(path: &Path) -> anyhow::Result<u8> {
-    match mainstay_config::load(path, &|name| std::env::var(name).ok()) {
+/// `elsewhere`: the configuration is another host's, whose programs, users and secret files are not here.
+pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
+    let checks = if elsewhere { Checks::NONE } else { Checks::ALL };
+    match mainstay_config::load_with(path, &|name| std::env::var(name).ok(), checks) {
         Ok(loaded) => {
             let warnings = Report { diagnostics: loaded.warnings };
             if !warnings.diagnostics.is_empty() {
@@ -108,9 +110,13 @@ pub(super) fn man(command: &clap::Command) -> anyhow::Result<u8> {
 }
 
 pub(super) fn version() -> anyhow::Result<u8> {
-    let bpf = if true { "tc-ebpf" } else { "(built without tc-ebpf: clang was missing)" };
+    let bpf = if mainstay_sys::gate::HAS_TC_EBPF {
+        "gate:tc-ebpf"
+    } else {
+        "(no gate:tc-ebpf: clang was missing when this was built)"
+    };
     print(&format!(
-        "mainstay {}\nfeatures: vrrp-v2 vrrp-v3 ipv4 ipv6 gate:{bpf} gate:nft probes notify import:keepalived lab\nsystem: {} {}\n",
+        "mainstay {}\nfeatures: vrrp-v2 vrrp-v3 ipv4 ipv6 {bpf} gate:nft probes notify import:keepalived lab\nsystem: {} {}\n",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
         std::env::consts::ARCH

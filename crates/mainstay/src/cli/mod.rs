@@ -71,6 +71,9 @@ enum Command {
         file: Option<PathBuf>,
         #[command(flatten)]
         config: Config,
+        /// It is another host's: don't look for its programs, users and secret files here.
+        #[arg(long)]
+        elsewhere: bool,
     },
     /// Print a configuration in its canonical form.
     Fmt {
@@ -203,7 +206,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
     match command {
         Command::Run(config) => local::run(config.config, dirs),
         Command::Worker { role } => crate::worker::run(role).map(|()| 0),
-        Command::Check { file, config } => local::check(&file.unwrap_or(config.config)),
+        Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),
         Command::Schema => local::print(&mainstay_config::schema()),
         Command::Import(Import::Keepalived { file, lenient, config_id }) => {

@@ -9,7 +9,7 @@ use mainstay_core::arp::Mac;
 use super::analyse::Case;
 use super::differences::differences;
 use super::finding::Finding;
-use super::observed::{hex, list};
+use super::observed::{Heard, hex, list};
 
 /// A node that advertises, with the time in which it did.
 struct Active {
@@ -54,7 +54,8 @@ fn two_active(case: &Case<'_>) -> Option<Finding> {
     }
     let names: Vec<&str> = both.iter().map(|a| a.who.as_str()).collect();
     let says = format!("{} nodes act as active at once: {}", both.len(), names.join(" and "));
-    let refused = case.incoming().iter().any(|h| !differences(case, h).is_empty());
+    let lost = |h: &&Heard| !case.seen.passed.iter().any(|p| p.index == h.index && p.from == h.from);
+    let refused = case.incoming().iter().any(|h| lost(h) || !differences(case, h).is_empty());
     let others: Vec<&str> = both.iter().filter(|a| !a.ours).map(|a| a.who.as_str()).collect();
     let todo = if refused || both.iter().all(|a| !a.ours) {
         "what is said above keeps them from hearing each other".to_owned()
@@ -81,8 +82,13 @@ fn answers(case: &Case<'_>, addr: IpAddr, interface: &str) -> Option<Finding> {
     }
     if names.len() > 1 {
         let says = format!("{} hosts have {addr}: {}", names.len(), names.join(" and "));
-        let todo = "clients reach one or the other by chance; what is said above tells why both hold it, and a host \
-                    without a running node keeps it until somebody deletes it there (ip address del)";
+        let todo = if here && case.is_active() && case.incoming().is_empty() {
+            "the other holds it and is not heard: a network that loses adverts, a host without a running node (ip address \
+             del there), or a keepalived, which falls silent while it refuses ours (other password, version, interval or \
+             addresses): stop this node for a moment and run mainstay doctor again"
+        } else {
+            "clients reach one or the other by chance; what is said above tells why both hold it"
+        };
         return Some(Finding::wrong(says, todo));
     }
     left_behind(case, addr, interface, here).or_else(|| nobody(case, addr, names.is_empty()))

@@ -1,7 +1,7 @@
 //! The probe role: runs every active check once for this node, tells verdicts, delivers webhooks and mails.
 //!
 //! One thread drives all: a [`mainstay_core::probe::Gauge`] for each probe says when to check and what results mean; checks are
-//! tasks with a hard deadline, 256 at most beside each other; what may block (names, files, /proc) runs
+//! tasks with a hard deadline, at most `AT_ONCE` beside each other; what may block (names, files, /proc) runs
 //! on a few threads that are started when needed. Commands are not run here but asked for over the channel.
 
 mod check;

@@ -129,6 +129,10 @@ impl Supervisor {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
+        match status.counters.iter_mut().find(|c| c.name == "notify_failures_total") {
+            Some(known) => known.value += self.deliveries_failed,
+            None => status.counters.push(counter("notify_failures_total", self.deliveries_failed)),
+        }
         status.counters.push(counter("reloads_total", self.reloads));
         status.counters.push(counter("reload_failures_total", self.reload_failures));
         status

@@ -75,6 +75,7 @@ struct Supervisor {
     look_by: Boot,
     reloads: u64,
     reload_failures: u64,
+    deliveries_failed: u64,
     /// Events to be recorded once the present message has been dealt with.
     news: VecDeque<Event>,
 }
@@ -114,6 +115,7 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
         look_by: now,
         reloads: 0,
         reload_failures: 0,
+        deliveries_failed: 0,
         news: VecDeque::new(),
     };
     if !Role::Vip.wanted(&supervisor.plan) {

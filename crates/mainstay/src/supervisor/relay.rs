@@ -85,7 +85,11 @@ impl Supervisor {
             FromProbe::Ready => self.confirmed(slot),
             FromProbe::Verdict(status) => self.pass_verdict(status),
             FromProbe::Run(run) => self.forward_run(slot, run, Asker::Probe),
-            FromProbe::Event(event) => self.news.push_back(event),
+            FromProbe::Event(event) => {
+                // Webhooks and mails that failed for good; the vip role counts commands.
+                self.deliveries_failed += u64::from(event.kind == "notify");
+                self.news.push_back(event);
+            }
         }
     }
 

@@ -30,6 +30,9 @@ use nft::NftGate;
 #[cfg(mainstay_bpf)]
 use tc::TcGate;
 
+/// Whether this build holds the tc eBPF gate: clang was there when it was compiled.
+pub const HAS_TC_EBPF: bool = cfg!(mainstay_bpf);
+
 /// What a gate is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateKind {

@@ -26,7 +26,7 @@ pub(in crate::probe) const WATCHED_MAX: usize = 32;
 /// Which processes count, and how many there have to be.
 #[derive(Clone, Debug)]
 pub(in crate::probe) struct Pattern {
-    /// comm, or the base name of the program in its command line.
+    /// comm, or the base name of `argv[0]`.
     pub(in crate::probe) name: String,
     /// The arguments that come first.
     pub(in crate::probe) args: Option<Vec<String>>,
