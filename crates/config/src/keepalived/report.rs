@@ -17,6 +17,16 @@ pub enum Severity {
     Error,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Dropped => "dropped",
+            Self::Error => "error",
+        })
+    }
+}
+
 /// Something the operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -34,9 +44,10 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file.display(), self.line, self.text)?;
-        for line in self.advice.lines() {
-            write!(f, "\n  help: {line}")?;
+        write!(f, "{}:{}: {}: {}", self.file.display(), self.line, self.severity, self.text)?;
+        for (nth, line) in self.advice.lines().enumerate() {
+            let label = if nth == 0 { "help:" } else { "     " };
+            write!(f, "\n  {label} {line}")?;
         }
         Ok(())
     }

@@ -246,7 +246,10 @@ fn the_weight_that_never_moves_keepalived_is_reported_and_moves_us() {
         let line =
             confs[0].lines().position(|line| line.trim() == "checkhaproxy").context("it is tracked")? + 1;
         ensure!(output.status.success() && told.contains("requires = [\"checkhaproxy\"]"), "{told}");
-        ensure!(told.contains(&format!("keepalived.conf:{line}: weight -20 of checkhaproxy")), "{told}");
+        ensure!(
+            told.contains(&format!("keepalived.conf:{line}: note: weight -20 of checkhaproxy")),
+            "{told}"
+        );
         ensure!(told.contains("can never cause a failover"), "{told}");
 
         let pair = Pair::start(ground, "10.0.4.99", [Kind::Mainstay; 2], |number| confs[number].clone())?;
