@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use crate::project::{Project, Target};
-use crate::run::{cargo, output};
+use crate::run::cargo;
 
 /// Packages whose integration tests make network namespaces.
 const LAB: [&str; 3] = ["mainstay", "mainstay-lab", "mainstay-sys"];
@@ -59,7 +59,10 @@ pub(crate) fn build(project: &Project) -> anyhow::Result<Vec<TestProgram>> {
     let mut build = cargo(&project.root);
     build.args(["build", "--workspace", "--locked", "--bins", "--tests"]);
     build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
-    let said = output(&mut build)?;
+    // Its errors have been shown; what it says on standard output is for programs.
+    let done = build.output().context("start cargo build")?;
+    anyhow::ensure!(done.status.success(), "the build failed ({}): see above", done.status);
+    let said = String::from_utf8_lossy(&done.stdout);
     let mut programs = Vec::new();
     for line in said.lines() {
         let artifact: Artifact = serde_json::from_str(line).context("understand cargo's messages")?;

@@ -29,6 +29,8 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::Vip => Some(Signals::open(&[libc::SIGTERM, libc::SIGINT])?),
         Role::Exec | Role::Probe | Role::Api => None,
     };
+    // Started from /proc/self/exe, it would be called `exe` in ps and top.
+    mainstay_sys::process::set_name(&format!("mainstay-{role}"))?;
     log::start();
     set_parent_process_death_signal(Some(signal)).context("ask to die with the supervisor")?;
     let parent = std::env::var(supervisor::PARENT).ok().and_then(|p| p.parse::<i32>().ok());
