@@ -117,7 +117,7 @@ enum Command {
     Doctor {
         #[command(flatten)]
         config: Config,
-        /// How long to listen on each interface.
+        /// How long to listen; at least three adverts.
         #[arg(long, default_value = "4", value_name = "SECONDS")]
         listen: u64,
     },
