@@ -13,6 +13,16 @@ pub const fn state(state: State) -> &'static str {
     }
 }
 
+/// A state within a sentence: `vip front is ...`.
+#[must_use]
+pub const fn standing(state: State) -> &'static str {
+    match state {
+        State::Fault => "in fault",
+        State::Backup => "backup",
+        State::Active => "active",
+    }
+}
+
 /// The word for a verdict.
 #[must_use]
 pub const fn verdict(verdict: Verdict) -> &'static str {

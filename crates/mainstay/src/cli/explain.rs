@@ -21,12 +21,12 @@ pub(super) fn vip(dirs: &Dirs, name: &str) -> anyhow::Result<u8> {
 
 fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     let mut out = String::new();
-    let since = render::ago(status.at_ms, vip.since_ms);
+    let since = render::length(status.at_ms, vip.since_ms);
     let _ = writeln!(
         out,
-        "vip {} is {} on {} since {since}: {}",
+        "vip {} has been {} on {} for {since}: {}",
         vip.name,
-        words::state(vip.state),
+        words::standing(vip.state),
         status.node,
         vip.why
     );
@@ -56,7 +56,7 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     );
     let _ = writeln!(
         out,
-        "  wire       VRRPv{} vrid {} on {}, an advert each {} ms",
+        "  wire       VRRPv{} vrid {} on {}, an advert every {} ms",
         vip.vrrp, vip.vrid, vip.interface, vip.advert_ms
     );
     if let Some(group) = &vip.group {
@@ -70,7 +70,7 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         let _ = writeln!(out, "  peer       {}: {heard}", peer.addr);
     }
     counters(&mut out, "adverts", &vip.adverts);
-    counters(&mut out, "changes", &vip.transitions);
+    changes(&mut out, &vip.transitions);
     counters(&mut out, "counts", &vip.counters);
     let told: Vec<&Event> = events.iter().filter(|e| e.about == vip.name).collect();
     if !told.is_empty() {
@@ -80,6 +80,21 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         let _ = writeln!(out, "  {}  {}", render::clock(event.at_ms), event.message);
     }
     out
+}
+
+/// How often it changed, to which state and why.
+fn changes(out: &mut String, transitions: &[Counter]) {
+    let label = |counter: &Counter, name: &str| {
+        counter.labels.iter().find(|(n, _)| n == name).map_or_else(String::new, |(_, value)| value.clone())
+    };
+    let said: Vec<String> = transitions
+        .iter()
+        .filter(|c| c.value > 0)
+        .map(|c| format!("{} to {} ({})", c.value, label(c, "to"), label(c, "reason")))
+        .collect();
+    if !said.is_empty() {
+        let _ = writeln!(out, "  changes    {}", said.join(", "));
+    }
 }
 
 fn counters(out: &mut String, title: &str, counters: &[Counter]) {

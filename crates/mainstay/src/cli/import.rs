@@ -11,6 +11,9 @@ pub(super) fn keepalived(file: &Path, lenient: bool, config_id: Option<&str>) ->
     for finding in &import.findings {
         eprintln!("{finding}");
     }
-    print(&import.toml)?;
+    // Of a file that could not be read there is nothing but the heading.
+    if import.toml.lines().any(|line| !line.is_empty() && !line.starts_with('#')) {
+        print(&import.toml)?;
+    }
     Ok(import.exit_code(lenient))
 }

@@ -54,12 +54,13 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             let plan = &loaded.plan;
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
             println!(
-                "{}: ok: node {}, {} vips with {addrs} addresses, {} probes, {} commands",
+                "{}: ok: node {}, {} with {}, {}, {}",
                 path.display(),
                 plan.node,
-                plan.vips.len(),
-                plan.probes.len(),
-                plan.commands.len()
+                count(plan.vips.len(), "vip", "vips"),
+                count(addrs, "address", "addresses"),
+                count(plan.probes.len(), "probe", "probes"),
+                count(plan.commands.len(), "command", "commands")
             );
             Ok(0)
         }
@@ -68,6 +69,10 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
@@ -93,20 +98,18 @@ pub(crate) fn print(text: &str) -> anyhow::Result<u8> {
     }
 }
 
+/// The script knows the commands that people give: the hidden one is the supervisor's.
+pub(super) fn completion(shell: clap_complete::Shell, command: &clap::Command) -> anyhow::Result<u8> {
+    let visible = command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned();
+    let mut shown =
+        clap::Command::new("mainstay").args(command.get_arguments().cloned()).subcommands(visible);
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut shown, "mainstay", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
 pub(super) fn man(command: &clap::Command) -> anyhow::Result<u8> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page).context("render the manual page")?;
-    for sub in command.get_subcommands().filter(|s| !s.is_hide_set()) {
-        let section = format!(".SH COMMAND {}\n", sub.get_name().to_uppercase());
-        page.extend_from_slice(section.as_bytes());
-        clap_mangen::Man::new(sub.clone())
-            .render_description_section(&mut page)
-            .context("render the manual page")?;
-        clap_mangen::Man::new(sub.clone())
-            .render_options_section(&mut page)
-            .context("render the manual page")?;
-    }
-    print(&String::from_utf8_lossy(&page))
+    print(&super::man::page(command)?)
 }
 
 pub(super) fn version() -> anyhow::Result<u8> {

@@ -4,6 +4,7 @@ mod ask;
 mod explain;
 mod import;
 mod local;
+mod man;
 mod render;
 
 use std::path::PathBuf;
@@ -144,7 +145,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Import {
-    /// keepalived.conf
+    /// Turn a keepalived.conf into ours.
     Keepalived {
         /// The file.
         #[arg(value_name = "FILE")]
@@ -160,7 +161,7 @@ enum Import {
 
 #[derive(Debug, Subcommand)]
 enum Explain {
-    /// A vip.
+    /// Why a vip is where it is, and what happened to it.
     Vip {
         /// Its name.
         name: String,
@@ -223,10 +224,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Doctor { config, listen } => crate::doctor::run(&config.config, &dirs, listen),
         Command::Healthcheck => ask::healthcheck(&dirs),
         Command::Demo => local::demo(),
-        Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mainstay", &mut std::io::stdout());
-            Ok(0)
-        }
+        Command::Completion { shell } => local::completion(shell, &Cli::command()),
         Command::Man => local::man(&Cli::command()),
         Command::Version => local::version(),
     }

@@ -88,7 +88,7 @@ pub(super) fn status(status: &Status) -> String {
 
 /// One line for each vip.
 pub(super) fn vips(status: &Status) -> String {
-    let mut table = Table::new(&["VIP", "STATE", "HOLDER", "PRIORITY", "SINCE", "GUARD", "ADDRESSES"]);
+    let mut table = Table::new(&["VIP", "STATE", "HOLDER", "PRIORITY", "FOR", "GUARD", "ADDRESSES"]);
     for vip in &status.vips {
         let holder = match (&vip.holder, vip.state) {
             (_, State::Active) => "this node".into(),
@@ -100,7 +100,7 @@ pub(super) fn vips(status: &Status) -> String {
             words::state(vip.state).into(),
             holder,
             priority(vip),
-            ago(status.at_ms, vip.since_ms),
+            length(status.at_ms, vip.since_ms),
             format!("{}, {} {} ms", vip.guard.grade, vip.guard.gate, vip.guard.window_ms),
             if vip.addrs.is_empty() { "(notify only)".into() } else { vip.addrs.join(", ") },
         ]);
@@ -142,7 +142,7 @@ fn workers(status: &Status) -> String {
 
 /// One line for one event.
 pub(super) fn event(event: &Event) -> String {
-    format!("{}  {:<8}  {}  {}", clock(event.at_ms), event.kind, event.about, event.message)
+    format!("{}  {:<8}  {:<12}  {}", clock(event.at_ms), event.kind, event.about, event.message)
 }
 
 /// Date and time in UTC, with milliseconds.
@@ -173,9 +173,9 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year, month, left + 1)
 }
 
-/// How long ago something was.
-pub(super) fn ago(now_ms: u64, then_ms: u64) -> String {
-    format!("{} ago", span(Duration::from_millis(now_ms.saturating_sub(then_ms))))
+/// How long something has lasted.
+pub(super) fn length(now_ms: u64, then_ms: u64) -> String {
+    span(Duration::from_millis(now_ms.saturating_sub(then_ms)))
 }
 
 /// A length of time in its two largest units.

@@ -62,6 +62,13 @@ impl Supervisor {
                 message: "the vip worker is being started again; try once more".into(),
             };
         }
+        if action == VipAction::Move && !self.deposits.holds(name) {
+            return ApiReply::Refused {
+                message: format!(
+                    "vip {name} is not held by this node, so nothing was moved; move it where it is active"
+                ),
+            };
+        }
         let vip = VipId(u32::try_from(index).expect("a Plan has fewer than 2^32 vips"));
         let (word, message) = match action {
             VipAction::Move => (Operator::Move(vip), format!("vip {name} is handed to whoever comes next")),

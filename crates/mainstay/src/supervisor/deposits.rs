@@ -44,6 +44,11 @@ impl Deposits {
         }
     }
 
+    /// Whether the vip role holds this vip.
+    pub(super) fn holds(&self, vip: &str) -> bool {
+        self.held.contains_key(vip)
+    }
+
     /// Takes the addresses away and says so on the wire.
     pub(super) fn redeem(&mut self) {
         if self.held.is_empty() {

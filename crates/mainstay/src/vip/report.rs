@@ -151,6 +151,7 @@ fn next(vip: &Vip, view: &View<'_>, now: Boot) -> String {
     }
     match view.deadline {
         Some(at) => format!("this node, if nothing is heard for another {} ms", millis(at.since(now))),
+        None if view.state == State::Fault => "not this node until that is put right".into(),
         None => "not this node".into(),
     }
 }

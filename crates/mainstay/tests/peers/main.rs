@@ -2,8 +2,12 @@
 
 mod bed;
 mod boxed;
+mod cli;
 mod frames;
 mod hostile;
+
+mod imported;
 mod mixed;
+mod refused;
 mod seeds;
 mod wire;
