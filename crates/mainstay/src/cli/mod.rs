@@ -256,16 +256,14 @@ fn code_of(error: &anyhow::Error) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::Context as _;
-
     use super::*;
 
     #[test]
     fn a_cause_that_its_error_names_is_said_once() {
         let refused = || std::io::Error::other("not permitted");
-        let named: anyhow::Result<()> = Err(anyhow::Error::new(refused()).context("open: not permitted"));
-        assert_eq!(sentence(&named.unwrap_err()), "open: not permitted");
-        let unnamed: anyhow::Result<()> = Err(refused()).context("open");
-        assert_eq!(sentence(&unnamed.unwrap_err()), "open: not permitted");
+        let named = anyhow::Error::new(refused()).context("open: not permitted");
+        assert_eq!(sentence(&named), "open: not permitted");
+        let unnamed = anyhow::Error::new(refused()).context("open");
+        assert_eq!(sentence(&unnamed), "open: not permitted");
     }
 }
