@@ -48,9 +48,16 @@ pub(crate) fn put_nginx(host: &Host, page: &str) -> Result<()> {
     let root = directory.join("html");
     fs::create_dir_all(&root)?;
     fs::write(root.join("index.html"), page)?;
+    // Where root is the only user, nginx can't give workers another one.
+    let single = fs::read_to_string("/proc/self/setgroups").is_ok_and(|text| text.trim() == "deny");
+    let processes = if single { "master_process off;" } else { "worker_processes 1;" };
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|kind| format!("  {kind}_temp_path /run/nginx;\n"))
+        .collect();
     let text = format!(
-        "user root root;\nworker_processes 1;\npid /run/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n  \
-         server {{\n    listen 80;\n    root {};\n    location / {{ try_files /index.html =404; }}\n  }}\n}}\n",
+        "user root root;\n{processes}\npid /run/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n\
+         {temporary}  server {{\n    listen 80;\n    root {};\n    location / {{ try_files /index.html =404; }}\n  }}\n}}\n",
         root.display()
     );
     Ok(fs::write(directory.join("etc/nginx/nginx.conf"), text)?)

@@ -105,7 +105,7 @@ impl Server {
     /// All nginx processes of this server.
     fn nginx(&self) -> Result<Vec<rustix::process::Pid>> {
         let tree = self.mainstay.daemon().tree()?;
-        Ok(tree.into_iter().filter(|pid| process::command_line(*pid).starts_with("nginx:")).collect())
+        Ok(tree.into_iter().filter(|pid| is_nginx(&process::command_line(*pid))).collect())
     }
 
     fn stop_nginx(&self) -> Result<()> {
@@ -125,6 +125,12 @@ impl Server {
             probe["verdict"] == "up" && at("checked") > at("since") + WAIT_AND_A_CHECK
         })
     }
+}
+
+/// `nginx: master process ...`, or the program itself where it works in one process.
+fn is_nginx(command_line: &str) -> bool {
+    let program = command_line.split([' ', ':']).next().unwrap_or_default();
+    program.rsplit('/').next() == Some("nginx")
 }
 
 #[test]
