@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use mainstay_config::{Checks, load_with, schema};
+use mainstay_config::{Checks, load_with, parse_str, schema};
 use serde_json::Value;
 
 type Keys = BTreeSet<String>;
@@ -102,4 +102,26 @@ fn every_example_is_accepted_without_a_warning() {
         }
     }
     assert!(seen >= 4, "{seen} examples");
+}
+
+#[test]
+fn every_configuration_in_the_pages_is_accepted() {
+    let mut seen = 0;
+    for folder in ["docs", "docs/how-to", "docs/operating", "."] {
+        for file in std::fs::read_dir(house().join(folder)).expect("a folder of pages") {
+            let file = file.unwrap().path();
+            if file.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let page = std::fs::read_to_string(&file).unwrap();
+            for text in page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+                let node = if text.contains("[node]") { "" } else { "[node]\nid = \"web-1\"\n" };
+                let name = file.display().to_string();
+                let read = parse_str(&name, &format!("{node}{text}"), &|_| None, Checks::NONE);
+                read.unwrap_or_else(|report| panic!("{report}"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "{seen} configurations");
 }

@@ -118,7 +118,7 @@ enum Command {
     Doctor {
         #[command(flatten)]
         config: Config,
-        /// How long to listen on each interface.
+        /// How long to listen; at least three adverts.
         #[arg(long, default_value = "4", value_name = "SECONDS")]
         listen: u64,
     },
@@ -197,7 +197,7 @@ pub fn main() -> ExitCode {
     match dispatch(cli.command, dirs) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("mainstay: {error:#}");
+            eprintln!("mainstay: {}", sentence(&error));
             ExitCode::from(code_of(&error))
         }
     }
@@ -230,6 +230,19 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
     }
 }
 
+/// An error and its causes; one that is part of what was said already is not said again.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.ends_with(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(unreachable) = error.downcast_ref::<ask::Unreachable>() {
         return unreachable.code();
@@ -237,4 +250,18 @@ fn code_of(error: &anyhow::Error) -> u8 {
     let denied = error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>());
     let denied = denied.into_iter().any(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
     if denied { DENIED } else { FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_its_error_names_is_said_once() {
+        let refused = || std::io::Error::other("not permitted");
+        let named = anyhow::Error::new(refused()).context("open: not permitted");
+        assert_eq!(sentence(&named), "open: not permitted");
+        let unnamed = anyhow::Error::new(refused()).context("open");
+        assert_eq!(sentence(&unnamed), "open: not permitted");
+    }
 }

@@ -204,7 +204,8 @@ impl Ears {
             }
             for socket in &mut ear.frames {
                 let _ = socket.receive(BATCH, &mut |frame| {
-                    if let Some(claim) = claim(index, frame).filter(|c| !seen.claims.contains(c)) {
+                    let new = claim(index, frame).filter(|c| !seen.claims.contains(c));
+                    if let Some(claim) = new.filter(|_| seen.claims.len() < KINDS) {
                         seen.claims.push(claim);
                     }
                 });

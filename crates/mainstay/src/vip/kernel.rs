@@ -8,6 +8,7 @@ use mainstay_config::plan::{Addr, Plan, Vip};
 use mainstay_core::election::Vips;
 use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::{Gate, GateKind, GateOptions};
 use mainstay_sys::netlink::{AddrSpec, Route};
 
@@ -23,6 +24,9 @@ const RENEW: Duration = Duration::from_secs(3);
 
 /// The priority of a node that owns the address (RFC 9568 6.1).
 const OWNER: u8 = 255;
+
+/// What the kernel refused is tried again after this: an address that is held must not be missing for long.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The kernel's side of every vip.
 pub(super) struct Kernel {
@@ -155,7 +159,11 @@ impl Kernel {
             let error = result.err()?;
             Some((vip, format!("add {}/{}: {error}", spec.addr, spec.prefix)))
         });
-        failed.collect()
+        let failed: Vec<_> = failed.collect();
+        if !failed.is_empty() {
+            self.renew_at = boot_now() + RETRY;
+        }
+        failed
     }
 
     /// Closes the gates of several vips and removes their addresses in one batch, wherever they stand.
@@ -270,7 +278,7 @@ impl Kernel {
             if failed > 0 {
                 tracing::warn!(failed, "renew address lifetimes");
             }
-            self.renew_at = now + RENEW;
+            self.renew_at = now + if failed == 0 { RENEW } else { RETRY };
         }
         self.renew_at
     }

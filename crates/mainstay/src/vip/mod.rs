@@ -8,6 +8,7 @@ mod links;
 mod outbound;
 mod owned;
 mod report;
+mod services;
 mod upkeep;
 mod world;
 
@@ -103,7 +104,6 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
     };
     node.apply(*plan);
     node.clean_up(&swept);
-    node.say(&FromVip::Ready);
     crate::confine::vip();
     node.watch(signals)?;
     node.kernel.close();
@@ -337,10 +337,7 @@ impl Node {
     fn obey(&mut self, message: ToVip) {
         let now = boot_now();
         match message {
-            ToVip::Plan(plan) => {
-                self.apply(*plan);
-                self.say(&FromVip::Ready);
-            }
+            ToVip::Plan(plan) => self.apply(*plan),
             ToVip::Probe(status) => {
                 if let Some(probe) = self.probe_id(&status.name) {
                     self.changes.probe(&status);

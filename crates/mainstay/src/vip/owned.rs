@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use mainstay_config::plan::Vip;
+use mainstay_config::plan::{Owned, Vip};
 use mainstay_core::name::{CommandId, VipId};
 
 use crate::ipc::{Asker, Outcome, Run};
@@ -78,6 +78,26 @@ impl Sequences {
         }
         self.running = running;
         runs
+    }
+
+    /// Starts some more entries of a vip that is held.
+    pub(super) fn add(&mut self, id: VipId, vip: &Vip, entries: &[usize]) -> Step {
+        let steps = entries.iter().map(|i| (vip.owns[*i].start, vip.owns[*i].name.clone())).collect();
+        let vip = vip.spec.name.clone();
+        self.left.insert(id, Sequence { vip, starting: true, steps, failed: None });
+        self.advance(id)
+    }
+
+    /// Stops one entry, whatever comes of it.
+    pub(super) fn stop_one(&mut self, vip: &Vip, owned: &Owned) -> Run {
+        self.next += 1;
+        run(self.next, owned.stop, &vip.spec.name, &owned.name)
+    }
+
+    /// Lets a sequence go; its command ends alone.
+    pub(super) fn forget(&mut self, id: VipId) {
+        self.left.remove(&id);
+        self.running.retain(|_, v| *v != id);
     }
 
     /// Whether a sequence is under way for a vip.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use mainstay_config::plan::Plan;
 use mainstay_core::arp::ArpView;
-use mainstay_core::election::{Holding, Input, Next, State, VipSpec};
+use mainstay_core::election::{Input, Next, State, VipSpec};
 use mainstay_core::name::{CommandId, LinkId, ProbeId, VipId};
 use mainstay_core::ndp::NdpView;
 use mainstay_core::vrrp;
@@ -42,15 +42,17 @@ impl Node {
         };
         self.kernel.renumber(new_id);
         self.changes.renumber(new_id);
+        let swapped = self.retire_services(&plan);
         let command = |old: CommandId| {
             let known = self.plan.commands.get(old.index())?;
             let place = plan.commands.iter().position(|c| c == known)?;
             Some(CommandId(u32::try_from(place).expect("a Plan has fewer than 2^32 commands")))
         };
-        // Said while the supervisor still reads our numbers by the old Plan.
         for run in self.sequences.renumber(new_id, command) {
             self.say(&FromVip::Run(run));
         }
+        // The supervisor reads our numbers by the old Plan until it hears this.
+        self.say(&FromVip::Ready);
         self.quantum = plan.vips.iter().map(|v| v.spec.advert / COALESCE).min().unwrap_or_default();
         self.plan = plan;
         let wants = self.plan.links.iter().enumerate().map(|(i, _)| self.wants(LinkId(i as u32))).collect();
@@ -70,44 +72,9 @@ impl Node {
         self.fit(None);
         self.deposit_again();
         self.resume_sequences();
-    }
-
-    /// A predecessor may have been killed: nothing that a vip owns runs on before this node holds it, and clients
-    /// may still look here for the addresses that were swept.
-    pub(super) fn clean_up(&mut self, swept: &[IpAddr]) {
-        for (id, vip) in (0..).map(VipId).zip(&self.plan.vips) {
-            if vip.addrs.iter().any(|a| swept.contains(&a.addr)) {
-                self.machine.left_behind(id);
-            }
-        }
-        for place in 0..self.plan.vips.len() {
-            let id = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
-            let out = self.machine.view(id).is_some_and(|v| v.holding == Holding::No);
-            if out && !self.plan.vips[id.index()].owns.is_empty() && !self.sequences.is_under_way(id) {
-                self.sequence(id, false);
-            }
-        }
-        if !swept.is_empty() {
-            let list: Vec<String> = swept.iter().map(ToString::to_string).collect();
-            let text = format!("removed what an earlier run left behind: {}", list.join(", "));
-            self.event("address", "sweep", text);
-        }
-        self.drain();
-    }
-
-    /// Sequences whose commands a reload took away begin again with the new ones.
-    fn resume_sequences(&mut self) {
-        for place in 0..self.plan.vips.len() {
-            let id = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
-            let holding = self.machine.view(id).map(|v| v.holding);
-            let starting = match holding {
-                Some(Holding::Starting) => true,
-                Some(Holding::Stopping) => false,
-                Some(Holding::No | Holding::Yes) | None => continue,
-            };
-            if !self.sequences.is_under_way(id) {
-                self.sequence(id, starting);
-            }
+        for (id, added) in swapped {
+            let step = self.sequences.add(id, &self.plan.vips[id.index()], &added);
+            self.step(step);
         }
         self.drain();
     }
@@ -176,43 +143,6 @@ impl Node {
                 );
             }
             self.feed(Input::Conflict { vip }, now);
-        }
-    }
-
-    /// Starts or stops what a vip owns.
-    pub(super) fn sequence(&mut self, id: VipId, starting: bool) {
-        let step = self.sequences.begin(id, &self.plan.vips[id.index()], starting);
-        self.step(step);
-    }
-
-    fn step(&mut self, step: super::owned::Step) {
-        match step {
-            super::owned::Step::Run(run) => {
-                if self.orphaned {
-                    for vip in self.sequences.abandon() {
-                        self.owned.push_back((vip, false));
-                    }
-                } else {
-                    self.say(&FromVip::Run(run));
-                }
-            }
-            super::owned::Step::Done { vip, running, failed } => {
-                if let Some(text) = failed {
-                    let name = self.plan.vips[vip.index()].spec.name.clone();
-                    self.event("vip", &name, format!("what vip {name} owns: {text}"));
-                }
-                self.owned.push_back((vip, running));
-            }
-        }
-    }
-
-    /// A command has ended: a step of a sequence, or a notification.
-    pub(super) fn ran(&mut self, outcome: &crate::ipc::Outcome) {
-        if let Some(step) = self.sequences.ran(outcome) {
-            self.step(step);
-            self.drain();
-        } else {
-            self.notified(outcome);
         }
     }
 

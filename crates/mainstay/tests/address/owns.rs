@@ -10,7 +10,7 @@ use mainstay_lab::wait_until;
 use std::time::Duration;
 
 use crate::rig::{
-    LIMIT, Rig, VIP, cluster, front, has, kill, rewrite, wait_for_address, wait_for_event, write_script,
+    LIMIT, Rig, VIP, cluster, front, has, kill, rewrite, vip, wait_for_address, wait_for_event, write_script,
 };
 
 /// A service that notes who is started and stopped, and whether the address stood there.
@@ -155,5 +155,61 @@ fn a_reload_that_removes_a_vip_stops_all_that_it_owned() {
         services.wait_for(&["stop app without", "stop db without"])?;
         assert!(!has(rig.host(1), VIP)?);
         Ok(())
+    });
+}
+
+#[test]
+fn a_reload_while_a_service_starts_goes_on_with_the_start_and_one_that_changes_it_begins_again() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(1)?;
+        let go = rig.lab.directory().join("go");
+        latch(&go)?;
+        let wait = format!("test $1.$2 != start.db || read line < {}", go.display());
+        let services = Services::new(&rig, 1, &wait)?;
+        // A script before it gives every command of the vip another number.
+        let other = vip("aside", "10.0.4.98", 52, 100, "notify = [{ exec = [\"/bin/true\"] }]");
+        let config = |first: &str, owns: &[&str]| cluster(1, 1) + first + &front(150, &services.owns(owns));
+        let node = rig.start(1, &config("", &["db", "app"]))?;
+        node.wait_for_state("front", "active", LIMIT)?;
+        rewrite(&node, &config(&other, &["db", "app"]))?;
+        node.say(&["reload"])?;
+        node.wait_for_state("aside", "active", LIMIT)?;
+        assert!(!has(rig.host(1), VIP)? && services.lines()?.len() == 2, "{:?}", services.lines()?);
+        fs::write(&go, "go\n")?;
+        wait_for_address(rig.host(1), VIP, true)?;
+        services.wait_for(&["start db without", "start app without"])?;
+        node.say(&["vip", "move", "front"])?;
+        services.wait_for(&["stop app with", "stop db with"])?;
+        // It starts again, since nobody else takes it; now with another service.
+        node.wait_for_state("front", "active", LIMIT)?;
+        rewrite(&node, &config("", &["new"]))?;
+        node.say(&["reload"])?;
+        fs::write(&go, "go\n")?;
+        // What had begun is ended, one after the other.
+        services.wait_for(&[
+            "start db without",
+            "stop app without",
+            "stop db without",
+            "start new without",
+        ])?;
+        wait_for_address(rig.host(1), VIP, true)
+    });
+}
+
+#[test]
+fn a_reload_of_the_holder_stops_what_it_owns_no_more_and_starts_what_is_new() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(1)?;
+        let services = Services::new(&rig, 1, "")?;
+        let config = |owns: &[&str]| cluster(1, 1) + &front(150, &services.owns(owns));
+        let node = rig.start(1, &config(&["db", "app"]))?;
+        wait_for_address(rig.host(1), VIP, true)?;
+        rewrite(&node, &config(&["new", "db"]))?;
+        node.say(&["reload"])?;
+        services.wait_for(&["start db without", "start app without", "stop app with", "start new with"])?;
+        assert_eq!(node.vip("front")?["epoch"], 1);
+        node.daemon().stop()?;
+        node.daemon().wait_ended(LIMIT)?;
+        services.wait_for(&["stop db with", "stop new with"])
     });
 }

@@ -150,3 +150,25 @@ fn the_last_vip_may_go_and_come_again() {
         rig.client.output("ping", &["-c1", "-W2", VIP]).map(drop)
     });
 }
+
+#[test]
+fn a_vip_that_a_reload_adds_calls_its_own_script_whatever_its_number_was_before() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(1)?;
+        let log = rig.host(1).directory().join("told");
+        let notify = |who: &str| {
+            let line = format!("echo {who} says $MAINSTAY_VIP $MAINSTAY_STATE >> {}", log.display());
+            format!("notify = [{{ exec = [\"/bin/sh\", \"-c\", \"{line}\"] }}]")
+        };
+        let front = front(150, &notify("front"));
+        let node = one(&rig, &(cluster(1, 1) + &front))?;
+        let added = vip("added", "10.0.4.98", 52, 100, &notify("added"));
+        rewrite(&node, &(cluster(1, 1) + &added + &front))?;
+        node.say(&["reload"])?;
+        let told = || std::fs::read_to_string(&log).unwrap_or_default();
+        node.daemon().wait_until("its script is told", LIMIT, || Ok(told().contains("added active")))?;
+        let expected = ["front says front", "added says added"];
+        assert!(told().lines().all(|line| expected.iter().any(|e| line.starts_with(e))), "{}", told());
+        Ok(())
+    });
+}
