@@ -91,7 +91,10 @@ fn virtual_servers_are_reported_and_the_vip_part_is_kept() {
     assert_eq!((plan(&done).vips.len(), done.exit_code(false), done.exit_code(true)), (1, 1, 0));
     let finding = said(&done, "virtual_server 192.168.189.145 80 is not served yet");
     assert_eq!((finding.file.as_path(), finding.line), (Path::new(CONF), 21));
-    assert_eq!(finding.to_string().lines().next(), Some(format!("{CONF}:21: {}", finding.text).as_str()));
+    assert_eq!(
+        finding.to_string().lines().next(),
+        Some(format!("{CONF}:21: not taken over: {}", finding.text).as_str())
+    );
 }
 
 #[test]

@@ -34,7 +34,12 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file.display(), self.line, self.text)?;
+        let severity = match self.severity {
+            Severity::Note => "note",
+            Severity::Dropped => "not taken over",
+            Severity::Error => "error",
+        };
+        write!(f, "{}:{}: {severity}: {}", self.file.display(), self.line, self.text)?;
         for line in self.advice.lines() {
             write!(f, "\n  help: {line}")?;
         }

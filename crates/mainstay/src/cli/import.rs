@@ -12,5 +12,11 @@ pub(super) fn keepalived(file: &Path, lenient: bool, config_id: Option<&str>) ->
         eprintln!("{finding}");
     }
     print(&import.toml)?;
-    Ok(import.exit_code(lenient))
+    let code = import.exit_code(lenient);
+    if code != 0 {
+        eprintln!(
+            "not everything was taken over, so this ends with {code}; the rest is written all the same"
+        );
+    }
+    Ok(code)
 }
