@@ -54,12 +54,13 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             let plan = &loaded.plan;
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
             println!(
-                "{}: ok: node {}, {} vips with {addrs} addresses, {} probes, {} commands",
+                "{}: ok: node {}, {} with {}, {}, {}",
                 path.display(),
                 plan.node,
-                plan.vips.len(),
-                plan.probes.len(),
-                plan.commands.len()
+                count(plan.vips.len(), "vip"),
+                count(addrs, "address"),
+                count(plan.probes.len(), "probe"),
+                count(plan.commands.len(), "command")
             );
             Ok(0)
         }
@@ -70,9 +71,20 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
     }
 }
 
+/// `1 vip`, `2 vips`, `0 addresses`.
+fn count(number: usize, noun: &str) -> String {
+    let plural = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{number} {noun}{plural}")
+}
+
 pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let formatted = mainstay_config::fmt(&text).map_err(|report| anyhow::anyhow!("{report}"))?;
+    let formatted = mainstay_config::fmt(&path.display().to_string(), &text)
+        .map_err(|report| anyhow::anyhow!("{report}"))?;
     if write {
         if formatted != text {
             std::fs::write(path, formatted).with_context(|| format!("write {}", path.display()))?;
@@ -95,18 +107,50 @@ pub(crate) fn print(text: &str) -> anyhow::Result<u8> {
 
 pub(super) fn man(command: &clap::Command) -> anyhow::Result<u8> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page).context("render the manual page")?;
-    for sub in command.get_subcommands().filter(|s| !s.is_hide_set()) {
-        let section = format!(".SH COMMAND {}\n", sub.get_name().to_uppercase());
-        page.extend_from_slice(section.as_bytes());
-        clap_mangen::Man::new(sub.clone())
-            .render_description_section(&mut page)
-            .context("render the manual page")?;
-        clap_mangen::Man::new(sub.clone())
-            .render_options_section(&mut page)
-            .context("render the manual page")?;
-    }
+    write_man(command, &mut page).context("render the manual page")?;
     print(&String::from_utf8_lossy(&page))
+}
+
+/// One page for all commands: those that have commands of their own stand for these.
+fn write_man(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut built = command.clone();
+    built.build();
+    let whole = clap_mangen::Man::new(built.clone());
+    whole.render_title(page)?;
+    whole.render_name_section(page)?;
+    whole.render_synopsis_section(page)?;
+    whole.render_options_section(page)?;
+    writeln!(page, ".SH COMMANDS")?;
+    for sub in built.get_subcommands() {
+        write_command(sub, page)?;
+    }
+    let after = built.get_after_help().map(ToString::to_string).unwrap_or_default();
+    writeln!(page, ".SH \"EXIT STATUS\"\n{}", after.trim_start_matches("Exit codes: "))?;
+    writeln!(
+        page,
+        ".SH FILES\n.TP\n/etc/mainstay/mainstay.toml, /etc/mainstay/conf.d/*.toml\nThe configuration."
+    )?;
+    writeln!(page, ".TP\n/run/mainstay/control.sock\nThe control socket: root, and the group mainstay.")?;
+    whole.render_version_section(page)
+}
+
+fn write_command(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    if command.is_hide_set() || command.get_name() == "help" {
+        return Ok(());
+    }
+    if command.has_subcommands() {
+        return command.get_subcommands().try_for_each(|sub| write_command(sub, page));
+    }
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let about = command.get_long_about().or_else(|| command.get_about());
+    let about = about.map(ToString::to_string).unwrap_or_default();
+    writeln!(page, ".SS \"{name}\"\n{}", about.replace('\n', "\n.br\n"))?;
+    for argument in command.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help") {
+        let text = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let short = argument.get_short().map(|c| format!("-{c}, ")).unwrap_or_default();
+        writeln!(page, ".TP\n{}\n{text}", format!("{short}{argument}").replace('-', "\\-"))?;
+    }
+    Ok(())
 }
 
 pub(super) fn version() -> anyhow::Result<u8> {
