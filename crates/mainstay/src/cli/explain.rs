@@ -21,12 +21,12 @@ pub(super) fn vip(dirs: &Dirs, name: &str) -> anyhow::Result<u8> {
 
 fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     let mut out = String::new();
-    let since = render::ago(status.at_ms, vip.since_ms);
+    let length = render::since(status.at_ms, vip.since_ms);
     let _ = writeln!(
         out,
-        "vip {} is {} on {} since {since}: {}",
+        "vip {} is {} on {} for {length}: {}",
         vip.name,
-        words::state(vip.state),
+        words::is(vip.state),
         status.node,
         vip.why
     );
@@ -89,7 +89,7 @@ fn counters(out: &mut String, title: &str, counters: &[Counter]) {
         .map(|c| {
             let labels: Vec<&str> = c.labels.iter().map(|(_, v)| v.as_str()).collect();
             let name = if labels.is_empty() {
-                c.name.trim_end_matches("_total").replace('_', " ")
+                c.name.trim_start_matches("vip_").trim_end_matches("_total").replace('_', " ")
             } else {
                 labels.join(" ")
             };

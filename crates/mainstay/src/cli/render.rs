@@ -140,9 +140,11 @@ fn workers(status: &Status) -> String {
     table.render(|_, cell, text| paint_state(cell, text))
 }
 
-/// One line for one event.
+/// One line for one event; what it is about is named once.
 pub(super) fn event(event: &Event) -> String {
-    format!("{}  {:<8}  {}  {}", clock(event.at_ms), event.kind, event.about, event.message)
+    let about =
+        if event.message.contains(&event.about) { String::new() } else { format!("{}: ", event.about) };
+    format!("{}  {:<8}  {about}{}", clock(event.at_ms), event.kind, event.message)
 }
 
 /// Date and time in UTC, with milliseconds.
@@ -175,7 +177,12 @@ fn date(days: u64) -> (u64, u64, u64) {
 
 /// How long ago something was.
 pub(super) fn ago(now_ms: u64, then_ms: u64) -> String {
-    format!("{} ago", span(Duration::from_millis(now_ms.saturating_sub(then_ms))))
+    format!("{} ago", since(now_ms, then_ms))
+}
+
+/// How long something has been so.
+pub(super) fn since(now_ms: u64, then_ms: u64) -> String {
+    span(Duration::from_millis(now_ms.saturating_sub(then_ms)))
 }
 
 /// A length of time in its two largest units.

@@ -178,7 +178,7 @@ impl Node {
         let vip = &self.plan.vips[change.vip.index()];
         let why = words::why(&change.reason, &self.plan);
         let name = &vip.spec.name;
-        let message = format!("vip {name} is {} on this node: {why}", words::state(change.to));
+        let message = format!("vip {name} is {} on this node: {why}", words::is(change.to));
         let mut event = crate::events::event(&self.plan.node, "vip", name, message);
         event.from = Some(words::state(change.from).into());
         event.to = Some(words::state(change.to).into());
