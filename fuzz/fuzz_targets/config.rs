@@ -8,7 +8,7 @@ fuzz_target!(|text: &str| {
     let env = |_: &str| None;
     let first = parse_str("fuzz.toml", text, &env, Checks::NONE);
     if let Ok(first) = first {
-        let formatted = fmt(text).expect("what can be read can be formatted");
+        let formatted = fmt("a file", text).expect("what can be read can be formatted");
         let second = parse_str("fuzz.toml", &formatted, &env, Checks::NONE).expect("what was formatted can be read");
         assert_eq!(first.plan, second.plan, "formatting changes no meaning");
     }

@@ -12,12 +12,12 @@ use crate::load;
 const WIDTH: usize = 100;
 const INDENT: &str = "    ";
 
-/// The same configuration in the canonical layout; formatting twice changes nothing.
+/// The same configuration in the canonical layout; formatting twice changes nothing. `name` stands in the report.
 ///
 /// # Errors
 /// What is not TOML. A configuration that is TOML, but wrong, is formatted.
-pub fn fmt(text: &str) -> Result<String, Report> {
-    load::syntax_of("standard input", text)?;
+pub fn fmt(name: &str, text: &str) -> Result<String, Report> {
+    load::syntax_of(name, text)?;
     let Ok(mut document) = text.parse::<DocumentMut>() else {
         // Both crates share one lexer; should they ever differ, the text stays as it is.
         return Ok(text.to_owned());
@@ -270,25 +270,28 @@ notify = [
 
     #[test]
     fn comments_and_values_stay_and_blanks_are_put_in_order() {
-        assert_eq!(fmt(MESSY).unwrap(), TIDY);
+        assert_eq!(fmt("mainstay.toml", MESSY).unwrap(), TIDY);
     }
 
     #[test]
     fn formatting_twice_changes_nothing() {
-        assert_eq!(fmt(TIDY).unwrap(), TIDY);
-        assert_eq!(fmt("").unwrap(), "");
-        assert_eq!(fmt("# only a comment").unwrap(), "# only a comment\n");
+        assert_eq!(fmt("mainstay.toml", TIDY).unwrap(), TIDY);
+        assert_eq!(fmt("mainstay.toml", "").unwrap(), "");
+        assert_eq!(fmt("mainstay.toml", "# only a comment").unwrap(), "# only a comment\n");
     }
 
     #[test]
     fn dotted_keys_and_subtables_keep_their_shape() {
         let text = "[[vip]]\nannounce . repeat=3\n\n[vip.announce2]\na=1\n";
-        assert_eq!(fmt(text).unwrap(), "[[vip]]\nannounce.repeat = 3\n\n[vip.announce2]\na = 1\n");
+        assert_eq!(
+            fmt("mainstay.toml", text).unwrap(),
+            "[[vip]]\nannounce.repeat = 3\n\n[vip.announce2]\na = 1\n"
+        );
     }
 
     #[test]
     fn what_is_not_toml_is_refused_like_anywhere_else() {
-        let report = fmt("[node]\nid = \"a\n").unwrap_err().to_string();
-        assert!(report.starts_with("standard input:2:"), "{report}");
+        let report = fmt("mainstay.toml", "[node]\nid = \"a\n").unwrap_err().to_string();
+        assert!(report.starts_with("mainstay.toml:2:"), "{report}");
     }
 }

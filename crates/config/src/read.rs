@@ -186,7 +186,7 @@ impl Read for i64 {
 
 impl<T: Read> Read for Vec<At<T>> {
     const WHAT: &'static str = "a list";
-    const EXAMPLE: &'static str = "a list: [ ... ]";
+    const EXAMPLE: &'static str = "a list: [ ... ], or [[name]] where [name] stands";
 
     fn read(value: &Value<'_>, r: &mut Reader<'_>) -> Option<Self> {
         let DeValue::Array(items) = value.get_ref() else {

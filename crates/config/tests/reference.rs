@@ -96,7 +96,12 @@ fn every_example_is_accepted_without_a_warning() {
                     load_with(&file, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
                 assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
                 let text = std::fs::read_to_string(&file).unwrap();
-                assert_eq!(mainstay_config::fmt(&text).unwrap(), text, "{} is not formatted", file.display());
+                assert_eq!(
+                    mainstay_config::fmt("a file", &text).unwrap(),
+                    text,
+                    "{} is not formatted",
+                    file.display()
+                );
                 seen += 1;
             }
         }

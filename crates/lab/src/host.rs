@@ -134,7 +134,7 @@ impl Host {
     /// It is killed when the thread that starts it ends; [`crate::Daemon`] starts its own from a thread that doesn't.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.directory()).stdin(Stdio::null());
+        command.env("PATH", search_path()).current_dir(self.directory()).stdin(Stdio::null());
         mainstay_sys::netns::enter_on_exec(&mut command, Arc::clone(&self.inner.namespace));
         command
     }
@@ -186,6 +186,13 @@ fn parse_mac(text: &str) -> Option<[u8; 6]> {
 fn sentence(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a closure panicked".into())
+}
+
+/// `PATH` and the folders of administration tools such as nft, which a user's `PATH` lacks on Debian.
+fn search_path() -> std::ffi::OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 /// Runs ip(8) where we are.

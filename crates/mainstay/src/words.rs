@@ -63,7 +63,7 @@ pub const fn reason_kind(reason: &Reason) -> &'static str {
 pub fn why(reason: &Reason, plan: &Plan) -> String {
     let probe = |id: u32| plan.probes.get(id as usize).map_or("(removed)", |p| p.name.as_str());
     match reason {
-        Reason::Started => "the daemon has just started".into(),
+        Reason::Started => "a node starts as backup".into(),
         Reason::Owner => "this node owns the address (priority 255)".into(),
         Reason::Silence { last: Some(last) } => format!("{last}, which was active, has fallen silent"),
         Reason::Silence { last: None } => "nobody was heard".into(),
@@ -74,7 +74,7 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
         Reason::Outranked { peer, theirs, ours } => {
             format!("{peer} is active with priority {theirs}, ours is {ours}")
         }
-        Reason::Group { vip } => format!("vip {vip} of the same group moved"),
+        Reason::Group { vip } => format!("it goes with vip {vip} of the same group"),
         Reason::LinkDown => {
             "its interface is missing, down, without carrier or without an address of its own".into()
         }
@@ -85,7 +85,10 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
         }
         Reason::ServiceFailed => "what it owns could not be started, or died".into(),
         Reason::Late { nanos } => {
-            format!("this process woke {} ms after its right had ended", nanos / 1_000_000)
+            format!(
+                "this node was frozen or starved: its hold had ended {} ms before it woke",
+                nanos / 1_000_000
+            )
         }
         Reason::Moved => "an operator moved it".into(),
         Reason::Drained => "an operator drained it".into(),

@@ -68,14 +68,24 @@ fn ask(dirs: &Dirs, call: &ApiCall) -> anyhow::Result<ApiReply> {
 pub(crate) fn fetch_status(dirs: &Dirs) -> anyhow::Result<Status> {
     match ask(dirs, &ApiCall::Status)? {
         ApiReply::Status(status) => Ok(*status),
-        other => bail!("the node answered something else: {other:?}"),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// An answer that is none to the question: mostly a refusal, in the node's own words.
+fn unexpected(reply: ApiReply) -> anyhow::Error {
+    match reply {
+        ApiReply::Refused { message } => anyhow::anyhow!(message),
+        other @ (ApiReply::Status(_) | ApiReply::Events { .. } | ApiReply::Done { .. }) => {
+            anyhow::anyhow!("the node answered something else, is it of another version? {other:?}")
+        }
     }
 }
 
 pub(super) fn fetch_events(dirs: &Dirs) -> anyhow::Result<Vec<Event>> {
     match ask(dirs, &ApiCall::Events { follow: false })? {
         ApiReply::Events { events } => Ok(events),
-        other => bail!("the node answered something else: {other:?}"),
+        other => Err(unexpected(other)),
     }
 }
 
@@ -124,7 +134,7 @@ fn done(reply: ApiReply) -> anyhow::Result<u8> {
             eprintln!("{message}");
             Ok(FAILURE)
         }
-        other => bail!("the node answered something else: {other:?}"),
+        other => Err(unexpected(other)),
     }
 }
 
@@ -150,7 +160,7 @@ pub(super) fn events(dirs: &Dirs, follow: bool, json: bool) -> anyhow::Result<u8
     let Some(first) = lines.next() else { bail!(Unreachable::Silent(dirs.control())) };
     match serde_json::from_str(&first.context("read events")?).context("understand the node's answer")? {
         ApiReply::Events { events } => events.iter().try_for_each(|e| show(e).map(drop))?,
-        other => bail!("the node answered something else: {other:?}"),
+        other => return Err(unexpected(other)),
     }
     for line in lines {
         let event: Event =

@@ -104,7 +104,7 @@ fn counters(out: &mut String, title: &str, counters: &[Counter]) {
         .map(|c| {
             let labels: Vec<&str> = c.labels.iter().map(|(_, v)| v.as_str()).collect();
             let name = if labels.is_empty() {
-                c.name.trim_end_matches("_total").replace('_', " ")
+                c.name.trim_start_matches("vip_").trim_end_matches("_total").replace('_', " ")
             } else {
                 labels.join(" ")
             };

@@ -31,9 +31,9 @@ pub const DEGRADED: u8 = 4;
 /// The caller may not.
 pub const DENIED: u8 = 5;
 
-/// Mainstay keeps an address, the services behind it and the roads to them up.
+/// Keeps an address, the services behind it and the roads to them up.
 #[derive(Debug, Parser)]
-#[command(name = "mainstay", version, disable_version_flag = true, arg_required_else_help = true, after_help = AFTER)]
+#[command(name = "mainstay", version, arg_required_else_help = true, after_help = AFTER)]
 pub struct Cli {
     /// Where the control socket is.
     #[arg(long, global = true, env = "MAINSTAY_RUNTIME_DIR", hide_env_values = true, value_name = "DIR")]
@@ -125,6 +125,9 @@ enum Command {
     /// Exit 0 when the node is up and well, 4 when degraded, 3 when it is not there.
     Healthcheck,
     /// Rehearse failures with three nodes in network namespaces of this machine.
+    ///
+    /// It takes some ten seconds, needs ip(8) and nft(8), and root or the right to make user namespaces. Addresses,
+    /// firewall and daemons of this machine stay as they are.
     Demo,
     /// Print the completion script of a shell.
     Completion {
@@ -172,7 +175,7 @@ enum Explain {
 enum VipCommand {
     /// One line for each vip.
     List,
-    /// Hand it to whoever comes next.
+    /// Hand it to whoever comes next; without a taker it comes back after about ten adverts.
     Move {
         /// Its name.
         name: String,

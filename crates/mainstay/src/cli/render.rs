@@ -140,7 +140,7 @@ fn workers(status: &Status) -> String {
     table.render(|_, cell, text| paint_state(cell, text))
 }
 
-/// One line for one event.
+/// One line for one event; what it is about is named once.
 pub(super) fn event(event: &Event) -> String {
     format!("{}  {:<8}  {:<12}  {}", clock(event.at_ms), event.kind, event.about, event.message)
 }

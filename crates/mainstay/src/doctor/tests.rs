@@ -112,7 +112,7 @@ fn status(state: State, adverts: &[(&str, u64)]) -> Status {
         vrrp: 3,
         state,
         reason: Reason::Started,
-        why: "the daemon has just started".into(),
+        why: "a node starts as backup".into(),
         since_ms: 0,
         epoch: 1,
         priority: 150,

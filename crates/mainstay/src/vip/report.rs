@@ -141,7 +141,10 @@ impl Node {
 fn next(vip: &Vip, view: &View<'_>, now: Boot) -> String {
     if view.state == State::Active {
         if let Some(peer) = view.peers.iter().max_by_key(|p| p.priority) {
-            return format!("{} (priority {} when it was last heard)", peer.addr, peer.priority);
+            return match peer.priority {
+                0 => format!("{}, if it is there: it gave up when it was last heard", peer.addr),
+                priority => format!("{} (priority {priority} when it was last heard)", peer.addr),
+            };
         }
         if vip.spec.unicast.is_empty() {
             return "whoever listens: a VRRP backup is silent, and none was heard yet".into();
