@@ -113,48 +113,6 @@ pub(super) fn man(command: &clap::Command) -> anyhow::Result<u8> {
     print(&super::man::page(command)?)
 }
 
-/// One page for all commands: those that have commands of their own stand for these.
-fn write_man(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
-    let mut built = command.clone();
-    built.build();
-    let whole = clap_mangen::Man::new(built.clone());
-    whole.render_title(page)?;
-    whole.render_name_section(page)?;
-    whole.render_synopsis_section(page)?;
-    whole.render_options_section(page)?;
-    writeln!(page, ".SH COMMANDS")?;
-    for sub in built.get_subcommands() {
-        write_command(sub, page)?;
-    }
-    let after = built.get_after_help().map(ToString::to_string).unwrap_or_default();
-    writeln!(page, ".SH \"EXIT STATUS\"\n{}", after.trim_start_matches("Exit codes: "))?;
-    writeln!(
-        page,
-        ".SH FILES\n.TP\n/etc/mainstay/mainstay.toml, /etc/mainstay/conf.d/*.toml\nThe configuration."
-    )?;
-    writeln!(page, ".TP\n/run/mainstay/control.sock\nThe control socket: root, and the group mainstay.")?;
-    whole.render_version_section(page)
-}
-
-fn write_command(command: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
-    if command.is_hide_set() || command.get_name() == "help" {
-        return Ok(());
-    }
-    if command.has_subcommands() {
-        return command.get_subcommands().try_for_each(|sub| write_command(sub, page));
-    }
-    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
-    let about = command.get_long_about().or_else(|| command.get_about());
-    let about = about.map(ToString::to_string).unwrap_or_default();
-    writeln!(page, ".SS \"{name}\"\n{}", about.replace('\n', "\n.br\n"))?;
-    for argument in command.get_arguments().filter(|a| !a.is_global_set() && a.get_id() != "help") {
-        let text = argument.get_help().map(ToString::to_string).unwrap_or_default();
-        let short = argument.get_short().map(|c| format!("-{c}, ")).unwrap_or_default();
-        writeln!(page, ".TP\n{}\n{text}", format!("{short}{argument}").replace('-', "\\-"))?;
-    }
-    Ok(())
-}
-
 pub(super) fn version() -> anyhow::Result<u8> {
     let bpf = if mainstay_sys::gate::HAS_TC_EBPF {
         "gate:tc-ebpf"

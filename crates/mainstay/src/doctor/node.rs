@@ -88,7 +88,7 @@ pub(super) fn vip(case: &Case<'_>) -> Vec<Finding> {
         let says = format!("the running node still has {}", changed.join(", "));
         found.push(Finding::wrong(says, "mainstay reload"));
     }
-    let state = format!("this node is {}: {}", words::is(is.state), is.why);
+    let state = format!("this node is {}: {}", words::standing(is.state), is.why);
     let says = if is.guard.gate == "nft" {
         Finding::hint(state, "its gate is nft, not tc-ebpf: relative deadlines, see docs/concepts.md")
     } else {
