@@ -108,7 +108,11 @@ struct Demo<'a> {
 impl<'a> Demo<'a> {
     fn start(software: &Software, drawing: bool, out: &'a mut dyn Write) -> Result<Self> {
         let vip = std::net::Ipv4Addr::from(vip_addr(0, 0));
-        writeln!(out, "three nodes with a web service, vip {vip}, a client asks every 2 ms ({software})")?;
+        let advert = PACE.advert.as_millis();
+        writeln!(
+            out,
+            "three nodes with a web service, vip {vip}, adverts every {advert} ms, a client asks every 2 ms ({software})"
+        )?;
         out.flush()?;
         let plan = Plan::simple(software, PACE, &["web-1", "web-2", "web-3"]);
         let cluster = Cluster::start(&plan)?;

@@ -142,7 +142,8 @@ fn next(vip: &Vip, view: &View<'_>, now: Boot) -> String {
     if view.state == State::Active {
         if let Some(peer) = view.peers.iter().max_by_key(|p| p.priority) {
             return match peer.priority {
-                0 => format!("{}, if it is there: it gave up when it was last heard", peer.addr),
+                // 0 is a resignation, 1 its repetition.
+                0 | 1 => format!("{}, if it is there: it gave up when it was last heard", peer.addr),
                 priority => format!("{} (priority {priority} when it was last heard)", peer.addr),
             };
         }
