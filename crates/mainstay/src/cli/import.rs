@@ -13,7 +13,7 @@ pub(super) fn keepalived(file: &Path, lenient: bool, config_id: Option<&str>) ->
     }
     print(&import.toml)?;
     let code = import.exit_code(lenient);
-    if code != 0 {
+    if code != 0 && import.exit_code(true) == 0 {
         eprintln!(
             "not everything was taken over, so this ends with {code}; the rest is written all the same"
         );
