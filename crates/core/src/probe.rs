@@ -71,6 +71,8 @@ pub enum Finding {
     Failed,
     /// It was ended at its timeout: a failure.
     TimedOut,
+    /// It could not be carried out, and that says nothing of the service: the verdict only grows older.
+    Lost,
 }
 
 /// What a gauge asks for.
@@ -216,6 +218,9 @@ impl Gauge {
 
     fn hear(&mut self, finding: Finding, now: Boot) {
         let Some(started) = self.running.take() else { return };
+        if finding == Finding::Lost {
+            return;
+        }
         let passed = finding == Finding::Passed;
         self.fresh = now;
         if passed {
@@ -563,6 +568,18 @@ mod tests {
         bench.check(0, Finding::Passed);
         assert_eq!(bench.result_at(50, Finding::Failed), []);
         assert_eq!(bench.gauge.verdict(), Verdict::Up);
+    }
+
+    #[test]
+    fn a_check_that_nobody_could_run_only_lets_the_verdict_grow_old() {
+        let mut bench = Bench::new(spec());
+        bench.check(0, Finding::Passed);
+        for slot in 1..=3 {
+            assert_eq!(bench.check(slot, Finding::Lost), [], "slot {slot}");
+        }
+        assert_eq!(bench.at(352), [Effect::Verdict(Verdict::Unknown)], "2 + 3 * 100 + 50 ms");
+        bench.at(400);
+        assert_eq!(bench.result_at(402, Finding::Passed), [Effect::Verdict(Verdict::Up)]);
     }
 
     struct Bench {

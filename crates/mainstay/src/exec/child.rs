@@ -228,6 +228,7 @@ impl Child {
 
     fn outcome(&self, status: Option<ExitStatus>, timed_out: bool, now: Instant) -> Outcome {
         Outcome {
+            lost: false,
             id: self.run.id,
             asker: self.run.asker,
             command: self.run.command,

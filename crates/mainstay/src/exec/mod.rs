@@ -290,6 +290,7 @@ struct Ready {
 /// The outcome of a command that never ran.
 fn failed(id: u64, asker: Asker, command: CommandId, error: String) -> Outcome {
     Outcome {
+        lost: false,
         id,
         asker,
         command,

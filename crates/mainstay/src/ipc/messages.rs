@@ -160,6 +160,9 @@ pub struct Outcome {
     pub timed_out: bool,
     /// Why it could not even be started.
     pub error: Option<String>,
+    /// Nobody could run it, or nobody knows how it ended: that says nothing of the command.
+    #[serde(default)]
+    pub lost: bool,
     /// The last 2 KiB of its standard output and error, lossy UTF-8.
     pub output: String,
     /// How long it ran, in milliseconds.

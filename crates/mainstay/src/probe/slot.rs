@@ -84,6 +84,7 @@ impl Slot {
         match report.finding {
             Finding::Passed => self.passed += 1,
             Finding::Failed | Finding::TimedOut => self.failed += 1,
+            Finding::Lost => {}
         }
         self.detail.clear();
         self.detail.push_str(cut(&report.detail));

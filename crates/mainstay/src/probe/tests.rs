@@ -372,6 +372,7 @@ impl Role {
 
     fn answer(&self, run: &Run, code: Option<i32>, output: &str) {
         self.send(&ToProbe::Ran(Outcome {
+            lost: false,
             id: run.id,
             asker: run.asker,
             command: run.command,

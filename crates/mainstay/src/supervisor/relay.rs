@@ -252,6 +252,7 @@ fn not_run(run: &Run, why: &str) -> Outcome {
         signal: None,
         timed_out: false,
         error: Some(why.into()),
+        lost: true,
         output: String::new(),
         took_ms: 0,
     }

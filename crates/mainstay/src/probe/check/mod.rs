@@ -115,6 +115,11 @@ pub(super) async fn check(tools: &Tools, task: &Task, lane: &Lane, known: Known)
     match timeout(patience, look(tools, task, lane, known)).await {
         Ok(Ok(report)) => report,
         Ok(Err(error)) => Report::new(false, format!("{error:#}")),
+        Err(_) if matches!(task.work, Work::Exec(_)) => Report {
+            finding: Finding::Lost,
+            detail: "the exec role gave no outcome: it, or the supervisor, is stuck".into(),
+            pids: None,
+        },
         Err(_) => Report::timed_out(limit),
     }
 }
@@ -148,7 +153,11 @@ async fn exec(tools: &Tools, task: &Task, command: CommandId) -> anyhow::Result<
     let env = vec![("MAINSTAY_PROBE".to_owned(), task.name.clone())];
     let outcome = tools.run(command, env).await.context("the exec role gave no outcome")?;
     let report = Report::new(outcome.ok(), words(&outcome));
-    let finding = if outcome.timed_out { Finding::TimedOut } else { report.finding };
+    let finding = match (outcome.lost, outcome.timed_out) {
+        (true, _) => Finding::Lost,
+        (false, true) => Finding::TimedOut,
+        (false, false) => report.finding,
+    };
     Ok(Report { finding, ..report })
 }
 
