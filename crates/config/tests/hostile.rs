@@ -121,3 +121,23 @@ fn deep_nesting_and_too_much_of_anything_are_refused() {
     }
     assert!(read(&many).contains("more than 4096 vips"));
 }
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let dir = std::env::temp_dir().join(format!("mainstay-pipe-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let pipe = dir.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success() || pipe.exists());
+    let name = pipe.display();
+    let vip =
+        "[[vip]]\nname = \"v\"\naddrs = [\"10.0.0.9\"]\ninterface = \"eth0\"\nvrid = 1\nrequires = [\"p\"]\n";
+    let probe = format!("[[probe]]\nname = \"p\"\nhttp = \"https://h/\"\nca = \"{name}\"\n");
+    let checks = Checks { files: true, users: false };
+    let report = parse_str("t.toml", &format!("{vip}{probe}"), &|_| None, checks).unwrap_err();
+    assert!(report.to_string().contains("not a regular file"), "{report}");
+    let import = mainstay_config::keepalived::import(&pipe, &mainstay_config::keepalived::Disk, None);
+    let import = import.findings;
+    assert!(format!("{import:?}").contains("not a regular file"), "{import:?}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
