@@ -189,6 +189,9 @@ impl Node {
             self.alive_at = now + ALIVE;
             // What no message told.
             self.mend_gate(None);
+            for link in self.links.reopen() {
+                self.link_changed(link);
+            }
         }
         let due = self.machine.poll_timeout().is_some_and(|at| at <= now);
         if due && self.ticked + self.quantum <= now {

@@ -1,6 +1,7 @@
 //! What a hostile or broken neighbourhood must not bring about.
 
 mod control;
+mod deaf;
 mod metrics;
 
 use std::path::Path;
