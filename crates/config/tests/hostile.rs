@@ -141,3 +141,15 @@ fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
     assert!(format!("{import:?}").contains("not a regular file"), "{import:?}");
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn what_a_terminal_would_obey_is_not_repeated() {
+    let report = parse("[node]\nid = \"\u{1b}]0;x\u{7}\nbo\u{1b}[31mgus = 1\n").unwrap_err();
+    assert!(!report.to_string().contains('\u{1b}'), "{report}");
+    let file = std::env::temp_dir().join(format!("mainstay-escape-{}", std::process::id()));
+    std::fs::write(&file, "vrrp_instance \"\u{1b}]0;x\nbogus\u{1b}[2J x\n").unwrap();
+    let import = mainstay_config::keepalived::import(&file, &mainstay_config::keepalived::Disk, None);
+    std::fs::remove_file(&file).unwrap();
+    assert!(import.findings.len() > 1);
+    assert!(import.findings.iter().all(|finding| !finding.to_string().contains('\u{1b}')));
+}
