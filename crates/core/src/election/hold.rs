@@ -19,8 +19,12 @@ const STOP_BOUND: Duration = Duration::from_secs(30);
 /// How long services may take to start before the vip is given up again.
 const START_BOUND: Duration = Duration::from_secs(300);
 
-/// A moved vip is taken part in again after so many down intervals in which nobody took it.
-const MOVE_INTERVALS: u32 = 3;
+/// A moved vip is taken part in again after so many adverts in which nobody took it: whoever is there takes it
+/// within a skew, which is less than one.
+const MOVE_ADVERTS: u32 = 2;
+
+/// And this much longer, for the wire and a busy successor.
+const MOVE_SLACK: Duration = Duration::from_millis(100);
 
 /// What is said after the address has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +117,15 @@ impl Vip {
             State::Backup | State::Active => self.down_in(w, self.down_interval()),
         }
         if self.moved_until.is_some() {
-            self.moved_until = Some(w.now + self.down_interval() * MOVE_INTERVALS);
+            // Counted from here: what the vip owns may have taken its time to stop.
+            self.moved_until = Some(w.now + self.move_wait());
+            self.down_in(w, self.move_wait());
         }
+    }
+
+    /// How long somebody else is given to take a vip that was moved.
+    pub(super) fn move_wait(&self) -> Duration {
+        self.spec.advert * MOVE_ADVERTS + MOVE_SLACK
     }
 
     /// Says the priority 0 that could not be said when the address went.

@@ -39,7 +39,6 @@ impl Next {
         self.old_link(new.link) == Some(old.link)
             && old.version == new.version
             && old.vrid == new.vrid
-            && old.addrs == new.addrs
             && old.ipv6 == new.ipv6
             && old.password == new.password
             && old.unicast == new.unicast
@@ -66,7 +65,8 @@ impl Vips {
     /// Puts the new configuration in force. What returns is what `retire` would have asked for, had it been called and
     /// drained before: effects under the old numbers for vips that are gone, to be carried out with the old Plan.
     ///
-    /// Priority, preemption, delays, intervals, weights, probes, announcements and the gate change in place. Other
+    /// Priority, preemption, delays, intervals, weights, probes, addresses, announcements and the gate change in place: a
+    /// holder takes addresses that are new to it and releases those that have gone, and its adverts say so. Other
     /// changes start the vip anew as a backup; its epoch and counters go on.
     #[must_use]
     pub fn apply(&mut self, next: Next, now: Boot) -> Vec<Effect> {
@@ -115,6 +115,7 @@ impl Vip {
         self.id = id;
         if next.keeps(&self.spec, spec) {
             self.spec.clone_from(spec);
+            self.sort_addrs();
             return self;
         }
         let old = std::mem::replace(&mut self, Self::new(id, spec.clone(), now));

@@ -315,7 +315,7 @@ impl Vips {
             let vip = &mut self.vips[m];
             match word {
                 Operator::Move(_) if active => {
-                    vip.moved_until = Some(self.w.now + vip.down_interval() * 3);
+                    vip.moved_until = Some(self.w.now + vip.move_wait());
                     vip.resign(&mut self.w, State::Backup, Reason::Moved);
                 }
                 Operator::Move(_) => {}

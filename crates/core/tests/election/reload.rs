@@ -62,10 +62,20 @@ fn priority_preemption_and_delays_change_in_place() {
 }
 
 #[test]
-fn another_address_list_starts_the_vip_anew_and_its_epoch_goes_on() {
+fn another_address_list_is_taken_over_by_the_holder_without_a_gap() {
     let mut rig = Rig::active(|_| {});
     let mut changed = spec("web");
-    changed.addrs = vec![ip("10.0.4.98")];
+    changed.addrs = vec![ip("10.0.4.98"), ip("10.0.4.97")];
+    reload(&mut rig, next(vec![changed]));
+    assert_eq!(rig.deeds(), [""; 0]);
+    assert_eq!(rig.state(), State::Active);
+}
+
+#[test]
+fn another_vrid_starts_the_vip_anew_and_its_epoch_goes_on() {
+    let mut rig = Rig::active(|_| {});
+    let mut changed = spec("web");
+    changed.vrid = 77;
     reload(&mut rig, next(vec![changed]));
     assert_eq!(rig.deeds(), ["release 0", "advert 0 0"]);
     assert_eq!(rig.state(), State::Backup);

@@ -91,6 +91,13 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let sockets = Sockets::bind(&options.dirs, &loaded.plan)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = loaded.plan.node,
+        config = %options.config.display(),
+        vips = loaded.plan.vips.len(),
+        "mainstay starts"
+    );
     if let Err(error) = mainstay_sys::process::real_time(1, REAL_TIME_BUDGET) {
         tracing::debug!("the supervisor runs without real-time priority: {error}");
     }
@@ -320,7 +327,7 @@ impl Supervisor {
     /// Keeps news for `events` and tells those who follow.
     fn tell_news(&mut self) {
         while let Some(event) = self.news.pop_front() {
-            tracing::info!(kind = event.kind, about = event.about, "{}", event.message);
+            log(&event);
             for worker in self.workers.iter_mut().filter(|w| w.role == Role::Api) {
                 worker.send(&ToApi::Event(event.clone()));
             }
@@ -335,6 +342,17 @@ impl Supervisor {
             role.name(),
             format!("the {role} worker died ({how}) and is started again"),
         )
+    }
+}
+
+/// An event as a line of the log: what somebody should look at is a warning.
+fn log(event: &Event) {
+    let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
+    let odd = matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict");
+    if broken || odd || event.reason.as_deref() == Some("late") {
+        tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
+    } else {
+        tracing::info!(kind = event.kind, about = event.about, "{}", event.message);
     }
 }
 

@@ -13,7 +13,7 @@ use mainstay_core::time::Boot;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::Serialize;
 
-use crate::ipc::Channel;
+use crate::ipc::{Channel, Closed};
 use crate::role::Role;
 
 /// The first wait before a dead worker is started again; it doubles up to `BACKOFF_MAX`.
@@ -114,6 +114,10 @@ impl Worker {
         let role = self.role;
         let Some(running) = self.running.as_mut() else { return };
         if let Err(error) = running.send(message) {
+            if error.is::<Closed>() || broken_pipe(&error) {
+                tracing::debug!(%role, "worker has gone already");
+                return;
+            }
             tracing::warn!(%role, error = format!("{error:#}"), "worker cannot be reached; killing it");
             running.kill();
         }
@@ -123,6 +127,11 @@ impl Worker {
     pub(super) fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|r| r.child.id())
     }
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<rustix::io::Errno>();
+    code.is_some_and(|e| matches!(*e, rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET))
 }
 
 impl Running {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mainstay_config::plan::Plan;
-use mainstay_core::election::{Reason, State};
+use mainstay_core::election::{Reason, Rejects, State};
 use mainstay_core::name::{GroupId, VipId};
 use mainstay_core::time::Boot;
+use mainstay_core::vrrp::Reject;
 use mainstay_sys::clock::boot_now;
 
 use super::Node;
@@ -40,6 +41,11 @@ struct Tally {
     transitions: Vec<(State, &'static str, u64)>,
     since_ms: u64,
     conflict_told: Option<Boot>,
+    /// The last time that somebody else claimed an address held here.
+    conflict_at: Option<Boot>,
+    /// Refused adverts as of the last look, and the last cause and moment at which they grew.
+    rejects: Rejects,
+    refused: Option<(Reject, Boot)>,
 }
 
 /// What has to be remembered to tell of changes.
@@ -84,11 +90,31 @@ impl Changes {
     /// Whether a conflict should be told now.
     pub(super) fn conflict(&mut self, vip: VipId, now: Boot) -> bool {
         let tally = self.tallies.entry(vip).or_default();
+        tally.conflict_at = Some(now);
         let quiet = tally.conflict_told.is_some_and(|told| now.since(told) < CONFLICT_QUIET);
         if !quiet {
             tally.conflict_told = Some(now);
         }
         !quiet
+    }
+
+    /// Looks whether adverts were refused since the last look.
+    pub(super) fn look_at(&mut self, vip: VipId, rejects: &Rejects, now: Boot) {
+        let tally = self.tallies.entry(vip).or_default();
+        if let Some((cause, _)) = rejects.iter().find(|(cause, count)| *count > tally.rejects.get(*cause)) {
+            tally.refused = Some((cause, now));
+            tally.rejects = rejects.clone();
+        }
+    }
+
+    /// What has gone wrong between this node and another in the last `window`, as the end of a sentence.
+    pub(super) fn trouble(&self, vip: VipId, window: Duration, now: Boot) -> Option<String> {
+        let tally = self.tallies.get(&vip)?;
+        if tally.conflict_at.is_some_and(|at| now.since(at) <= window) {
+            return Some("another host claims an address that is held here".into());
+        }
+        let (cause, _) = tally.refused.filter(|(_, at)| now.since(*at) <= window)?;
+        Some(format!("adverts of another node are refused ({}: {cause})", cause.as_str()))
     }
 
     /// When the state last changed, on the wall clock; zero when it never did.

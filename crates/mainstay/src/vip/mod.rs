@@ -192,6 +192,11 @@ impl Node {
             for link in self.links.reopen() {
                 self.link_changed(link);
             }
+            for id in (0..).map(VipId).take(self.plan.vips.len()) {
+                if let Some(view) = self.machine.view(id) {
+                    self.changes.look_at(id, &view.counters.rejected, now);
+                }
+            }
         }
         let due = self.machine.poll_timeout().is_some_and(|at| at <= now);
         if due && self.ticked + self.quantum <= now {

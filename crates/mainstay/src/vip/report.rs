@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_config::plan::Vip;
-use mainstay_core::election::{Holding, State, Verdict, View};
+use mainstay_core::election::{Holding, Reason, State, Verdict, View};
 use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::Version;
@@ -55,7 +55,12 @@ impl Node {
             },
             state: view.state,
             reason: view.reason.clone(),
-            why: words::why(view.waiting.as_ref().unwrap_or(view.reason), &self.plan),
+            why: match view.waiting.as_ref().unwrap_or(view.reason) {
+                Reason::Drained if !view.drained => {
+                    "an operator drained it and let it take part again".into()
+                }
+                reason => words::why(reason, &self.plan),
+            },
             since_ms: if told == 0 { wall_of(view.since) } else { told },
             epoch: view.epoch,
             priority: vip.spec.priority,
@@ -117,6 +122,10 @@ impl Node {
                     "vip {name} is not taken by this node: {}",
                     words::why(waiting, &self.plan)
                 ));
+            }
+            let window = (vip.spec.advert * 4).max(Duration::from_secs(10));
+            if let Some(trouble) = self.changes.trouble(id, window, now) {
+                out.push(format!("vip {name}: {trouble}; `mainstay doctor` says more"));
             }
             if view.holding == Holding::Starting && now.since(view.since) > Duration::from_secs(10) {
                 out.push(format!("vip {name} still waits for what it owns to start"));

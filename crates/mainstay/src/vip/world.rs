@@ -133,7 +133,11 @@ impl Node {
             let Some(place) = holder else { continue };
             let vip = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
             let now = boot_now();
-            if self.is_active(vip) && self.changes.conflict(vip, now) {
+            if !self.is_active(vip) {
+                // The holder's own announcements: that is as it should be.
+                continue;
+            }
+            if self.changes.conflict(vip, now) {
                 let name = self.plan.vips[place].spec.name.clone();
                 let mac: Vec<String> = claimed.iter().map(|b| format!("{b:02x}")).collect();
                 self.event(
