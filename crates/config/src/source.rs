@@ -113,10 +113,15 @@ impl Sources {
         };
         let star = |(at, c): (usize, char)| {
             let plain = c.is_whitespace() || c == '"' || c == '\'' || !hidden(range.start + at);
-            if plain { c } else { '*' }
+            if plain { visible(c) } else { '*' }
         };
         text.char_indices().map(star).collect()
     }
+}
+
+/// What a terminal would obey is not shown to it: a file may come from somebody else.
+pub(crate) fn visible(c: char) -> char {
+    if c.is_control() && !matches!(c, '\t' | '\n') { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// A generated file may hold everything in one line: this many bytes around the mark are enough.

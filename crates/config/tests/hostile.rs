@@ -121,3 +121,35 @@ fn deep_nesting_and_too_much_of_anything_are_refused() {
     }
     assert!(read(&many).contains("more than 4096 vips"));
 }
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    let dir = std::env::temp_dir().join(format!("mainstay-pipe-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let pipe = dir.join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success() || pipe.exists());
+    let name = pipe.display();
+    let vip =
+        "[[vip]]\nname = \"v\"\naddrs = [\"10.0.0.9\"]\ninterface = \"eth0\"\nvrid = 1\nrequires = [\"p\"]\n";
+    let probe = format!("[[probe]]\nname = \"p\"\nhttp = \"https://h/\"\nca = \"{name}\"\n");
+    let checks = Checks { files: true, users: false };
+    let report = parse_str("t.toml", &format!("{vip}{probe}"), &|_| None, checks).unwrap_err();
+    assert!(report.to_string().contains("not a regular file"), "{report}");
+    let import = mainstay_config::keepalived::import(&pipe, &mainstay_config::keepalived::Disk, None);
+    let import = import.findings;
+    assert!(format!("{import:?}").contains("not a regular file"), "{import:?}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_not_repeated() {
+    let report = parse("[node]\nid = \"\u{1b}]0;x\u{7}\nbo\u{1b}[31mgus = 1\n").unwrap_err();
+    assert!(!report.to_string().contains('\u{1b}'), "{report}");
+    let file = std::env::temp_dir().join(format!("mainstay-escape-{}", std::process::id()));
+    std::fs::write(&file, "vrrp_instance \"\u{1b}]0;x\nbogus\u{1b}[2J x\n").unwrap();
+    let import = mainstay_config::keepalived::import(&file, &mainstay_config::keepalived::Disk, None);
+    std::fs::remove_file(&file).unwrap();
+    assert!(import.findings.len() > 1);
+    assert!(import.findings.iter().all(|finding| !finding.to_string().contains('\u{1b}')));
+}

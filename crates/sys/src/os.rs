@@ -33,6 +33,7 @@ plain!(
     libc::sockaddr_in6,
     libc::sockaddr_ll,
     libc::timeval,
+    libc::rusage,
     [u32; 8],
 );
 

@@ -16,10 +16,11 @@ pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, String> {
-        let file = fs::File::open(path).map_err(|error| error.to_string())?;
-        if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        // Opening a pipe would wait for a writer.
+        if !fs::metadata(path).map_err(|error| error.to_string())?.is_file() {
             return Err("not a regular file".to_owned());
         }
+        let file = fs::File::open(path).map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         if bytes.len() as u64 > LARGEST_FILE {

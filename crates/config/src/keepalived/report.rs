@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::source::visible;
+
 /// More findings than this help nobody; the last one says that there were more.
 const MOST_FINDINGS: usize = 1000;
 
@@ -44,9 +46,11 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}: {}", self.file.display(), self.line, self.severity, self.text)?;
+        let text: String = self.text.chars().map(visible).collect();
+        write!(f, "{}:{}: {}: {text}", self.file.display(), self.line, self.severity)?;
         for (nth, line) in self.advice.lines().enumerate() {
             let label = if nth == 0 { "help:" } else { "     " };
+            let line: String = line.chars().map(visible).collect();
             write!(f, "\n  {label} {line}")?;
         }
         Ok(())

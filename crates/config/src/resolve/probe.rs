@@ -212,7 +212,7 @@ impl Resolver<'_> {
         }
         if let Some(ca) = &raw.ca
             && self.checks.files
-            && let Err(error) = std::fs::File::open(&ca.value)
+            && let Err(error) = readable(&ca.value)
         {
             let message = format!("{who}: ca {} can't be read: {error}", ca.value);
             self.error(ca.span, message, "write the path of a PEM file");
@@ -292,4 +292,12 @@ impl Resolver<'_> {
         let wait = self.time(&raw.wait, RESTART_WAIT, Duration::ZERO..=HOUR, &who, "wait");
         Restart { command, tries: u32::try_from(tries).unwrap_or(1), wait }
     }
+}
+
+/// Whether it is a file that can be read; opening a pipe would wait for a writer.
+fn readable(path: &str) -> std::io::Result<()> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    std::fs::File::open(path).map(drop)
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -18,6 +18,9 @@ const LINE_MAX: u64 = 16 * 1024;
 
 /// How long a connection may stay silent, and how long a reader may take for one reply.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a follower is still there: with nothing to tell it, nothing else would show.
+const FOLLOWER: Duration = Duration::from_secs(1);
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
@@ -67,7 +70,7 @@ async fn converse(desk: &Desk, stream: UnixStream) -> anyhow::Result<()> {
         };
         let follow = matches!(call, ApiCall::Events { follow: true });
         let events = desk.events.subscribe();
-        put(&mut write, &desk.ask(call).await).await?;
+        put(&mut write, &*desk.ask(call).await).await?;
         if follow {
             return tail(events, write).await;
         }
@@ -79,10 +82,16 @@ async fn tail(
     mut write: tokio::net::unix::OwnedWriteHalf,
 ) -> anyhow::Result<()> {
     loop {
-        match events.recv().await {
-            Ok(event) => put(&mut write, &event).await?,
-            Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "a follower of events is too slow"),
-            Err(RecvError::Closed) => return Ok(()),
+        match timeout(FOLLOWER, events.recv()).await {
+            Ok(Ok(event)) => put(&mut write, &event).await?,
+            Ok(Err(RecvError::Lagged(lost))) => tracing::warn!(lost, "a follower of events is too slow"),
+            Ok(Err(RecvError::Closed)) => return Ok(()),
+            // One that has only closed its own side still listens.
+            Err(_) => {
+                if write.ready(Interest::WRITABLE).await?.is_write_closed() {
+                    return Ok(());
+                }
+            }
         }
     }
 }

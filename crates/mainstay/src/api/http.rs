@@ -77,9 +77,12 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>
     if !matches!(path, "/metrics" | "/readyz" | "/v1/status") {
         return text(StatusCode::NOT_FOUND, "here are /metrics, /healthz, /readyz and /v1/status\n".into());
     }
-    let status = match desk.ask(ApiCall::Status).await {
-        ApiReply::Status(status) => *status,
-        ApiReply::Refused { message } => return text(StatusCode::SERVICE_UNAVAILABLE, message + "\n"),
+    let reply = desk.ask(ApiCall::Status).await;
+    let status = match &*reply {
+        ApiReply::Status(status) => &**status,
+        ApiReply::Refused { message } => {
+            return text(StatusCode::SERVICE_UNAVAILABLE, format!("{message}\n"));
+        }
         ApiReply::Events { .. } | ApiReply::Done { .. } => {
             return text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -89,13 +92,13 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>
     };
     match path {
         "/metrics" => {
-            typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render(&status))
+            typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics::render(status))
         }
         "/v1/status" => {
-            let json = serde_json::to_string(&status).unwrap_or_default();
+            let json = serde_json::to_string(status).unwrap_or_default();
             typed(StatusCode::OK, "application/json", json)
         }
-        _ => readiness(&status),
+        _ => readiness(status),
     }
 }
 

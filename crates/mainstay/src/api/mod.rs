@@ -25,10 +25,20 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Events that a follower may lag behind before it loses some (and is told so by a gap in time).
 const FOLLOW_BACKLOG: usize = 512;
 
+/// Those who want the status: one question at a time serves them all, because an answer may be megabytes.
+#[derive(Default)]
+struct Statuses {
+    /// The question under way, and those who asked before it was put.
+    asked: Option<(u64, Vec<oneshot::Sender<Rc<ApiReply>>>)>,
+    /// Those who came later: what they did themselves must show in their answer.
+    next: Vec<oneshot::Sender<Rc<ApiReply>>>,
+}
+
 /// What every connection shares.
 struct Desk {
     channel: AsyncFd<Channel>,
     waiting: RefCell<HashMap<u64, oneshot::Sender<ApiReply>>>,
+    statuses: RefCell<Statuses>,
     next: Cell<u64>,
     events: broadcast::Sender<Event>,
     /// The task that serves the metrics listener.
@@ -56,6 +66,7 @@ async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListe
     let desk = Rc::new(Desk {
         channel: crate::ipc::watched(channel).context("watch the channel")?,
         waiting: RefCell::default(),
+        statuses: RefCell::default(),
         next: Cell::new(0),
         events: broadcast::channel(FOLLOW_BACKLOG).0,
         metrics: RefCell::default(),
@@ -69,7 +80,6 @@ async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListe
 }
 
 impl Desk {
-    /// Passes the supervisor's words on until it hangs up.
     /// Serves another metrics listener from here on, or none; requests under way end as they would have.
     fn serve_metrics(self: &Rc<Self>, listener: Option<TcpListener>) -> anyhow::Result<()> {
         if let Some(old) = self.metrics.take() {
@@ -83,6 +93,7 @@ impl Desk {
         Ok(())
     }
 
+    /// Passes the supervisor's words on until it hangs up.
     async fn listen(self: &Rc<Self>) -> anyhow::Result<()> {
         loop {
             let mut ready = self.channel.readable().await.context("wait for the supervisor")?;
@@ -111,6 +122,8 @@ impl Desk {
             ToApi::Reply { id, reply } => {
                 if let Some(waiter) = self.waiting.borrow_mut().remove(&id) {
                     let _ = waiter.send(reply);
+                } else {
+                    self.status_came(id, reply);
                 }
             }
             ToApi::Event(event) => {
@@ -125,8 +138,60 @@ impl Desk {
         Ok(())
     }
 
+    /// The node's status, asked for after this call began.
+    async fn status(&self) -> Rc<ApiReply> {
+        let (tx, rx) = oneshot::channel();
+        self.statuses.borrow_mut().next.push(tx);
+        if self.statuses.borrow().asked.is_none() {
+            self.ask_status();
+        }
+        match tokio::time::timeout(ANSWER_MAX, rx).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => {
+                Rc::new(ApiReply::Refused { message: "the supervisor did not answer in time".into() })
+            }
+        }
+    }
+
+    /// Puts the question for all who wait for it.
+    fn ask_status(&self) {
+        let id = self.next.get();
+        self.next.set(id + 1);
+        let mut statuses = self.statuses.borrow_mut();
+        statuses.next.retain(|waiter| !waiter.is_closed());
+        statuses.asked = None;
+        if statuses.next.is_empty() {
+            return;
+        }
+        let waiters = std::mem::take(&mut statuses.next);
+        if let Err(error) = self.say(&FromApi::Call { id, call: ApiCall::Status }) {
+            // Who waits is told so by the end of its channel.
+            tracing::warn!("ask for the status: {error:#}");
+            return;
+        }
+        statuses.asked = Some((id, waiters));
+    }
+
+    fn status_came(&self, id: u64, reply: ApiReply) {
+        let Some((_, waiters)) = self.statuses.borrow_mut().asked.take_if(|(asked, _)| *asked == id) else {
+            return;
+        };
+        let reply = Rc::new(reply);
+        for waiter in waiters {
+            let _ = waiter.send(Rc::clone(&reply));
+        }
+        self.ask_status();
+    }
+
     /// Asks the supervisor; the answer is a refusal when it stays silent.
-    async fn ask(&self, call: ApiCall) -> ApiReply {
+    async fn ask(&self, call: ApiCall) -> Rc<ApiReply> {
+        if matches!(call, ApiCall::Status) {
+            return self.status().await;
+        }
+        Rc::new(self.ask_once(call).await)
+    }
+
+    async fn ask_once(&self, call: ApiCall) -> ApiReply {
         let id = self.next.get();
         self.next.set(id + 1);
         let (tx, rx) = oneshot::channel();

@@ -134,6 +134,8 @@ fn roots(trust: &Trust) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     match &trust.ca {
         Some(path) => {
+            // A device would never end.
+            ensure!(path.is_file(), "ca {} is not a regular file", path.display());
             let certs =
                 CertificateDer::pem_file_iter(path).with_context(|| format!("read ca {}", path.display()))?;
             for cert in certs {

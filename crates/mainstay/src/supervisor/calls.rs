@@ -17,6 +17,9 @@ use crate::status::{Counter, Status, WorkerStatus};
 /// How long the vip role may take to answer a question for its status.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
+/// An api worker asks for the status once at a time; a status of thousands of vips takes long to encode.
+const STATUS_MAX: usize = 4;
+
 /// Those who wait for an answer.
 #[derive(Default)]
 pub(super) struct Calls {
@@ -83,6 +86,11 @@ impl Supervisor {
     }
 
     fn ask_status(&mut self, slot: usize, id: u64) {
+        if self.calls.status.iter().filter(|(asker, _)| *asker == slot).count() >= STATUS_MAX {
+            let message = "too many questions for the status at once; try once more".into();
+            self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
+            return;
+        }
         let ask = self.calls.status.is_empty();
         self.calls.status.push((slot, id));
         if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use mainstay_config::plan::Plan;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
-use mainstay_sys::process::Signals;
+use mainstay_sys::process::{Breath, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
@@ -76,6 +76,7 @@ struct Supervisor {
     reloads: u64,
     reload_failures: u64,
     deliveries_failed: u64,
+    breath: Breath,
     /// Events to be recorded once the present message has been dealt with.
     news: VecDeque<Event>,
 }
@@ -123,6 +124,7 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
         reloads: 0,
         reload_failures: 0,
         deliveries_failed: 0,
+        breath: Breath::default(),
         news: VecDeque::new(),
     };
     if !Role::Vip.wanted(&supervisor.plan) {

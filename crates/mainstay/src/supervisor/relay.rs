@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mainstay_config::plan::Plan;
 use mainstay_core::name::CommandId;
 use mainstay_sys::clock::boot_now;
+use mainstay_sys::process::at_leisure;
 use rustix::event::PollFlags;
 use serde::de::DeserializeOwned;
 
@@ -43,6 +44,7 @@ impl Supervisor {
 
     fn hear_each<T: DeserializeOwned>(&mut self, slot: usize, take: fn(&mut Self, usize, T)) {
         for _ in 0..BATCH {
+            self.breath.take();
             let Some(running) = self.workers[slot].running.as_mut() else { return };
             match running.channel.receive::<T>() {
                 Ok(Some(received)) => {
@@ -197,7 +199,8 @@ impl Supervisor {
         if self.stop.is_some() {
             return Err("this node is stopping".into());
         }
-        let loaded = crate::cli::load(&self.options.config).map_err(|e| format!("{e:#}"))?;
+        // Large files take longer than a real-time loop may.
+        let loaded = at_leisure(|| crate::cli::load(&self.options.config)).map_err(|e| format!("{e:#}"))?;
         let changes = mainstay_config::diff(&self.plan, &loaded.plan);
         let api_again = self.sockets.rebind(&loaded.plan).map_err(|e| format!("{e:#}"))?;
         let old = Arc::clone(&self.plan);

@@ -1,6 +1,6 @@
 //! The gate and the addresses: what the kernel is told so that it never shows an address that may not be there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(super) struct Kernel {
     pub(super) gate: Gate,
     /// Interfaces that the gate watches.
     attached: HashSet<u32>,
+    /// Those where it could not be put, with their names.
+    ungated: BTreeMap<u32, String>,
     /// Addresses that should be there, by interface index and address.
     held: HashMap<(u32, IpAddr), Held>,
     renew_at: Boot,
@@ -60,6 +62,7 @@ impl Kernel {
             route,
             gate,
             attached: HashSet::new(),
+            ungated: BTreeMap::new(),
             held: HashMap::new(),
             renew_at: Boot::ZERO,
             put_back: HashMap::new(),
@@ -92,14 +95,25 @@ impl Kernel {
         match self.gate.attach(ifindex) {
             Ok(()) => {
                 self.attached.insert(ifindex);
+                self.ungated.remove(&ifindex);
             }
-            Err(error) => tracing::warn!("attach the gate to {name}: {error:#}"),
+            Err(error) => {
+                if self.ungated.insert(ifindex, name.to_owned()).is_none() {
+                    tracing::warn!("attach the gate to {name}: {error:#}");
+                }
+            }
         }
+    }
+
+    /// Interfaces where the gate should be and is not.
+    pub(super) fn ungated(&self) -> impl Iterator<Item = &str> {
+        self.ungated.values().map(String::as_str)
     }
 
     /// An interface is gone, and its addresses with it.
     pub(super) fn lost(&mut self, ifindex: u32) {
         self.attached.remove(&ifindex);
+        self.ungated.remove(&ifindex);
         self.held.retain(|(index, _), _| *index != ifindex);
     }
 

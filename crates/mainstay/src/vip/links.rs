@@ -30,6 +30,8 @@ pub(super) struct LinkState {
     pub(super) ndp: Option<FrameSocket>,
     /// What could not be opened, said once.
     complaint: Option<String>,
+    /// Whether adverts of IPv4 and of IPv6 can be neither heard nor sent, although they are wanted.
+    deaf: [bool; 2],
 }
 
 /// What the Plan needs of an interface.
@@ -56,6 +58,7 @@ impl LinkState {
             arp: None,
             ndp: None,
             complaint: None,
+            deaf: [false; 2],
         }
     }
 
@@ -74,6 +77,16 @@ impl LinkState {
         self.kernel.as_ref().is_some_and(|k| k.up && k.carrier)
     }
 
+    /// Whether adverts of one family are wanted and can be neither heard nor sent.
+    pub(super) fn is_deaf(&self, ipv6: bool) -> bool {
+        self.deaf[usize::from(ipv6)]
+    }
+
+    /// Why it cannot be spoken or listened on, although it is there.
+    pub(super) fn complaint(&self) -> Option<&str> {
+        self.complaint.as_deref()
+    }
+
     /// Opens what is wanted and closes what is not, after the kernel or the Plan changed.
     fn open(&mut self) {
         let Some(ifindex) = self.ifindex() else {
@@ -82,8 +95,12 @@ impl LinkState {
         };
         let mut complaint = None;
         let mut open = |slot: &mut Option<VrrpSocket>, groups: &Option<Vec<IpAddr>>, ipv6| match groups {
-            None => *slot = None,
+            None => {
+                *slot = None;
+                false
+            }
             Some(groups) => {
+                let mut deaf = false;
                 if slot.is_none() {
                     match VrrpSocket::open(&self.name, ifindex, ipv6) {
                         Ok(socket) => *slot = Some(socket),
@@ -94,13 +111,15 @@ impl LinkState {
                     for group in groups {
                         if let Err(error) = socket.join(*group) {
                             complaint = Some(format!("join {group}: {error:#}"));
+                            deaf = true;
                         }
                     }
                 }
+                deaf || slot.is_none()
             }
         };
-        open(&mut self.vrrp4, &self.wants.v4, false);
-        open(&mut self.vrrp6, &self.wants.v6, true);
+        self.deaf =
+            [open(&mut self.vrrp4, &self.wants.v4, false), open(&mut self.vrrp6, &self.wants.v6, true)];
         for (slot, ipv6) in [(&mut self.arp, false), (&mut self.ndp, true)] {
             let wanted: Vec<IpAddr> =
                 self.wants.addrs.iter().copied().filter(|a| a.is_ipv6() == ipv6).collect();
@@ -145,6 +164,18 @@ impl Links {
             link.open();
             self.all.push(link);
         }
+    }
+
+    /// Tries again what could not be opened; tells which links it concerns and have nothing to complain of since.
+    pub(super) fn reopen(&mut self) -> Vec<LinkId> {
+        let mut mended = Vec::new();
+        for (id, link) in (0..).map(LinkId).zip(&mut self.all) {
+            if link.complaint.is_some() {
+                link.open();
+                mended.extend(link.complaint.is_none().then_some(id));
+            }
+        }
+        mended
     }
 
     /// Learns everything anew: at the start, and after the kernel's messages overflowed.

@@ -24,7 +24,7 @@ use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::{GateKind, GateOptions};
 use mainstay_sys::netlink::Monitor;
-use mainstay_sys::process::Signals;
+use mainstay_sys::process::{Breath, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::ipc::{Channel, Closed, FromVip, ToVip};
@@ -61,6 +61,7 @@ struct Node {
     /// Messages that the supervisor's queue had no room for.
     outbox: VecDeque<Vec<u8>>,
     outbox_dropped: u64,
+    breath: Breath,
     quantum: Duration,
     ticked: Boot,
     alive_at: Boot,
@@ -96,6 +97,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
+        breath: Breath::default(),
         quantum: Duration::ZERO,
         ticked: Boot::ZERO,
         alive_at: now,
@@ -118,6 +120,7 @@ fn gate_options() -> GateOptions {
 impl Node {
     fn watch(&mut self, mut signals: Signals) -> anyhow::Result<()> {
         loop {
+            self.breath.take();
             let ready = self.wait(&signals)?;
             let mut packets = Vec::new();
             for (source, flags) in ready {
@@ -186,6 +189,9 @@ impl Node {
             self.alive_at = now + ALIVE;
             // What no message told.
             self.mend_gate(None);
+            for link in self.links.reopen() {
+                self.link_changed(link);
+            }
             for id in (0..).map(VipId).take(self.plan.vips.len()) {
                 if let Some(view) = self.machine.view(id) {
                     self.changes.look_at(id, &view.counters.rejected, now);

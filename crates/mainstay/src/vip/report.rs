@@ -142,6 +142,10 @@ impl Node {
             let why = self.kernel.gate.why_not().join("; ");
             out.push(format!("no gate: a frozen node answers until its addresses end by themselves ({why})"));
         }
+        for (_, link) in self.links.iter() {
+            out.extend(link.complaint().map(|text| format!("interface {}: {text}", link.name)));
+        }
+        out.extend(self.kernel.ungated().map(|name| format!("no gate on {name}: its addresses stand open")));
         out.extend(self.kernel.strangers(&self.plan, &self.links));
         out
     }

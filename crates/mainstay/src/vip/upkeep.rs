@@ -90,7 +90,12 @@ impl Node {
         let own = v4().find(|a| !of_vip(a)).or_else(|| v4().find(|a| of_owner(a))).map(|a| a.addr);
         let mut v6 = state.addrs.iter().filter(foreign).map(|a| a.addr);
         let v6 = v6.find(|a| matches!(a, IpAddr::V6(ip) if ip.is_unicast_link_local()));
-        let up = state.is_up();
+        // Who can neither hear nor be heard is no holder: the others would take the vip as well.
+        let (own, v6) = (own.filter(|_| !state.is_deaf(false)), v6.filter(|_| !state.is_deaf(true)));
+        let mute = (state.is_deaf(false) || state.wants.v4.is_none())
+            && (state.is_deaf(true) || state.wants.v6.is_none())
+            && (state.is_deaf(false) || state.is_deaf(true));
+        let up = state.is_up() && !mute;
         if let Some(ifindex) = state.ifindex() {
             self.kernel.attach(ifindex, &state.name);
         }

@@ -10,6 +10,7 @@ pub use list::{Process, processes};
 pub use pidfd::{Exit, PidFd};
 pub use privilege::{Capability, User, as_user, die_with_parent, keep_capabilities, no_new_privileges};
 pub use schedule::{
-    close_descriptors_from, lock_memory, real_time, set_name, set_nice, set_parent_death_signal, trim_memory,
+    Breath, at_leisure, close_descriptors_from, lock_memory, real_time, set_name, set_nice,
+    set_parent_death_signal, trim_memory,
 };
 pub use signals::{Signals, Timer};

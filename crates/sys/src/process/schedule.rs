@@ -2,10 +2,14 @@
 
 use std::ffi::CString;
 use std::io;
+use std::time::Duration;
 
+use mainstay_core::time::Boot;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::time::Timespec;
 
+use crate::clock::boot_now;
 use crate::error::{Doing, Error, Result};
 use crate::os;
 
@@ -23,6 +27,71 @@ pub fn real_time(priority: i32, budget_micros: u64) -> Result<()> {
         libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters)
     };
     os::check(ret).doing(|| "cannot run with real-time priority").map(drop)
+}
+
+/// How long a real-time loop may run without a wait before it takes a breath; a fifth of the smallest budget given to
+/// [`real_time`].
+const BREATHLESS: Duration = Duration::from_millis(200);
+
+/// Long enough to be a wait, short enough that nobody misses us.
+const BREATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000 };
+
+/// Keeps a busy real-time loop within its budget: more work than time, as in a flood of packets, would otherwise look
+/// to the kernel like a loop that never ends.
+#[derive(Debug)]
+pub struct Breath {
+    looked: Boot,
+    waits: Option<i64>,
+}
+
+impl Default for Breath {
+    fn default() -> Self {
+        Self { looked: boot_now(), waits: None }
+    }
+}
+
+impl Breath {
+    /// To be called in each round: waits a moment if this thread has not waited by itself for too long.
+    pub fn take(&mut self) {
+        if boot_now().since(self.looked) < BREATHLESS {
+            return;
+        }
+        let waits = times_waited();
+        if waits.is_some() && waits == self.waits {
+            let _ = rustix::thread::nanosleep(&BREATH);
+        }
+        self.waits = times_waited();
+        self.looked = boot_now();
+    }
+}
+
+/// How often this thread has given up its core to wait.
+fn times_waited() -> Option<i64> {
+    let mut usage = os::zeroed::<libc::rusage>();
+    // SAFETY: `usage` is a writable structure of that type.
+    let ret = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    (ret == 0).then_some(usage.ru_nvcsw)
+}
+
+/// Does something long without the real-time priority that [`real_time`] gave this thread.
+pub fn at_leisure<T>(work: impl FnOnce() -> T) -> T {
+    let mut before = scheduling(0);
+    // SAFETY: takes an integer only; 0 is this thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    // SAFETY: `before` is a writable structure of that type.
+    let known = unsafe { libc::sched_getparam(0, &raw mut before) } == 0;
+    if !known || policy & !libc::SCHED_RESET_ON_FORK != libc::SCHED_FIFO {
+        return work();
+    }
+    let ordinary = scheduling(0);
+    // SAFETY: 0 is this thread; `ordinary` lives until the call returns.
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &raw const ordinary)
+    };
+    let done = work();
+    // SAFETY: as above, with what it was before.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const before) };
+    done
 }
 
 fn scheduling(priority: i32) -> libc::sched_param {
@@ -105,6 +174,21 @@ mod tests {
         let name = rustix::thread::name().expect("the name");
         assert_eq!(name.to_bytes(), b"claim");
         assert!(set_name("a\0b").is_err());
+    }
+
+    #[test]
+    fn a_loop_with_more_work_than_time_waits_now_and_then() {
+        let (mut breath, before) = (Breath::default(), times_waited().expect("counted"));
+        let start = boot_now();
+        while boot_now().since(start) < BREATHLESS * 4 {
+            breath.take();
+        }
+        assert!(times_waited().expect("counted") > before);
+    }
+
+    #[test]
+    fn leisure_ends_and_what_it_made_is_kept() {
+        assert_eq!(at_leisure(|| 7), 7);
     }
 
     #[test]
