@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mainstay_config::plan::Plan;
-use mainstay_core::election::{Reason, Rejects, State};
+use mainstay_core::election::{Reason, Rejects, State, VipSpec};
 use mainstay_core::name::{GroupId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::Reject;
@@ -20,6 +20,19 @@ use crate::words;
 
 /// A conflict is told once in this time for each vip, however often it is seen.
 const CONFLICT_QUIET: Duration = Duration::from_secs(10);
+
+/// Adverts that are refused for so long come from a node that is set up otherwise: a stray packet is only counted.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// What a peer's settings get wrong; everything else is noise or malice, which must not make a node look unwell.
+const OTHER_SETTINGS: [Reject; 6] = [
+    Reject::Password,
+    Reject::AuthType,
+    Reject::VersionMismatch,
+    Reject::Interval,
+    Reject::Addrs,
+    Reject::ChecksumForm,
+];
 
 /// Notifications whose outcome is awaited; older ones are forgotten.
 const AWAITED_MAX: usize = 1024;
@@ -43,9 +56,10 @@ struct Tally {
     conflict_told: Option<Boot>,
     /// The last time that somebody else claimed an address held here.
     conflict_at: Option<Boot>,
-    /// Refused adverts as of the last look, and the last cause and moment at which they grew.
+    /// Refused adverts as of the last look.
     rejects: Rejects,
-    refused: Option<(Reject, Boot)>,
+    /// The cause for which another node's adverts are being refused, since when and until when.
+    refused: Option<(Reject, Boot, Boot)>,
 }
 
 /// What has to be remembered to tell of changes.
@@ -98,13 +112,19 @@ impl Changes {
         !quiet
     }
 
-    /// Looks whether adverts were refused since the last look.
-    pub(super) fn look_at(&mut self, vip: VipId, rejects: &Rejects, now: Boot) {
+    /// Trouble that was not seen again for so long is over.
+    pub(super) fn window(spec: &VipSpec) -> Duration {
+        (spec.advert * 4).max(LASTING)
+    }
+
+    /// Looks whether adverts of a node that is set up otherwise were refused since the last look.
+    pub(super) fn look_at(&mut self, vip: VipId, rejects: &Rejects, window: Duration, now: Boot) {
         let tally = self.tallies.entry(vip).or_default();
-        if let Some((cause, _)) = rejects.iter().find(|(cause, count)| *count > tally.rejects.get(*cause)) {
-            tally.refused = Some((cause, now));
-            tally.rejects = rejects.clone();
-        }
+        let grew = OTHER_SETTINGS.into_iter().find(|cause| rejects.get(*cause) > tally.rejects.get(*cause));
+        let Some(cause) = grew else { return };
+        let since = tally.refused.filter(|(was, _, last)| *was == cause && now.since(*last) <= window);
+        tally.refused = Some((cause, since.map_or(now, |(_, since, _)| since), now));
+        tally.rejects = rejects.clone();
     }
 
     /// What has gone wrong between this node and another in the last `window`, as the end of a sentence.
@@ -113,7 +133,10 @@ impl Changes {
         if tally.conflict_at.is_some_and(|at| now.since(at) <= window) {
             return Some("another host claims an address that is held here".into());
         }
-        let (cause, _) = tally.refused.filter(|(_, at)| now.since(*at) <= window)?;
+        let lasting = |(_, since, last): &(Reject, Boot, Boot)| {
+            now.since(*last) <= window && last.since(*since) >= LASTING
+        };
+        let (cause, ..) = tally.refused.filter(lasting)?;
         Some(format!("adverts of another node are refused ({}: {cause})", cause.as_str()))
     }
 

@@ -194,7 +194,7 @@ impl Node {
             }
             for id in (0..).map(VipId).take(self.plan.vips.len()) {
                 if let Some(view) = self.machine.view(id) {
-                    self.changes.look_at(id, &view.counters.rejected, now);
+                    self.changes.look_at(id, &view.counters.rejected, Changes::window(view.spec), now);
                 }
             }
         }

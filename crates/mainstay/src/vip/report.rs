@@ -10,7 +10,7 @@ use mainstay_core::vrrp::Version;
 use mainstay_sys::gate::GateKind;
 
 use super::Node;
-use super::changes::wall_of;
+use super::changes::{Changes, wall_of};
 use crate::status::{Counter, Guard, PeerStatus, Status, VipStatus};
 use crate::words;
 
@@ -123,8 +123,7 @@ impl Node {
                     words::why(waiting, &self.plan)
                 ));
             }
-            let window = (vip.spec.advert * 4).max(Duration::from_secs(10));
-            if let Some(trouble) = self.changes.trouble(id, window, now) {
+            if let Some(trouble) = self.changes.trouble(id, Changes::window(&vip.spec), now) {
                 out.push(format!("vip {name}: {trouble}; `mainstay doctor` says more"));
             }
             if view.holding == Holding::Starting && now.since(view.since) > Duration::from_secs(10) {
