@@ -51,7 +51,7 @@ enum Chore {
     },
     /// Measure beside the peers (release build).
     Bench {
-        /// Which table; all of them when absent.
+        /// Rows whose name contains this (link, isolation, stop, kill, freeze, service, heal, storm, cost); all when absent.
         name: Option<String>,
         /// Write the output to bench/results/DATE-NAME.md.
         #[arg(long)]
