@@ -32,7 +32,10 @@ pub(crate) fn bench(
     let packages = ["--package", "mainstay", "--package", "mainstay-lab"];
     run(cargo(&project.root).args(["build", "--locked", "--release", "--bins"]).args(packages))?;
     let mut bench = Command::new(project.binary("release", "mainstay-bench"));
-    bench.args(name.iter().flat_map(|name| ["--row", name])).args(args).env("MAINSTAY_BIN", project.binary("release", "mainstay"));
+    bench
+        .args(name.iter().flat_map(|name| ["--row", name]))
+        .args(args)
+        .env("MAINSTAY_BIN", project.binary("release", "mainstay"));
     if !save {
         return run(&mut bench);
     }
