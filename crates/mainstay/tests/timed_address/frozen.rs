@@ -46,7 +46,7 @@ fn thaw_and_yield(gate: &str) -> Result<()> {
     client.wait_for_steady("n2", CALM, LIMIT)?;
     assert!(!has(rig.host(1), VIP)?);
     assert!(counter(&first, "front", "vip_late_total")? >= 1);
-    wait_for_event(&first, "ms after its right had ended")?;
+    wait_for_event(&first, "its hold had ended")?;
     let claims = adverts.stop();
     // What it says to make the winner announce again is lower than the winner's own.
     let n1 = std::net::IpAddr::from([10, 0, 4, 1]);
