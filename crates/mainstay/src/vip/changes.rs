@@ -57,7 +57,7 @@ struct Tally {
     /// The last time that somebody else claimed an address held here.
     conflict_at: Option<Boot>,
     /// Refused adverts as of the last look.
-    rejects: Rejects,
+    rejects: Option<Box<Rejects>>,
     /// The cause for which another node's adverts are being refused, since when and until when.
     refused: Option<(Reject, Boot, Boot)>,
 }
@@ -119,12 +119,16 @@ impl Changes {
 
     /// Looks whether adverts of a node that is set up otherwise were refused since the last look.
     pub(super) fn look_at(&mut self, vip: VipId, rejects: &Rejects, window: Duration, now: Boot) {
+        if rejects.total() == 0 {
+            return;
+        }
         let tally = self.tallies.entry(vip).or_default();
-        let grew = OTHER_SETTINGS.into_iter().find(|cause| rejects.get(*cause) > tally.rejects.get(*cause));
+        let known = |cause| tally.rejects.as_ref().map_or(0, |rejects| rejects.get(cause));
+        let grew = OTHER_SETTINGS.into_iter().find(|cause| rejects.get(*cause) > known(*cause));
         let Some(cause) = grew else { return };
         let since = tally.refused.filter(|(was, _, last)| *was == cause && now.since(*last) <= window);
         tally.refused = Some((cause, since.map_or(now, |(_, since, _)| since), now));
-        tally.rejects = rejects.clone();
+        tally.rejects = Some(Box::new(rejects.clone()));
     }
 
     /// What has gone wrong between this node and another in the last `window`, as the end of a sentence.
