@@ -1,12 +1,17 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
+pub mod edge;
+mod listener;
+mod pool;
+mod template;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::election::{GroupSpec, VipSpec};
-use mainstay_core::name::{CommandId, LinkId, ProbeId};
+use mainstay_core::name::{CommandId, LinkId, PoolId, ProbeId};
 use serde::{Deserialize, Serialize};
 
 /// Everything a node does.
@@ -28,6 +33,8 @@ pub struct Plan {
     pub mail: Option<Mail>,
     /// Where /metrics, /healthz and /readyz are served.
     pub metrics: Option<SocketAddr>,
+    /// Listeners, routes and pools.
+    pub edge: edge::Edge,
 }
 
 /// A vip: the election's part and what sys and notify need beside it.
@@ -236,6 +243,15 @@ pub enum Check {
     },
     /// An HTTP(S) request.
     Http(HttpCheck),
+    /// The gRPC health protocol (grpc.health.v1), with prior knowledge or over TLS.
+    Grpc(GrpcCheck),
+    /// At least so many backends of a pool are usable.
+    Pool {
+        /// Which pool.
+        pool: PoolId,
+        /// So many.
+        min: u32,
+    },
     /// An ICMP or ICMPv6 echo.
     Ping {
         /// Target.
@@ -280,6 +296,21 @@ pub struct HttpCheck {
     /// Regular expression that the first 64 KiB of the body must match.
     pub body: Option<String>,
     /// CA bundle for https; the system's roots when absent.
+    pub ca: Option<PathBuf>,
+    /// Skip certificate verification.
+    pub insecure: bool,
+}
+
+/// A gRPC health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrpcCheck {
+    /// host:port.
+    pub target: String,
+    /// The service that is asked about; empty is the whole server.
+    pub service: String,
+    /// Over TLS.
+    pub tls: bool,
+    /// CA bundle; the system's roots when absent.
     pub ca: Option<PathBuf>,
     /// Skip certificate verification.
     pub insecure: bool,

@@ -30,4 +30,12 @@ index! {
     CommandId
     /// A network interface that vips stand on; the I/O layer maps it to the kernel's index.
     LinkId
+    /// A route of the edge.
+    RouteId
+    /// A pool of backends.
+    PoolId
+    /// Something that the edge counts by key.
+    ZoneId
+    /// An access log.
+    LogId
 }

@@ -22,6 +22,7 @@ use mainstay_core::name::{CommandId, LinkId, ProbeId};
 
 use crate::Checks;
 use crate::findings::Findings;
+use crate::plan::edge::Edge;
 use crate::plan::{Command, Group, Mail, Plan, Vip};
 use crate::raw;
 use crate::read::Header;
@@ -88,7 +89,17 @@ pub(crate) fn resolve(
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }
-    Plan { node: id, links: r.links, vips, groups, probes, commands: r.commands, mail, metrics }
+    Plan {
+        node: id,
+        links: r.links,
+        vips,
+        groups,
+        probes,
+        commands: r.commands,
+        mail,
+        metrics,
+        edge: Edge::default(),
+    }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

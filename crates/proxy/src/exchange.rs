@@ -1,0 +1,150 @@
+//! All that is known of one request on its way, and what was decided about it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_core::name::RouteId;
+use mainstay_core::time::Boot;
+
+use crate::request::Request;
+use crate::response::{Response, ResponseHead};
+
+/// What is known of a connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Unique in this process.
+    pub number: u64,
+    /// Position of its listener in the snapshot with which it was accepted.
+    pub listener: u32,
+    /// The other end; `None` for unix sockets.
+    pub peer: Option<SocketAddr>,
+    /// Our end; `None` for unix sockets.
+    pub local: Option<SocketAddr>,
+    /// What the PROXY header said of source and destination.
+    pub proxy: Option<(SocketAddr, SocketAddr)>,
+    /// TLS, when it ended here.
+    pub tls: Option<TlsInfo>,
+}
+
+/// What is known of a TLS session.
+#[derive(Clone, Debug, Default)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub protocol: &'static str,
+    /// Cipher suite as IANA calls it.
+    pub cipher: &'static str,
+    /// The name that the client asked for.
+    pub server_name: Option<String>,
+    /// Whether the session was resumed.
+    pub resumed: bool,
+    /// The client's certificate, DER, and whether it verified, with the reason when not.
+    pub client: Option<(Vec<u8>, Result<(), String>)>,
+    /// The negotiated protocol.
+    pub h2: bool,
+}
+
+/// One backend that was asked.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// `address:port` or `unix:/path`.
+    pub addr: Rc<str>,
+    /// Its status; `None` when it gave none.
+    pub status: Option<u16>,
+    /// Time to connect, when a connection was made.
+    pub connect: Option<Duration>,
+    /// Time to the head.
+    pub header: Option<Duration>,
+    /// Time to the end.
+    pub total: Duration,
+}
+
+/// One request on its way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Its head, as it came.
+    pub request: Request,
+    /// Its connection.
+    pub connection: Rc<Connection>,
+    /// When its first byte came.
+    pub started: Boot,
+    /// The client, as far as trusted proxies tell; `None` behind a unix socket that says nothing.
+    pub client: Option<IpAddr>,
+    /// The client's port.
+    pub client_port: u16,
+    /// Path at this moment: decoded, normalised, perhaps rewritten. Always begins with `/` (or is `*`).
+    pub path: String,
+    /// Query at this moment, without `?`, as it came or was rewritten; empty when there is none.
+    pub query: String,
+    /// Path or query differ from what the target says.
+    pub rewritten: bool,
+    /// The method is GET from here on (after an error page's internal redirect).
+    pub method_get: bool,
+    /// Requests before this one on its connection.
+    pub earlier: u32,
+    /// The request was pipelined.
+    pub pipelined: bool,
+    /// The route that decides.
+    pub route: Option<RouteId>,
+    /// Internal redirects so far.
+    pub redirects: u8,
+    /// Steps marked `Once` have been run.
+    pub once_done: bool,
+    /// Variables of the configuration's own.
+    pub vars: Vec<(Rc<str>, Rc<str>)>,
+    /// Groups of the expression that matched last; 0 is the whole match.
+    pub groups: Vec<Option<Box<str>>>,
+    /// 32 hex digits, made when first asked for.
+    pub id: Option<[u8; 32]>,
+    /// The user that authenticated.
+    pub user: Option<Box<str>>,
+    /// Claims of the checked token.
+    pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
+    /// An error page is being made for this status.
+    pub error: Option<u16>,
+    /// Hold the request back this long before acting (rate limits).
+    pub delay: Duration,
+    /// Concurrency and other permits that end with the request.
+    pub permits: Vec<crate::shared::Permit>,
+    /// The backends that were asked.
+    pub attempts: Vec<Attempt>,
+    /// Bytes of the request so far, head included.
+    pub received: u64,
+    /// Status that the client got; 0 before.
+    pub status: u16,
+    /// Bytes of the response's body that went out.
+    pub body_sent: u64,
+    /// Bytes of the response that went out.
+    pub sent: u64,
+    /// The response went out whole.
+    pub complete: bool,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// A response of ours; its fields are complete but for framing.
+    Respond(Response),
+    /// To the pool of `exchange.route`'s action.
+    Forward,
+    /// Close the connection without a word (status 444).
+    Close,
+}
+
+/// Takes header fields, one by one; HTTP/1 writes lines, HTTP/2 fills a map.
+pub trait FieldSink {
+    /// One field; name and value were checked or come from checked ones.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+}
+
+/// What becomes of a backend's response once its head is known.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes to the client.
+    Pass,
+    /// This takes its place; the backend's body is thrown away.
+    Instead(Decision),
+}
+
+/// The fields of a response: where `route` gets them from.
+pub type Head<'a> = &'a dyn ResponseHead;

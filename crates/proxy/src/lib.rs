@@ -1,0 +1,26 @@
+//! A connection's way: listener, route, pool, dial.
+//!
+//! Everything here runs on one thread at a time (`tokio` current_thread); what threads and processes share is the
+//! [`snapshot::Snapshot`], swapped as a whole, and the [`shared::Cells`], counters in memory that the supervisor owns.
+//!
+//! The way of a request: `http1` or `http2` reads a head and makes a [`request::Request`] of it; [`exchange::Exchange`] is
+//! all that is known of it from there on; `route` decides ([`exchange::Decision`]); `pool` leases a backend; `forward`
+//! passes the bodies; `route` writes the headers of both directions through a [`exchange::FieldSink`]; `log` and
+//! `metrics` account for it.
+
+pub mod clock;
+pub mod exchange;
+pub mod files;
+pub mod http1;
+pub mod http2;
+pub mod log;
+pub mod metrics;
+pub mod policy;
+pub mod pool;
+pub mod request;
+pub mod response;
+pub mod route;
+pub mod shared;
+pub mod snapshot;
+pub mod stream;
+pub mod tls;

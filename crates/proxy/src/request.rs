@@ -1,0 +1,101 @@
+//! A request's head, whatever version of HTTP it came by.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+/// A part of a request's raw head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Byte behind the last one.
+    pub end: u32,
+}
+
+/// One header field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, as it came (HTTP/2: lower case).
+    pub name: Span,
+    /// Its value, without blanks around it.
+    pub value: Span,
+}
+
+/// The version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+}
+
+/// How the body is delimited; what is ambiguous never comes this far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// No body.
+    None,
+    /// So many bytes, at least one.
+    Known(u64),
+    /// Chunked, or an HTTP/2 stream without content-length.
+    Open,
+}
+
+/// A request's head. Bytes were checked when it was made: names are tokens, values hold no CR, LF or NUL, the target no blank or
+/// control byte, there is one Host at most, and HTTP/2's pseudo headers are no fields.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What the spans point into.
+    pub raw: Bytes,
+    /// Method.
+    pub method: Span,
+    /// Target in origin form, or `*` (OPTIONS), or `host:port` (CONNECT); scheme and authority of an absolute form are cut off.
+    pub target: Span,
+    /// Host with port: of the absolute form or `:authority`, else the Host header; empty when neither is there.
+    pub authority: Span,
+    /// Version.
+    pub version: Version,
+    /// How the body is delimited.
+    pub body: BodyLength,
+    /// `Connection: close`, or HTTP/1.0 without keep-alive.
+    pub close: bool,
+    /// The protocols of an Upgrade that `Connection` names; always `None` for HTTP/2.
+    pub upgrade: Option<Span>,
+    /// `Expect: 100-continue`.
+    pub expects_continue: bool,
+    /// The fields in their order.
+    pub fields: SmallVec<[Field; 24]>,
+}
+
+impl Request {
+    /// The bytes of a span.
+    #[must_use]
+    pub fn bytes(&self, span: Span) -> &[u8] {
+        &self.raw[span.start as usize..span.end as usize]
+    }
+
+    /// A span as text; what is not ASCII or UTF-8 reads as empty.
+    #[must_use]
+    pub fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(self.bytes(span)).unwrap_or("")
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.text(self.method)
+    }
+
+    /// Each field: name and value.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|f| (self.bytes(f.name), self.bytes(f.value)))
+    }
+
+    /// The first value of a header; `name` in lower case.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+}

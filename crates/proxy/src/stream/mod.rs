@@ -1,0 +1,1 @@
+//! TCP, UDP and TLS that is passed through.
