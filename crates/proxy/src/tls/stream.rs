@@ -53,8 +53,8 @@ pub struct TlsStream<S> {
     ended: bool,
     /// Our own end is said.
     closing: bool,
-    /// The session broke the protocol: rustls is not asked again.
-    failed: bool,
+    /// How the session broke the protocol: rustls is not asked again.
+    failed: Option<rustls::Error>,
 }
 
 /// Either side of a session.
@@ -282,7 +282,7 @@ impl<S> TlsStream<S> {
             blocked: false,
             ended: false,
             closing: false,
-            failed: false,
+            failed: None,
         }
     }
 
@@ -377,8 +377,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         buf: Option<&mut ReadBuf<'_>>,
         scratch: &mut [u8],
     ) -> Poll<Result<bool, HandshakeError>> {
-        if self.failed {
-            return Poll::Ready(Err(rustls::Error::General("the session has failed".to_owned()).into()));
+        if let Some(failed) = &self.failed {
+            return Poll::Ready(Err(failed.clone().into()));
         }
         let kept = self.partial.len();
         if kept == scratch.len() {
@@ -397,7 +397,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.outgoing.extend_from_slice(out.used());
         out.give_back();
         self.keep(&scratch[done..end]);
-        self.failed = ended.is_err();
+        self.failed = ended.as_ref().err().cloned();
         self.ended |= ended?;
         Poll::Ready(Ok(true))
     }
@@ -461,14 +461,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let mut sink = Sink { buf: None, rest: &mut self.plain };
         let (done, ended) = self.session.drive(&mut self.partial, seal, out, &mut sink);
         self.partial.drain(..done);
-        self.failed = ended.is_err();
+        self.failed = ended.as_ref().err().cloned();
         self.ended |= ended?;
         Ok(())
     }
 
     /// Seals and writes what the socket takes; the rest waits in `outgoing`.
     fn poll_seal(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> Poll<io::Result<usize>> {
-        if self.closing || self.failed {
+        if self.closing || self.failed.is_some() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         if self.blocked {
@@ -521,6 +521,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             }
             match ready!(this.poll_more(cx, Some(buf))) {
                 Ok(_) => {}
+                // What came before the fault is read first; the session remembers the fault.
+                Err(_) if buf.filled().len() > before => return Poll::Ready(Ok(())),
                 Err(e) => {
                     // Our alert, when the socket takes it at once.
                     let _ = this.poll_drain(cx);
@@ -570,7 +572,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closing {
             self.closing = true;
-            if !self.failed {
+            if self.failed.is_none() {
                 // What cannot be sealed is not said: the socket is closed all the same.
                 let _ = self.seal_now(Seal::Close);
             }
