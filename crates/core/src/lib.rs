@@ -3,8 +3,10 @@
 pub mod arp;
 mod checksum;
 pub mod election;
+pub mod hello;
 pub mod name;
 pub mod ndp;
 pub mod probe;
+pub mod proxy_header;
 pub mod time;
 pub mod vrrp;
