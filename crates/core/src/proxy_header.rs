@@ -173,20 +173,19 @@ fn port(body: &[u8], at: usize) -> Option<u16> {
 
 /// Writes the text form; addresses of two families, and none at all, are `UNKNOWN`.
 pub fn write_text(ends: Option<(SocketAddr, SocketAddr)>, out: &mut Vec<u8>) {
-    use std::io::Write as _;
     let ends = ends.map(|(source, destination)| (plain(source), plain(destination)));
-    let written = match ends {
+    let text = match ends {
         Some((SocketAddr::V4(s), SocketAddr::V4(d))) => {
-            write!(out, "PROXY TCP4 {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port())
+            format!("PROXY TCP4 {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port())
         }
         Some((SocketAddr::V6(s), SocketAddr::V6(d))) => {
-            write!(out, "PROXY TCP6 {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port())
+            format!("PROXY TCP6 {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port())
         }
         Some((SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_))) | None => {
-            write!(out, "PROXY UNKNOWN\r\n")
+            "PROXY UNKNOWN\r\n".to_owned()
         }
     };
-    written.expect("a Vec takes every byte");
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// Writes the binary form for a stream, or for datagrams.
