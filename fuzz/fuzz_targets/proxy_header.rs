@@ -14,7 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(parse(&bytes[..cut]), Ok(None));
             }
             if let Header::Relayed { source, destination } = header {
-                let same_family = source.is_ipv4() == destination.is_ipv4();
+                let canonical = |addr: std::net::SocketAddr| addr.ip().to_canonical().is_ipv4();
+                let same_family = canonical(source) == canonical(destination);
                 let (mut text, mut binary) = (Vec::new(), Vec::new());
                 write_text(Some((source, destination)), &mut text);
                 write_binary(Some((source, destination)), false, &mut binary);
