@@ -4,6 +4,7 @@ pub mod arp;
 mod checksum;
 pub mod election;
 pub mod hello;
+pub mod http1;
 pub mod name;
 pub mod ndp;
 pub mod probe;
