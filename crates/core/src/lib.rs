@@ -3,9 +3,14 @@
 pub mod arp;
 mod checksum;
 pub mod election;
+pub mod hello;
 pub mod http1;
 pub mod name;
 pub mod ndp;
+pub mod net;
+pub mod path;
 pub mod probe;
+pub mod proxy_header;
+pub mod real_ip;
 pub mod time;
 pub mod vrrp;
