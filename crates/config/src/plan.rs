@@ -1,8 +1,11 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
+mod action;
 pub mod edge;
+mod guard;
 mod listener;
 mod pool;
+mod step;
 mod template;
 
 use std::fmt;
