@@ -143,6 +143,18 @@ impl Watch {
         Poll::Pending
     }
 
+    /// Sets the deadline if it is another one, and waits for it.
+    pub fn has_passed(&self, cx: &mut Context<'_>, due: Boot) -> bool {
+        if self.slot.due.get() != due && !self.slot.fired.get() {
+            self.slot.due.set(due);
+        }
+        let passed = self.poll(cx).is_ready();
+        if passed {
+            self.slot.fired.set(false);
+        }
+        passed
+    }
+
     /// Waits for what `poll` waits for, no longer than `time`; `None` when it took longer.
     pub async fn within<T>(
         &self,

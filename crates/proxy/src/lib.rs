@@ -10,6 +10,8 @@
 
 pub mod buffers;
 pub mod clock;
+pub mod deadline;
+pub mod dial;
 pub mod exchange;
 pub mod files;
 pub mod forward;
@@ -22,8 +24,10 @@ pub mod pool;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod serve;
 pub mod shared;
 pub mod snapshot;
 pub mod stream;
+pub mod thread;
 pub mod tls;
 pub mod transport;

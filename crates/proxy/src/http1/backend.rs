@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use mainstay_core::http1::{self, BodyLength, Decoder, Field, Framing, HeadLimits, Reject};
 use mainstay_core::time::Boot;
@@ -22,8 +23,8 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 256, refuse_und
 /// Which requests may use a kept connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The backend.
-    pub slot: u32,
+    /// The backend, by its number on this thread.
+    pub backend: u32,
     /// The server name that its TLS was made for.
     pub name: Option<Rc<str>>,
 }
@@ -37,6 +38,8 @@ pub struct Keep {
     pub most: u32,
     /// Requests over it; 0 is without bound.
     pub requests: u32,
+    /// So long.
+    pub time: Duration,
 }
 
 /// A connection to a backend.
@@ -46,14 +49,14 @@ pub struct Connection {
     key: Key,
     /// Requests that went over it.
     requests: u32,
-    /// Since when it waits.
-    since: Boot,
+    /// When it is not kept any longer.
+    until: Boot,
 }
 
 /// The connections that a thread keeps, those used last first.
 #[derive(Debug, Default)]
 pub struct Kept {
-    by_slot: Vec<Vec<Connection>>,
+    by_backend: Vec<Vec<Connection>>,
     by_pool: Vec<u32>,
 }
 
@@ -61,7 +64,7 @@ impl Connection {
     /// A fresh one.
     #[must_use]
     pub fn new(io: Io, key: Key) -> Self {
-        Self { talk: Talk::new(Wire::new(io)), key, requests: 0, since: Boot::ZERO }
+        Self { talk: Talk::new(Wire::new(io)), key, requests: 0, until: Boot::NEVER }
     }
 
     /// Whether it can still be used, as far as is known: what waits has nothing to say.
@@ -73,12 +76,12 @@ impl Connection {
 
 impl Kept {
     /// Takes one.
-    pub fn take(&mut self, key: &Key, keep: Keep) -> Option<Connection> {
-        let kept = self.by_slot.get_mut(key.slot as usize)?;
+    pub fn take(&mut self, key: &Key, keep: Keep, now: Boot) -> Option<Connection> {
+        let kept = self.by_backend.get_mut(key.backend as usize)?;
         while let Some(at) = kept.iter().rposition(|connection| connection.key == *key) {
             let mut connection = kept.remove(at);
             self.by_pool[keep.pool as usize] -= 1;
-            if connection.is_quiet() {
+            if now < connection.until && connection.is_quiet() {
                 return Some(connection);
             }
         }
@@ -86,22 +89,22 @@ impl Kept {
     }
 
     fn put(&mut self, connection: Connection, keep: Keep) {
-        let (slot, pool) = (connection.key.slot as usize, keep.pool as usize);
+        let (backend, pool) = (connection.key.backend as usize, keep.pool as usize);
         if self.by_pool.len() <= pool {
             self.by_pool.resize(pool + 1, 0);
         }
-        if self.by_slot.len() <= slot {
-            self.by_slot.resize_with(slot + 1, Vec::new);
+        if self.by_backend.len() <= backend {
+            self.by_backend.resize_with(backend + 1, Vec::new);
         }
         if self.by_pool[pool] < keep.most {
             self.by_pool[pool] += 1;
-            self.by_slot[slot].push(connection);
+            self.by_backend[backend].push(connection);
         }
     }
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        self.by_slot.clear();
+        self.by_backend.clear();
         self.by_pool.clear();
     }
 }
@@ -360,10 +363,11 @@ impl Backend for Exchange {
         let wire = &connection.talk.wire;
         connection.requests += 1;
         let worn = keep.requests > 0 && connection.requests >= keep.requests;
-        let usable = reusable && !worn && !wire.ended && wire.unread().is_empty() && connection.talk.is_clean();
+        let usable =
+            reusable && !worn && !wire.ended && wire.unread().is_empty() && connection.talk.is_clean();
         if keep.most > 0 && usable && !thread.draining() {
             connection.talk.wire.rest();
-            connection.since = thread.deadlines.now();
+            connection.until = thread.deadlines.now() + keep.time;
             thread.kept.borrow_mut().put(connection, keep);
         }
     }
