@@ -12,6 +12,7 @@ mod format;
 mod hint;
 pub mod keepalived;
 mod load;
+mod material;
 pub mod plan;
 mod raw;
 mod read;
