@@ -86,6 +86,7 @@ impl Work {
             Check::Exec { command } => Ok(Self::Exec(*command)),
             Check::Tcp { target } => host_and_port(target).map(|(host, port)| Self::Tcp { host, port }),
             Check::Http(check) => http::Page::prepare(check).map(|page| Self::Http(Box::new(page))),
+            Check::Grpc(_) | Check::Pool { .. } => Err(anyhow::anyhow!("not yet")),
             Check::Ping { target } => Ok(Self::Ping(*target)),
             Check::Process { name, args, min, max } => {
                 let pattern = Pattern { name: name.clone(), args: args.clone(), min: *min, max: *max };
