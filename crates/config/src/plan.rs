@@ -2,13 +2,13 @@
 
 mod action;
 pub mod edge;
+mod guard;
 mod listener;
 mod parse;
 mod pattern;
-mod policy;
 mod pool;
+mod step;
 mod template;
-mod variable;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

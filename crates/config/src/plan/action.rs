@@ -1,4 +1,4 @@
-//! What answers a request: a backend, files, a fixed answer; and what follows an error.
+//! What answers a request: a backend, files, a fixed answer; and what becomes of the response.
 
 use std::time::Duration;
 
@@ -219,4 +219,35 @@ pub enum Page {
     Route(RouteId),
     /// A redirect of the client to this URL.
     Url(Template),
+}
+
+/// Compression of responses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gzip {
+    /// Media types; `*` is every one.
+    pub types: Vec<String>,
+    /// Bodies known to be shorter are left alone.
+    pub min_length: u64,
+    /// 1 to 9.
+    pub level: u8,
+    /// Whether `Vary: Accept-Encoding` is added.
+    pub vary: bool,
+    /// Whether responses to requests that came through another proxy (`Via`) are compressed.
+    pub proxied: bool,
+    /// Whether HTTP/1.0 clients get it.
+    pub http10: bool,
+}
+
+/// `Expires` and `Cache-Control`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expires {
+    /// So many seconds from now; negative is in the past, with `no-cache`.
+    After(i64),
+    /// So many seconds from the file's last change.
+    Modified(i64),
+    /// 1970, with `no-cache`.
+    Epoch,
+    /// 2037, with ten years.
+    Max,
 }

@@ -1,26 +1,27 @@
 //! What the edge does: listeners take connections, routes decide on requests, pools hold backends.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_core::name::RouteId;
+use mainstay_core::name::LogId;
 use serde::{Deserialize, Serialize};
 
 pub use super::action::{
-    Action, Answer, ErrorPage, Fallback, Files, Forward, HeaderChange, HeaderOp, Page, Retry, RetryOn,
-    TextPattern, TextRewrite, Uri,
+    Action, Answer, ErrorPage, Expires, Fallback, Files, Forward, Gzip, HeaderChange, HeaderOp, Page, Retry,
+    RetryOn, TextPattern, TextRewrite, Uri,
 };
+pub use super::guard::{Access, Auth, ConcurrencyUse, Jwt, JwtKey, RateUse, TokenSource, Zone};
 pub use super::listener::{
     ClientAuth, HttpLimits, Listener, Place, Protocol, RealIp, RealIpSource, SniRule, TlsMaterial, TlsServer,
 };
 pub use super::parse::{Malformed, is_own};
 pub use super::pattern::pattern;
-pub use super::policy::{Auth, ConcurrencyUse, Expires, Gzip, Jwt, JwtKey, RateUse, TokenSource, Zone};
 pub use super::pool::{
-    Backend, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target, UpstreamHttp,
+    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
 };
+pub use super::step::{Condition, FileKind, Step, Then};
 pub use super::template::{Known, Piece, Template, Var};
-pub use super::variable::{AccessLog, LogFormat, LogTarget, LogUse, Map, MapRules};
 
 /// Everything the edge role does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -182,117 +183,83 @@ pub struct Net {
     pub prefix: u8,
 }
 
-/// A rule about sources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Access {
-    /// Let in, or keep out with 403.
-    pub allow: bool,
-    /// Whom; `None` is everybody, unix sockets among them.
-    pub net: Option<Net>,
+/// A variable computed from others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Map {
+    /// The variable.
+    pub name: String,
+    /// What is looked at.
+    pub source: Template,
+    /// How.
+    pub rules: MapRules,
+    /// The value when nothing matches.
+    pub default: Template,
 }
 
-/// What is done before a route acts; nginx's rewrite module.
+/// How a map finds its value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Step {
-    /// Gives a variable a value.
-    Set {
-        /// The variable.
-        name: String,
-        /// Its value.
-        value: Template,
+pub enum MapRules {
+    /// Texts without regard to case first, then, with `hostnames`, wildcards as in hosts, then expressions in order.
+    Values {
+        /// Text (or host) and value.
+        values: Vec<(String, Template)>,
+        /// Whether `*.suffix` and `prefix.*` are wildcards.
+        hostnames: bool,
+        /// Expression, whether case is ignored, value.
+        patterns: Vec<(String, bool, Template)>,
     },
-    /// Changes the path where the expression matches it.
-    Rewrite {
-        /// Expression over the path.
-        pattern: String,
-        /// Whether case is ignored.
-        ignore_case: bool,
-        /// The new path, with a query after `?`; the old query is appended unless it ends with `?`.
-        to: Template,
-        /// What then.
-        then: Then,
-    },
-    /// Answers at once.
-    Answer(Answer),
-    /// Further steps under a condition.
-    If {
-        /// The condition.
-        when: Condition,
-        /// What is done.
-        steps: Vec<Step>,
-        /// Afterwards this route goes on in place of the present one, without steps of its own being run.
-        route: Option<RouteId>,
-    },
-    /// Ends the steps.
-    Break,
-    /// Steps that are skipped when an internal redirect comes by again (those of an nginx server block).
-    Once(Vec<Step>),
+    /// The longest network that holds the source, an address.
+    Networks(Vec<(Net, Template)>),
+    /// Shares of the hash of the source: upper bounds out of 2^32, ascending, and values.
+    Shares(Vec<(u32, Template)>),
 }
 
-/// What follows a rewrite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where requests are written down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccessLog {
+    /// The operator's name.
+    pub name: String,
+    /// Where to.
+    pub to: LogTarget,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// Where an access log goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Then {
-    /// The next step; a route is chosen anew after the last one, since the path has changed.
-    Continue,
-    /// A route is chosen anew, ten times at most.
-    Again,
-    /// This route acts on the new path.
-    Break,
-    /// A redirect with this status (301, 302).
-    Redirect(u16),
+pub enum LogTarget {
+    /// A file; opened by the supervisor, again at SIGUSR1 and at each reload.
+    File(PathBuf),
+    /// Standard output.
+    Stdout,
 }
 
-/// A condition of a step.
+/// How a line of an access log looks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Condition {
-    /// Neither empty nor `0`.
-    True(Template),
-    /// Equal.
-    Equal {
-        /// One side.
-        value: Template,
-        /// The other.
-        to: Template,
-        /// Turned round.
-        not: bool,
-    },
-    /// Matched by an expression.
-    Match {
-        /// What is looked at.
-        value: Template,
-        /// The expression; its groups become `{1}` ...
-        pattern: String,
-        /// Whether case is ignored.
-        ignore_case: bool,
-        /// Turned round.
-        not: bool,
-    },
-    /// Something is in the file system.
-    File {
-        /// Where.
-        path: Template,
-        /// What.
-        kind: FileKind,
-        /// Turned round.
-        not: bool,
+pub enum LogFormat {
+    /// The combined format of nginx and Apache.
+    Combined,
+    /// One JSON object, its fields in docs/reference/access-log.md.
+    Json,
+    /// A text of one's own, values escaped as nginx does (`\xXX`).
+    Text {
+        /// The text.
+        line: Template,
+        /// Values are escaped for JSON strings instead.
+        json_escape: bool,
     },
 }
 
-/// What a path in the file system is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FileKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// Anything.
-    Any,
-    /// Something executable.
-    Executable,
+/// A log that a route writes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogUse {
+    /// Which.
+    pub log: LogId,
+    /// Only when this is neither empty nor `0`.
+    pub when: Option<Template>,
 }
 
 impl Edge {

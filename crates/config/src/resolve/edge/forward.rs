@@ -32,7 +32,7 @@ impl Resolver<'_> {
         let http2 = edge
             .pools
             .get(pool.index())
-            .is_some_and(|pool| matches!(pool.http, crate::plan::edge::UpstreamHttp::Http2));
+            .is_some_and(|pool| matches!(pool.http, crate::plan::edge::BackendHttp::Http2));
         if let (Some(At { value: true, span }), true) = (&raw.upgrade, http2) {
             let message = format!("{who}: an upgrade (WebSocket) can't pass to a pool with http2 = true");
             self.error(*span, message, "write a pool without http2 for it, or take `upgrade` out");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{PERCENT, WAIT_OR_NONE, flag, span_of, text_of};
 use crate::plan::Probe;
 use crate::plan::edge::{
-    Backend, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target, UpstreamHttp,
+    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
 };
 use crate::raw;
 use crate::resolve::target::host_port_of;
@@ -38,7 +38,7 @@ impl Resolver<'_> {
             balance: self.balance(raw, who),
             backends,
             tls,
-            http: if flag(&raw.http2, false) { UpstreamHttp::Http2 } else { UpstreamHttp::Http1 },
+            http: if flag(&raw.http2, false) { BackendHttp::Http2 } else { BackendHttp::Http1 },
             proxy: match raw.proxy.as_ref().map(|proxy| proxy.value) {
                 None | Some(ProxyWord::Off) => ProxyHeader::Off,
                 Some(ProxyWord::V1) => ProxyHeader::V1,

@@ -1,4 +1,4 @@
-//! Who may come in, how often, and what is compressed.
+//! Who may come in and how often: sources, credentials, rates.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,17 @@ use std::time::Duration;
 use mainstay_core::name::ZoneId;
 use serde::{Deserialize, Serialize};
 
+use super::edge::Net;
 use super::template::Template;
+
+/// A rule about sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// Let in, or keep out with 403.
+    pub allow: bool,
+    /// Whom; `None` is everybody, unix sockets among them.
+    pub net: Option<Net>,
+}
 
 /// Who must show credentials.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -130,35 +140,4 @@ pub struct ConcurrencyUse {
     pub max: u32,
     /// Status of those beyond.
     pub status: u16,
-}
-
-/// Compression of responses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Gzip {
-    /// Media types; `*` is every one.
-    pub types: Vec<String>,
-    /// Bodies known to be shorter are left alone.
-    pub min_length: u64,
-    /// 1 to 9.
-    pub level: u8,
-    /// Whether `Vary: Accept-Encoding` is added.
-    pub vary: bool,
-    /// Whether responses to requests that came through another proxy (`Via`) are compressed.
-    pub proxied: bool,
-    /// Whether HTTP/1.0 clients get it.
-    pub http10: bool,
-}
-
-/// `Expires` and `Cache-Control`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Expires {
-    /// So many seconds from now; negative is in the past, with `no-cache`.
-    After(i64),
-    /// So many seconds from the file's last change.
-    Modified(i64),
-    /// 1970, with `no-cache`.
-    Epoch,
-    /// 2037, with ten years.
-    Max,
 }
