@@ -6,5 +6,6 @@ pub mod election;
 pub mod name;
 pub mod ndp;
 pub mod probe;
+pub mod rate;
 pub mod time;
 pub mod vrrp;
