@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod exchange;
 pub mod files;
+pub mod gzip;
 pub mod http1;
 pub mod http2;
 pub mod log;
