@@ -12,6 +12,7 @@ pub mod buffers;
 pub mod clock;
 pub mod exchange;
 pub mod files;
+pub mod gzip;
 pub mod forward;
 pub mod http1;
 pub mod http2;
