@@ -1,8 +1,6 @@
 //! A connection from accept on: PROXY header, TLS, then the protocol that it speaks.
 
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,34 +21,29 @@ const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An accepted connection.
 #[derive(Debug)]
-pub struct Accepted {
-    /// Its socket, which does not block.
-    pub socket: OwnedFd,
-    /// The other end; `None` for unix sockets.
-    pub peer: Option<SocketAddr>,
-    /// Our end; `None` for unix sockets.
-    pub local: Option<SocketAddr>,
+pub enum Accepted {
+    /// With its peer.
+    Tcp(TcpStream, SocketAddr),
+    /// By a unix socket.
+    Unix(UnixStream),
 }
 
 /// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
-pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, accepted: Accepted) {
+pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
     thread.counters.accepted(listener);
-    let Accepted { socket, peer, local } = accepted;
+    let (socket, peer, local) = match socket {
+        Accepted::Tcp(stream, peer) => {
+            let local = stream.local_addr().ok();
+            (Socket::from(stream), Some(peer), local)
+        }
+        Accepted::Unix(stream) => (Socket::from(stream), None, None),
+    };
     let number = thread.number_connection();
     let connection = Connection { number, listener, peer, local, proxy: None, tls: None };
-    let Some(name) = thread.listener_name(listener) else { return };
-    match socket_of(socket, peer.is_some()) {
-        Ok(socket) => begin(thread, snapshot, socket, connection, name).await,
-        Err(error) => {
-            tracing::debug!("an accepted connection: {error}");
-            thread.counters.closed(listener);
-        }
+    match thread.listener_name(listener) {
+        Some(name) => begin(thread, snapshot, socket, connection, name).await,
+        None => thread.counters.closed(listener),
     }
-}
-
-/// A socket of the runtime's.
-pub(crate) fn socket_of(fd: OwnedFd, inet: bool) -> io::Result<Socket> {
-    Ok(if inet { TcpStream::from_std(fd.into())?.into() } else { UnixStream::from_std(fd.into())?.into() })
 }
 
 async fn begin(

@@ -51,7 +51,7 @@ impl Thread {
             cells,
             pools,
             counters,
-            logs: Logs::default(),
+            logs: Logs::new(Arc::default()),
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
             client_tls: RefCell::default(),

@@ -72,5 +72,7 @@ pub async fn serve<C: Client>(
     exchange.sent = client.sent();
     exchange.permits.clear();
     thread.counters.done(exchange);
-    thread.logs.write(snapshot, exchange);
+    thread.logs.write(snapshot, exchange, &|template, exchange, out| {
+        route::render(template, snapshot, exchange, out)
+    });
 }

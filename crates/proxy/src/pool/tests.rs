@@ -2,7 +2,7 @@
 
 use super::*;
 use mainstay_config::plan::edge::{
-    Backend, Balance, Edge, Outlier, Place, Pool, ProxyHeader, Queue, Sticky, Target, UpstreamHttp,
+    Backend, BackendHttp, Balance, Edge, Outlier, Place, Pool, ProxyHeader, Queue, Sticky, Target,
 };
 
 #[tokio::test(flavor = "current_thread")]
@@ -64,7 +64,9 @@ fn snapshot(generation: u64, pools: Vec<Pool>) -> Arc<Snapshot> {
         pools.iter().flat_map(|pool| pool.backends.iter().map(|one| format!("{}/{}", pool.name, one.name)));
     let slots = names.zip(0..).collect();
     let edge = Edge { pools, ..Edge::default() };
-    Arc::new(Snapshot { generation, edge, slots, tls: Vec::new(), table: crate::route::Table::default() })
+    let mut snapshot = Snapshot::compile(edge, slots, &mut crate::metrics::Names::default(), None).unwrap();
+    snapshot.generation = generation;
+    Arc::new(snapshot)
 }
 
 fn pool(balance: Balance, backends: u16) -> Pool {
@@ -75,7 +77,7 @@ fn pool(balance: Balance, backends: u16) -> Pool {
         balance,
         backends: backends.collect(),
         tls: None,
-        http: UpstreamHttp::Http1,
+        http: BackendHttp::Http1,
         proxy: ProxyHeader::Off,
         sticky: None,
         outlier: Outlier {
