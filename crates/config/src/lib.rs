@@ -10,6 +10,7 @@ mod expand;
 mod findings;
 mod format;
 mod hint;
+pub mod import;
 pub mod keepalived;
 mod load;
 pub mod plan;

@@ -11,6 +11,7 @@ use mainstay_core::time::Boot;
 
 use super::*;
 use crate::exchange::{Connection, Decision, Exchange, FieldSink};
+use crate::metrics::Names;
 use crate::request::{BodyLength, Field, Request, Span, Version};
 use crate::response::{Body, Response, ResponseHead};
 use crate::snapshot::Snapshot;
@@ -206,8 +207,7 @@ pub(super) fn edge(routes: Vec<Route>) -> Edge {
 }
 
 pub(super) fn snapshot(edge: Edge) -> Snapshot {
-    let table = Table::new(&edge).unwrap();
-    Snapshot { generation: 1, slots: HashMap::new(), tls: Vec::new(), table, edge }
+    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), None).unwrap()
 }
 
 /// A request as its head's lines.
