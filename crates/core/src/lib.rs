@@ -11,6 +11,7 @@ pub mod ndp;
 pub mod net;
 pub mod path;
 pub mod probe;
+pub mod rate;
 pub mod proxy_header;
 pub mod real_ip;
 pub mod time;
