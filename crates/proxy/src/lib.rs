@@ -8,9 +8,12 @@
 //! passes the bodies; `route` writes the headers of both directions through a [`exchange::FieldSink`]; `log` and
 //! `metrics` account for it.
 
+pub mod buffers;
 pub mod clock;
 pub mod exchange;
 pub mod files;
+pub mod gzip;
+pub mod forward;
 pub mod http1;
 pub mod http2;
 pub mod log;
@@ -26,4 +29,5 @@ pub mod snapshot;
 pub mod stream;
 pub mod thread;
 pub mod tls;
+pub mod transport;
 pub mod worker;

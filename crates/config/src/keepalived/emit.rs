@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::draft::{Addr, Check, Draft, Globals, Group, Notify, Probe, Vip};
 use super::report::Report;
+use crate::import::quote;
 use crate::values::written;
 
 /// Writes the whole configuration.
@@ -24,28 +25,6 @@ pub(super) fn toml(draft: &Draft, path: &Path, report: &Report) -> String {
         one_probe(probe, report, &mut out);
     }
     out.text
-}
-
-/// Text as a TOML basic string.
-pub(super) fn quote(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            // Our own reader replaces ${NAME} from the environment; `$${` keeps it.
-            '$' if rest.peek() == Some(&'{') => quoted.push_str("$$"),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 fn list(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {

@@ -163,17 +163,17 @@ fn replace(
     report: &mut Report,
 ) {
     let wait = seen.longest_sleep().map_or(5, |(_, sleep)| sleep.as_secs().clamp(1, 60));
-    let exec: Vec<String> = start.iter().map(|word| super::emit::quote(word)).collect();
+    let exec: Vec<String> = start.iter().map(|word| crate::import::quote(word)).collect();
     let help = format!(
         "these two lines of [[probe]] replace the script:\n\
          process = {}\n\
          restart = {{ exec = [{}], tries = 1, wait = \"{wait}s\" }}",
-        super::emit::quote(process),
+        crate::import::quote(process),
         exec.join(", ")
     );
     report.note(probe.pos, text, help);
     if let Check::Exec(command) = &probe.check {
-        let argv: Vec<String> = command.argv.iter().map(|word| super::emit::quote(word)).collect();
+        let argv: Vec<String> = command.argv.iter().map(|word| crate::import::quote(word)).collect();
         probe.remarks.push(format!(
             "replaces exec = [{}], which restarts {process} or stops keepalived",
             argv.join(", ")

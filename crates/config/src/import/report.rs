@@ -11,7 +11,7 @@ const MOST_FINDINGS: usize = 1000;
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing; behaves as keepalived does, or as its author meant.
+    /// Worth knowing; behaves as it did, or as its author meant.
     Note,
     /// Something that changes behaviour is not in the TOML.
     Dropped,
@@ -59,16 +59,16 @@ impl fmt::Display for Finding {
 
 /// A line of one of the files that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Pos {
+pub(crate) struct Pos {
     /// Which file, in the order of reading.
-    pub(super) file: u32,
+    pub(crate) file: u32,
     /// Its line, from 1.
-    pub(super) line: u32,
+    pub(crate) line: u32,
 }
 
 /// Collects findings and knows the files by number.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     files: Vec<PathBuf>,
     findings: Vec<(Pos, Finding)>,
     /// How many of each severity are kept.
@@ -78,44 +78,44 @@ pub(super) struct Report {
 
 impl Report {
     /// A file is about to be read: its number.
-    pub(super) fn open(&mut self, path: &Path) -> u32 {
+    pub(crate) fn open(&mut self, path: &Path) -> u32 {
         self.files.push(path.to_owned());
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// How many files were opened.
-    pub(super) fn opened(&self) -> u32 {
+    pub(crate) fn opened(&self) -> u32 {
         u32::try_from(self.files.len()).unwrap_or(u32::MAX)
     }
 
     /// The path of a file that was opened.
-    pub(super) fn path(&self, pos: Pos) -> &Path {
+    pub(crate) fn path(&self, pos: Pos) -> &Path {
         self.files.get(pos.file as usize).map_or(Path::new(""), PathBuf::as_path)
     }
 
     /// `keepalived.conf:17`.
-    pub(super) fn place(&self, pos: Pos) -> String {
+    pub(crate) fn place(&self, pos: Pos) -> String {
         let name = self.path(pos).file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         format!("{name}:{}", pos.line)
     }
 
     /// Whether what is found from here on takes somebody's place.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.findings.len() >= MOST_FINDINGS
     }
 
     /// Worth knowing.
-    pub(super) fn note(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn note(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Note, pos, text.into(), advice.into());
     }
 
     /// Changes behaviour and is not in the TOML.
-    pub(super) fn dropped(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn dropped(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Dropped, pos, text.into(), advice.into());
     }
 
     /// Broken.
-    pub(super) fn error(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
+    pub(crate) fn error(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Error, pos, text.into(), advice.into());
     }
 
@@ -136,7 +136,7 @@ impl Report {
     }
 
     /// All of them, in the order of the files.
-    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
         self.findings.sort_by_key(|(pos, _)| *pos);
         let mut all: Vec<Finding> = self.findings.into_iter().map(|(_, finding)| finding).collect();
         all.dedup();
