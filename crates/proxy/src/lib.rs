@@ -13,6 +13,7 @@ pub mod clock;
 pub mod exchange;
 pub mod files;
 pub mod forward;
+pub mod gzip;
 pub mod http1;
 pub mod http2;
 pub mod log;

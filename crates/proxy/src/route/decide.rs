@@ -1,6 +1,6 @@
 //! What is done with a request: the client, the route, its steps, who may come in, what acts, and pages for errors.
 
-use mainstay_config::plan::edge::{Action, ErrorPage, Fallback, Files, Page, Route, Template};
+use mainstay_config::plan::edge::{Action, ErrorPage, Files, Page, Route, Template};
 use mainstay_core::name::RouteId;
 use mainstay_core::path;
 
@@ -9,45 +9,36 @@ use super::paths::Candidates;
 use super::steps::{self, Next};
 use super::table::{Compiled, Table, cut};
 use super::vars::Scope;
-use super::{client, host, id, reply};
+use super::{client, host, id, render, reply};
 use crate::exchange::{Decision, Exchange, Head, Verdict};
+use crate::files::{self, Outcome};
+use crate::policy::{self, Denied};
 use crate::request::{BodyLength, Version};
 use crate::response::Response;
 use crate::snapshot::Snapshot;
+use crate::thread::Thread;
 
 /// Routes that are chosen anew for one request, and internal redirects.
 const REDIRECTS_MAX: u8 = 10;
 
-/// What `decide` asks of those who check requests and serve files.
-pub trait Asked {
-    /// Whether a route lets a request in: sources, credentials, rates.
-    fn check(&self, route: &Route, snapshot: &Snapshot, exchange: &mut Exchange) -> Result<(), Denied>;
-    /// What a route's files come to.
-    fn files(&self, files: &Files, snapshot: &Snapshot, exchange: &mut Exchange) -> Found;
+/// Those who check requests and serve files.
+pub(super) trait Asked {
+    /// Whether `exchange.route` lets a request in: sources, credentials, rates.
+    fn check(&self, snapshot: &Snapshot, exchange: &mut Exchange) -> Result<(), Denied>;
+    /// What files come to.
+    fn files<'a>(&self, files: &'a Files, snapshot: &Snapshot, exchange: &mut Exchange) -> Outcome<'a>;
 }
 
-/// A request that is not let in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Denied {
-    /// Status.
-    pub status: u16,
-    /// Fields that go with it: WWW-Authenticate, Retry-After.
-    pub fields: Vec<(Box<str>, Vec<u8>)>,
-}
+impl Asked for Thread {
+    fn check(&self, snapshot: &Snapshot, exchange: &mut Exchange) -> Result<(), Denied> {
+        policy::check(snapshot, exchange, self.cells, &|text, exchange, out| {
+            render(text, snapshot, exchange, out)
+        })
+    }
 
-/// What files come to.
-#[derive(Debug)]
-pub enum Found {
-    /// A response.
-    Respond(Response),
-    /// An internal redirect to this path and query.
-    Path(String, String),
-    /// This route goes on.
-    Route(RouteId),
-    /// This status.
-    Status(u16),
-    /// The action that the files fall back to.
-    Action,
+    fn files<'a>(&self, files: &'a Files, snapshot: &Snapshot, exchange: &mut Exchange) -> Outcome<'a> {
+        files::answer(files, snapshot, exchange, &|text, exchange, out| render(text, snapshot, exchange, out))
+    }
 }
 
 /// Where a request is on its way.
@@ -65,7 +56,21 @@ enum Turn {
 }
 
 /// Decides about a request that has just come.
-pub fn decide(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange) -> Decision {
+pub fn decide(snapshot: &Snapshot, thread: &Thread, exchange: &mut Exchange) -> Decision {
+    begin(snapshot, thread, exchange)
+}
+
+/// Decides what the client gets for an error of ours: a page of the route, or a short one.
+pub fn failed(snapshot: &Snapshot, thread: &Thread, exchange: &mut Exchange, status: u16) -> Decision {
+    fail(snapshot, thread, exchange, status)
+}
+
+/// Decides what becomes of a backend's response.
+pub fn verdict(snapshot: &Snapshot, thread: &Thread, exchange: &mut Exchange, head: Head<'_>) -> Verdict {
+    judge(snapshot, thread, exchange, head)
+}
+
+pub(super) fn begin(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange) -> Decision {
     let table = &snapshot.table;
     if table.used.id && exchange.id.is_none() {
         exchange.id = Some(id::draw());
@@ -79,13 +84,21 @@ pub fn decide(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange) 
     go(snapshot, asked, exchange, turn)
 }
 
-/// Decides what the client gets for an error of ours: a page of the route, or a short one.
-pub fn failed(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange, status: u16) -> Decision {
+pub(super) fn fail(
+    snapshot: &Snapshot,
+    asked: &impl Asked,
+    exchange: &mut Exchange,
+    status: u16,
+) -> Decision {
     go(snapshot, asked, exchange, Turn::Status(status))
 }
 
-/// Decides what becomes of a backend's response.
-pub fn verdict(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange, head: Head<'_>) -> Verdict {
+pub(super) fn judge(
+    snapshot: &Snapshot,
+    asked: &impl Asked,
+    exchange: &mut Exchange,
+    head: Head<'_>,
+) -> Verdict {
     let Some(route) = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index())) else {
         return Verdict::Pass;
     };
@@ -241,7 +254,7 @@ fn act(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange, id: Rou
         (Some(max), BodyLength::Known(length)) if length > max => return Turn::Status(413),
         (Some(_) | None, BodyLength::Known(_) | BodyLength::Open | BodyLength::None) => {}
     }
-    if let Err(denied) = asked.check(route, snapshot, exchange) {
+    if let Err(denied) = asked.check(snapshot, exchange) {
         exchange.memory.carried.extend(denied.fields);
         return Turn::Status(denied.status);
     }
@@ -258,20 +271,21 @@ fn action(action: &Action, snapshot: &Snapshot, asked: &impl Asked, exchange: &m
             }
             Action::Files(files) => files,
         };
-        action = match asked.files(files, snapshot, exchange) {
-            Found::Respond(response) => return respond(snapshot, exchange, response),
-            Found::Path(path, query) => {
+        match asked.files(files, snapshot, exchange) {
+            Outcome::Respond(response) => return respond(snapshot, exchange, response),
+            Outcome::Redirect(to) => {
+                return respond(snapshot, exchange, answer::redirect(snapshot, exchange, 301, to.as_bytes()));
+            }
+            Outcome::Path { path, query } => {
                 return internal(exchange, &path::to_bytes(&path), &path::to_bytes(&query));
             }
-            Found::Route(id) => return again(exchange, Turn::Enter(id)),
-            Found::Status(status) => return Turn::Status(status),
-            Found::Action => match &files.fallback {
-                Some(Fallback::Action(next)) => next,
-                Some(Fallback::Path(_) | Fallback::Route(_) | Fallback::Status(_)) | None => {
-                    return Turn::Status(404);
-                }
-            },
-        };
+            Outcome::Route(id) => return again(exchange, Turn::Enter(id)),
+            Outcome::Status { status, fields } => {
+                exchange.memory.carried.extend(fields);
+                return Turn::Status(status);
+            }
+            Outcome::Action(next) => action = next,
+        }
     }
 }
 

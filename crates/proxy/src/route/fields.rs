@@ -8,13 +8,14 @@
 //! it walks the list or takes its last entry.
 
 use mainstay_config::plan::edge::{
-    Auth, Forward, HeaderChange, HeaderOp, Piece, Route, Template, TokenSource,
+    Auth, Forward, HeaderChange, HeaderOp, Jwt, Piece, Route, Template, TokenSource,
 };
 use smallvec::SmallVec;
 
 use super::names::{HOP, Names, clean, is_hop, listed};
 use super::vars::{Scope, addr};
 use crate::exchange::{Exchange, FieldSink};
+use crate::policy::{self, Kept};
 use crate::snapshot::Snapshot;
 
 /// What becomes of a request's fields on a route to a backend, compiled.
@@ -27,9 +28,9 @@ pub(super) struct RequestFields {
     forwarded: [bool; 4],
     added: Vec<(Box<[u8]>, Template)>,
     pass: bool,
-    /// Cookies that are cut out: tokens that the backend is not to see.
-    cookies: Vec<Box<[u8]>>,
-    /// Parameters that are cut out.
+    /// Tokens that the backend is not to see.
+    kept_back: Option<Box<Jwt>>,
+    /// Parameters that are cut out for the same reason.
     pub(super) queries: Vec<Box<str>>,
 }
 
@@ -80,20 +81,19 @@ impl RequestFields {
         let host = host.map_or(&forward.host, |(_, value)| value).clone();
         let kept = |name: &str| !changes.replaced.iter().any(|own| own.eq_ignore_ascii_case(name));
         let forwarded = FORWARDED.map(|name| forward.forwarded && kept(name));
-        let (mut strip, mut cookies, mut queries) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(Auth::Jwt(jwt)) = route.auth.as_ref() {
-            for source in jwt.sources.iter().filter(|_| jwt.strip) {
-                match source {
-                    TokenSource::Bearer => strip.push("authorization"),
-                    TokenSource::Header(name) => strip.push(name.as_str()),
-                    TokenSource::Cookie(name) => cookies.push(name.as_bytes().into()),
-                    TokenSource::Query(name) => queries.push(name.as_str().into()),
-                }
-            }
-        }
+        let kept_back = match &route.auth {
+            Some(Auth::Jwt(jwt)) if jwt.strip => Some(jwt.clone()),
+            Some(Auth::Jwt(_) | Auth::Basic { .. }) | None => None,
+        };
+        let sources = kept_back.iter().flat_map(|jwt| &jwt.sources);
+        let queries = sources.filter_map(|source| match source {
+            TokenSource::Query(name) => Some(name.as_str().into()),
+            TokenSource::Bearer | TokenSource::Header(_) | TokenSource::Cookie(_) => None,
+        });
+        let queries = queries.collect();
         let ours = FORWARDED.iter().copied().filter(|_| forward.forwarded);
         let replaced = changes.replaced.iter().map(String::as_str);
-        let dropped = HOP.into_iter().chain(["host"]).chain(ours).chain(replaced).chain(strip);
+        let dropped = HOP.into_iter().chain(["host"]).chain(ours).chain(replaced);
         Self {
             dropped: Names::new(dropped),
             host,
@@ -107,8 +107,8 @@ impl RequestFields {
                 })
                 .collect(),
             pass: forward.pass_headers,
-            cookies,
             queries,
+            kept_back,
         }
     }
 }
@@ -165,23 +165,12 @@ fn pass(plan: &RequestFields, exchange: &Exchange, sink: &mut impl FieldSink) {
         if plan.dropped.has(name) || extra.iter().any(|own| own.eq_ignore_ascii_case(name)) {
             continue;
         }
-        if plan.cookies.is_empty() || !name.eq_ignore_ascii_case(b"cookie") {
-            sink.field(name, value);
-        } else {
-            let rest = without_cookies(value, &plan.cookies);
-            if !rest.is_empty() {
-                sink.field(name, &rest);
-            }
+        match plan.kept_back.as_ref().map_or(Kept::Whole, |jwt| policy::keeps(jwt, name, value)) {
+            Kept::Whole => sink.field(name, value),
+            Kept::Part(part) => sink.field(name, &part),
+            Kept::Not => {}
         }
     }
-}
-
-fn without_cookies(value: &[u8], names: &[Box<[u8]>]) -> Vec<u8> {
-    let pairs = value.split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|pair| {
-        let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
-        !pair.is_empty() && !names.iter().any(|own| **own == *name)
-    });
-    pairs.collect::<Vec<_>>().join(&b"; "[..])
 }
 
 /// Who the client is.

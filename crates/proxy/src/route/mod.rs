@@ -30,7 +30,7 @@ mod used;
 mod vars;
 
 pub use answer::reason;
-pub use decide::{Asked, Denied, Found, decide, failed, verdict};
+pub use decide::{decide, failed, verdict};
 pub use fields::request_fields;
 pub use memory::Memory;
 pub use reply::{response_fields, shown_status};

@@ -9,9 +9,12 @@ use mainstay_config::plan::edge::*;
 use mainstay_core::name::{PoolId, RouteId};
 use mainstay_core::time::Boot;
 
-use super::*;
+use super::decide::{Asked, begin};
+use super::request_target;
 use crate::exchange::{Connection, Decision, Exchange, FieldSink};
+use crate::files::Outcome;
 use crate::metrics::Names;
+use crate::policy::Denied;
 use crate::request::{BodyLength, Field, Request, Span, Version};
 use crate::response::{Body, Response, ResponseHead};
 use crate::snapshot::Snapshot;
@@ -263,35 +266,34 @@ pub(super) fn get(target: &str) -> Exchange {
     from(&format!("GET {target} HTTP/1.1\r\nHost: example.com\r\n\r\n"), "203.0.113.9:40000")
 }
 
-/// Lets everybody in; has the files that are named by `found`.
+/// Lets everybody in; has every file that ends with `.txt`.
 pub(super) struct Open;
 
 impl Asked for Open {
-    fn check(&self, _route: &Route, _snapshot: &Snapshot, _exchange: &mut Exchange) -> Result<(), Denied> {
+    fn check(&self, _snapshot: &Snapshot, _exchange: &mut Exchange) -> Result<(), Denied> {
         Ok(())
     }
 
-    fn files(&self, files: &Files, snapshot: &Snapshot, exchange: &mut Exchange) -> Found {
-        let mut out = Vec::new();
-        render(&files.root, snapshot, exchange, &mut out);
+    fn files<'a>(&self, files: &'a Files, snapshot: &Snapshot, exchange: &mut Exchange) -> Outcome<'a> {
+        let scope = super::vars::Scope::new(snapshot, exchange);
         if exchange.path.ends_with(".txt") {
-            out.extend_from_slice(exchange.path.as_bytes());
-            return Found::Respond(Response {
+            let text = format!("{}{}", scope.text(&files.root), exchange.path);
+            return Outcome::Respond(Response {
                 status: 200,
                 fields: Vec::new(),
-                body: Body::Bytes(out.into()),
+                body: Body::Bytes(text.into()),
             });
         }
         match &files.fallback {
-            None => Found::Status(404),
+            None => Outcome::Status { status: 404, fields: Vec::new() },
             Some(Fallback::Path(to)) => {
                 let (path, query, _) = super::table::cut(to);
-                let scope = super::vars::Scope::new(snapshot, exchange);
-                Found::Path(scope.text(&path), query.map(|q| scope.text(&q)).unwrap_or_default())
+                let query = query.map(|query| scope.text(&query)).unwrap_or_default();
+                Outcome::Path { path: scope.text(&path), query }
             }
-            Some(Fallback::Route(id)) => Found::Route(*id),
-            Some(Fallback::Status(status)) => Found::Status(*status),
-            Some(Fallback::Action(_)) => Found::Action,
+            Some(Fallback::Route(id)) => Outcome::Route(*id),
+            Some(Fallback::Status(status)) => Outcome::Status { status: *status, fields: Vec::new() },
+            Some(Fallback::Action(action)) => Outcome::Action(action),
         }
     }
 }
@@ -336,7 +338,7 @@ impl ResponseHead for Reply {
 
 /// What came of a request: `200 body`, `301 > location`, `forward route target`, `closed`.
 pub(super) fn outcome(snapshot: &Snapshot, exchange: &mut Exchange) -> String {
-    let decision = decide(snapshot, &Open, exchange);
+    let decision = begin(snapshot, &Open, exchange);
     said(snapshot, exchange, decision)
 }
 

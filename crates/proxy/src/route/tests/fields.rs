@@ -1,13 +1,14 @@
 //! The fields that backends and clients get.
 
+use super::super::decide::begin;
+use super::super::request_fields;
 use super::super::rig::*;
-use super::super::*;
 use mainstay_config::plan::edge::*;
 
 fn sent(edge: Edge, head: &str, peer: &str) -> Collected {
     let snapshot = snapshot(edge);
     let mut exchange = from(head, peer);
-    decide(&snapshot, &Open, &mut exchange);
+    begin(&snapshot, &Open, &mut exchange);
     let mut sink = Collected::default();
     request_fields(&snapshot, &exchange, &mut sink);
     sink
