@@ -3,17 +3,20 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_config::plan::edge::BackendHttp;
 use mainstay_core::name::PoolId;
 
+use crate::clock::boot_now;
 use crate::deadline::Deadlines;
-use crate::http1::Kept;
+use crate::http1::{Kept, Parked};
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
+use crate::stream::pipes::Pipes;
 
 /// One thread's state.
 #[derive(Debug)]
@@ -35,9 +38,17 @@ pub struct Thread {
     pub kept: RefCell<Kept>,
     /// TLS towards the pools of the snapshot in force, made when first asked for.
     client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
+    /// Clients between two requests, once there were any.
+    parked: RefCell<Option<Rc<Parked>>>,
+    /// Pipes that bodies are spliced through.
+    pub pipes: Pipes,
+    keeps_house: Cell<bool>,
     draining: Cell<bool>,
     connections: Cell<u64>,
 }
+
+/// How often what is kept is looked through.
+const HOUSE: Duration = Duration::from_secs(1);
 
 impl Thread {
     /// A thread that begins with this configuration.
@@ -55,6 +66,9 @@ impl Thread {
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
             client_tls: RefCell::default(),
+            parked: RefCell::default(),
+            pipes: Pipes::default(),
+            keeps_house: Cell::new(false),
             draining: Cell::new(false),
             connections: Cell::new(0),
         }
@@ -89,6 +103,43 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+    }
+
+    /// The clients between two requests; `None` when the kernel has no descriptor for them.
+    pub(crate) fn parked(self: &Rc<Self>) -> Option<Rc<Parked>> {
+        let mut parked = self.parked.borrow_mut();
+        if parked.is_none() {
+            let fresh = Rc::new(Parked::new().ok()?);
+            tokio::task::spawn_local(Parked::run(Rc::clone(self), Rc::clone(&fresh)));
+            *parked = Some(fresh);
+        }
+        parked.as_ref().map(Rc::clone)
+    }
+
+    /// Clients that wait between two requests without a task.
+    #[must_use]
+    pub fn parked_clients(&self) -> usize {
+        self.parked.borrow().as_ref().map_or(0, |parked| parked.count())
+    }
+
+    /// Has what is kept looked through from time to time, as long as the thread is there.
+    pub(crate) fn keep_house(self: &Rc<Self>) {
+        if self.keeps_house.replace(true) {
+            return;
+        }
+        let thread = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(HOUSE).await;
+                let Some(thread) = thread.upgrade() else { return };
+                let now = boot_now();
+                thread.kept.borrow_mut().sweep(now);
+                let parked = thread.parked.borrow().as_ref().map(Rc::clone);
+                if let Some(parked) = parked {
+                    parked.sweep(&thread, now);
+                }
+            }
+        });
     }
 
     /// TLS towards a pool; `None` when it has none that can be used.
