@@ -1,18 +1,23 @@
 //! Responses of ours: written with Date and Server, their bodies from memory or from files.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::Buf as _;
 
-use super::{Broken, Client, ResponseBody, Sink, Way};
+use super::flow::Flow;
+use super::{Broken, Client, More, ResponseBody, Sink, Source, Trailer, Way, once};
 use crate::buffers;
 use crate::clock::wall;
-use crate::exchange::Exchange;
-use crate::response::{Body, FilePiece, Response};
+use crate::deadline::Watch;
+use crate::exchange::{Exchange, FieldSink as _};
+use crate::gzip;
+use crate::response::{Body, FilePiece, Response, ResponseHead};
 
 /// What we call ourselves.
 const SERVER: &[u8] = b"mainstay";
@@ -55,12 +60,7 @@ fn imf_date(seconds: u64) -> String {
 }
 
 /// Answers a request whose head could not be read: the connection ends with this.
-pub async fn refuse<C: Client>(
-    watch: &crate::deadline::Watch,
-    patience: Duration,
-    client: &mut C,
-    status: u16,
-) {
+pub async fn refuse<C: Client>(watch: &Watch, patience: Duration, client: &mut C, status: u16) {
     let reason = crate::http1::reason(status);
     let page = format!(
         "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n<center><h1>{status} {reason}</h1></center>\r\n\
@@ -90,46 +90,121 @@ pub(super) async fn respond<C: Client>(
     if way.thread.draining() {
         client.close_after();
     }
-    let bodiless = exchange.request.bytes(exchange.request.method) == b"HEAD" || status == 304;
-    let length = body.len();
+    let to_head = exchange.request.bytes(exchange.request.method) == b"HEAD";
     let framing = match status {
-        204 => ResponseBody::None(None),
-        304 => ResponseBody::None(None),
-        _ if bodiless => ResponseBody::None(Some(length)),
-        _ => ResponseBody::Known(length),
+        204 | 304 => ResponseBody::None(None),
+        _ if to_head => ResponseBody::None(Some(body.len())),
+        _ => ResponseBody::Known(body.len()),
     };
+    let route = exchange.route.and_then(|id| way.snapshot.edge.routes.get(id.index()));
+    let mut flow = Flow::new(way);
+    let mut framing = framing;
+    let mut choice = None;
+    if let Some(gzip) = route.and_then(|route| route.gzip.as_ref()) {
+        let (chosen, changed) = once::compress(gzip, exchange, status, framing, &Fields(&fields), &mut flow);
+        framing = changed;
+        choice = Some((gzip, chosen));
+    }
+    if !matches!(framing, ResponseBody::None(_)) {
+        flow.hold_back(route.map_or(0, |route| route.rate_bytes));
+    }
     client.start_head(status, b"", framing);
     client.field(b"Server", SERVER);
     date(|date| client.field(b"Date", date));
-    for (name, value) in &fields {
-        client.field(name.as_bytes(), value);
+    match choice {
+        None => fields.iter().for_each(|(name, value)| client.field(name.as_bytes(), value)),
+        Some((gzip, choice)) => {
+            let mut sink = gzip::Fields::new(gzip, choice, client);
+            fields.iter().for_each(|(name, value)| sink.field(name.as_bytes(), value));
+            sink.end();
+        }
     }
     client.end_head();
     let patience = way.limits(exchange).send_timeout;
     let sent = match body {
-        _ if bodiless || matches!(framing, ResponseBody::None(_)) => Ok(()),
-        Body::Empty => Ok(()),
-        Body::Bytes(bytes) => send_counted(way, patience, exchange, client, &bytes).await,
-        Body::File { file, pieces } => {
-            Box::pin(send_file(way, patience, exchange, client, &file, pieces)).await
+        _ if matches!(framing, ResponseBody::None(_)) => finish(way.watch, patience, client).await,
+        Body::Empty => finish(way.watch, patience, client).await,
+        Body::Bytes(bytes) if !flow.changes() => {
+            let sent = send(way.watch, patience, client, &bytes).await;
+            exchange.body_sent += bytes.len() as u64;
+            match sent {
+                Ok(()) => finish(way.watch, patience, client).await,
+                Err(broken) => Err(broken),
+            }
         }
+        body => Box::pin(pass(way, patience, exchange, client, body, flow)).await,
     };
-    let done = match sent {
-        Ok(()) => {
-            client.finish(Vec::new());
-            flush(way.watch, patience, client).await
-        }
-        Err(broken) => Err(broken),
-    };
-    match done {
+    match sent {
         Ok(()) => exchange.complete = true,
         Err(_) => client.abort(),
     }
 }
 
+/// The fields of a response of ours.
+struct Fields<'a>(&'a [(Box<str>, Vec<u8>)]);
+
+impl ResponseHead for Fields<'_> {
+    fn status(&self) -> u16 {
+        0
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        self.0.iter().for_each(|(name, value)| visit(name.as_bytes(), value));
+    }
+
+    fn field(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// The body is complete.
+async fn finish(watch: &Watch, patience: Duration, to: &mut impl Sink) -> Result<(), Broken> {
+    to.finish(Vec::new());
+    flush(watch, patience, to).await
+}
+
+/// Passes a body that is compressed, held back, or in a file.
+async fn pass<C: Client>(
+    way: Way<'_>,
+    patience: Duration,
+    exchange: &mut Exchange,
+    client: &mut C,
+    body: Body,
+    mut flow: Flow<'_>,
+) -> Result<(), Broken> {
+    let (file, mut pieces) = match body {
+        Body::Empty => (None, VecDeque::new()),
+        Body::Bytes(bytes) => (None, VecDeque::from([FilePiece::Text(bytes)])),
+        Body::File { file, pieces } => (Some(file), VecDeque::from(pieces)),
+    };
+    let file = file.as_deref();
+    if !flow.changes() {
+        return send_pieces(way, patience, exchange, client, file, &mut pieces).await;
+    }
+    let mut source = Stored::new(file, pieces);
+    let done = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(done) = flow.poll(cx, &mut source, client) {
+                return Poll::Ready(done.map_err(|_| Broken::Gone));
+            }
+            let (due, _) = flow.due(patience, patience);
+            if !way.watch.has_passed(cx, due) {
+                return Poll::Pending;
+            }
+            if way.watch.now() >= due {
+                return Poll::Ready(Err(Broken::Gone));
+            }
+        }
+    })
+    .await;
+    way.watch.disarm();
+    exchange.body_sent += flow.moved;
+    done
+}
+
 /// Sends bytes, waiting no longer than `patience` while none is taken.
 pub(super) async fn send(
-    watch: &crate::deadline::Watch,
+    watch: &Watch,
     patience: Duration,
     to: &mut impl Sink,
     mut bytes: &[u8],
@@ -142,46 +217,34 @@ pub(super) async fn send(
 }
 
 /// Sends what waits.
-pub(super) async fn flush(
-    watch: &crate::deadline::Watch,
-    patience: Duration,
-    to: &mut impl Sink,
-) -> Result<(), Broken> {
+pub(super) async fn flush(watch: &Watch, patience: Duration, to: &mut impl Sink) -> Result<(), Broken> {
     watch.within(patience, |cx| to.poll_flush(cx)).await.ok_or(Broken::Gone)?
 }
 
-async fn send_counted(
+async fn send_pieces(
     way: Way<'_>,
     patience: Duration,
     exchange: &mut Exchange,
     to: &mut impl Sink,
-    bytes: &Bytes,
+    file: Option<&File>,
+    pieces: &mut VecDeque<FilePiece>,
 ) -> Result<(), Broken> {
-    send(way.watch, patience, to, bytes).await?;
-    exchange.body_sent += bytes.len() as u64;
-    Ok(())
-}
-
-async fn send_file(
-    way: Way<'_>,
-    patience: Duration,
-    exchange: &mut Exchange,
-    to: &mut impl Sink,
-    file: &File,
-    pieces: Vec<FilePiece>,
-) -> Result<(), Broken> {
-    for piece in pieces {
-        match piece {
-            FilePiece::Text(text) => send_counted(way, patience, exchange, to, &text).await?,
-            FilePiece::Range { start, length } => {
+    while let Some(piece) = pieces.pop_front() {
+        match (piece, file) {
+            (FilePiece::Text(text), _) => {
+                send(way.watch, patience, to, &text).await?;
+                exchange.body_sent += text.len() as u64;
+            }
+            (FilePiece::Range { start, length }, Some(file)) => {
                 send_range(way, patience, exchange, to, file, start, length).await?;
             }
+            (FilePiece::Range { .. }, None) => return Err(Broken::Gone),
         }
     }
-    Ok(())
+    finish(way.watch, patience, to).await
 }
 
-/// Bytes of a file that are read, not sent from the page cache: with them the head goes out in one write.
+/// A range up to this long is read, not sent from the page cache: so the head goes out in one write with it.
 const READ_MAX: u64 = 16 << 10;
 
 async fn send_range(
@@ -195,45 +258,110 @@ async fn send_range(
 ) -> Result<(), Broken> {
     if length > READ_MAX {
         flush(way.watch, patience, to).await?;
-    }
-    let mut block = buffers::block(if length > READ_MAX { 2 } else { 0 });
-    let done = loop {
-        if length == 0 {
-            break Ok(());
+        while length > 0 && to.direct().is_some() {
+            let sending = way.watch.within(patience, |cx| poll_sendfile(cx, to, file, start, length));
+            // A file that has become shorter leaves a response that cannot be completed.
+            let sent = sending.await.ok_or(Broken::Gone)??;
+            if sent == 0 {
+                return Err(Broken::Gone);
+            }
+            start += sent;
+            length -= sent;
+            exchange.body_sent += sent;
         }
-        if to.direct().is_some() && length > READ_MAX {
-            match way.watch.within(patience, |cx| poll_sendfile(cx, to, file, start, length)).await {
-                Some(Ok(sent)) if sent > 0 => {
-                    start += sent;
-                    length -= sent;
-                    exchange.body_sent += sent;
-                    continue;
+    }
+    let mut source = Stored::new(Some(file), VecDeque::from([FilePiece::Range { start, length }]));
+    while source.load().map_err(|_| Broken::Gone)? == More::Data {
+        let count = source.data().len();
+        send(way.watch, patience, to, source.data()).await?;
+        source.consume(count);
+        exchange.body_sent += count as u64;
+    }
+    Ok(())
+}
+
+/// A body of ours as a source.
+struct Stored<'a> {
+    file: Option<&'a File>,
+    pieces: VecDeque<FilePiece>,
+    block: Option<Box<[u8]>>,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Stored<'a> {
+    fn new(file: Option<&'a File>, pieces: VecDeque<FilePiece>) -> Self {
+        Self { file, pieces, block: None, at: 0, end: 0 }
+    }
+
+    /// Sees to it that there are bytes.
+    fn load(&mut self) -> io::Result<More> {
+        loop {
+            if self.at < self.end {
+                return Ok(More::Data);
+            }
+            match self.pieces.front_mut() {
+                None => return Ok(More::End),
+                Some(FilePiece::Text(text)) if !text.is_empty() => return Ok(More::Data),
+                Some(FilePiece::Range { start, length }) if *length > 0 => {
+                    let Some(file) = self.file else { return Err(io::ErrorKind::NotFound.into()) };
+                    let block = self.block.get_or_insert_with(|| buffers::block(1));
+                    let most = usize::try_from(*length).unwrap_or(usize::MAX).min(block.len());
+                    let count = file.read_at(&mut block[..most], *start)?;
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    (self.at, self.end) = (0, count);
+                    *start += count as u64;
+                    *length -= count as u64;
                 }
-                Some(_) | None => break Err(Broken::Gone),
+                Some(FilePiece::Text(_) | FilePiece::Range { .. }) => {
+                    self.pieces.pop_front();
+                }
             }
         }
-        let most = usize::try_from(length).unwrap_or(usize::MAX).min(block.len());
-        // A file that has become shorter leaves a response that cannot be completed.
-        let read = match file.read_at(&mut block[..most], start) {
-            Ok(read) if read > 0 => read,
-            Ok(_) | Err(_) => break Err(Broken::Gone),
-        };
-        if let Err(broken) = send(way.watch, patience, to, &block[..read]).await {
-            break Err(broken);
+    }
+}
+
+impl Source for Stored<'_> {
+    fn poll_data(&mut self, _: &mut Context<'_>) -> Poll<Result<More, Broken>> {
+        Poll::Ready(self.load().map_err(|_| Broken::Gone))
+    }
+
+    fn data(&self) -> &[u8] {
+        match (&self.block, self.pieces.front()) {
+            (Some(block), _) if self.at < self.end => &block[self.at..self.end],
+            (_, Some(FilePiece::Text(text))) => text,
+            _ => &[],
         }
-        start += read as u64;
-        length -= read as u64;
-        exchange.body_sent += read as u64;
-    };
-    buffers::give_back(block);
-    done
+    }
+
+    fn consume(&mut self, count: usize) {
+        if self.at < self.end {
+            self.at += count;
+        } else if let Some(FilePiece::Text(text)) = self.pieces.front_mut() {
+            text.advance(count);
+        }
+    }
+
+    fn trailers(&mut self) -> Vec<Trailer> {
+        Vec::new()
+    }
+}
+
+impl Drop for Stored<'_> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            buffers::give_back(block);
+        }
+    }
 }
 
 /// Bytes that one call of sendfile moves: others get their turn.
 const TURN: u64 = 1 << 20;
 
 fn poll_sendfile(
-    cx: &mut std::task::Context<'_>,
+    cx: &mut Context<'_>,
     to: &mut impl Sink,
     file: &File,
     start: u64,

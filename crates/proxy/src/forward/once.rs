@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{BackendHttp, ProxyHeader, RetryOn};
+use mainstay_config::plan::edge::{BackendHttp, Gzip, ProxyHeader, RetryOn};
 use mainstay_core::time::Boot;
 
 use super::attempt::{self, Trouble, Upload};
@@ -14,10 +14,11 @@ use super::{Ask, Backend, Broken, Client, ResponseBody, answer};
 use crate::clock::boot_now;
 use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
+use crate::gzip::{self, Choice};
 use crate::http1::{self, Keep, Key};
 use crate::pool::{Lease, Outcome};
 use crate::request::Version;
-use crate::response::ResponseHead as _;
+use crate::response::ResponseHead;
 use crate::route;
 
 /// A try that is under way.
@@ -178,7 +179,7 @@ impl Try<'_, '_> {
         });
         route::request_fields(way.snapshot, exchange, &mut backend);
         backend.end_head();
-        let mut flow = Flow::new(way.watch);
+        let mut flow = Flow::new(way);
         flow.most = job.most.filter(|_| replay.as_ref().is_none_or(|replay| !replay.whole));
         flow.moved = 0;
         let mut upload = Upload { flow, replay: replay.as_mut(), stopped: false };
@@ -187,7 +188,7 @@ impl Try<'_, '_> {
                 attempt::head(way.watch, &job.patience, client, &mut backend, &mut upload).await
             {
                 let stale = backend.is_stale();
-                return self.no_head(trouble, stale, upload.flow.moved > 0, replay.as_ref());
+                return self.no_head(trouble, stale, upload.flow.moved > 0, upload.replay.as_deref());
             }
             let status = backend.head().status();
             if status >= 200 || status == 101 {
@@ -274,8 +275,9 @@ impl Try<'_, '_> {
         if status == 101 {
             return Box::pin(self.switch(backend, exchange, client)).await;
         }
-        self.write_head(&backend, exchange, client);
-        let mut download = Flow::new(way.watch);
+        let mut download = Flow::new(way);
+        self.write_head(&backend, exchange, client, &mut download);
+        download.hold_back(self.rate(&backend));
         let done =
             attempt::body(way.watch, &job.patience, client, &mut backend, &mut upload, &mut download).await;
         exchange.body_sent += download.moved;
@@ -301,7 +303,13 @@ impl Try<'_, '_> {
         Tried::Done
     }
 
-    fn write_head<C: Client, B: Backend>(&self, backend: &B, exchange: &mut Exchange, client: &mut C) {
+    fn write_head<C: Client, B: Backend>(
+        &self,
+        backend: &B,
+        exchange: &mut Exchange,
+        client: &mut C,
+        download: &mut Flow<'_>,
+    ) {
         let way = self.job.way;
         let head = backend.head();
         let own = head.status();
@@ -311,12 +319,34 @@ impl Try<'_, '_> {
             client.close_after();
         }
         let reason: &[u8] = if status == own { backend.reason() } else { b"" };
-        client.start_head(status, reason, backend.body());
-        route::response_fields(way.snapshot, exchange, head, client);
+        let body = backend.body();
+        let (choice, body) = match self.job.gzip {
+            None => (None, body),
+            Some(gzip) => {
+                let (choice, body) = compress(gzip, exchange, status, body, head, download);
+                (Some((gzip, choice)), body)
+            }
+        };
+        client.start_head(status, reason, body);
+        match choice {
+            None => route::response_fields(way.snapshot, exchange, head, client),
+            Some((gzip, choice)) => {
+                let mut fields = gzip::Fields::new(gzip, choice, client);
+                route::response_fields(way.snapshot, exchange, head, &mut fields);
+                fields.end();
+            }
+        }
         if let Some(cookie) = self.lease.set_cookie() {
             client.field(b"Set-Cookie", cookie.as_bytes());
         }
         client.end_head();
+    }
+
+    /// Bytes a second of the response's body.
+    fn rate<B: Backend>(&self, backend: &B) -> u64 {
+        let said = self.job.forward.accel.then(|| backend.head().field("x-accel-limit-rate")).flatten();
+        let said = said.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        said.unwrap_or(self.job.rate)
     }
 
     /// The backend speaks another protocol from here on.
@@ -336,7 +366,7 @@ impl Try<'_, '_> {
         client.end_head();
         client.tunnel();
         backend.tunnel();
-        let (mut up, mut down) = (Flow::new(way.watch), Flow::new(way.watch));
+        let (mut up, mut down) = (Flow::new(way), Flow::new(way));
         let idle = job.forward.read_timeout;
         let done = attempt::tunnel(way.watch, idle, client, &mut backend, &mut up, &mut down).await;
         exchange.body_sent += down.moved;
@@ -346,4 +376,31 @@ impl Try<'_, '_> {
         }
         Tried::Done
     }
+}
+
+/// Whether a response is compressed, and how its body is delimited then.
+pub(super) fn compress(
+    settings: &Gzip,
+    exchange: &Exchange,
+    status: u16,
+    body: ResponseBody,
+    head: &dyn ResponseHead,
+    flow: &mut Flow<'_>,
+) -> (Choice, ResponseBody) {
+    let length = match body {
+        ResponseBody::None(_) => return (Choice::Leave, body),
+        ResponseBody::Known(length) => Some(length),
+        ResponseBody::Open => None,
+    };
+    let choice = gzip::choose(settings, &exchange.request, status, length, |name| head.field(name));
+    if choice == Choice::Compress {
+        return match gzip::Encoder::new(settings) {
+            Some(encoder) => {
+                flow.compress(encoder);
+                (choice, ResponseBody::Open)
+            }
+            None => (Choice::LeaveAndVary, body),
+        };
+    }
+    (choice, body)
 }

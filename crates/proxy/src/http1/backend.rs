@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use mainstay_core::http1::{self, BodyLength, Decoder, Field, Framing, HeadLimits, Reject};
 use mainstay_core::time::Boot;
+use rustix::net::RecvFlags;
 use smallvec::SmallVec;
+use tokio::io::Interest;
 
 use super::head::HeadText;
 use super::talk::{Incoming, Outgoing, Talk, decimal, line};
@@ -72,7 +74,17 @@ impl Connection {
     /// Whether it can still be used, as far as is known: what waits has nothing to say.
     fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.talk.wire.poll_peer(&mut cx).is_pending()
+        let wire = &mut self.talk.wire;
+        if wire.poll_peer(&mut cx).is_pending() {
+            return true;
+        }
+        // After a splice nobody knows that the socket is empty.
+        let Some(socket) = wire.io().direct() else { return false };
+        let peeked = socket.try_io(Interest::READABLE, || {
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            rustix::net::recv(socket, &mut [0_u8; 1][..], flags).map_err(std::io::Error::from)
+        });
+        peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 }
 

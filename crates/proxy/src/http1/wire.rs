@@ -74,17 +74,6 @@ impl Wire {
         }
     }
 
-    /// Bytes that came before this connection was ours.
-    pub(crate) fn put_unread(&mut self, bytes: &[u8]) {
-        debug_assert!(self.block.is_none(), "nothing was read yet");
-        let class = SIZES.iter().position(|size| *size >= bytes.len()).unwrap_or(SIZES.len() - 1);
-        let mut block = buffers::block(class);
-        block[..bytes.len()].copy_from_slice(bytes);
-        self.block = Some(block);
-        self.end = bytes.len();
-        self.received += bytes.len() as u64;
-    }
-
     /// Waits until the other end says something, or ends.
     pub(crate) fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_readable(cx)
