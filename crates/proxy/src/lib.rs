@@ -12,6 +12,8 @@ pub mod buffers;
 pub mod clock;
 pub mod exchange;
 pub mod files;
+#[cfg(test)]
+mod fixture;
 pub mod gzip;
 pub mod forward;
 pub mod http1;

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub slots: HashMap<String, u32>,
     /// TLS of each listener, by position.
     pub tls: Vec<Option<Arc<crate::tls::Server>>>,
+    /// Who may come in.
+    pub guards: crate::policy::Compiled,
     /// Which route takes a request.
     pub table: crate::route::Table,
     /// Where listeners and routes are counted.
@@ -37,6 +39,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Hashes of passwords and keys of tokens.
+    #[error(transparent)]
+    Guards(#[from] crate::policy::Error),
     /// The routes.
     #[error("routes: {0}")]
     Routes(String),
@@ -65,6 +70,7 @@ impl Snapshot {
         }
         Ok(Self {
             generation: before.map_or(1, |before| before.generation + 1),
+            guards: crate::policy::Compiled::new(&edge)?,
             tls: vec![None; edge.listeners.len()],
             table: crate::route::Table::default(),
             slots,
