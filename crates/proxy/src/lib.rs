@@ -14,8 +14,8 @@ pub mod exchange;
 pub mod files;
 #[cfg(test)]
 mod fixture;
-pub mod gzip;
 pub mod forward;
+pub mod gzip;
 pub mod http1;
 pub mod http2;
 pub mod log;

@@ -64,7 +64,9 @@ impl Compiled {
         for route in &edge.routes {
             guards.push(match &route.auth {
                 None => Guard::Open,
-                Some(Auth::Basic { realm, users, .. }) => Guard::Basic(Basic::new(&route.name, realm, users)?),
+                Some(Auth::Basic { realm, users, .. }) => {
+                    Guard::Basic(Basic::new(&route.name, realm, users)?)
+                }
                 Some(Auth::Jwt(jwt)) => Guard::Jwt(Box::new(Jwt::new(&route.name, jwt)?)),
             });
         }
