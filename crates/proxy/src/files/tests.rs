@@ -458,7 +458,7 @@ fn a_listing_looks_as_nginx_makes_it() {
     assert_eq!((told.says.as_str(), told.field("Content-Type")), ("200", "text/html"));
     assert_eq!(told.body, expected);
     assert_eq!(get(&files, "/none/").says, "error 404");
-    assert_eq!(ask(&files, "POST /listed/ HTTP/1.1").says, "error 405");
+    assert_eq!(ask(&files, "POST /listed/ HTTP/1.1").says, "error 403");
 }
 
 #[test]

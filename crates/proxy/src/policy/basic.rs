@@ -93,7 +93,7 @@ pub fn user(exchange: &Exchange) -> Option<Box<str>> {
         return Some(user.clone());
     }
     let (shown, colon) = credentials(&exchange.request)?;
-    Some(String::from_utf8_lossy(&shown[..colon]).into())
+    (colon > 0).then(|| String::from_utf8_lossy(&shown[..colon]).into())
 }
 
 /// Lets known users in. `Ok(false)` when the realm reads `off`, and nobody is asked.
