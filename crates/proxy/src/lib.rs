@@ -10,6 +10,8 @@
 
 pub mod buffers;
 pub mod clock;
+pub mod deadline;
+pub mod dial;
 pub mod exchange;
 pub mod files;
 #[cfg(test)]

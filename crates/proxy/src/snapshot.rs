@@ -43,8 +43,8 @@ pub enum Error {
     #[error(transparent)]
     Guards(#[from] crate::policy::Error),
     /// The routes.
-    #[error("routes: {0}")]
-    Routes(String),
+    #[error(transparent)]
+    Routes(#[from] crate::route::Error),
 }
 
 impl Snapshot {
@@ -72,7 +72,7 @@ impl Snapshot {
             generation: before.map_or(1, |before| before.generation + 1),
             guards: crate::policy::Compiled::new(&edge)?,
             tls: vec![None; edge.listeners.len()],
-            table: crate::route::Table::default(),
+            table: crate::route::Table::new(&edge)?,
             slots,
             places,
             sockets,
