@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_config::plan::edge::{Action, Answer, Edge, Known, PathMatch, Piece, Route, Template, Var};
@@ -56,52 +55,21 @@ pub(crate) fn exchange(head: &str) -> Exchange {
     let request = request(head);
     let target = request.text(request.target).to_owned();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    Exchange {
-        connection: Rc::new(Connection {
-            number: 1,
-            listener: 0,
-            peer: None,
-            local: None,
-            proxy: None,
-            tls: None,
-        }),
-        started: clock::boot_now(),
-        client: Some("192.0.2.1".parse().expect("an address")),
-        client_port: 50_000,
-        path: path.to_owned(),
-        query: query.to_owned(),
-        rewritten: false,
-        method_get: false,
-        earlier: 0,
-        pipelined: false,
-        route: Some(RouteId(0)),
-        redirects: 0,
-        once_done: false,
-        vars: Vec::new(),
-        groups: Vec::new(),
-        id: None,
-        user: None,
-        claims: None,
-        error: None,
-        rated: false,
-        counted: false,
-        delay: Duration::ZERO,
-        permits: Vec::new(),
-        attempts: Vec::new(),
-        received: 0,
-        status: 0,
-        body_sent: 0,
-        sent: 0,
-        complete: false,
-        request,
-    }
+    let connection = Connection { number: 1, listener: 0, peer: None, local: None, proxy: None, tls: None };
+    let mut exchange = Exchange::new(request, Rc::new(connection), clock::boot_now());
+    exchange.client = Some("192.0.2.1".parse().expect("an address"));
+    exchange.client_port = 50_000;
+    exchange.path.push_str(path);
+    exchange.query.push_str(query);
+    exchange.route = Some(RouteId(0));
+    exchange
 }
 
 /// A route for everything that answers 200.
 pub(crate) fn route() -> Route {
     Route {
         name: "all".to_owned(),
-        listeners: vec![0],
+        listeners: Vec::new(),
         hosts: Vec::new(),
         path: PathMatch::Prefix { path: "/".to_owned(), last: false },
         methods: Vec::new(),

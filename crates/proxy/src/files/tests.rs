@@ -175,7 +175,7 @@ fn what_is_not_there_or_may_not_be_seen_says_so() {
     assert_eq!(get(&files, "/loop").says, "error 403");
     let secret = dir.path().join("secret");
     fs::write(&secret, "x").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(&secret).is_err() {
         assert_eq!(get(&files, "/secret").says, "error 403");
     }

@@ -5,7 +5,6 @@ mod escape;
 mod id;
 mod json;
 mod line;
-pub mod time;
 mod writer;
 
 use std::cell::{Cell, RefCell};

@@ -50,8 +50,8 @@ impl Denied {
 /// Whether a request may go on at `exchange.route`; sets `user`, `claims`, `delay` and `permits`.
 ///
 /// Called for each route that a request comes to, internal redirects included: sources and credentials are asked each
-/// time, rates and requests at once only at the first route that has any, as nginx does. A token in the query is cut
-/// out of `exchange.query` when the route wants it kept from the backend; for headers see [`keeps`].
+/// time, rates and requests at once only at the first route that has any, as nginx does. Nothing is taken away from the
+/// request here: what the backend gets of a token is decided when its fields are written ([`keeps`]).
 ///
 /// # Errors
 /// The refusal.
