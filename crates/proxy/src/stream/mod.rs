@@ -1,5 +1,6 @@
 //! TCP, UDP and TLS that is passed through.
 
+mod datagram;
 pub mod flow;
 pub mod pipes;
 pub mod relay;
