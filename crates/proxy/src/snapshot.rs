@@ -15,7 +15,7 @@ pub struct Snapshot {
     /// The slot in [`crate::shared::Cells`] of each backend, by `pool/backend`; the supervisor gives them out.
     pub slots: HashMap<String, u32>,
     /// TLS of each listener, by position.
-    pub tls: Vec<Option<Arc<rustls::ServerConfig>>>,
+    pub tls: Vec<Option<Arc<crate::tls::Server>>>,
     /// Which route takes a request.
     pub table: crate::route::Table,
 }
