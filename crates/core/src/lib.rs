@@ -1,6 +1,7 @@
 //! Names, codecs and state machines of Mainstay: values that never ask the time, draw lots or open anything.
 
 pub mod arp;
+pub mod balance;
 mod checksum;
 pub mod election;
 pub mod hello;

@@ -1,5 +1,6 @@
 //! The role as the supervisor meets it: over a channel, against real servers and processes on this host.
 
+mod edge;
 mod servers;
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
