@@ -433,6 +433,7 @@ fn page() -> HttpCheck {
         url: String::new(),
         method: "GET".into(),
         host: None,
+        server_name: None,
         status: vec![(200, 399)],
         body: None,
         ca: None,
