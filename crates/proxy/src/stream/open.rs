@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Access, Net, Place, ProxyHeader, Protocol};
+use mainstay_config::plan::edge::{Access, Net, Place, Protocol, ProxyHeader, Template};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
 use rustix::io::Errno;
@@ -100,7 +100,8 @@ impl Job {
         let pool = self.snapshot.edge.pools.get(self.pool.index())?;
         let mainstay_config::plan::edge::Balance::Hash(template) = &pool.balance else { return None };
         let mut key = Vec::new();
-        crate::route::render_connection(template, &self.snapshot, &self.connection, &mut key);
+        let exchange = crate::exchange::Exchange::of_stream(self.connection.clone(), self.started);
+        crate::route::render(template, &self.snapshot, &exchange, &mut key);
         Some(key)
     }
 
@@ -131,19 +132,36 @@ impl Job {
                 return;
             }
         };
+        let thread = Rc::clone(&self.thread);
+        let relays = match thread.relays() {
+            Ok(relays) => relays,
+            Err(error) => {
+                tracing::warn!(%error, "no epoll instance for relays");
+                return self.finish(503, 0, 0);
+            }
+        };
         let listener = &self.snapshot.edge.listeners[self.connection.listener as usize];
         let (connect, idle) = (listener.connect_timeout, listener.idle_timeout);
         let first = self.greeting();
-        let thread = Rc::clone(&self.thread);
         // The client's socket is the relay's until the end is told.
-        let Self { thread: t, snapshot, connection, client, first: early, pool, tried, attempts, started } = self;
+        let Self { thread: t, snapshot, connection, client, first: early, pool, tried, attempts, started } =
+            self;
         let on_end = move |ended: Ended| {
             let Ended { end, client, received, sent, connected } = ended;
-            let job =
-                Self { thread: t, snapshot, connection, client, first: early, pool, tried, attempts, started };
+            let job = Self {
+                thread: t,
+                snapshot,
+                connection,
+                client,
+                first: early,
+                pool,
+                tried,
+                attempts,
+                started,
+            };
             job.ended(lease, began, end, received, sent, connected);
         };
-        thread.relays.open(Opening {
+        relays.open(Opening {
             client,
             backend,
             first: &first,
@@ -213,8 +231,22 @@ impl Job {
         exchange.attempts = self.attempts;
         (exchange.status, exchange.received, exchange.sent) = (status, received, sent);
         exchange.complete = status == 200;
-        self.thread.logs.write_stream(&self.snapshot, listener, &mut exchange);
+        write_log(&self.thread, &self.snapshot, listener, &exchange);
     }
+}
+
+/// A connection's line in the logs of its listener.
+pub(super) fn write_log(
+    thread: &Thread,
+    snapshot: &Snapshot,
+    listener: u32,
+    exchange: &crate::exchange::Exchange,
+) {
+    let render = |template: &Template, exchange: &crate::exchange::Exchange, out: &mut Vec<u8>| {
+        crate::route::render(template, snapshot, exchange, out);
+    };
+    let logs = &snapshot.edge.listeners[listener as usize].logs;
+    thread.logs.write_to(logs, snapshot, exchange, &render);
 }
 
 /// Begins to connect.
@@ -252,9 +284,11 @@ pub fn open(
         thread.counters.closed(listener);
         return;
     }
-    let believed = |peer: SocketAddr| settings.proxy_from.iter().any(|net| holds(*net, peer.ip().to_canonical()));
+    let believed =
+        |peer: SocketAddr| settings.proxy_from.iter().any(|net| holds(*net, peer.ip().to_canonical()));
     let header = connection.peer.is_some_and(believed);
-    let speaks_first = settings.tls.is_some() || settings.answer.is_some() || settings.protocol == Protocol::Passthrough;
+    let speaks_first =
+        settings.tls.is_some() || settings.answer.is_some() || settings.protocol == Protocol::Passthrough;
     let Some(pool) = settings.pool.filter(|_| !header && !speaks_first) else {
         let prepare = super::prepare::prepare(
             Rc::clone(thread),

@@ -49,7 +49,8 @@ pub(super) async fn prepare(
     }
     if let Some(answer) = &listener.answer {
         let mut text = Vec::new();
-        crate::route::render_connection(answer, &snapshot, &connection, &mut text);
+        let exchange = crate::exchange::Exchange::of_stream(connection.clone(), started);
+        crate::route::render(answer, &snapshot, &exchange, &mut text);
         let mut socket = socket(stream, &first);
         let _ = timeout(FIRST_WORDS, async {
             socket.write_all(&text).await?;
@@ -165,7 +166,8 @@ fn chosen(listener: &Listener, name: Option<&str>) -> Option<PoolId> {
         };
         let by_rank = rules.iter().filter_map(|rule| rank(&rule).map(|rank| (rank, rule.pool)));
         by_rank.max_by_key(|(rank, _)| *rank).map(|(_, pool)| pool).or_else(|| {
-            let matched = rules.iter().find(|rule| matches!(&rule.host, Host::Regex(pattern) if fits(pattern, name)));
+            let matched =
+                rules.iter().find(|rule| matches!(&rule.host, Host::Regex(pattern) if fits(pattern, name)));
             matched.map(|rule| rule.pool)
         })
     });

@@ -105,8 +105,9 @@ pub(super) async fn relay(
     thread.counters.closed(index);
     if !listener.logs.is_empty() {
         let mut exchange = crate::exchange::Exchange::of_stream(connection, started);
-        (exchange.status, exchange.received, exchange.sent) = (if tried.is_empty() { 502 } else { 200 }, received, sent);
-        thread.logs.write_stream(snapshot, index, &mut exchange);
+        (exchange.status, exchange.received, exchange.sent) =
+            (if tried.is_empty() { 502 } else { 200 }, received, sent);
+        super::open::write_log(thread, snapshot, index, &exchange);
     }
 }
 
@@ -153,7 +154,7 @@ async fn copy(
     tokio::select! {
         () = both => {}
         () = silence => {}
-        () = thread.cut() => {}
+        () = thread.is_cut() => {}
     }
     (received.get(), sent.get())
 }

@@ -53,7 +53,12 @@ struct Session {
 ///
 /// # Errors
 /// When the socket cannot be used.
-pub async fn udp(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: OwnedFd) -> io::Result<()> {
+pub async fn udp(
+    thread: Rc<Thread>,
+    snapshot: Arc<Snapshot>,
+    listener: u32,
+    socket: OwnedFd,
+) -> io::Result<()> {
     let settings = &snapshot.edge.listeners[listener as usize];
     let pool = settings.pool.ok_or_else(|| io::Error::other("a udp listener without a pool"))?;
     #[expect(
@@ -62,7 +67,14 @@ pub async fn udp(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, soc
     )]
     let socket = AsyncFd::with_interest(Datagrams::new(socket)?, Interest::READABLE)?;
     let answers = RefCell::new(vec![0; DATAGRAM_MAX]);
-    let udp = Rc::new(Udp { thread, listener, pool, socket: Rc::new(socket), sessions: RefCell::default(), answers });
+    let udp = Rc::new(Udp {
+        thread,
+        listener,
+        pool,
+        socket: Rc::new(socket),
+        sessions: RefCell::default(),
+        answers,
+    });
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
         let mut ready = udp.socket.readable().await?;
@@ -116,7 +128,8 @@ impl Udp {
     fn begin(&self, snapshot: &Arc<Snapshot>, came: Came) -> Option<(Rc<Session>, Lease)> {
         let mut tried = Vec::new();
         loop {
-            let ask = Ask { client: Some(came.from.ip().to_canonical()), key: None, cookie: None, tried: &tried };
+            let ask =
+                Ask { client: Some(came.from.ip().to_canonical()), key: None, cookie: None, tried: &tried };
             let lease = {
                 let mut lease = std::pin::pin!(self.thread.pools.lease(snapshot, self.pool, &ask));
                 let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
@@ -162,7 +175,8 @@ impl Udp {
             if settings.udp_responses == Some(answers) {
                 break;
             }
-            let Ok(ready) = tokio::time::timeout(settings.idle_timeout, session.backend.readable()).await else {
+            let Ok(ready) = tokio::time::timeout(settings.idle_timeout, session.backend.readable()).await
+            else {
                 if session.asked.get() == asked {
                     if answers == 0 && settings.udp_responses != Some(0) {
                         outcome = Outcome::Timeout;
@@ -201,7 +215,7 @@ impl Udp {
                 crate::exchange::Attempt { addr: address, status: None, connect: None, header: None, total };
             exchange.attempts.push(attempt);
             (exchange.status, exchange.received, exchange.sent) = (200, received, sent);
-            self.thread.logs.write_stream(&snapshot, self.listener, &mut exchange);
+            super::open::write_log(&self.thread, &snapshot, self.listener, &exchange);
         }
     }
 
@@ -236,7 +250,7 @@ impl Session {
 
 fn connection(thread: &Thread, listener: u32, (client, ours): Key) -> Connection {
     Connection {
-        number: thread.next_connection(),
+        number: thread.number_connection(),
         listener,
         peer: Some(SocketAddr::new(client.ip().to_canonical(), client.port())),
         local: Some(ours),
