@@ -50,7 +50,18 @@ impl Thread {
     /// A thread that begins with this configuration.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, cells: Cells, counters: Arc<Counters>) -> Self {
-        let pools = Pools::new(cells);
+        Self::with(snapshot, cells, counters, Pools::new(cells), Logs::new(Arc::default()))
+    }
+
+    /// The same with pools and logs that share what they know with other threads.
+    #[must_use]
+    pub fn with(
+        snapshot: Arc<Snapshot>,
+        cells: Cells,
+        counters: Arc<Counters>,
+        pools: Pools,
+        logs: Logs,
+    ) -> Self {
         pools.adopt(&snapshot);
         Self {
             listeners: RefCell::new(names(&snapshot, &[])),
@@ -58,7 +69,7 @@ impl Thread {
             cells,
             pools,
             counters,
-            logs: Logs::new(Arc::default()),
+            logs,
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
             client_tls: RefCell::default(),

@@ -94,6 +94,12 @@ impl Compiled {
         &self.faults
     }
 
+    /// The same, to be handed on.
+    #[must_use]
+    pub fn into_faults(self) -> Vec<Error> {
+        self.faults
+    }
+
     pub(super) fn guard(&self, route: Option<RouteId>) -> &Guard {
         route.and_then(|id| self.guards.get(id.index())).unwrap_or(&Guard::Open)
     }

@@ -17,7 +17,9 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
 use super::SocketKey;
+use crate::log::{Logs, Writers};
 use crate::metrics::Counters;
+use crate::pool::{Names as Hosts, Pools};
 use crate::serve::{self, Accepted};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
@@ -28,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Dropped when what was asked has been done.
 pub(super) type Ack = mpsc::Sender<()>;
+
+/// Something to be done by a thread.
+pub(super) type Task = Box<dyn FnOnce(&Rc<Thread>) + Send>;
 
 /// What the control thread says.
 pub(super) enum Word {
@@ -40,19 +45,27 @@ pub(super) enum Word {
     /// Nobody will: take what waits.
     Finish(SocketKey, Ack),
     /// Something to be done with the thread's state.
-    Do(Box<dyn FnOnce(&Rc<Thread>) + Send>),
+    Do(Task),
     /// Nothing but an answer.
     Here(Ack),
     /// Finish all sockets and let connections end.
     Drain(Ack),
 }
 
-/// Starts a thread; `share` threads divide a listener's connections.
+/// What a thread shares with others.
+pub(super) struct Kit {
+    pub(super) cells: Cells,
+    pub(super) counters: Arc<Counters>,
+    pub(super) writers: Arc<Writers>,
+    pub(super) hosts: Hosts,
+    /// So many threads divide a listener's connections.
+    pub(super) share: usize,
+}
+
+/// Starts a thread.
 pub(super) fn start(
     number: u16,
-    share: usize,
-    cells: Cells,
-    counters: Arc<Counters>,
+    kit: Kit,
     words: mpsc::UnboundedReceiver<Word>,
 ) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -62,9 +75,7 @@ pub(super) fn start(
             thread: None,
             early: Vec::new(),
             held: HashMap::new(),
-            share,
-            cells,
-            counters,
+            kit,
             reserve: Rc::new(RefCell::new(Some(reserve))),
         };
         LocalSet::new().block_on(&runtime, lane.listen(words));
@@ -75,11 +86,9 @@ struct Lane {
     /// There from the first configuration on.
     thread: Option<Rc<Thread>>,
     /// What was to be done before that.
-    early: Vec<Box<dyn FnOnce(&Rc<Thread>) + Send>>,
+    early: Vec<Task>,
     held: HashMap<SocketKey, Held>,
-    share: usize,
-    cells: Cells,
-    counters: Arc<Counters>,
+    kit: Kit,
     /// Given up for a moment when there is no descriptor left, so that a client is told instead of waiting.
     reserve: Rc<RefCell<Option<File>>>,
 }
@@ -141,12 +150,11 @@ impl Lane {
         if self.thread.is_some() {
             gone.iter().for_each(|key| self.finish(key));
         }
-        self.counters.adopt(snapshot);
+        self.kit.counters.adopt(snapshot);
         match &self.thread {
             Some(thread) => thread.adopt(Arc::clone(snapshot)),
             None => {
-                let thread =
-                    Rc::new(Thread::new(Arc::clone(snapshot), self.cells, Arc::clone(&self.counters)));
+                let thread = self.kit.thread(snapshot);
                 self.early.drain(..).for_each(|what| what(&thread));
                 self.thread = Some(thread);
             }
@@ -179,7 +187,7 @@ impl Lane {
         let door = Door {
             thread: Rc::clone(thread),
             listener: Rc::clone(&held.listener),
-            share: self.share,
+            share: self.kit.share,
             reserve: Rc::clone(&self.reserve),
         };
         let task = match held.socket.clone() {
@@ -209,6 +217,20 @@ impl Lane {
                 Err(error) => tracing::debug!("a waiting connection: {error}"),
             }
         }
+    }
+}
+
+impl Kit {
+    /// The thread's state, with the tasks that keep it up.
+    fn thread(&self, snapshot: &Arc<Snapshot>) -> Rc<Thread> {
+        let pools = Pools::sharing(self.cells, self.hosts.clone());
+        let logs = Logs::new(Arc::clone(&self.writers));
+        let counters = Arc::clone(&self.counters);
+        let thread = Rc::new(Thread::with(Arc::clone(snapshot), self.cells, counters, pools, logs));
+        let (names, lines) = (Rc::clone(&thread), Rc::clone(&thread));
+        spawn_local(async move { names.pools.drive().await });
+        spawn_local(async move { lines.logs.run().await });
+        thread
     }
 }
 
