@@ -20,8 +20,8 @@ impl Supervisor {
         sum.add(&self.edges.gone);
         for listener in &self.plan.edge.listeners {
             let counts = sum.listeners.iter().find(|c| c.name == listener.name).cloned();
-            let counts =
-                counts.unwrap_or_else(|| ListenerCounts { name: listener.name.clone(), ..Default::default() });
+            let counts = counts
+                .unwrap_or_else(|| ListenerCounts { name: listener.name.clone(), ..Default::default() });
             status.listeners.push(ListenerStatus {
                 protocol: listener.protocol,
                 tls: listener.tls.is_some(),
@@ -67,7 +67,11 @@ impl Supervisor {
                 continue;
             };
             let (pool, backend, address) = &key;
-            let more = if address.is_empty() || address == backend { String::new() } else { format!(" ({address})") };
+            let more = if address.is_empty() || address == backend {
+                String::new()
+            } else {
+                format!(" ({address})")
+            };
             let why = if one.why.is_empty() { String::new() } else { format!(": {}", one.why) };
             let word = words::standing_of(state);
             let message = format!("pool {pool}: {backend}{more} is {word}{why}");
@@ -92,7 +96,8 @@ fn pool_status(pool: &Pool, sum: &EdgeStatus, orders: &Orders) -> PoolStatus {
         let of = |s: &&BackendStatus| s.pool == pool.name && s.backend == backend.name && s.threads > 0;
         let by_operator = orders.added(&pool.name, &backend.name);
         let order = orders.of(&pool.name, &backend.name);
-        let shown = |seen: &BackendStatus| BackendShown { by_operator, order: order.clone(), seen: seen.clone() };
+        let shown =
+            |seen: &BackendStatus| BackendShown { by_operator, order: order.clone(), seen: seen.clone() };
         backends.extend(sum.backends.iter().filter(of).map(shown));
     }
     let balance = match &pool.balance {

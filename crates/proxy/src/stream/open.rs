@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Access, Net, Place, Protocol, ProxyHeader, Template};
+use mainstay_config::plan::edge::{Access, Listener, Net, Place, Protocol, ProxyHeader, Template};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
 use rustix::io::Errno;
@@ -268,15 +268,34 @@ pub(crate) fn connect(target: &Place) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Our end of a connection; asked of the kernel only where the listener's own address does not say it.
+fn local(listener: &Listener, client: &OwnedFd) -> Option<SocketAddr> {
+    if let [Place::Inet(addr)] = listener.places.as_slice()
+        && !addr.ip().is_unspecified()
+    {
+        return Some(*addr);
+    }
+    let local = SocketAddr::try_from(rustix::net::getsockname(client).ok()?).ok()?;
+    Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+}
+
 /// Takes an accepted connection of a tcp or passthrough listener over.
 pub fn open(
     thread: &Rc<Thread>,
     snapshot: &Arc<Snapshot>,
     listener: u32,
     client: OwnedFd,
-    connection: Connection,
+    peer: Option<SocketAddr>,
 ) {
     let settings = &snapshot.edge.listeners[listener as usize];
+    let connection = Connection {
+        number: thread.number_connection(),
+        listener,
+        peer: peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+        local: local(settings, &client),
+        proxy: None,
+        tls: None,
+    };
     let started = boot_now();
     thread.counters.accepted(listener);
     if !admits(&settings.access, connection.peer) {

@@ -32,8 +32,8 @@ type Key = (SocketAddr, SocketAddr);
 /// A UDP listener on one thread.
 struct Udp {
     thread: Rc<Thread>,
-    listener: u32,
-    pool: PoolId,
+    /// Position of the listener in the snapshot in force.
+    listener: Rc<Cell<u32>>,
     socket: Rc<AsyncFd<Datagrams>>,
     sessions: RefCell<HashMap<Key, Rc<Session>>>,
     /// Where an answer is while it is passed on.
@@ -53,34 +53,21 @@ struct Session {
 ///
 /// # Errors
 /// When the socket cannot be used.
-pub async fn udp(
-    thread: Rc<Thread>,
-    snapshot: Arc<Snapshot>,
-    listener: u32,
-    socket: OwnedFd,
-) -> io::Result<()> {
-    let settings = &snapshot.edge.listeners[listener as usize];
-    let pool = settings.pool.ok_or_else(|| io::Error::other("a udp listener without a pool"))?;
+pub async fn udp(thread: Rc<Thread>, listener: Rc<Cell<u32>>, socket: OwnedFd) -> io::Result<()> {
     #[expect(
         deprecated,
         reason = "its successor is unsafe for types whose descriptor may change; ours does not"
     )]
     let socket = AsyncFd::with_interest(Datagrams::new(socket)?, Interest::READABLE)?;
     let answers = RefCell::new(vec![0; DATAGRAM_MAX]);
-    let udp = Rc::new(Udp {
-        thread,
-        listener,
-        pool,
-        socket: Rc::new(socket),
-        sessions: RefCell::default(),
-        answers,
-    });
+    let udp =
+        Rc::new(Udp { thread, listener, socket: Rc::new(socket), sessions: RefCell::default(), answers });
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
         let mut ready = udp.socket.readable().await?;
         for _ in 0..BATCH {
             match udp.socket.get_ref().receive(&mut buffer) {
-                Ok(came) => udp.take(&snapshot, &buffer[..came.length], came),
+                Ok(came) => udp.take(&buffer[..came.length], came),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.clear_ready();
                     break;
@@ -94,44 +81,47 @@ pub async fn udp(
 }
 
 impl Udp {
-    fn take(self: &Rc<Self>, snapshot: &Arc<Snapshot>, bytes: &[u8], came: Came) {
+    fn take(self: &Rc<Self>, bytes: &[u8], came: Came) {
         let key = (came.from, came.to);
         let known = self.sessions.borrow().get(&key).map(Rc::clone);
         if let Some(session) = known {
             session.send(bytes);
             return;
         }
-        let settings = &snapshot.edge.listeners[self.listener as usize];
+        let snapshot = self.thread.snapshot();
+        let listener = self.listener.get();
+        let Some(settings) = snapshot.edge.listeners.get(listener as usize) else { return };
+        let Some(pool) = settings.pool else { return };
         if !admits(&settings.access, Some(came.from)) {
-            self.thread.counters.refused(self.listener, "access");
+            self.thread.counters.refused(listener, "access");
             return;
         }
         if self.sessions.borrow().len() >= settings.max_connections as usize {
-            self.thread.counters.refused(self.listener, "sessions");
+            self.thread.counters.refused(listener, "sessions");
             return;
         }
-        self.thread.counters.accepted(self.listener);
-        match self.begin(snapshot, came) {
+        self.thread.counters.accepted(listener);
+        match self.begin(&snapshot, pool, came) {
             Some((session, lease)) => {
                 session.send(bytes);
                 self.sessions.borrow_mut().insert(key, Rc::clone(&session));
-                tokio::task::spawn_local(Rc::clone(self).serve(Arc::clone(snapshot), session, lease, key));
+                tokio::task::spawn_local(Rc::clone(self).serve(snapshot, listener, session, lease, key));
             }
             None => {
-                self.thread.counters.refused(self.listener, "no-backend");
-                self.thread.counters.closed(self.listener);
+                self.thread.counters.refused(listener, "no-backend");
+                self.thread.counters.closed(listener);
             }
         }
     }
 
     /// A session for a client, when a backend can be had at once.
-    fn begin(&self, snapshot: &Arc<Snapshot>, came: Came) -> Option<(Rc<Session>, Lease)> {
+    fn begin(&self, snapshot: &Snapshot, pool: PoolId, came: Came) -> Option<(Rc<Session>, Lease)> {
         let mut tried = Vec::new();
         loop {
             let ask =
                 Ask { client: Some(came.from.ip().to_canonical()), key: None, cookie: None, tried: &tried };
             let lease = {
-                let mut lease = std::pin::pin!(self.thread.pools.lease(snapshot, self.pool, &ask));
+                let mut lease = std::pin::pin!(self.thread.pools.lease(snapshot, pool, &ask));
                 let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
                 match lease.as_mut().poll(&mut cx) {
                     std::task::Poll::Ready(lease) => lease.ok()?,
@@ -143,7 +133,7 @@ impl Udp {
                 Ok(backend) => {
                     let mut header = Vec::new();
                     let ends = Some((came.from, came.to));
-                    match snapshot.edge.pools[self.pool.index()].proxy {
+                    match snapshot.edge.pools[pool.index()].proxy {
                         ProxyHeader::Off => {}
                         ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut header),
                         ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, true, &mut header),
@@ -165,8 +155,15 @@ impl Udp {
     }
 
     /// Brings answers back until the session ends.
-    async fn serve(self: Rc<Self>, snapshot: Arc<Snapshot>, session: Rc<Session>, lease: Lease, key: Key) {
-        let settings = &snapshot.edge.listeners[self.listener as usize];
+    async fn serve(
+        self: Rc<Self>,
+        snapshot: Arc<Snapshot>,
+        listener: u32,
+        session: Rc<Session>,
+        lease: Lease,
+        key: Key,
+    ) {
+        let settings = &snapshot.edge.listeners[listener as usize];
         let began = boot_now();
         let (mut answers, mut sent) = (0, 0);
         let mut outcome = Outcome::Cancelled;
@@ -205,17 +202,17 @@ impl Udp {
         let address = Rc::clone(lease.address());
         lease.ended(outcome, boot_now().since(began));
         let received = session.received.get();
-        self.thread.counters.stream_done(self.listener, received, sent);
-        self.thread.counters.closed(self.listener);
+        self.thread.counters.stream_done(listener, received, sent);
+        self.thread.counters.closed(listener);
         if !settings.logs.is_empty() {
-            let connection = connection(&self.thread, self.listener, key);
+            let connection = connection(&self.thread, listener, key);
             let mut exchange = crate::exchange::Exchange::of_stream(connection, began);
             let total = boot_now().since(began);
             let attempt =
                 crate::exchange::Attempt { addr: address, status: None, connect: None, header: None, total };
             exchange.attempts.push(attempt);
             (exchange.status, exchange.received, exchange.sent) = (200, received, sent);
-            super::open::write_log(&self.thread, &snapshot, self.listener, &exchange);
+            super::open::write_log(&self.thread, &snapshot, listener, &exchange);
         }
     }
 
