@@ -12,7 +12,6 @@ pub mod date;
 mod decide;
 mod fields;
 mod host;
-mod id;
 mod maps;
 mod memory;
 mod names;
