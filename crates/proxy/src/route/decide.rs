@@ -103,13 +103,12 @@ pub(super) fn judge(
         return Verdict::Pass;
     };
     let Some(forward) = super::table::forward_of(&route.action) else { return Verdict::Pass };
-    if forward.accel {
-        if let Some(to) = head.field("x-accel-redirect").filter(|to| !to.is_empty()) {
+    if forward.accel
+        && let Some(to) = head.field("x-accel-redirect").filter(|to| !to.is_empty()) {
             reply::note_backend(snapshot, exchange, head);
             let turn = accelerated(snapshot, exchange, head, to);
             return Verdict::Instead(go(snapshot, asked, exchange, turn));
         }
-    }
     let status = head.status();
     if forward.intercept_errors
         && status >= 300

@@ -133,11 +133,10 @@ impl<'a> Scope<'a> {
     }
 
     fn own(&self, name: &str, out: &mut Vec<u8>) {
-        if let Some((pattern, groups)) = self.matched {
-            if let Some(n) = pattern.named(name) {
+        if let Some((pattern, groups)) = self.matched
+            && let Some(n) = pattern.named(name) {
                 return push(groups.get(n).and_then(Option::as_deref).unwrap_or_default(), out);
             }
-        }
         if let Some((_, value)) = self.exchange.vars.iter().find(|(own, _)| **own == *name) {
             return push(value, out);
         }
