@@ -72,9 +72,10 @@ impl Conditions {
             return Some(Missing::Query(&field.name));
         }
         if let Some(from) = &self.from
-            && !exchange.client.is_some_and(|client| from.contains(client)) {
-                return Some(Missing::Source);
-            }
+            && !exchange.client.is_some_and(|client| from.contains(client))
+        {
+            return Some(Missing::Source);
+        }
         None
     }
 }

@@ -140,9 +140,10 @@ pub(super) fn write(
     sink: &mut impl FieldSink,
 ) {
     if let [Piece::Text(text)] = template.0.as_slice()
-        && text.bytes().all(|b| b >= b' ') {
-            return sink.field(name, text.as_bytes());
-        }
+        && text.bytes().all(|b| b >= b' ')
+    {
+        return sink.field(name, text.as_bytes());
+    }
     value.clear();
     scope.template(template, value);
     clean(value);

@@ -79,9 +79,10 @@ impl Maps {
         for template in map.templates() {
             for var in vars(template) {
                 if let Var::Own(name) = var
-                    && let Some(next) = self.number(name) {
-                        self.follow(&self.maps[next], path)?;
-                    }
+                    && let Some(next) = self.number(name)
+                {
+                    self.follow(&self.maps[next], path)?;
+                }
             }
         }
         path.pop();

@@ -307,9 +307,10 @@ fn check_numbers(edge: &Edge, route: &Route) -> Result<(), Error> {
         }
     }
     if let Action::Files(files) = &route.action
-        && let Some(Fallback::Route(id)) = files.fallback {
-            there(id)?;
-        }
+        && let Some(Fallback::Route(id)) = files.fallback
+    {
+        there(id)?;
+    }
     let mut open: Vec<&[Step]> = vec![&route.steps];
     while let Some(steps) = open.pop() {
         for step in steps {
