@@ -13,6 +13,7 @@ mod hint;
 pub mod import;
 pub mod keepalived;
 mod load;
+mod material;
 pub mod plan;
 mod raw;
 mod read;

@@ -4,6 +4,8 @@ mod action;
 pub mod edge;
 mod guard;
 mod listener;
+mod parse;
+mod pattern;
 mod pool;
 mod step;
 mod template;
@@ -294,6 +296,8 @@ pub struct HttpCheck {
     pub method: String,
     /// Host header when it differs from the URL's.
     pub host: Option<String>,
+    /// Name that TLS asks for and verifies when it differs from the URL's.
+    pub server_name: Option<String>,
     /// Accepted status codes, inclusive ranges.
     pub status: Vec<(u16, u16)>,
     /// Regular expression that the first 64 KiB of the body must match.
@@ -313,6 +317,8 @@ pub struct GrpcCheck {
     pub service: String,
     /// Over TLS.
     pub tls: bool,
+    /// Name that TLS asks for and verifies when it differs from the target's.
+    pub server_name: Option<String>,
     /// CA bundle; the system's roots when absent.
     pub ca: Option<PathBuf>,
     /// Skip certificate verification.

@@ -1,6 +1,7 @@
 //! Names, codecs and state machines of Mainstay: values that never ask the time, draw lots or open anything.
 
 pub mod arp;
+pub mod balance;
 mod checksum;
 pub mod election;
 pub mod hello;
@@ -12,6 +13,7 @@ pub mod net;
 pub mod path;
 pub mod probe;
 pub mod proxy_header;
+pub mod rate;
 pub mod real_ip;
 pub mod time;
 pub mod vrrp;

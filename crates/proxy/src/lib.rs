@@ -10,9 +10,12 @@
 
 pub mod buffers;
 pub mod clock;
+pub mod deadline;
+pub mod dial;
 pub mod exchange;
 pub mod files;
 pub mod forward;
+pub mod gzip;
 pub mod http1;
 pub mod http2;
 pub mod log;
@@ -22,8 +25,11 @@ pub mod pool;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod serve;
 pub mod shared;
 pub mod snapshot;
 pub mod stream;
+pub mod thread;
 pub mod tls;
 pub mod transport;
+pub mod worker;

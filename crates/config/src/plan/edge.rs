@@ -15,6 +15,8 @@ pub use super::guard::{Access, Auth, ConcurrencyUse, Jwt, JwtKey, RateUse, Token
 pub use super::listener::{
     ClientAuth, HttpLimits, Listener, Place, Protocol, RealIp, RealIpSource, SniRule, TlsMaterial, TlsServer,
 };
+pub use super::parse::{Malformed, is_own};
+pub use super::pattern::pattern;
 pub use super::pool::{
     Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
 };

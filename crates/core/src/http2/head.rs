@@ -1,8 +1,9 @@
 //! The heads of messages: pseudo-header fields, and what RFC 9113 sections 8.2 and 8.3 forbid.
 
-use smallvec::SmallVec;
-
 use crate::http1::{BodyLength, Field, Reject, Span, authority_is_valid};
+
+/// Room for fields from the start; browsers send about a dozen.
+const FIELDS: usize = 16;
 
 /// A message that is no HTTP (RFC 9113 section 8.1.1), and what it is counted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct RequestHead {
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
     /// The fields in their order, without pseudo-headers, crumbs of cookies joined.
-    pub fields: SmallVec<[Field; 24]>,
+    pub fields: Vec<Field>,
     /// Nothing is wrong with the HTTP/2, but this is answered with an error.
     pub refused: Option<Reject>,
 }
@@ -39,7 +40,7 @@ pub struct ResponseHead {
     /// Status.
     pub status: u16,
     /// The fields in their order, without pseudo-headers.
-    pub fields: SmallVec<[Field; 24]>,
+    pub fields: Vec<Field>,
     /// What the fields say of the body's length.
     pub content_length: Option<u64>,
     /// The stream ended with the head.
@@ -62,7 +63,7 @@ pub(super) struct Said {
     expects_continue: bool,
     /// Crumbs of cookies.
     crumbs: u32,
-    fields: SmallVec<[Field; 24]>,
+    fields: Vec<Field>,
     malformed: Option<Malformed>,
     refused: Option<Reject>,
     fields_max: usize,
@@ -71,7 +72,12 @@ pub(super) struct Said {
 
 impl Said {
     pub(super) fn new(fields_max: u32, refuse_underscores: bool) -> Self {
-        Self { fields_max: fields_max as usize, refuse_underscores, ..Self::default() }
+        Self {
+            fields: Vec::with_capacity(FIELDS),
+            fields_max: fields_max as usize,
+            refuse_underscores,
+            ..Self::default()
+        }
     }
 
     pub(super) fn hear(&mut self, raw: &[u8], mut field: Field) {
@@ -338,7 +344,7 @@ fn trimmed(raw: &[u8], value: Span) -> Span {
 }
 
 /// One Cookie field of its crumbs (RFC 9113 section 8.2.3), where the first one was.
-fn join_cookies(raw: &mut Vec<u8>, fields: &mut SmallVec<[Field; 24]>) {
+fn join_cookies(raw: &mut Vec<u8>, fields: &mut Vec<Field>) {
     let start = raw.len() as u32;
     for at in 0..fields.len() {
         let field = fields[at];

@@ -17,7 +17,7 @@ use super::dial::{Lane, connect};
 use super::{AbortOnDrop, Tools};
 
 /// What we call ourselves.
-const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
 
 /// An http or https URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The role as the supervisor meets it: over a channel, against real servers and processes on this host.
 
+mod edge;
 mod servers;
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -432,6 +433,7 @@ fn page() -> HttpCheck {
         url: String::new(),
         method: "GET".into(),
         host: None,
+        server_name: None,
         status: vec![(200, 399)],
         body: None,
         ca: None,

@@ -1,0 +1,134 @@
+//! What every connection of a thread shares.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mainstay_config::plan::edge::BackendHttp;
+use mainstay_core::name::PoolId;
+
+use crate::deadline::Deadlines;
+use crate::http1::Kept;
+use crate::log::Logs;
+use crate::metrics::Counters;
+use crate::pool::Pools;
+use crate::shared::Cells;
+use crate::snapshot::Snapshot;
+
+/// One thread's state.
+#[derive(Debug)]
+pub struct Thread {
+    snapshot: RefCell<Arc<Snapshot>>,
+    /// Names of listeners, by position in the snapshot in force: what a connection remembers of its listener.
+    listeners: RefCell<Vec<Rc<str>>>,
+    /// Counters shared with the other processes.
+    pub cells: Cells,
+    /// Which backend gets a request.
+    pub pools: Pools,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Access logs.
+    pub logs: Logs,
+    /// Deadlines of its connections.
+    pub deadlines: Deadlines,
+    /// Connections kept to backends.
+    pub kept: RefCell<Kept>,
+    /// TLS towards the pools of the snapshot in force, made when first asked for.
+    client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
+    draining: Cell<bool>,
+    connections: Cell<u64>,
+}
+
+impl Thread {
+    /// A thread that begins with this configuration.
+    #[must_use]
+    pub fn new(snapshot: Arc<Snapshot>, cells: Cells, counters: Arc<Counters>) -> Self {
+        let pools = Pools::new(cells);
+        pools.adopt(&snapshot);
+        Self {
+            listeners: RefCell::new(names(&snapshot, &[])),
+            snapshot: RefCell::new(snapshot),
+            cells,
+            pools,
+            counters,
+            logs: Logs::new(Arc::default()),
+            deadlines: Deadlines::default(),
+            kept: RefCell::default(),
+            client_tls: RefCell::default(),
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+        }
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.borrow())
+    }
+
+    /// Requests that begin from here on follow this configuration.
+    pub fn adopt(&self, snapshot: Arc<Snapshot>) {
+        self.pools.adopt(&snapshot);
+        let known = names(&snapshot, &self.listeners.borrow());
+        self.listeners.replace(known);
+        self.client_tls.borrow_mut().clear();
+        let old = self.snapshot.replace(snapshot);
+        if old.edge.pools != self.snapshot.borrow().edge.pools {
+            self.kept.borrow_mut().clear();
+        }
+    }
+
+    /// Whether connections are to end as soon as they can.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Has connections end as soon as they can: each gets the answer to its next request, idle ones are closed after a
+    /// while.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.kept.borrow_mut().clear();
+    }
+
+    /// TLS towards a pool; `None` when it has none that can be used.
+    pub(crate) fn client_tls(&self, snapshot: &Snapshot, pool: PoolId) -> Option<Arc<rustls::ClientConfig>> {
+        let mut known = self.client_tls.borrow_mut();
+        let of_pool = |entry: &&(u64, PoolId, _)| (entry.0, entry.1) == (snapshot.generation, pool);
+        if let Some((_, _, config)) = known.iter().find(of_pool) {
+            return Some(Arc::clone(config));
+        }
+        let settings = snapshot.edge.pools.get(pool.index())?;
+        let http2 = settings.http == BackendHttp::Http2;
+        let config = crate::tls::client_config(settings.tls.as_ref()?, http2);
+        let config =
+            config.inspect_err(|error| tracing::error!(pool = %settings.name, "tls: {error}")).ok()?;
+        known.push((snapshot.generation, pool, Arc::clone(&config)));
+        Some(config)
+    }
+
+    /// The name of a listener of the configuration in force.
+    pub(crate) fn listener_name(&self, listener: u32) -> Option<Rc<str>> {
+        self.listeners.borrow().get(listener as usize).map(Rc::clone)
+    }
+
+    /// The position of a listener in the configuration in force.
+    pub(crate) fn listener_of(&self, name: &Rc<str>) -> Option<u32> {
+        let listeners = self.listeners.borrow();
+        let at = listeners.iter().position(|known| Rc::ptr_eq(known, name) || known == name)?;
+        u32::try_from(at).ok()
+    }
+
+    /// A number that no other connection of this thread has.
+    pub(crate) fn number_connection(&self) -> u64 {
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        number
+    }
+}
+
+/// The names of listeners; those known already are shared.
+fn names(snapshot: &Snapshot, known: &[Rc<str>]) -> Vec<Rc<str>> {
+    let name = |name: &str| known.iter().find(|k| ***k == *name).map_or_else(|| name.into(), Rc::clone);
+    snapshot.edge.listeners.iter().map(|listener| name(&listener.name)).collect()
+}
