@@ -9,6 +9,7 @@ use mainstay_core::name::PoolId;
 
 use crate::deadline::Deadlines;
 use crate::http1::Kept;
+use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
@@ -33,6 +34,8 @@ pub struct Thread {
     pub deadlines: Deadlines,
     /// Connections kept to backends.
     pub kept: RefCell<Kept>,
+    /// HTTP/2 connections to backends.
+    pub links: Links,
     /// TLS towards the pools of the snapshot in force, made when first asked for.
     client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
     draining: Cell<bool>,
@@ -54,6 +57,7 @@ impl Thread {
             logs: Logs::new(Arc::default()),
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
+            links: Links::default(),
             client_tls: RefCell::default(),
             draining: Cell::new(false),
             connections: Cell::new(0),
@@ -75,6 +79,7 @@ impl Thread {
         let old = self.snapshot.replace(snapshot);
         if old.edge.pools != self.snapshot.borrow().edge.pools {
             self.kept.borrow_mut().clear();
+            self.links.clear();
         }
     }
 
@@ -89,6 +94,7 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+        self.deadlines.wake_all();
     }
 
     /// TLS towards a pool; `None` when it has none that can be used.

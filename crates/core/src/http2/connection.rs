@@ -219,6 +219,12 @@ impl Connection {
         self.events.pop_front()
     }
 
+    /// Whether anything has happened that was not asked for.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Bytes to send.
     #[must_use]
     pub fn output(&self) -> &[u8] {

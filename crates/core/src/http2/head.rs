@@ -358,7 +358,7 @@ fn join_cookies(raw: &mut Vec<u8>, fields: &mut Vec<Field>) {
     }
     let joined = Span { start, end: raw.len() as u32 };
     let mut first = true;
-    fields.retain(|field| {
+    fields.retain_mut(|field| {
         if field.name.of(raw) != b"cookie" {
             return true;
         }
