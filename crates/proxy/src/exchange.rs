@@ -123,6 +123,8 @@ pub struct Exchange {
     pub sent: u64,
     /// The response went out whole.
     pub complete: bool,
+    /// What `route` remembers between its steps.
+    pub memory: crate::route::Memory,
 }
 
 impl Exchange {
@@ -160,6 +162,7 @@ impl Exchange {
             body_sent: 0,
             sent: 0,
             complete: false,
+            memory: crate::route::Memory::default(),
         }
     }
 }

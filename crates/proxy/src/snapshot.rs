@@ -38,8 +38,8 @@ pub enum Error {
         why: String,
     },
     /// The routes.
-    #[error("routes: {0}")]
-    Routes(String),
+    #[error(transparent)]
+    Routes(#[from] crate::route::Error),
 }
 
 impl Snapshot {
@@ -66,7 +66,7 @@ impl Snapshot {
         Ok(Self {
             generation: before.map_or(1, |before| before.generation + 1),
             tls: vec![None; edge.listeners.len()],
-            table: crate::route::Table::default(),
+            table: crate::route::Table::new(&edge)?,
             slots,
             places,
             sockets,

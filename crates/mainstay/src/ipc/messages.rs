@@ -206,6 +206,8 @@ pub enum ToApi {
     },
     /// For those who follow events.
     Event(Event),
+    /// Another serves from here on: answer what was asked, then exit.
+    Leave,
 }
 
 /// api to supervisor.
@@ -230,6 +232,8 @@ pub enum ApiCall {
     Status,
     /// Read the configuration again.
     Reload,
+    /// Become the program that stands in our place in the file system.
+    Upgrade,
     /// An operator's word about a vip, by name.
     Vip {
         /// Its name.

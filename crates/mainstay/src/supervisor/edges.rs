@@ -19,7 +19,7 @@ use super::Supervisor;
 use super::listeners::Listeners;
 use super::slots::Slots;
 use super::worker::Place;
-use crate::ipc::{EdgePlan, FromEdge, ToEdge};
+use crate::ipc::{EdgePlan, FromEdge, ToApi, ToEdge, ToVip};
 use crate::role::Role;
 use crate::status::{ListenerStatus, Status};
 
@@ -28,6 +28,9 @@ const AT_ONCE: usize = 7;
 
 /// How much longer than its time to drain a process may take to end.
 const END_GRACE: Duration = Duration::from_secs(5);
+
+/// How long commands, deliveries and questions of a worker that is replaced may go on.
+const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// What the supervisor keeps for the edge processes.
 #[derive(Default)]
@@ -193,7 +196,6 @@ impl Supervisor {
         self.workers[slot].edge.sockets.retain(|key| places.contains(&key.place));
         self.close_sockets();
         self.settle_sockets();
-        self.retire_others();
     }
 
     /// Closes what goes and is served by nobody.
@@ -230,18 +232,35 @@ impl Supervisor {
         self.close_sockets();
     }
 
-    /// A worker that is not needed any more lets its connections end.
+    /// A worker that is not needed any more ends what it has under way.
     pub(super) fn retire(&mut self, slot: usize) {
-        let within = self.plan.edge.drain;
+        let drain = self.plan.edge.drain;
         let worker = &mut self.workers[slot];
         worker.again_at = None;
-        if worker.running.is_none() {
+        let Some(running) = worker.running.as_mut() else {
             worker.place = Place::Vacant;
             return;
-        }
+        };
         worker.place = Place::Retired;
-        worker.retire_by = Some(boot_now() + within + END_GRACE);
-        worker.send(&ToEdge::Drain(within));
+        let within = match worker.role {
+            Role::Exec | Role::Probe => {
+                running.hang_up();
+                FINISH_MAX
+            }
+            Role::Vip => {
+                worker.send(&ToVip::Stop);
+                super::stop::RELEASE_MAX
+            }
+            Role::Api => {
+                worker.send(&ToApi::Leave);
+                FINISH_MAX
+            }
+            Role::Edge => {
+                worker.send(&ToEdge::Drain(drain));
+                drain
+            }
+        };
+        self.workers[slot].retire_by = Some(boot_now() + within + END_GRACE);
     }
 
     /// Kills those that do not end.
@@ -262,13 +281,13 @@ impl Supervisor {
         }
     }
 
-    /// Retires edge processes that a successor has made superfluous.
-    fn retire_others(&mut self) {
-        let mut fresh = self.workers.iter().filter(|w| w.role == Role::Edge && w.is_current());
-        if !fresh.all(|w| w.running.as_ref().is_some_and(|r| r.ready)) {
+    /// Retires workers of a role that have successors, once all of these are ready.
+    pub(super) fn retire_replaced(&mut self, role: Role) {
+        let mut current = self.workers.iter().filter(|w| w.role == role && w.is_current());
+        if !current.all(|w| w.running.as_ref().is_some_and(|r| r.ready)) {
             return;
         }
-        let old = |w: &super::Worker| w.role == Role::Edge && w.place == Place::Replaced;
+        let old = |w: &super::Worker| w.role == role && w.place == Place::Replaced;
         let done: Vec<usize> = (0..self.workers.len()).filter(|slot| old(&self.workers[*slot])).collect();
         done.into_iter().for_each(|slot| self.retire(slot));
     }

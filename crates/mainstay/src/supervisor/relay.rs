@@ -99,10 +99,7 @@ impl Supervisor {
     fn hear_exec(&mut self, slot: usize, message: FromExec) {
         match message {
             FromExec::Ready => self.confirmed(slot),
-            FromExec::Ran(outcome) => {
-                self.runs = self.runs.saturating_sub(1);
-                self.pass_outcome(outcome);
-            }
+            FromExec::Ran(outcome) => self.pass_outcome(outcome),
         }
     }
 
@@ -120,6 +117,10 @@ impl Supervisor {
         if let Some(plan) = running.sent.pop_front() {
             running.plan = plan;
         }
+        let role = self.workers[slot].role;
+        if self.upgraded.is_none() {
+            self.retire_replaced(role);
+        }
     }
 
     fn pass_verdict(&mut self, status: ProbeStatus) {
@@ -135,15 +136,14 @@ impl Supervisor {
         let theirs =
             self.workers[slot].running.as_ref().and_then(|r| r.plan.commands.get(run.command.index()));
         let index = theirs.and_then(|c| self.exec_plan.commands.iter().position(|known| known == c));
-        let exec = self.workers.iter().any(|w| w.role == Role::Exec && w.running.is_some());
-        match (index, exec) {
-            (Some(index), true) => {
+        let exec = |w: &super::Worker| w.role == Role::Exec && w.is_current() && w.running.is_some();
+        match (index, self.workers.iter().position(exec)) {
+            (Some(index), Some(exec)) => {
                 run.command = CommandId(u32::try_from(index).expect("a Plan has fewer than 2^32 commands"));
-                self.runs += 1;
-                self.calls.runs.insert((run.asker, run.id), run.command);
-                self.tell(Role::Exec, &ToExec::Run(run));
+                self.calls.runs.insert((run.asker, run.id), (run.command, exec));
+                self.workers[exec].send(&ToExec::Run(run));
             }
-            (Some(_), false) => self.pass_outcome(not_run(&run, "the exec worker is being started again")),
+            (Some(_), None) => self.pass_outcome(not_run(&run, "the exec worker is being started again")),
             (None, _) => self.pass_outcome(not_run(&run, "the configuration has no such command any more")),
         }
     }
@@ -157,17 +157,24 @@ impl Supervisor {
     }
 
     /// exec has died: whoever waits for a command is told so.
-    pub(super) fn fail_runs(&mut self) {
-        self.runs = 0;
-        for ((asker, id), command) in std::mem::take(&mut self.calls.runs) {
+    pub(super) fn fail_runs(&mut self, slot: usize) {
+        let lost: Vec<_> = self
+            .calls
+            .runs
+            .iter()
+            .filter(|(_, (_, at))| *at == slot)
+            .map(|(run, (c, _))| (*run, *c))
+            .collect();
+        for ((asker, id), command) in lost {
             let run = Run { id, command, args: Vec::new(), env: Vec::new(), asker };
             self.pass_outcome(not_run(&run, "the exec worker died while it ran"));
         }
     }
 
-    /// Sends a message to every worker of a role.
+    /// Sends a message to every worker of a role; of those that are to end only to the ones that still have use for it.
     pub(super) fn tell<T: serde::Serialize>(&mut self, role: Role, message: &T) {
-        for worker in self.workers.iter_mut().filter(|w| w.role == role) {
+        let all = matches!(role, Role::Vip | Role::Edge | Role::Api);
+        for worker in self.workers.iter_mut().filter(|w| w.role == role && (all || w.is_current())) {
             worker.send(message);
         }
     }
