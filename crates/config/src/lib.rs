@@ -13,6 +13,7 @@ mod hint;
 pub mod import;
 pub mod keepalived;
 mod load;
+pub mod nginx;
 pub mod plan;
 mod raw;
 mod read;
