@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Demo,
     /// Test beside the peers.
     Test,
+    /// Put loads on.
+    Bench,
 }
 
 /// A command, the Debian package that has it, and what we do with it.
@@ -36,7 +38,7 @@ const fn tool(command: &'static str, package: &'static str, need: Need, why: &'s
     Tool { command, package, service: None, need, why }
 }
 
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 17] = [
     tool("clang", "clang", Need::Build, "compiles the tc eBPF gate; without it only the nft gate is built"),
     tool("ip", "iproute2", Need::Demo, "shows and breaks what the lab built; has tc"),
     tool("nft", "nftables", Need::Demo, "flushes rulesets behind our back, drops VRRP on a wire"),
@@ -63,9 +65,37 @@ const TOOLS: [Tool; 11] = [
         package: "nginx-light",
         service: Some("nginx.service"),
         need: Need::Test,
-        why: "the web service behind the vip",
+        why: "the web service behind the vip, a backend of the edge and its yardstick",
     },
+    Tool {
+        command: "haproxy",
+        package: "haproxy",
+        service: Some("haproxy.service"),
+        need: Need::Test,
+        why: "a backend of the edge and its yardstick",
+    },
+    tool("nghttp", "nghttp2-client", Need::Test, "an HTTP/2 client that is not ours, and its load"),
+    tool("openssl", "openssl", Need::Test, "makes certificates for the lab, asks TLS servers"),
+    tool("wrk", "wrk", Need::Bench, "the load of HTTP/1.1"),
+    tool("taskset", "util-linux", Need::Bench, "keeps a proxy and its load on cores of their own"),
+    tool(
+        "/usr/lib/nginx/modules/ngx_stream_module.so",
+        "libnginx-mod-stream",
+        Need::Bench,
+        "nginx's TCP proxy, which is no part of its light package",
+    ),
 ];
+
+impl Tool {
+    /// Found on the path, or where an absolute path says.
+    fn is_there(&self) -> bool {
+        if self.command.starts_with('/') {
+            Path::new(self.command).exists()
+        } else {
+            find(self.command).is_some()
+        }
+    }
+}
 
 /// A cargo subcommand from crates.io, pinned.
 pub(crate) struct CargoTool {
@@ -84,14 +114,14 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Brings the machine to the state that a chore needs, or says the one command that does.
 pub(crate) fn setup(project: &Project, need: Need) -> anyhow::Result<()> {
-    let missing: Vec<&Tool> = TOOLS.iter().filter(|t| t.need <= need && find(t.command).is_none()).collect();
+    let missing: Vec<&Tool> = TOOLS.iter().filter(|t| t.need <= need && !t.is_there()).collect();
     if !missing.is_empty() {
         install(&missing)?;
     }
     if need != Need::Demo {
         components()?;
     }
-    if need == Need::Test
+    if need >= Need::Test
         && let Err(error) = cargo_tool(project, &DENY)
     {
         println!("setup: {error:#}");

@@ -19,7 +19,10 @@ pub(crate) fn unknown_key(label: &str, key: &str, known: &[&str]) -> (String, St
         && let Some(table) = LATER.iter().find(|table| **table == key)
     {
         let message = format!("[[{table}]] is not served by this version");
-        return (message, "take it out; this version keeps addresses up: vip, group, probe".to_owned());
+        return (
+            message,
+            "take it out; this version has vip, group, probe, listener, route and pool".to_owned(),
+        );
     }
     (message, suggest::advice(key, "key", known))
 }
@@ -34,8 +37,7 @@ pub(crate) fn meant<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Tables of the design that no code serves.
-const LATER: &[&str] =
-    &["listener", "route", "pool", "tunnel", "agent", "hub", "mesh", "registry", "access", "plane", "api"];
+const LATER: &[&str] = &["tunnel", "agent", "hub", "mesh", "registry", "access", "plane", "api"];
 
 fn refused(label: &str, key: &str) -> Option<&'static str> {
     if label != "[[vip]]" {

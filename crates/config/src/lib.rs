@@ -14,6 +14,7 @@ pub mod import;
 pub mod keepalived;
 mod load;
 pub mod nginx;
+mod material;
 pub mod plan;
 mod raw;
 mod read;

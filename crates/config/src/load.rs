@@ -248,6 +248,13 @@ fn join(root: &mut Root, later: Root, findings: &mut Findings) {
     append(&mut root.vip, later.vip);
     append(&mut root.group, later.group);
     append(&mut root.probe, later.probe);
+    join_table(&mut root.edge, later.edge, findings);
+    append(&mut root.listener, later.listener);
+    append(&mut root.route, later.route);
+    append(&mut root.pool, later.pool);
+    append(&mut root.zone, later.zone);
+    append(&mut root.map, later.map);
+    append(&mut root.log, later.log);
 }
 
 fn join_table<T: Table>(mine: &mut Option<At<T>>, later: Option<At<T>>, findings: &mut Findings) {
@@ -271,6 +278,7 @@ fn override_from_environment(root: &mut Root, findings: &mut Findings, env: &dyn
     override_table(&mut root.node, "NODE", findings, env);
     override_table(&mut root.cluster, "CLUSTER", findings, env);
     override_table(&mut root.mail, "MAIL", findings, env);
+    override_table(&mut root.edge, "EDGE", findings, env);
 }
 
 fn override_table<T: Table>(

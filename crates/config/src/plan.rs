@@ -1,8 +1,14 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
+mod action;
 pub mod edge;
+mod guard;
 mod listener;
+mod parse;
+mod pattern;
 mod pool;
+mod secrets;
+mod step;
 mod template;
 
 use std::fmt;
@@ -291,6 +297,8 @@ pub struct HttpCheck {
     pub method: String,
     /// Host header when it differs from the URL's.
     pub host: Option<String>,
+    /// Name that TLS asks for and verifies when it differs from the URL's.
+    pub server_name: Option<String>,
     /// Accepted status codes, inclusive ranges.
     pub status: Vec<(u16, u16)>,
     /// Regular expression that the first 64 KiB of the body must match.
@@ -310,6 +318,8 @@ pub struct GrpcCheck {
     pub service: String,
     /// Over TLS.
     pub tls: bool,
+    /// Name that TLS asks for and verifies when it differs from the target's.
+    pub server_name: Option<String>,
     /// CA bundle; the system's roots when absent.
     pub ca: Option<PathBuf>,
     /// Skip certificate verification.

@@ -3,9 +3,23 @@
 //! The comments of the keys are the descriptions in the JSON schema; docs/reference/config.md says the same at
 //! greater length, and a test holds the two together.
 
+mod edge;
+mod forward;
+mod listener;
+mod policy;
+mod pool;
+mod route;
+
 use crate::read::table;
 use crate::source::At;
 use crate::values::{AddrEntry, ChecksumWord, GuardWord, Headers, OnWord, Secret, Status, Time, Verdict};
+
+pub(crate) use edge::*;
+pub(crate) use forward::*;
+pub(crate) use listener::*;
+pub(crate) use policy::*;
+pub(crate) use pool::*;
+pub(crate) use route::*;
 
 type List<T> = Vec<At<T>>;
 
@@ -24,6 +38,20 @@ table! {
         group: List<Group>,
         /// The active checks.
         probe: List<Probe>,
+        /// The edge as a whole.
+        edge: Edge,
+        /// Where connections are taken.
+        listener: List<Listener>,
+        /// What is done with requests.
+        route: List<Route>,
+        /// Sets of backends.
+        pool: List<Pool>,
+        /// What is counted by key.
+        zone: List<Zone>,
+        /// Variables computed from others.
+        map: List<Map>,
+        /// Access logs.
+        log: List<Log>,
     }
 }
 
@@ -257,7 +285,7 @@ table! {
 }
 
 table! {
-    /// One active check: exactly one of `exec`, `tcp`, `http`, `ping`, `process`, `up` and `file`.
+    /// One active check: exactly one of `exec`, `tcp`, `http`, `grpc`, `ping`, `process`, `up`, `file` and `pool`.
     Probe "[[probe]]" {
         /// Unique name.
         #[schemars(required)]
@@ -278,9 +306,15 @@ table! {
         status: List<Status>,
         /// Regular expression that the first 64 KiB of the body of `http` must match.
         body: String,
-        /// File with the CA certificates of `http`; the system's when absent.
+        /// host:port whose gRPC health service must answer SERVING.
+        grpc: String,
+        /// Service that `grpc` asks about; "" is the whole server. Default "".
+        service: String,
+        /// Whether `grpc` goes over TLS. Default false.
+        tls: bool,
+        /// File with the CA certificates of `http` and `grpc`; the system's when absent.
         ca: String,
-        /// Skips certificate verification of `http`. Default false.
+        /// Skips certificate verification of `http` and `grpc`. Default false.
         insecure: bool,
         /// Address that must answer an echo request.
         ping: String,
@@ -288,7 +322,9 @@ table! {
         process: String,
         /// Arguments that `process` must have.
         args: List<String>,
-        /// How many of `process` at least. Default 1.
+        /// Pool of which some backends must be usable.
+        pool: String,
+        /// How many of `process`, or backends of `pool`, at least. Default 1.
         #[schemars(range(min = 0))]
         min: i64,
         /// How many of `process` at most.

@@ -255,6 +255,14 @@ pub(crate) fn merge_key<T>(
     *mine = Some(later);
 }
 
+/// A field's name as the key that operators write: a word of Rust has `r#` before it.
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// Declares a table: a struct whose fields are the keys, each optional and with its place. A key that must be
 /// there is marked for the schema with `#[schemars(required)]`; the resolver asks for it.
 macro_rules! table {
@@ -264,13 +272,13 @@ macro_rules! table {
         #[schemars(deny_unknown_fields)]
         pub(crate) struct $name {
             #[schemars(skip)]
-            pub(crate) header: $crate::read::Header,
+            pub(crate) head: $crate::read::Header,
             $($(#[$about])* pub(crate) $field: Option<$crate::source::At<$type>>,)*
         }
 
         impl $crate::read::Table for $name {
             const LABEL: &'static str = $label;
-            const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+            const KEYS: &'static [&'static str] = &[$($crate::read::key(stringify!($field))),*];
 
             fn set(
                 &mut self,
@@ -278,21 +286,19 @@ macro_rules! table {
                 value: &$crate::read::Value<'_>,
                 r: &mut $crate::read::Reader<'_>,
             ) -> bool {
-                match key {
-                    $(stringify!($field) => {
-                        self.$field = r.read(value);
-                        self.$field.is_some()
-                    })*
-                    _ => false,
-                }
+                $(if key == $crate::read::key(stringify!($field)) {
+                    self.$field = r.read(value);
+                    return self.$field.is_some();
+                })*
+                false
             }
 
             fn merge(&mut self, later: Self, findings: &mut $crate::findings::Findings) {
-                $($crate::read::merge_key(&mut self.$field, later.$field, stringify!($field), findings);)*
+                $($crate::read::merge_key(&mut self.$field, later.$field, $crate::read::key(stringify!($field)), findings);)*
             }
 
             fn header(&mut self) -> &mut $crate::read::Header {
-                &mut self.header
+                &mut self.head
             }
         }
     };

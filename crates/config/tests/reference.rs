@@ -61,10 +61,12 @@ fn walk(root: &Value, at: &Value, path: &str, tables: &mut Vec<(Vec<String>, Key
         return;
     }
     if !path.is_empty() {
-        match tables.iter_mut().find(|(_, known)| *known == keys) {
-            Some((paths, _)) => paths.push(path.to_owned()),
-            None => tables.push((vec![path.to_owned()], keys)),
+        if let Some((paths, _)) = tables.iter_mut().find(|(_, known)| *known == keys) {
+            // Steps have steps: what stands below is known from the first time.
+            paths.push(path.to_owned());
+            return;
         }
+        tables.push((vec![path.to_owned()], keys));
     }
     for (key, value) in at.get("properties").and_then(Value::as_object).into_iter().flatten() {
         walk(root, value, format!("{path}.{key}").trim_start_matches('.'), tables);

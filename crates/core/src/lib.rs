@@ -1,10 +1,17 @@
 //! Names, codecs and state machines of Mainstay: values that never ask the time, draw lots or open anything.
 
 pub mod arp;
+pub mod balance;
 mod checksum;
 pub mod election;
+pub mod hello;
+pub mod http1;
 pub mod name;
 pub mod ndp;
+pub mod net;
+pub mod path;
 pub mod probe;
+pub mod proxy_header;
+pub mod real_ip;
 pub mod time;
 pub mod vrrp;

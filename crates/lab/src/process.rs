@@ -55,6 +55,17 @@ pub fn cpu_time(pid: Pid) -> Result<Duration> {
     Ok(Duration::from_nanos(ticks * 1_000_000_000 / per_second))
 }
 
+/// Time on a processor as the scheduler counts it, to the nanosecond, of every thread that lives (schedstat).
+pub fn cpu_time_exact(pid: Pid) -> Result<Duration> {
+    let folder = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let mut sum = 0;
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))?.flatten() {
+        let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+        sum += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(sum))
+}
+
 /// Memory in bytes, shared pages divided among those who share them (PSS).
 pub fn memory(pid: Pid) -> Result<u64> {
     let path = format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero());

@@ -20,11 +20,25 @@ pub(crate) fn before(role: Role) {
         // Echo requests need a raw socket where the kernel's ping_group_range is empty.
         Role::Probe => become_nobody(&[Capability::NetRaw]),
         Role::Api => become_nobody(&[]),
+        Role::Edge => {
+            many_descriptors();
+            become_nobody(&[])
+        }
         // Loading the gate needs more than running it: the rest is dropped in `vip`.
         Role::Vip => Ok(()),
     };
     if let Err(error) = result {
         tracing::warn!(%role, "keeps more privilege than it needs: {error:#}");
+    }
+}
+
+/// A connection needs two descriptors: as many as this host allows.
+fn many_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
     }
 }
 

@@ -7,6 +7,7 @@ pub mod cli;
 mod confine;
 pub mod dirs;
 pub mod doctor;
+pub mod edge;
 pub mod events;
 #[allow(
     clippy::disallowed_methods,

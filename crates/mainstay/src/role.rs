@@ -13,13 +13,15 @@ pub enum Role {
     Probe,
     /// Elections, gates, addresses.
     Vip,
+    /// Listeners, routes, pools; no privilege.
+    Edge,
     /// Control socket, metrics; no privilege.
     Api,
 }
 
 impl Role {
     /// Every role, in starting order.
-    pub const ALL: [Self; 4] = [Self::Exec, Self::Probe, Self::Vip, Self::Api];
+    pub const ALL: [Self; 5] = [Self::Exec, Self::Probe, Self::Vip, Self::Edge, Self::Api];
 
     /// The word on the command line, in status and in metrics.
     #[must_use]
@@ -28,15 +30,17 @@ impl Role {
             Self::Exec => "exec",
             Self::Probe => "probe",
             Self::Vip => "vip",
+            Self::Edge => "edge",
             Self::Api => "api",
         }
     }
 
     /// How many processes share the work.
     #[must_use]
-    pub const fn instances(self) -> usize {
+    pub fn instances(self, plan: &Plan) -> u16 {
         match self {
             Self::Exec | Self::Probe | Self::Vip => 1,
+            Self::Edge => plan.edge.instances,
             Self::Api => 2,
         }
     }
@@ -53,6 +57,7 @@ impl Role {
                 !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
             }
             Self::Vip => !plan.vips.is_empty(),
+            Self::Edge => !plan.edge.is_empty(),
             Self::Api => true,
         }
     }

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use mainstay_config::plan::edge::Protocol;
 use mainstay_core::election::{Reason, State, Verdict};
 use mainstay_core::name::ProbeId;
+use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use serde::{Deserialize, Serialize};
 
 /// The whole node.
@@ -23,6 +25,12 @@ pub struct Status {
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
     pub probes: Vec<ProbeStatus>,
+    /// The edge's listeners, in the Plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerStatus>,
+    /// The edge's routes, in the Plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteCounts>,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
     /// What is wrong but not fatal, as sentences: empty means healthy.
@@ -43,6 +51,8 @@ impl Status {
             at_ms: 0,
             vips: Vec::new(),
             probes: Vec::new(),
+            listeners: Vec::new(),
+            routes: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
             counters: Vec::new(),
@@ -157,6 +167,22 @@ pub struct ProbeStatus {
     pub failed: u64,
     /// Restarts tried.
     pub restarts: u64,
+}
+
+/// One listener of the edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whether TLS ends there.
+    pub tls: bool,
+    /// Its addresses.
+    pub binds: Vec<String>,
+    /// Connections that are open.
+    pub open: u64,
+    /// Its name and what was counted.
+    #[serde(flatten)]
+    pub counts: ListenerCounts,
 }
 
 /// One worker process.

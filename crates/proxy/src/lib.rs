@@ -8,9 +8,11 @@
 //! passes the bodies; `route` writes the headers of both directions through a [`exchange::FieldSink`]; `log` and
 //! `metrics` account for it.
 
+pub mod buffers;
 pub mod clock;
 pub mod exchange;
 pub mod files;
+pub mod forward;
 pub mod http1;
 pub mod http2;
 pub mod log;
@@ -20,7 +22,11 @@ pub mod pool;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod serve;
 pub mod shared;
 pub mod snapshot;
 pub mod stream;
+pub mod thread;
 pub mod tls;
+pub mod transport;
+pub mod worker;

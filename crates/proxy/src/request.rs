@@ -3,23 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-/// A part of a request's raw head.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// First byte.
-    pub start: u32,
-    /// Byte behind the last one.
-    pub end: u32,
-}
-
-/// One header field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Its name, as it came (HTTP/2: lower case).
-    pub name: Span,
-    /// Its value, without blanks around it.
-    pub value: Span,
-}
+pub use mainstay_core::http1::{BodyLength, Field, Span};
 
 /// The version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +14,6 @@ pub enum Version {
     Http11,
     /// HTTP/2.
     Http2,
-}
-
-/// How the body is delimited; what is ambiguous never comes this far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyLength {
-    /// No body.
-    None,
-    /// So many bytes, at least one.
-    Known(u64),
-    /// Chunked, or an HTTP/2 stream without content-length.
-    Open,
 }
 
 /// A request's head. Bytes were checked when it was made: names are tokens, values hold no CR, LF or NUL, the target no blank or

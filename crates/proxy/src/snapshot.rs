@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mainstay_config::plan::edge::Edge;
+use mainstay_config::plan::edge::{Edge, Place, Protocol};
+
+use crate::metrics::{Names, Places};
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -15,7 +17,80 @@ pub struct Snapshot {
     /// The slot in [`crate::shared::Cells`] of each backend, by `pool/backend`; the supervisor gives them out.
     pub slots: HashMap<String, u32>,
     /// TLS of each listener, by position.
-    pub tls: Vec<Option<Arc<rustls::ServerConfig>>>,
+    pub tls: Vec<Option<Arc<crate::tls::Server>>>,
     /// Which route takes a request.
     pub table: crate::route::Table,
+    /// Where listeners and routes are counted.
+    pub places: Places,
+    /// The listener of each place.
+    sockets: HashMap<(Place, bool), u32>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TLS of a listener.
+    #[error("listener \"{listener}\": {why}")]
+    Tls {
+        /// Its name.
+        listener: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The routes.
+    #[error("routes: {0}")]
+    Routes(String),
+}
+
+impl Snapshot {
+    /// Compiles a configuration. What did not change since `before` is taken from there.
+    ///
+    /// # Errors
+    /// When a part of it cannot be used, which the configuration's checks should have found.
+    pub fn compile(
+        edge: Edge,
+        slots: HashMap<String, u32>,
+        names: &mut Names,
+        before: Option<&Self>,
+    ) -> Result<Self, Error> {
+        let places = names.place(
+            edge.listeners.iter().map(|l| l.name.as_str()),
+            edge.routes.iter().map(|r| r.name.as_str()),
+        );
+        let mut sockets = HashMap::new();
+        for (listener, position) in edge.listeners.iter().zip(0..) {
+            for place in &listener.places {
+                sockets.insert((place.clone(), listener.protocol == Protocol::Udp), position);
+            }
+        }
+        Ok(Self {
+            generation: before.map_or(1, |before| before.generation + 1),
+            tls: vec![None; edge.listeners.len()],
+            table: crate::route::Table::default(),
+            slots,
+            places,
+            sockets,
+            edge,
+        })
+    }
+
+    /// The position of the listener that has this place.
+    #[must_use]
+    pub fn listener_at(&self, place: &Place, udp: bool) -> Option<u32> {
+        self.sockets.get(&(place.clone(), udp)).copied()
+    }
+
+    /// The position here of a listener of another snapshot; `None` when it is gone.
+    #[must_use]
+    pub fn listener_of(&self, other: &Self, listener: u32) -> Option<u32> {
+        if self.generation == other.generation {
+            return Some(listener);
+        }
+        let name = &other.edge.listeners.get(listener as usize)?.name;
+        let same = self.edge.listeners.get(listener as usize).is_some_and(|l| l.name == *name);
+        if same {
+            return Some(listener);
+        }
+        self.edge.listeners.iter().zip(0..).find_map(|(l, position)| (l.name == *name).then_some(position))
+    }
 }

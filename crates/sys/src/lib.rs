@@ -7,12 +7,14 @@ pub mod clock;
 mod error;
 pub mod gate;
 pub mod labsock;
+pub mod listen;
 pub mod netlink;
 pub mod netns;
 mod os;
 pub mod packet;
 pub mod ping;
 pub mod process;
+pub mod shared;
 
 pub use error::{Error, Result};
 

@@ -101,15 +101,18 @@ pub(crate) fn receive_buffer(fd: impl AsFd, bytes: c_int) -> io::Result<()> {
 
 /// Attaches a classic BPF program that decides what the socket hears.
 pub(crate) fn socket_filter(fd: impl AsFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    self::program(fd, libc::SO_ATTACH_FILTER, program)
+}
+
+/// Attaches a classic BPF program by the socket option that says what for.
+pub(crate) fn program(fd: impl AsFd, option: c_int, program: &[libc::sock_filter]) -> io::Result<()> {
     let fd = fd.as_fd().as_raw_fd();
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
     let pointer: *const libc::sock_fprog = &raw const fprog;
     let size = socklen::<libc::sock_fprog>();
     // SAFETY: `fprog` and the program it points at live until the call returns; the kernel copies and only reads them.
-    let ret = unsafe {
-        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, pointer.cast::<c_void>(), size)
-    };
+    let ret = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, pointer.cast::<c_void>(), size) };
     check(ret).map(drop)
 }
 

@@ -21,7 +21,7 @@ pub struct Pool {
     /// TLS towards them.
     pub tls: Option<BackendTls>,
     /// HTTP towards them.
-    pub http: UpstreamHttp,
+    pub http: BackendHttp,
     /// The PROXY header that connections begin with.
     pub proxy: ProxyHeader,
     /// Clients keep their backend by a cookie.
@@ -122,7 +122,7 @@ impl std::fmt::Debug for BackendTls {
 /// HTTP towards backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum UpstreamHttp {
+pub enum BackendHttp {
     /// HTTP/1.1 with kept connections.
     Http1,
     /// HTTP/2: by ALPN over TLS, with prior knowledge without.

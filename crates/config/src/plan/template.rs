@@ -52,6 +52,14 @@ macro_rules! known {
         impl Known {
             /// Each, with its name.
             pub const ALL: &'static [(&'static str, Self)] = &[$(($word, Self::$name),)*];
+
+            /// Its name.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
         }
     };
 }

@@ -5,6 +5,7 @@
 
 mod addrs;
 mod command;
+mod edge;
 mod notify;
 mod probe;
 mod secret;
@@ -22,7 +23,6 @@ use mainstay_core::name::{CommandId, LinkId, ProbeId};
 
 use crate::Checks;
 use crate::findings::Findings;
-use crate::plan::edge::Edge;
 use crate::plan::{Command, Group, Mail, Plan, Vip};
 use crate::raw;
 use crate::read::Header;
@@ -38,6 +38,8 @@ pub(crate) struct Resolver<'a> {
     start_delay: Duration,
     peers: usize,
     has_mail: bool,
+    metrics_at: Option<(std::net::SocketAddr, Span)>,
+    edge: edge::State,
     links: Vec<String>,
     link_ids: HashMap<String, LinkId>,
     commands: Vec<Command>,
@@ -52,11 +54,12 @@ const LONGEST_NAME: usize = 64;
 
 /// The meaning of what was written; to be used only when `findings` has no error afterwards.
 pub(crate) fn resolve(
-    root: raw::Root,
+    mut root: raw::Root,
     findings: &mut Findings,
     env: &dyn Fn(&str) -> Option<String>,
     checks: Checks,
 ) -> Plan {
+    let tables = edge::Tables::of(&mut root);
     let node = root.node.map(|node| node.value).unwrap_or_default();
     let mut r = Resolver {
         findings,
@@ -66,6 +69,8 @@ pub(crate) fn resolve(
         start_delay: Duration::ZERO,
         peers: 0,
         has_mail: root.mail.is_some(),
+        metrics_at: None,
+        edge: edge::State::default(),
         links: Vec::new(),
         link_ids: HashMap::new(),
         commands: Vec::new(),
@@ -76,6 +81,7 @@ pub(crate) fn resolve(
     r.start_delay = r.time(&node.start_delay, Duration::ZERO, Duration::ZERO..=HOUR, "[node]", "start_delay");
     let id = r.node_id(&node);
     let metrics = r.metrics(&node);
+    r.metrics_at = metrics.zip(node.metrics.as_ref().map(|at| at.span));
     if let Some(cluster) = &root.cluster {
         r.peers = r.cluster(&cluster.value, &id);
     }
@@ -83,23 +89,16 @@ pub(crate) fn resolve(
     let raw_probes = root.probe.map(|list| list.value).unwrap_or_default();
     let raw_vips = root.vip.map(|list| list.value).unwrap_or_default();
     let raw_groups = root.group.map(|list| list.value).unwrap_or_default();
-    let probes = r.all_probes(&raw_probes);
+    r.edge_names(&tables);
+    let mut probes = r.all_probes(&raw_probes);
+    let pools = r.pools_of(&tables, &mut probes);
+    let edge = r.edge(&tables, pools);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }
-    Plan {
-        node: id,
-        links: r.links,
-        vips,
-        groups,
-        probes,
-        commands: r.commands,
-        mail,
-        metrics,
-        edge: Edge::default(),
-    }
+    Plan { node: id, links: r.links, vips, groups, probes, commands: r.commands, mail, metrics, edge }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -235,7 +234,7 @@ impl Resolver<'_> {
 
     /// How many other nodes there are.
     fn cluster(&mut self, cluster: &raw::Cluster, node: &str) -> usize {
-        self.required(&cluster.name, &cluster.header, "[cluster]", "name");
+        self.required(&cluster.name, &cluster.head, "[cluster]", "name");
         self.name(cluster.name.clone(), "cluster");
         if let Some(key) = &cluster.key {
             self.error(key.span, "[cluster]: key comes with leases, this version has none", "take it out");
@@ -250,7 +249,7 @@ impl Resolver<'_> {
             for addr in peer.value.addrs.iter().flat_map(|list| &list.value) {
                 self.ip(addr, who);
             }
-            let id = self.required(&peer.value.id, &peer.value.header, who, "id");
+            let id = self.required(&peer.value.id, &peer.value.head, who, "id");
             let Some(id) = self.name(id, "node") else { continue };
             if let Some(first) = ids.insert(id.value.clone(), id.span) {
                 let place = self.findings.line_of(first);
@@ -264,9 +263,9 @@ impl Resolver<'_> {
 
     fn mail(&mut self, mail: &raw::Mail) -> Mail {
         let who = "[mail]";
-        let smtp = self.required(&mail.smtp, &mail.header, who, "smtp");
-        let from = self.required(&mail.from, &mail.header, who, "from");
-        let to = self.required(&mail.to, &mail.header, who, "to");
+        let smtp = self.required(&mail.smtp, &mail.head, who, "smtp");
+        let from = self.required(&mail.from, &mail.head, who, "from");
+        let to = self.required(&mail.to, &mail.head, who, "to");
         if let Some(smtp) = &smtp {
             self.host_port(smtp, who);
         }
@@ -297,10 +296,10 @@ impl Resolver<'_> {
         let mut member_of: HashMap<String, String> = HashMap::new();
         let mut resolved = Vec::new();
         for At { value: group, .. } in groups {
-            let name = self.required(&group.name, &group.header, "[[group]]", "name");
+            let name = self.required(&group.name, &group.head, "[[group]]", "name");
             let name = self.unique(name, &mut names, "group").unwrap_or_default();
             let who = format!("group \"{name}\"");
-            let vips = self.required(&group.vips, &group.header, &who, "vips");
+            let vips = self.required(&group.vips, &group.head, &who, "vips");
             if let Some(At { value, span }) = &vips
                 && value.is_empty()
             {
@@ -362,6 +361,17 @@ fn example(key: &str) -> &'static str {
         "to" => "[\"ops@example.com\"]",
         "weight" => "-20",
         "probe" => "\"nginx\"",
+        "bind" => "\":80\"",
+        "backends" => "[\"10.0.4.20:8080\", \"10.0.4.21:8080\"]",
+        "trusted" => "[\"10.0.0.0/8\"]",
+        "codes" => "[404, \"500-504\"]",
+        "root" => "\"/srv/www\"",
+        "keys" => "[{ algorithm = \"RS256\", key = { file = \"/path.pem\" } }]",
+        "key" => "\"{remote_addr}\", or the path of a key",
+        "max" => "10",
+        "percent" => "\"50\"",
+        "net" => "\"10.0.0.0/8\"",
+        "exists" => "\"file\"",
         _ => "\"...\"",
     }
 }

@@ -6,29 +6,30 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_core::name::{CommandId, ProbeId};
+use mainstay_core::name::{CommandId, PoolId, ProbeId};
 
 use super::command::COMMAND_TIMEOUT;
+use super::edge::Kind;
 use super::{HOUR, Resolver, SECOND};
 use regex_lite::RegexBuilder;
 
-use crate::plan::{Check, HttpCheck, Probe, Restart, Vip, probes_of};
+use crate::plan::{Check, GrpcCheck, HttpCheck, Probe, Restart, Vip, probes_of};
 use crate::raw;
 use crate::source::{At, Span};
-use crate::values::{Verdict, written};
+use crate::values::{Status, Verdict, written};
 
 /// Faster checks cost more than they tell.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(86_400);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+pub(super) const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(86_400);
+pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 const RESTART_TIMEOUT: Duration = Duration::from_secs(30);
 const RESTART_WAIT: Duration = Duration::from_secs(5);
 /// In bytes of the compiled form; a pattern that looks for a word in a page is a hundredth of it.
 const LARGEST_PATTERN: usize = 128 * 1024;
 /// Every probe runs all the time.
-const MOST_PROBES: usize = 4096;
+pub(super) const MOST_PROBES: usize = 4096;
 
 /// The kinds of check, as the key that asks for each.
-const KINDS: &str = "exec, tcp, http, ping, process, up, file";
+const KINDS: &str = "exec, tcp, http, grpc, ping, process, up, file, pool";
 
 impl Resolver<'_> {
     pub(super) fn all_probes(&mut self, probes: &[At<raw::Probe>]) -> Vec<Probe> {
@@ -43,7 +44,7 @@ impl Resolver<'_> {
         let mut names = HashMap::new();
         let mut resolved = Vec::new();
         for At { value: raw, .. } in probes {
-            let name = self.required(&raw.name, &raw.header, "[[probe]]", "name");
+            let name = self.required(&raw.name, &raw.head, "[[probe]]", "name");
             let name = self.unique(name, &mut names, "probe").unwrap_or_default();
             let id = ProbeId(u32::try_from(resolved.len()).expect("bounded above"));
             self.probes.entry(name.clone()).or_insert(id);
@@ -128,6 +129,8 @@ impl Resolver<'_> {
             (raw.exec.as_ref().map(|v| v.span), "exec"),
             (raw.tcp.as_ref().map(|v| v.span), "tcp"),
             (raw.http.as_ref().map(|v| v.span), "http"),
+            (raw.grpc.as_ref().map(|v| v.span), "grpc"),
+            (raw.pool.as_ref().map(|v| v.span), "pool"),
             (raw.ping.as_ref().map(|v| v.span), "ping"),
             (raw.process.as_ref().map(|v| v.span), "process"),
             (raw.up.as_ref().map(|v| v.span), "up"),
@@ -136,10 +139,10 @@ impl Resolver<'_> {
         let given: Vec<(Span, &str)> =
             kinds.iter().filter_map(|(span, kind)| span.map(|span| (span, *kind))).collect();
         match given.as_slice() {
-            [] if raw.header.spoiled.iter().any(|key| kinds.iter().any(|(_, kind)| key == kind)) => {}
+            [] if raw.head.spoiled.iter().any(|key| kinds.iter().any(|(_, kind)| key == kind)) => {}
             [] => {
                 let message = format!("{who} checks nothing");
-                self.error(raw.header.span, message, format!("write exactly one of {KINDS}"));
+                self.error(raw.head.span, message, format!("write exactly one of {KINDS}"));
             }
             [(_, kind)] => self.keys_of_other_kinds(raw, kind, who),
             [(_, first), (span, second), ..] => {
@@ -160,6 +163,12 @@ impl Resolver<'_> {
             Check::Tcp { target: target.value.clone() }
         } else if let Some(url) = &raw.http {
             Check::Http(self.http(raw, url, who))
+        } else if let Some(target) = &raw.grpc {
+            Check::Grpc(self.grpc(raw, target, who))
+        } else if let Some(name) = &raw.pool {
+            let pool = self.named(Kind::Pool, name, who).unwrap_or(0);
+            let min = self.number(&raw.min, 1, 1..=i64::from(u16::MAX), who, "min");
+            Check::Pool { pool: PoolId(pool), min: u32::try_from(min).unwrap_or(1) }
         } else if let Some(target) = &raw.ping {
             Check::Ping { target: self.ip(target, who).unwrap_or(IpAddr::from([0, 0, 0, 0])) }
         } else if let Some(process) = &raw.process {
@@ -180,15 +189,17 @@ impl Resolver<'_> {
             (raw.host.as_ref().map(|v| v.span), "host", "http"),
             (raw.status.as_ref().map(|v| v.span), "status", "http"),
             (raw.body.as_ref().map(|v| v.span), "body", "http"),
-            (raw.ca.as_ref().map(|v| v.span), "ca", "http"),
-            (raw.insecure.as_ref().map(|v| v.span), "insecure", "http"),
+            (raw.ca.as_ref().map(|v| v.span), "ca", "http and grpc"),
+            (raw.insecure.as_ref().map(|v| v.span), "insecure", "http and grpc"),
+            (raw.service.as_ref().map(|v| v.span), "service", "grpc"),
+            (raw.tls.as_ref().map(|v| v.span), "tls", "grpc"),
             (raw.args.as_ref().map(|v| v.span), "args", "process"),
-            (raw.min.as_ref().map(|v| v.span), "min", "process"),
+            (raw.min.as_ref().map(|v| v.span), "min", "process and pool"),
             (raw.max.as_ref().map(|v| v.span), "max", "process"),
             (raw.content.as_ref().map(|v| v.span), "content", "file"),
         ];
         for (span, key, belongs_to) in keys {
-            if belongs_to != kind {
+            if !belongs_to.split(" and ").any(|one| one == kind) {
                 self.foreign(span, key, belongs_to, who);
             }
         }
@@ -200,7 +211,52 @@ impl Resolver<'_> {
             self.foreign(raw.ca.as_ref().map(|v| v.span), "ca", "https URLs", who);
             self.foreign(raw.insecure.as_ref().map(|v| v.span), "insecure", "https URLs", who);
         }
-        if let Some(body) = &raw.body
+        let ca = self.ca_file(raw.ca.as_ref(), who);
+        let insecure = raw.insecure.as_ref().is_some_and(|insecure| insecure.value);
+        let (method, host, body, status) =
+            (raw.method.as_ref(), raw.host.as_ref(), raw.body.as_ref(), raw.status.as_ref());
+        HttpCheck { ca, insecure, ..self.http_words(method, host, body, status, url.value.clone(), who) }
+    }
+
+    fn ca_file(&mut self, ca: Option<&At<String>>, who: &str) -> Option<PathBuf> {
+        let ca = ca?;
+        if self.checks.files
+            && let Err(error) = readable(&ca.value)
+        {
+            let message = format!("{who}: ca {} can't be read: {error}", ca.value);
+            self.error(ca.span, message, "write the path of a PEM file");
+        }
+        Some(PathBuf::from(&ca.value))
+    }
+
+    fn grpc(&mut self, raw: &raw::Probe, target: &At<String>, who: &str) -> GrpcCheck {
+        self.host_port(target, who);
+        let tls = raw.tls.as_ref().is_some_and(|tls| tls.value);
+        if !tls {
+            self.foreign(raw.ca.as_ref().map(|v| v.span), "ca", "tls = true", who);
+            self.foreign(raw.insecure.as_ref().map(|v| v.span), "insecure", "tls = true", who);
+        }
+        GrpcCheck {
+            target: target.value.clone(),
+            service: raw.service.as_ref().map(|service| service.value.clone()).unwrap_or_default(),
+            tls,
+            server_name: None,
+            ca: self.ca_file(raw.ca.as_ref(), who),
+            insecure: raw.insecure.as_ref().is_some_and(|insecure| insecure.value),
+        }
+    }
+
+    /// What a probe and the probe of a pool say of an HTTP check in the same words.
+    pub(super) fn http_words(
+        &mut self,
+        method: Option<&At<String>>,
+        host: Option<&At<String>>,
+        body: Option<&At<String>>,
+        status: Option<&At<Vec<At<Status>>>>,
+        url: String,
+        who: &str,
+    ) -> HttpCheck {
+        if let Some(body) = body
             && let Err(error) = RegexBuilder::new(&body.value).size_limit(LARGEST_PATTERN).build()
         {
             let message = format!("{who}: body is not a regular expression: {error}");
@@ -210,34 +266,28 @@ impl Resolver<'_> {
                 "escape . * + ? ( ) [ ] { } | ^ $ \\ with a backslash where they stand for themselves",
             );
         }
-        if let Some(ca) = &raw.ca
-            && self.checks.files
-            && let Err(error) = readable(&ca.value)
+        if let Some(at) = method
+            && (at.value.is_empty() || !at.value.chars().all(|c| c.is_ascii_uppercase()))
         {
-            let message = format!("{who}: ca {} can't be read: {error}", ca.value);
-            self.error(ca.span, message, "write the path of a PEM file");
+            let message = format!("{who}: \"{}\" is not a method", at.value);
+            self.error(at.span, message, "write \"GET\" or \"HEAD\"");
         }
-        let method = raw.method.as_ref().map_or("GET", |method| method.value.as_str()).to_owned();
-        if let Some(at) = &raw.method
-            && (method.is_empty() || !method.chars().all(|c| c.is_ascii_uppercase()))
-        {
-            self.error(at.span, format!("{who}: \"{method}\" is not a method"), "write \"GET\" or \"HEAD\"");
-        }
-        if let Some(host) = &raw.host
+        if let Some(host) = host
             && (host.value.is_empty() || host.value.contains(|c: char| c.is_whitespace() || c.is_control()))
         {
             self.error(host.span, format!("{who}: this is not a Host header"), "write \"www.example.com\"");
         }
         let status: Vec<(u16, u16)> =
-            raw.status.iter().flat_map(|list| &list.value).map(|code| (code.value.0, code.value.1)).collect();
+            status.iter().flat_map(|list| &list.value).map(|code| (code.value.0, code.value.1)).collect();
         HttpCheck {
-            url: url.value.clone(),
-            method,
-            host: raw.host.as_ref().map(|host| host.value.clone()),
+            url,
+            method: method.map_or("GET", |method| method.value.as_str()).to_owned(),
+            host: host.map(|host| host.value.clone()),
+            server_name: None,
             status: if status.is_empty() { vec![(200, 399)] } else { status },
-            body: raw.body.as_ref().map(|body| body.value.clone()),
-            ca: raw.ca.as_ref().map(|ca| PathBuf::from(&ca.value)),
-            insecure: raw.insecure.as_ref().is_some_and(|insecure| insecure.value),
+            body: body.map(|body| body.value.clone()),
+            ca: None,
+            insecure: false,
         }
     }
 
@@ -281,7 +331,7 @@ impl Resolver<'_> {
         let who = format!("{who}: restart");
         let timeout = self.time(&raw.timeout, RESTART_TIMEOUT, COMMAND_TIMEOUT, &who, "timeout");
         let user = raw.user.as_ref().map_or_else(|| "root".to_owned(), |user| self.user(Some(user), &who));
-        let command = match self.required(&raw.exec, &raw.header, &who, "exec") {
+        let command = match self.required(&raw.exec, &raw.head, &who, "exec") {
             Some(argv) => {
                 self.stopping_script(&argv, &who);
                 self.command(&argv, user, timeout, &who)

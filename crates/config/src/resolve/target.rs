@@ -27,15 +27,20 @@ impl Resolver<'_> {
 }
 
 fn host_port(text: &str) -> Result<(), &'static str> {
-    let Some((host, port)) = text.rsplit_once(':') else { return Err("the port is missing") };
-    host_name(host)?;
-    port_number(port)
+    host_port_of(text).map(|_| ())
 }
 
-fn port_number(port: &str) -> Result<(), &'static str> {
+/// The two halves of host:port.
+pub(super) fn host_port_of(text: &str) -> Result<(&str, u16), &'static str> {
+    let Some((host, port)) = text.rsplit_once(':') else { return Err("the port is missing") };
+    host_name(host)?;
+    Ok((host, port_number(port)?))
+}
+
+fn port_number(port: &str) -> Result<u16, &'static str> {
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     match port.parse::<u16>() {
-        Ok(1..) if digits => Ok(()),
+        Ok(port @ 1..) if digits => Ok(port),
         Ok(_) | Err(_) => Err("a port is a number from 1 to 65535"),
     }
 }
@@ -83,7 +88,7 @@ fn url(text: &str) -> Result<bool, &'static str> {
     match authority[after_bracket..].find(':') {
         Some(colon) => {
             host_name(&authority[..after_bracket + colon])?;
-            port_number(&authority[after_bracket + colon + 1..])?;
+            let _ = port_number(&authority[after_bracket + colon + 1..])?;
         }
         None => host_name(authority)?,
     }

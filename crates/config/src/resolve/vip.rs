@@ -57,13 +57,13 @@ impl Resolver<'_> {
     }
 
     fn vip(&mut self, raw: &raw::Vip, taken: &mut Taken) -> Vip {
-        let name = self.required(&raw.name, &raw.header, "[[vip]]", "name");
+        let name = self.required(&raw.name, &raw.head, "[[vip]]", "name");
         let name = self.unique(name, &mut taken.names, "vip").unwrap_or_default();
         let who = format!("vip \"{name}\"");
-        let interface = self.required(&raw.interface, &raw.header, &who, "interface");
+        let interface = self.required(&raw.interface, &raw.head, &who, "interface");
         let link = interface.and_then(|name| self.link_ids.get(&name.value).copied()).unwrap_or(LinkId(0));
         let install = raw.install.as_ref().is_none_or(|install| install.value);
-        let (advertised, ipv6) = self.advertised(&raw.addrs, &raw.header, link, &who);
+        let (advertised, ipv6) = self.advertised(&raw.addrs, &raw.head, link, &who);
         let unadvertised = self.unadvertised(&raw.unadvertised, link, install, &who);
         self.twice(&advertised, &mut taken.addrs, &name);
         self.twice(&unadvertised, &mut taken.addrs, &name);
@@ -192,7 +192,7 @@ impl Resolver<'_> {
     }
 
     fn vrid(&mut self, raw: &raw::Vip, frame: &Frame<'_>, taken: &mut Taken) -> u8 {
-        let Some(at) = self.required(&raw.vrid, &raw.header, frame.who, "vrid") else { return 1 };
+        let Some(at) = self.required(&raw.vrid, &raw.head, frame.who, "vrid") else { return 1 };
         let vrid = self.byte(&Some(at.clone()), 1, 1, frame.who, "vrid");
         if raw.interface.is_none() || i64::from(vrid) != at.value {
             return vrid;

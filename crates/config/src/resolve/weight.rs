@@ -39,8 +39,8 @@ impl Resolver<'_> {
         let mut weights: Vec<(Weight, Span, String)> = Vec::new();
         for At { value: raw, span } in &list.value {
             let who = format!("{}: weights", stand.who);
-            let probe = self.required(&raw.probe, &raw.header, &who, "probe");
-            let weight = self.required(&raw.weight, &raw.header, &who, "weight");
+            let probe = self.required(&raw.probe, &raw.head, &who, "probe");
+            let weight = self.required(&raw.weight, &raw.head, &who, "weight");
             let weight = self.number(&weight, 1, -253..=253, &who, "weight");
             let weight = i16::try_from(weight).unwrap_or(1);
             let Some((id, name)) = probe.and_then(|probe| Some((self.probe_id(&probe, &who)?, probe.value)))

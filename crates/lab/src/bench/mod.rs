@@ -5,6 +5,7 @@
 
 mod failover;
 mod load;
+mod proxy;
 mod table;
 
 use std::io::Write;
@@ -19,6 +20,7 @@ pub use failover::{Reading, Row, measure};
 pub(crate) use table::write_lines;
 
 pub use load::{Cost, Storm, cost, storm};
+pub use proxy::{ProxyOptions, Work, proxy_main};
 
 /// What to measure.
 #[derive(Clone, Debug)]

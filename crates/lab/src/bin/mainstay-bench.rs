@@ -4,18 +4,21 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use mainstay_lab::bench::{Options, bench_main};
+use mainstay_lab::bench::{Options, ProxyOptions, bench_main, proxy_main};
 use mainstay_lab::cluster::{Cluster, Plan, Software};
 use mainstay_lab::demo::{self, rehearse};
 
 const USAGE: &str = "\
 mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--no-keepalived]
 mainstay-bench demo [--binary PATH]
+mainstay-bench proxy [--binary PATH] [--runs N] [--row TEXT]...
 mainstay-bench stand [--binary PATH]
 
   demo              rehearse faults with three nodes; without a binary they run keepalived
+  proxy             processor time per request beside nginx and haproxy
   stand             only build the three nodes, to look around in them until Ctrl-C
   --binary PATH     the mainstay to measure beside keepalived (or MAINSTAY_BIN)
   --runs N          runs for each cell [5]
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
-    let command = arguments.next_if(|argument| argument == "demo" || argument == "stand");
+    let command = arguments.next_if(|argument| ["demo", "stand", "proxy"].contains(&argument.as_str()));
     let Some(options) = options(arguments)? else {
         print!("{USAGE}");
         return Ok(());
@@ -45,9 +48,17 @@ fn run() -> Result<()> {
     let software = || options.binary.clone().map_or(Software::Keepalived, Software::Mainstay);
     match command.as_deref() {
         Some("demo") => rehearse(&software(), std::io::stdout().is_terminal(), &mut std::io::stdout()),
+        Some("proxy") => proxy(options),
         Some(_) => stand(&software()),
         None => bench_main(&options, &mut std::io::stdout()),
     }
+}
+
+fn proxy(options: Options) -> Result<()> {
+    let Some(binary) = options.binary else { bail!("proxy needs --binary or MAINSTAY_BIN\n\n{USAGE}") };
+    let options =
+        ProxyOptions { binary, rounds: options.runs, time: Duration::from_secs(2), works: options.rows };
+    proxy_main(&options, &mut std::io::stdout())
 }
 
 fn stand(software: &Software) -> Result<()> {

@@ -1,5 +1,6 @@
-//! Programs that lab hosts run: keepalived, nginx and Mainstay itself.
+//! Programs that lab hosts run: keepalived, nginx, haproxy and Mainstay itself.
 
+mod haproxy;
 mod keepalived;
 mod mainstay;
 mod nginx;
@@ -7,6 +8,7 @@ mod nginx;
 use anyhow::Result;
 use rustix::process::Pid;
 
+pub use haproxy::Haproxy;
 pub use keepalived::Keepalived;
 pub use mainstay::Mainstay;
 pub use nginx::Nginx;

@@ -7,12 +7,16 @@ mod adverts;
 mod arp;
 mod echo;
 mod http;
+mod mirror;
+mod requests;
 mod udp;
 
 pub use adverts::{Advert, AdvertWatch, takeovers};
 pub use arp::{Answers, ArpProbe, Claim};
 pub use echo::{Echo, Web};
 pub use http::{Fetches, HttpClient, fetch};
+pub use mirror::Mirror;
+pub use requests::{Failure, Load, Requests};
 pub use udp::UdpClient;
 
 use std::os::fd::AsFd;

@@ -252,6 +252,7 @@ pub(crate) fn plan() -> Plan {
         commands: Vec::new(),
         mail: None,
         metrics: None,
+        edge: mainstay_config::plan::edge::Edge::default(),
     }
 }
 

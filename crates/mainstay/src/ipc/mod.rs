@@ -4,9 +4,11 @@
 //! be decoded. Payloads that do not fit a packet travel in a memfd beside it.
 
 mod channel;
+mod edge;
 mod messages;
 
 pub use channel::{Channel, Closed, Received, watched};
+pub use edge::{EdgePlan, FromEdge, ToEdge};
 pub use messages::{
     ApiCall, ApiReply, Asker, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome, Run,
     ToApi, ToExec, ToProbe, ToVip, VipAction,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_config::plan::{Check, Command, Mail, Notify, Probe};
-use mainstay_core::name::CommandId;
+use mainstay_core::name::{CommandId, PoolId, ProbeId};
 use mainstay_core::probe::{GaugeSpec, Revival};
 use serde::Deserialize;
 
@@ -34,6 +34,28 @@ pub(super) struct View {
     vips: Vec<Told>,
     groups: Vec<Told>,
     mail: Option<Mail>,
+    #[serde(default)]
+    edge: EdgeView,
+}
+
+/// The part of the edge that probe reads.
+#[derive(Debug, Default, Deserialize)]
+struct EdgeView {
+    pools: Vec<PoolView>,
+}
+
+/// A pool: whose verdicts its probe counts.
+#[derive(Debug, Deserialize)]
+pub(super) struct PoolView {
+    name: String,
+    pub(super) backends: Vec<BackendView>,
+}
+
+/// A backend.
+#[derive(Debug, Deserialize)]
+pub(super) struct BackendView {
+    pub(super) down: bool,
+    pub(super) probe: Option<ProbeId>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,8 +80,8 @@ pub(super) struct Task {
     pub(super) work: Work,
     /// What revives the service.
     pub(super) restart: Option<Order>,
-    /// By which a reload sees whether it changed: the probe without its indices, and the commands they meant.
-    essence: (Probe, Option<Command>, Option<Command>),
+    /// By which a reload sees whether it changed: the probe without its indices, and what they meant.
+    essence: (Probe, Option<Command>, Option<Command>, Option<String>),
 }
 
 /// A command that exec is asked for.
@@ -90,6 +112,11 @@ impl View {
             command = self.commands.get(id.index()).cloned();
             *id = CommandId(0);
         }
+        let mut pool_name = None;
+        if let Check::Pool { pool: id, .. } = &mut bare.check {
+            pool_name = self.edge.pools.get(id.index()).map(|pool| pool.name.clone());
+            *id = PoolId(0);
+        }
         let mut revives = None;
         if let Some(restart) = &mut bare.restart {
             revives = self.commands.get(restart.command.index()).cloned();
@@ -105,12 +132,12 @@ impl View {
                 initial: probe.initial,
                 restart: probe.restart.as_ref().map(|one| Revival { tries: one.tries, wait: one.wait }),
             },
-            work: Work::of(&probe.check),
+            work: Work::of(&probe.check, &self.edge.pools),
             restart: probe.restart.as_ref().map(|restart| Order {
                 command: restart.command,
                 patience: revives.as_ref().map_or(OUTCOME_GRACE, |command| command.timeout + OUTCOME_GRACE),
             }),
-            essence: (bare, command, revives),
+            essence: (bare, command, revives, pool_name),
         }
     }
 }

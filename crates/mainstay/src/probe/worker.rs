@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::check::process::{WATCHED_MAX, watch};
-use super::check::{Report, check, words};
+use super::check::{Report, Work, check, words};
 use super::plan::{Heard, Task, View};
 use super::slot::{Slot, word};
 use super::{AbortOnDrop, Tools, watched};
@@ -62,6 +62,11 @@ pub(super) enum Word {
         token: u64,
         /// Which.
         pid: u32,
+    },
+    /// A verdict that a pool's probe counts has changed.
+    Recount {
+        /// Of which probe.
+        token: u64,
     },
     /// A delivery has failed.
     Trouble(Trouble),
@@ -256,6 +261,10 @@ impl Worker {
                 self.slots[index].watched.remove(&pid);
                 self.give(index, Input::Nudge, now);
             }
+            Word::Recount { token } => {
+                let Some(index) = self.position(token) else { return };
+                self.give(index, Input::Nudge, now);
+            }
             Word::Trouble(Trouble { about, message }) => self.event("notify", about, message, |_| {}),
             Word::Say(message) => self.outbox.push_back(message),
         }
@@ -295,6 +304,14 @@ impl Worker {
     }
 
     fn start_check(&mut self, index: usize, now: Boot) {
+        if let Work::Pool(members) = &self.slots[index].task.work {
+            let verdict =
+                |id: ProbeId| self.slots.get(id.index()).map_or(Verdict::Pending, |one| one.gauge.verdict());
+            let report = members.judge(verdict);
+            let token = self.slots[index].token;
+            // By the way of all other results: what asks for a check does not expect one before it has returned.
+            return self.tools.say(Word::Checked { token, report, took: Duration::ZERO });
+        }
         let slot = &mut self.slots[index];
         let (token, known, lane) = (slot.token, slot.known(now), slot.lane.clone());
         let (tools, task) = (Rc::clone(&self.tools), Rc::clone(&slot.task));
@@ -329,6 +346,8 @@ impl Worker {
         let slot = &mut self.slots[index];
         slot.dirty = true;
         let from = std::mem::replace(&mut slot.told_verdict, verdict);
+        self.recount(index);
+        let slot = &self.slots[index];
         if from == verdict {
             return;
         }
@@ -343,6 +362,25 @@ impl Worker {
             event.from = Some(word(from).to_owned());
             event.to = Some(word(verdict).to_owned());
         });
+    }
+
+    /// Has the pools counted anew that a probe belongs to.
+    fn recount(&mut self, index: usize) {
+        let counts = |slot: &Slot| match &slot.task.work {
+            Work::Pool(members) => members.probes.iter().any(|probe| probe.index() == index),
+            Work::Exec(_)
+            | Work::Tcp { .. }
+            | Work::Http(_)
+            | Work::Grpc(_)
+            | Work::Ping(_)
+            | Work::Process(_)
+            | Work::Interface(_)
+            | Work::File { .. }
+            | Work::Broken(_) => false,
+        };
+        for slot in self.slots.iter().filter(|slot| counts(slot)) {
+            self.tools.say(Word::Recount { token: slot.token });
+        }
     }
 
     /// Watches what a check found, and nothing else.

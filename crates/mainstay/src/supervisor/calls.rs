@@ -1,6 +1,6 @@
 //! What the api role asks for, on behalf of an operator.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mainstay_core::election::Operator;
@@ -10,7 +10,7 @@ use mainstay_sys::clock::boot_now;
 
 use super::Supervisor;
 use crate::events::wall_ms;
-use crate::ipc::{ApiCall, ApiReply, Asker, ToApi, ToVip, VipAction};
+use crate::ipc::{ApiCall, ApiReply, Asker, ToApi, ToEdge, ToVip, VipAction};
 use crate::role::Role;
 use crate::status::{Counter, Status, WorkerStatus};
 
@@ -23,8 +23,12 @@ const STATUS_MAX: usize = 4;
 /// Those who wait for an answer.
 #[derive(Default)]
 pub(super) struct Calls {
-    /// Slot and number of each call for the status; one question to vip serves them all.
+    /// Slot and number of each call for the status; one question to each worker serves them all.
     status: Vec<(usize, u64)>,
+    /// Slots of workers that were asked and have not answered.
+    asked: HashSet<usize>,
+    /// What the vip worker has answered.
+    from_vip: Option<Status>,
     by: Option<Boot>,
     /// Commands under way, so that their askers can be told when exec dies.
     pub(super) runs: HashMap<(Asker, u64), CommandId>,
@@ -91,25 +95,60 @@ impl Supervisor {
             self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
             return;
         }
-        let ask = self.calls.status.is_empty();
         self.calls.status.push((slot, id));
-        if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {
-            self.answer_status(None);
-        } else if ask {
-            self.calls.by = Some(boot_now() + ANSWER_MAX);
-            self.tell(Role::Vip, &ToVip::Status);
+        if self.calls.by.is_some() {
+            return;
+        }
+        self.calls.by = Some(boot_now() + ANSWER_MAX);
+        self.calls.from_vip = None;
+        for (slot, worker) in self.workers.iter_mut().enumerate().filter(|(_, w)| w.running.is_some()) {
+            match worker.role {
+                Role::Vip => worker.send(&ToVip::Status),
+                Role::Edge => worker.send(&ToEdge::Status),
+                Role::Exec | Role::Probe | Role::Api => continue,
+            }
+            self.calls.asked.insert(slot);
+        }
+        self.answer_if_known();
+    }
+
+    /// The vip worker has answered.
+    pub(super) fn vip_answered(&mut self, slot: usize, status: Status) {
+        self.calls.asked.remove(&slot);
+        self.calls.from_vip = Some(status);
+        self.answer_if_known();
+    }
+
+    /// An edge worker has answered.
+    pub(super) fn edge_answered(&mut self, slot: usize) {
+        self.calls.asked.remove(&slot);
+        self.answer_if_known();
+    }
+
+    /// A worker is dead: it neither waits nor answers.
+    pub(super) fn forget_calls(&mut self, slot: usize) {
+        self.calls.status.retain(|(asker, _)| *asker != slot);
+        self.calls.asked.remove(&slot);
+        self.answer_if_known();
+    }
+
+    fn answer_if_known(&mut self) {
+        if self.calls.by.is_some() && self.calls.asked.is_empty() {
+            self.answer_status();
         }
     }
 
     pub(super) fn expire_calls(&mut self, now: Boot) {
         if self.calls.by.is_some_and(|by| now >= by) {
-            self.answer_status(None);
+            self.answer_status();
         }
     }
 
     /// Completes what the vip role said with what the supervisor knows, and answers all who wait.
-    pub(super) fn answer_status(&mut self, from_vip: Option<Status>) {
+    fn answer_status(&mut self) {
         self.calls.by = None;
+        self.calls.asked.clear();
+        let from_vip = self.calls.from_vip.take();
         let waiting = std::mem::take(&mut self.calls.status);
         if waiting.is_empty() {
             return;
@@ -137,12 +176,13 @@ impl Supervisor {
         status.workers = self
             .workers
             .iter()
-            .filter(|w| w.role.wanted(&self.plan))
+            .filter(|w| w.is_current() && w.role.wanted(&self.plan))
             .map(|w| WorkerStatus { role: w.role.name().into(), pid: w.pid(), restarts: w.restarts })
             .collect();
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
+        self.edge_status(&mut status);
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
         match status.counters.iter_mut().find(|c| c.name == "notify_failures_total") {
             Some(known) => known.value += self.deliveries_failed,

@@ -4,7 +4,11 @@
 
 mod calls;
 mod deposits;
+mod edges;
+mod listeners;
+mod plans;
 mod relay;
+mod slots;
 mod sockets;
 mod stop;
 mod stuck;
@@ -20,7 +24,7 @@ use anyhow::Context as _;
 use mainstay_config::plan::Plan;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
-use mainstay_sys::process::{Breath, Signals};
+use mainstay_sys::process::{Breath, Exit, PidFd, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
@@ -33,9 +37,10 @@ pub use worker::PARENT;
 
 use calls::Calls;
 use deposits::Deposits;
+use edges::Edges;
 use sockets::Sockets;
 use stop::Stop;
-use worker::Worker;
+use worker::{Place, Worker};
 
 /// A loop of ours that never waits is ended by the kernel after this many microseconds of real-time CPU.
 const REAL_TIME_BUDGET: u64 = 2_000_000;
@@ -60,6 +65,7 @@ struct Supervisor {
     exec_plan: Arc<Plan>,
     workers: Vec<Worker>,
     sockets: Sockets,
+    edges: Edges,
     deposits: Deposits,
     probes: HashMap<String, ProbeStatus>,
     /// When each probe was last heard of.
@@ -103,14 +109,16 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
     }
     let now = boot_now();
     let plan = Arc::new(loaded.plan);
-    let workers =
-        Role::ALL.into_iter().flat_map(|r| (0..r.instances()).map(move |_| Worker::new(r))).collect();
+    let mut edges = Edges::default();
+    let fresh = edges.listeners.prepare(&plan.edge)?;
+    edges.listeners.commit(&plan.edge, fresh, now);
     let mut supervisor = Supervisor {
         options,
         exec_plan: Arc::clone(&plan),
         plan,
-        workers,
+        workers: Vec::new(),
         sockets,
+        edges,
         deposits: Deposits::default(),
         probes: HashMap::new(),
         heard: HashMap::new(),
@@ -130,6 +138,7 @@ pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }
+    supervisor.fill_slots();
     supervisor.start_wanted(now);
     supervisor.watch(signals)
 }
@@ -180,7 +189,7 @@ impl Supervisor {
             let Some(running) = &worker.running else { continue };
             let room = if running.has_backlog() { PollFlags::OUT } else { PollFlags::empty() };
             sources.push(Source::Dead(slot));
-            fds.push(PollFd::from_borrowed_fd(running.pidfd.as_fd(), PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(running.process.as_fd(), PollFlags::IN));
             if !running.closed {
                 sources.push(Source::Channel(slot));
                 fds.push(PollFd::from_borrowed_fd(running.channel.as_fd(), PollFlags::IN | room));
@@ -231,9 +240,13 @@ impl Supervisor {
             self.deposits.redeem();
         }
         let Some(running) = self.workers[slot].running.as_mut() else { return };
-        let how = running.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
-        let expected = self.stop.is_some() || !role.wanted(&self.plan);
+        let how = ending(&running.process);
+        let expected = self.stop.is_some() || !self.is_wanted(slot);
         self.workers[slot].buried(now);
+        if role == Role::Edge {
+            self.bury_edge(slot);
+        }
+        self.forget_calls(slot);
         if role == Role::Exec {
             self.fail_runs();
         }
@@ -245,6 +258,34 @@ impl Supervisor {
         }
     }
 
+    /// Whether a slot's worker is to run.
+    fn is_wanted(&self, slot: usize) -> bool {
+        let worker = &self.workers[slot];
+        worker.is_current() && worker.role.wanted(&self.plan)
+    }
+
+    /// Makes slots for every worker that the Plan asks for; edge processes beyond that let their connections end.
+    fn fill_slots(&mut self) {
+        for role in Role::ALL {
+            let count = role.instances(&self.plan);
+            for instance in 0..count {
+                let there = |w: &Worker| w.role == role && w.instance == instance && w.is_current();
+                if self.workers.iter().any(there) {
+                    continue;
+                }
+                let vacant = self.workers.iter().position(|w| w.place == Place::Vacant);
+                match vacant {
+                    Some(slot) => self.workers[slot] = Worker::new(role, instance),
+                    None => self.workers.push(Worker::new(role, instance)),
+                }
+            }
+            let surplus = |w: &Worker| w.role == role && w.is_current() && w.instance >= count;
+            let surplus: Vec<usize> =
+                (0..self.workers.len()).filter(|s| surplus(&self.workers[*s])).collect();
+            surplus.into_iter().for_each(|slot| self.retire(slot));
+        }
+    }
+
     fn obey(&mut self, signal: i32) {
         match signal {
             libc::SIGHUP => {
@@ -252,7 +293,8 @@ impl Supervisor {
                     tracing::error!("reload refused, the old configuration stays:\n{report}");
                 }
             }
-            libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => self.begin_stop(),
+            libc::SIGTERM | libc::SIGINT => self.begin_stop(false),
+            libc::SIGQUIT => self.begin_stop(true),
             // The others are blocked only so that they do not end us.
             _ => {}
         }
@@ -263,7 +305,7 @@ impl Supervisor {
         for slot in 0..self.workers.len() {
             let worker = &self.workers[slot];
             let due = worker.again_at.is_none_or(|at| at <= now);
-            if worker.running.is_some() || !due || self.stop.is_some() || !worker.role.wanted(&self.plan) {
+            if worker.running.is_some() || !due || self.stop.is_some() || !self.is_wanted(slot) {
                 continue;
             }
             let plan = Arc::clone(if worker.role == Role::Exec { &self.exec_plan } else { &self.plan });
@@ -278,9 +320,17 @@ impl Supervisor {
 
     /// Gives a fresh worker its Plan and what its predecessor knew.
     fn greet(&mut self, slot: usize, plan: &Arc<Plan>) {
+        if self.workers[slot].role == Role::Edge {
+            if let Err(error) = self.greet_edge(slot, plan) {
+                tracing::error!("the edge worker cannot be given what it needs: {error:#}; killing it");
+                self.workers[slot].running.iter().for_each(worker::Running::kill);
+            }
+            return;
+        }
         let worker = &mut self.workers[slot];
-        let plan = Box::new(Plan::clone(plan));
+        let plan = Box::new(plans::part(plan, worker.role));
         match worker.role {
+            Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
             Role::Probe => worker.send(&ToProbe::Plan(plan)),
             Role::Vip => {
@@ -308,19 +358,25 @@ impl Supervisor {
         self.kill_stuck(now);
         self.start_wanted(now);
         self.expire_calls(now);
+        self.finish_sockets(now);
+        self.press_retired(now);
         self.press_stop(now);
     }
 
     fn next_wake(&self, now: Boot) -> Duration {
-        let restarts = self.workers.iter().filter(|w| w.running.is_none() && w.role.wanted(&self.plan));
-        let restarts = restarts.filter_map(|w| w.again_at).filter(|_| self.stop.is_none());
-        let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(Stop::deadline));
+        let restarts = self.workers.iter().filter(|w| {
+            w.running.is_none() && w.is_current() && w.role.wanted(&self.plan) && self.stop.is_none()
+        });
+        let restarts = restarts.filter_map(|w| w.again_at);
+        let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(|s| s.deadline(now)));
+        let others = others.chain(self.edges.listeners.next());
+        let others = others.chain(self.workers.iter().filter_map(|w| w.retire_by));
         let next = restarts.chain(self.next_judgement()).chain(others).min().unwrap_or(Boot::NEVER);
         next.since(now).clamp(Duration::from_millis(1), Duration::from_secs(60))
     }
 
     fn is_ready(&self) -> bool {
-        let wanted = self.workers.iter().filter(|w| w.role.wanted(&self.plan));
+        let wanted = self.workers.iter().filter(|w| w.is_current() && w.role.wanted(&self.plan));
         wanted.into_iter().all(|w| w.running.as_ref().is_some_and(|r| r.ready))
     }
 
@@ -353,6 +409,16 @@ fn log(event: &Event) {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {
         tracing::info!(kind = event.kind, about = event.about, "{}", event.message);
+    }
+}
+
+/// How a process ended, which its descriptor has told.
+fn ending(process: &PidFd) -> String {
+    match process.try_wait() {
+        Ok(Some(Exit::Code(code))) => format!("exit code {code}"),
+        Ok(Some(Exit::Signal(signal))) => format!("signal {signal}"),
+        Ok(None) => "it is ending".into(),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::ipc::{
-    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToApi, ToExec, ToProbe, ToVip,
+    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToApi, ToEdge, ToExec, ToProbe, ToVip,
 };
 use crate::role::Role;
 use crate::status::ProbeStatus;
@@ -38,6 +38,7 @@ impl Supervisor {
             }
             Role::Probe => self.hear_each(slot, Self::hear_probe),
             Role::Exec => self.hear_each(slot, Self::hear_exec),
+            Role::Edge => self.hear_each(slot, Self::hear_edge),
             Role::Api => self.hear_each(slot, Self::hear_api),
         }
     }
@@ -77,7 +78,7 @@ impl Supervisor {
             FromVip::Event(event) => self.news.push_back(event),
             FromVip::Run(run) => self.forward_run(slot, run, Asker::Vip),
             FromVip::Notice(notice) => self.tell(Role::Probe, &ToProbe::Notice(notice)),
-            FromVip::Status(status) => self.answer_status(Some(*status)),
+            FromVip::Status(status) => self.vip_answered(slot, *status),
             FromVip::Stopped => self.vips_are_gone(),
         }
     }
@@ -113,7 +114,7 @@ impl Supervisor {
     }
 
     /// The worker's indices are those of the next Plan it was sent.
-    fn confirmed(&mut self, slot: usize) {
+    pub(super) fn confirmed(&mut self, slot: usize) {
         let Some(running) = self.workers[slot].running.as_mut() else { return };
         running.ready = true;
         if let Some(plan) = running.sent.pop_front() {
@@ -124,6 +125,7 @@ impl Supervisor {
     fn pass_verdict(&mut self, status: ProbeStatus) {
         self.heard.insert(status.name.clone(), boot_now());
         self.tell(Role::Vip, &ToVip::Probe(status.clone()));
+        self.tell(Role::Edge, &ToEdge::Health(status.clone()));
         self.probes.insert(status.name.clone(), status);
     }
 
@@ -202,14 +204,23 @@ impl Supervisor {
         // Large files take longer than a real-time loop may.
         let loaded = at_leisure(|| crate::cli::load(&self.options.config)).map_err(|e| format!("{e:#}"))?;
         let changes = mainstay_config::diff(&self.plan, &loaded.plan);
+        let fresh = self.edges.listeners.prepare(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
+        self.edges.slots.assign(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
         let api_again = self.sockets.rebind(&loaded.plan).map_err(|e| format!("{e:#}"))?;
+        self.edges.listeners.commit(&loaded.plan.edge, fresh, boot_now());
+        let renew = self.plan.edge.threads != loaded.plan.edge.threads;
         let old = Arc::clone(&self.plan);
         self.plan = Arc::new(loaded.plan);
         self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
         let kept = |name: &String| self.plan.probes.iter().any(|p| &p.name == name);
         self.probes.retain(|name, _| kept(name));
         self.heard.retain(|name, _| kept(name));
+        if renew {
+            self.renew_edges();
+        }
+        self.fill_slots();
         self.send_plans(api_again);
+        self.settle_sockets();
         mainstay_sys::process::trim_memory();
         Ok(changes.to_string())
     }
@@ -218,7 +229,7 @@ impl Supervisor {
     fn send_plans(&mut self, api_again: bool) {
         for slot in 0..self.workers.len() {
             let role = self.workers[slot].role;
-            if self.workers[slot].running.is_none() {
+            if self.workers[slot].running.is_none() || !self.workers[slot].is_current() {
                 self.workers[slot].again_at = None;
                 continue;
             }
@@ -226,8 +237,13 @@ impl Supervisor {
             if let Some(running) = self.workers[slot].running.as_mut() {
                 running.sent.push_back(Arc::clone(&plan));
             }
-            let plan = Box::new(Plan::clone(&plan));
+            let plan = Box::new(super::plans::part(&plan, role));
             match role {
+                Role::Edge => {
+                    if let Err(error) = self.send_edge_plan(slot) {
+                        tracing::error!("the edge worker cannot be given its Plan: {error:#}");
+                    }
+                }
                 Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
                 Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
                 Role::Api if api_again => self.lend_sockets(slot, plan),

@@ -6,7 +6,7 @@ use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 
 use super::Supervisor;
-use crate::ipc::ToVip;
+use crate::ipc::{ToEdge, ToVip};
 use crate::role::Role;
 
 /// How long the vip role may take to stop what its vips own and release them.
@@ -15,28 +15,40 @@ const RELEASE_MAX: Duration = Duration::from_secs(35);
 /// How long commands and deliveries may go on after the vips are gone.
 const LINGER_MAX: Duration = Duration::from_secs(5);
 
+/// How long connections of the edge may go on at TERM: the unit's TimeoutStopSec is 20 s, and vips are given up before.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How much longer than that an edge process may take to end.
+const END_GRACE: Duration = Duration::from_secs(1);
+
 /// How far an orderly stop has come.
 pub(super) struct Stop {
     vips_gone: bool,
     by: Boot,
+    /// When connections of the edge are cut.
+    cut: Boot,
     at_once: bool,
+    /// Connections get all the time that the configuration gives them.
+    long: bool,
 }
 
 impl Stop {
-    pub(super) const fn deadline(&self) -> Boot {
-        self.by
+    pub(super) fn deadline(&self, now: Boot) -> Boot {
+        if now < self.by { self.by } else { self.cut.max(self.by) }
     }
 
     /// Whether nothing is left to wait for.
     pub(super) fn done(&self, now: Boot, supervisor: &Supervisor) -> bool {
-        let probe = supervisor.workers.iter().any(|w| w.role == Role::Probe && w.running.is_some());
-        self.at_once || (self.vips_gone && (now >= self.by || (supervisor.runs == 0 && !probe)))
+        let runs = |role: Role| supervisor.workers.iter().any(|w| w.role == role && w.running.is_some());
+        let told = now >= self.by || (supervisor.runs == 0 && !runs(Role::Probe));
+        let drained = now >= self.cut || !runs(Role::Edge);
+        self.at_once || (self.vips_gone && told && drained)
     }
 }
 
 impl Supervisor {
     /// The first request releases in order, the second ends at once.
-    pub(super) fn begin_stop(&mut self) {
+    pub(super) fn begin_stop(&mut self, long: bool) {
         if let Some(stop) = &mut self.stop {
             tracing::warn!("asked a second time: stopping at once");
             stop.at_once = true;
@@ -44,7 +56,8 @@ impl Supervisor {
         }
         tracing::info!("stopping: vips are given up first");
         super::tell_systemd(&[sd_notify::NotifyState::Stopping]);
-        self.stop = Some(Stop { vips_gone: false, by: boot_now() + RELEASE_MAX, at_once: false });
+        let by = boot_now() + RELEASE_MAX;
+        self.stop = Some(Stop { vips_gone: false, by, cut: by, at_once: false, long });
         let mut told = false;
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Vip && w.running.is_some()) {
             worker.send(&ToVip::Stop);
@@ -62,7 +75,12 @@ impl Supervisor {
             return;
         }
         stop.vips_gone = true;
+        let drain = if stop.long { self.plan.edge.drain } else { self.plan.edge.drain.min(DRAIN_MAX) };
         stop.by = boot_now() + LINGER_MAX;
+        stop.cut = boot_now() + drain + END_GRACE;
+        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Edge) {
+            worker.send(&ToEdge::Drain(drain));
+        }
         // A probe worker whose channel closes delivers what it has and exits.
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Probe) {
             if let Some(running) = &mut worker.running {

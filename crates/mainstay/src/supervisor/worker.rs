@@ -1,16 +1,16 @@
 //! One worker process as the supervisor sees it: started, watched, started again with backoff.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_config::plan::Plan;
 use mainstay_core::time::Boot;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use mainstay_sys::process::PidFd;
 use serde::Serialize;
 
 use crate::ipc::{Channel, Closed};
@@ -38,16 +38,35 @@ pub const PARENT: &str = "MAINSTAY_SUPERVISOR_PID";
 /// A slot for a worker of one role.
 pub(super) struct Worker {
     pub(super) role: Role,
+    /// Which of the role's processes.
+    pub(super) instance: u16,
+    pub(super) place: Place,
+    /// When a retired one is killed.
+    pub(super) retire_by: Option<Boot>,
+    /// What an edge process has.
+    pub(super) edge: super::edges::Has,
     pub(super) running: Option<Running>,
     pub(super) restarts: u64,
     pub(super) again_at: Option<Boot>,
     backoff: Duration,
 }
 
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Its worker runs, or is started again.
+    Current,
+    /// Its worker goes on until the one that replaces it is ready.
+    Replaced,
+    /// Its worker lets its connections end.
+    Retired,
+    /// Nothing: it may be used again.
+    Vacant,
+}
+
 /// A living worker.
 pub(super) struct Running {
-    pub(super) child: Child,
-    pub(super) pidfd: OwnedFd,
+    pub(super) process: PidFd,
     pub(super) channel: Channel,
     pub(super) started: Boot,
     /// The last sign of life.
@@ -59,12 +78,28 @@ pub(super) struct Running {
     pub(super) plan: Arc<Plan>,
     /// Plans sent and not yet confirmed.
     pub(super) sent: VecDeque<Arc<Plan>>,
-    backlog: VecDeque<Vec<u8>>,
+    /// Messages with their descriptors that the worker has not had room for.
+    backlog: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
 }
 
 impl Worker {
-    pub(super) const fn new(role: Role) -> Self {
-        Self { role, running: None, restarts: 0, again_at: None, backoff: BACKOFF_MIN }
+    pub(super) fn new(role: Role, instance: u16) -> Self {
+        Self {
+            role,
+            instance,
+            place: Place::Current,
+            retire_by: None,
+            edge: super::edges::Has::default(),
+            running: None,
+            restarts: 0,
+            again_at: None,
+            backoff: BACKOFF_MIN,
+        }
+    }
+
+    /// Whether it is to run, and not only to end.
+    pub(super) fn is_current(&self) -> bool {
+        self.place == Place::Current
     }
 
     /// Starts the process: the same binary under its role, its channel as standard input.
@@ -78,13 +113,10 @@ impl Worker {
             .stdin(Stdio::from(theirs.into_fd()))
             .spawn()
             .with_context(|| format!("start the {} worker", self.role))?;
-        let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())
-            .with_context(|| format!("watch the {} worker", self.role))?;
+        let process = PidFd::open(child.id()).with_context(|| format!("watch the {} worker", self.role))?;
         self.again_at = None;
         self.running = Some(Running {
-            child,
-            pidfd,
+            process,
             channel: ours,
             started: now,
             alive: now,
@@ -105,15 +137,26 @@ impl Worker {
             }
             self.restarts += 1;
         }
+        self.retire_by = None;
+        if !self.is_current() {
+            self.place = Place::Vacant;
+            self.again_at = None;
+            return;
+        }
         self.again_at = Some(now + self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
     }
 
     /// Sends a message; a worker that has stopped reading for `BACKLOG_MAX` messages is killed.
     pub(super) fn send<T: Serialize>(&mut self, message: &T) {
+        self.send_with(message, Vec::new());
+    }
+
+    /// The same with descriptors, at most seven.
+    pub(super) fn send_with<T: Serialize>(&mut self, message: &T, fds: Vec<OwnedFd>) {
         let role = self.role;
         let Some(running) = self.running.as_mut() else { return };
-        if let Err(error) = running.send(message) {
+        if let Err(error) = running.send(message, fds) {
             if error.is::<Closed>() || broken_pipe(&error) {
                 tracing::debug!(%role, "worker has gone already");
                 return;
@@ -125,7 +168,7 @@ impl Worker {
 
     /// The process id, when it runs.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|r| r.child.id())
+        self.running.as_ref().map(|r| r.process.pid())
     }
 }
 
@@ -135,9 +178,9 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 impl Running {
-    fn send<T: Serialize>(&mut self, message: &T) -> anyhow::Result<()> {
+    fn send<T: Serialize>(&mut self, message: &T, fds: Vec<OwnedFd>) -> anyhow::Result<()> {
         let bytes = serde_json::to_vec(message).context("encode a message")?;
-        self.backlog.push_back(bytes);
+        self.backlog.push_back((bytes, fds));
         self.flush()?;
         anyhow::ensure!(self.backlog.len() <= BACKLOG_MAX, "it has not read {BACKLOG_MAX} messages");
         Ok(())
@@ -145,8 +188,9 @@ impl Running {
 
     /// Sends what an earlier full queue left behind.
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
-        while let Some(bytes) = self.backlog.front() {
-            if !self.channel.send_encoded(bytes, &[])? {
+        while let Some((bytes, fds)) = self.backlog.front() {
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+            if !self.channel.send_encoded(bytes, &fds)? {
                 break;
             }
             self.backlog.pop_front();
@@ -168,7 +212,7 @@ impl Running {
 
     /// Ends it at once.
     pub(super) fn kill(&self) {
-        if let Err(error) = pidfd_send_signal(&self.pidfd, Signal::KILL) {
+        if let Err(error) = self.process.signal(libc::SIGKILL) {
             tracing::warn!(%error, "kill a worker");
         }
     }

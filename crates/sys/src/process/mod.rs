@@ -5,6 +5,7 @@ mod pidfd;
 mod privilege;
 mod schedule;
 mod signals;
+mod sockets;
 
 pub use list::{Process, processes};
 pub use pidfd::{Exit, PidFd};
@@ -14,3 +15,4 @@ pub use schedule::{
     set_parent_death_signal, trim_memory,
 };
 pub use signals::{Signals, Timer};
+pub use sockets::{holders, unix_holders};

@@ -1,9 +1,11 @@
 //! Running one check: what is done, within its deadline, and what is said of it.
 
 mod file;
+mod grpc;
 mod http;
 mod interface;
 pub(super) mod ping;
+pub(super) mod pool;
 pub(super) mod process;
 
 use std::net::IpAddr;
@@ -11,16 +13,16 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mainstay_config::plan::Check;
-use mainstay_core::name::CommandId;
+use mainstay_core::name::{CommandId, PoolId};
 use mainstay_core::probe::Finding;
 use tokio::time::timeout;
 
 use self::process::{Known, Pattern};
 use super::Tools;
 use super::dial::{Lane, connect};
-use super::plan::Task;
+use super::plan::{BackendView, PoolView, Task};
 use crate::ipc::Outcome;
 
 /// exec ends a command at its timeout; its word of that may take so long to reach us.
@@ -40,6 +42,10 @@ pub(super) enum Work {
     },
     /// Asks for a page.
     Http(Box<http::Page>),
+    /// Asks for a service's health.
+    Grpc(Box<grpc::Service>),
+    /// Counts verdicts of other probes: the loop does it.
+    Pool(pool::Members),
     /// Sends an echo.
     Ping(IpAddr),
     /// Counts processes.
@@ -80,12 +86,14 @@ impl Report {
 }
 
 impl Work {
-    /// Prepares a check.
-    pub(super) fn of(check: &Check) -> Self {
+    /// Prepares a check; `pools` are the Plan's.
+    pub(super) fn of(check: &Check, pools: &[PoolView]) -> Self {
         let prepared = match check {
             Check::Exec { command } => Ok(Self::Exec(*command)),
             Check::Tcp { target } => host_and_port(target).map(|(host, port)| Self::Tcp { host, port }),
             Check::Http(check) => http::Page::prepare(check).map(|page| Self::Http(Box::new(page))),
+            Check::Grpc(check) => grpc::Service::prepare(check).map(|one| Self::Grpc(Box::new(one))),
+            Check::Pool { pool, min } => members(*pool, *min, pools).map(Self::Pool),
             Check::Ping { target } => Ok(Self::Ping(*target)),
             Check::Process { name, args, min, max } => {
                 let pattern = Pattern { name: name.clone(), args: args.clone(), min: *min, max: *max };
@@ -106,6 +114,8 @@ pub(super) async fn check(tools: &Tools, task: &Task, lane: &Lane, known: Known)
         Work::Exec(_) => (None, limit + OUTCOME_GRACE),
         Work::Tcp { .. }
         | Work::Http(_)
+        | Work::Grpc(_)
+        | Work::Pool(_)
         | Work::Ping(_)
         | Work::Process(_)
         | Work::Interface(_)
@@ -134,6 +144,8 @@ async fn look(tools: &Tools, task: &Task, lane: &Lane, known: Known) -> anyhow::
         }
         // Boxed: its future is kilobytes, those of all others together are not.
         Work::Http(page) => Box::pin(page.ask(tools, lane)).await,
+        Work::Grpc(service) => Box::pin(service.ask(tools, lane)).await,
+        Work::Pool(_) => bail!("a pool is counted by the loop"),
         Work::Ping(target) => {
             tools.pinger.ping(*target).await?;
             Ok(Report::new(true, format!("{target} answers")))
@@ -177,6 +189,19 @@ pub(super) fn words(outcome: &Outcome) -> String {
         (false, true) => end,
         (false, false) => format!("{end}: {output}"),
     }
+}
+
+fn members(pool: PoolId, min: u32, pools: &[PoolView]) -> anyhow::Result<pool::Members> {
+    let backends = &pools.get(pool.index()).context("the Plan has no such pool: a bug of ours")?.backends;
+    let count = |wanted: &dyn Fn(&&BackendView) -> bool| {
+        u32::try_from(backends.iter().filter(wanted).count()).unwrap_or(u32::MAX)
+    };
+    Ok(pool::Members {
+        min,
+        unprobed: count(&|one| !one.down && one.probe.is_none()),
+        down: count(&|one| one.down),
+        probes: backends.iter().filter(|one| !one.down).filter_map(|one| one.probe).collect(),
+    })
 }
 
 fn host_and_port(target: &str) -> anyhow::Result<(String, u16)> {

@@ -23,6 +23,17 @@ pub(super) struct Https {
 }
 
 pub(super) fn https() -> Https {
+    let (config, ca) = tls_config();
+    let config = Arc::new(config);
+    let address = each(move |stream| {
+        let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+        // A client that does not trust us leaves early.
+        let _ = serve(StreamOwned::new(tls, stream));
+    });
+    Https { port: address.port(), ca }
+}
+
+fn tls_config() -> (ServerConfig, String) {
     let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -32,13 +43,72 @@ pub(super) fn https() -> Https {
         .with_no_client_auth()
         .with_single_cert(vec![signed.cert.der().clone()], key)
         .unwrap();
-    let config = Arc::new(config);
-    let address = each(move |stream| {
-        let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
-        // A client that does not trust us leaves early.
-        let _ = serve(StreamOwned::new(tls, stream));
+    (config, signed.cert.pem())
+}
+
+/// A gRPC server that knows the service `up` and the whole server as serving, and `down` as not; over TLS with this configuration.
+pub(super) fn grpc(tls: Option<Arc<ServerConfig>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                match &tls {
+                    None => drop(tokio::spawn(serve_grpc(stream))),
+                    Some(config) => {
+                        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(config));
+                        tokio::spawn(async move {
+                            // A client that does not trust us leaves early.
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve_grpc(stream).await;
+                            }
+                        });
+                    }
+                }
+            }
+        });
     });
-    Https { port: address.port(), ca: signed.cert.pem() }
+    port
+}
+
+/// A TLS configuration for `localhost` that offers HTTP/2, and the certificate that signs for it.
+pub(super) fn h2_config() -> (Arc<ServerConfig>, String) {
+    let (mut config, ca) = tls_config();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    (Arc::new(config), ca)
+}
+
+async fn serve_grpc(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+        assert_eq!(
+            (&request.headers()["content-type"], &request.headers()["te"]),
+            (&"application/grpc".parse().unwrap(), &"trailers".parse().unwrap())
+        );
+        tokio::spawn(async move {
+            let question = request.into_body().data().await.unwrap().unwrap();
+            let service = question.get(7..).unwrap_or_default();
+            let answer = hyper::Response::builder().header("content-type", "application/grpc");
+            let status = match service {
+                b"up" | b"" => 1,
+                b"down" => 2,
+                _ => {
+                    let answer = answer.header("grpc-status", "5").body(()).unwrap();
+                    respond.send_response(answer, true).unwrap();
+                    return;
+                }
+            };
+            let mut body = respond.send_response(answer.body(()).unwrap(), false).unwrap();
+            body.send_data(hyper::body::Bytes::from(vec![0, 0, 0, 0, 2, 8, status]), false).unwrap();
+            let trailers = [("grpc-status", "0")];
+            let trailers = trailers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            body.send_trailers(trailers.into_iter().collect()).unwrap();
+        });
+    }
 }
 
 /// A server that answers 500 so many times and 200 from then on; it passes on what was POSTed.

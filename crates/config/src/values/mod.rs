@@ -1,5 +1,8 @@
 //! Values with a notation of their own: durations, secrets, fixed words, and entries that are text or a table.
 
+mod choice;
+mod edge;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +14,9 @@ use crate::raw::AddrTable;
 use crate::read::{Read, Reader, Value};
 use crate::source::At;
 use crate::suggest;
+
+pub(crate) use choice::choice;
+pub(crate) use edge::*;
 
 /// A duration as operators write it: `"250ms"`, `"1s"`, `"1.5s"`, `"5m"`.
 #[derive(Clone, Copy, Debug)]
@@ -316,52 +322,6 @@ impl JsonSchema for Status {
             { "type": "string", "pattern": "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$" },
         ]})
     }
-}
-
-/// Declares an enum of fixed words.
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident $what:literal { $($(#[$about:meta])* $word:literal => $variant:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum $name {
-            $($(#[$about])* $variant,)*
-        }
-
-        impl Read for $name {
-            const WHAT: &'static str = $what;
-            const EXAMPLE: &'static str = concat!("one of", $(" \"", $word, "\"",)*);
-
-            fn read(value: &Value<'_>, r: &mut Reader<'_>) -> Option<Self> {
-                let Some(text) = value.get_ref().as_str() else {
-                    r.mismatch::<Self>(value);
-                    return None;
-                };
-                let text = r.text(value, text)?;
-                match text.as_str() {
-                    $($word => Some(Self::$variant),)*
-                    other => {
-                        let message = format!("\"{other}\" is not {}", Self::WHAT);
-                        r.error(value, message, suggest::advice(other, Self::WHAT, &[$($word),*]));
-                        None
-                    }
-                }
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "enum": [$($word),*] })
-            }
-        }
-    };
 }
 
 choice! {

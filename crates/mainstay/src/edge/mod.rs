@@ -1,0 +1,141 @@
+//! The edge role: its control thread, which passes the supervisor's words on to the threads that serve connections.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use mainstay_proxy::shared::{Cells, WORDS};
+use mainstay_proxy::worker::Process;
+use mainstay_sys::shared::Shared;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::ipc::{Channel, Closed, FromEdge, Received, ToEdge};
+
+/// How often the supervisor hears that this process lives.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a drained process has connections left.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long the supervisor's queue is given to make room.
+const ROOM: Duration = Duration::from_millis(2);
+
+/// Runs until the supervisor hangs up, or until it is drained.
+///
+/// # Errors
+/// When the first message does not start it, a thread has died, or the channel fails.
+pub fn run(channel: Channel) -> anyhow::Result<()> {
+    let first = channel.receive::<ToEdge>()?.context("no first message")?;
+    let ToEdge::Start { column, threads } = first.message else { bail!("the first message must start it") };
+    let memory = first.fds.into_iter().next().context("no shared memory came with the first message")?;
+    let shared = Shared::open(memory, WORDS)?;
+    let process = Process::start(Cells::new(shared.words(), usize::from(column)), threads)
+        .context("start the threads of the edge")?;
+    channel.set_nonblocking()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
+    runtime.block_on(async {
+        let channel = crate::ipc::watched(channel).context("watch the channel")?;
+        Control { channel, process, by: None }.serve().await
+    })
+}
+
+/// The control thread.
+struct Control {
+    channel: AsyncFd<Channel>,
+    process: Process,
+    /// When a drained process ends with whatever it still has.
+    by: Option<Instant>,
+}
+
+impl Control {
+    async fn serve(mut self) -> anyhow::Result<()> {
+        let mut alive = interval(ALIVE);
+        alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let heard = tokio::select! {
+                biased;
+                heard = listen(&self.channel) => heard?,
+                _ = alive.tick() => {
+                    ensure!(self.process.is_whole(), "a thread of the edge has died");
+                    // The threads answer it, so that a stuck one shows.
+                    self.process.come_round().await;
+                    self.say(&FromEdge::Alive).await?;
+                    continue;
+                }
+                () = drained(&self.process, self.by) => {
+                    return self.say(&FromEdge::Status(Box::new(self.process.status()))).await;
+                }
+            };
+            let Some(heard) = heard else { return Ok(()) };
+            for received in heard {
+                self.obey(received.message, received.fds).await?;
+            }
+        }
+    }
+
+    async fn obey(&mut self, message: ToEdge, fds: Vec<OwnedFd>) -> anyhow::Result<()> {
+        match message {
+            ToEdge::Start { .. } => bail!("started twice"),
+            ToEdge::Sockets(keys) => {
+                ensure!(keys.len() == fds.len(), "{} sockets, {} descriptors", keys.len(), fds.len());
+                keys.into_iter().zip(fds).for_each(|(key, fd)| self.process.take(key, fd));
+            }
+            ToEdge::Leave(keys) => keys.into_iter().for_each(|key| self.process.leave(key)),
+            ToEdge::Finish(keys) => {
+                self.process.finish(keys.clone()).await;
+                self.say(&FromEdge::Finished(keys)).await?;
+            }
+            ToEdge::Plan(plan) => match self.process.apply(plan.edge, plan.slots).await {
+                Ok(()) => self.say(&FromEdge::Ready).await?,
+                Err(error) => self.say(&FromEdge::Refused(error.to_string())).await?,
+            },
+            ToEdge::Health(_) => {}
+            ToEdge::Status => self.say(&FromEdge::Status(Box::new(self.process.status()))).await?,
+            ToEdge::Drain(within) => {
+                self.process.drain().await;
+                self.by = Some(Instant::now() + within);
+                self.say(&FromEdge::Draining(self.process.open())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn say(&self, message: &FromEdge) -> anyhow::Result<()> {
+        while !self.channel.get_ref().send(message)? {
+            sleep(ROOM).await;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what there is; nothing when the supervisor has hung up.
+async fn listen(channel: &AsyncFd<Channel>) -> anyhow::Result<Option<Vec<Received<ToEdge>>>> {
+    let mut ready = channel.readable().await.context("wait for the supervisor")?;
+    let mut heard = Vec::new();
+    loop {
+        match channel.get_ref().receive::<ToEdge>() {
+            Ok(Some(received)) => heard.push(received),
+            Ok(None) => break,
+            Err(error) if error.is::<Closed>() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    ready.clear_ready();
+    Ok(Some(heard))
+}
+
+/// Waits until no connection is left, or until the deadline; for ever while it is not drained.
+async fn drained(process: &Process, by: Option<Instant>) {
+    let Some(by) = by else { return std::future::pending().await };
+    let empty = async {
+        while process.open() > 0 {
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = empty => {}
+        () = sleep_until(by) => tracing::info!(cut = process.open(), "the time to drain is over"),
+    }
+}

@@ -1,0 +1,64 @@
+//! What the supervisor and an edge process say to each other.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mainstay_config::plan::edge::Edge;
+use mainstay_proxy::worker::{EdgeStatus, SocketKey};
+use serde::{Deserialize, Serialize};
+
+use crate::status::{Event, ProbeStatus};
+
+/// Supervisor to edge.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToEdge {
+    /// The first message; the memory that the instances share comes with it.
+    Start {
+        /// Which column of the memory is its own.
+        column: u16,
+        /// How many threads it has.
+        threads: u16,
+    },
+    /// Sockets to take connections from; they come with it in this order.
+    Sockets(Vec<SocketKey>),
+    /// Sockets that others serve.
+    Leave(Vec<SocketKey>),
+    /// Sockets that nobody will serve: what waits on them is taken first. Answered by `FromEdge::Finished`.
+    Finish(Vec<SocketKey>),
+    /// What to do from here on; sockets whose place it does not have are finished. Answered by `FromEdge::Ready` or `Refused`.
+    Plan(Box<EdgePlan>),
+    /// A probe's verdict.
+    Health(ProbeStatus),
+    /// Answer with `FromEdge::Status`.
+    Status,
+    /// Serve what waits, let connections end, and exit when none is left or this long after.
+    Drain(Duration),
+}
+
+/// An edge's part of the Plan, with its secrets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EdgePlan {
+    /// Listeners, routes, pools.
+    pub edge: Edge,
+    /// Where each backend counts in the shared memory, by `pool/backend`.
+    pub slots: HashMap<String, u32>,
+}
+
+/// edge to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromEdge {
+    /// The Plan is in force.
+    Ready,
+    /// The Plan cannot be used and the one before it goes on: why.
+    Refused(String),
+    /// All threads do what they are told: sent every second.
+    Alive,
+    /// Nothing waits on these sockets any more, and they are closed here.
+    Finished(Vec<SocketKey>),
+    /// The answer to `ToEdge::Status`.
+    Status(Box<EdgeStatus>),
+    /// Something happened that events should tell.
+    Event(Event),
+    /// Nothing is accepted any more; so many connections are open.
+    Draining(u64),
+}

@@ -1,0 +1,30 @@
+//! What each role gets of the Plan: no more than it needs, and no secret of another.
+
+use mainstay_config::plan::Plan;
+use mainstay_config::plan::edge::{Edge, Pool};
+
+use crate::role::Role;
+
+/// The part of the Plan that a role may see. An edge process gets the edge in a message of its own.
+pub(super) fn part(plan: &Plan, role: Role) -> Plan {
+    let edge = match role {
+        // A probe of a pool counts its backends.
+        Role::Probe => Edge { pools: plan.edge.pools.iter().map(without_keys).collect(), ..Edge::default() },
+        Role::Exec | Role::Vip | Role::Edge | Role::Api => Edge::default(),
+    };
+    Plan {
+        node: plan.node.clone(),
+        links: plan.links.clone(),
+        vips: plan.vips.clone(),
+        groups: plan.groups.clone(),
+        probes: plan.probes.clone(),
+        commands: plan.commands.clone(),
+        mail: plan.mail.clone(),
+        metrics: plan.metrics,
+        edge,
+    }
+}
+
+fn without_keys(pool: &Pool) -> Pool {
+    Pool { tls: None, ..pool.clone() }
+}

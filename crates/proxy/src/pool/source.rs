@@ -1,0 +1,167 @@
+//! The backends of a pool as they are written, and the list that follows: each address of a name is one.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use mainstay_config::plan::edge::{Backend, Place, Pool, Target};
+use mainstay_core::balance::hash::Key;
+use mainstay_core::balance::{Input, MemberSpec, Order, OutlierSpec};
+use mainstay_core::election::Verdict;
+use mainstay_core::time::Boot;
+
+use super::ask::name_hash;
+use super::entry::Entry;
+use super::set::{Set, spec};
+use super::sticky;
+
+/// One backend as it is written.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) backend: Backend,
+    pub(super) slot: Option<u32>,
+    /// What its name was last found to be.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// It was looked up, with success or without.
+    pub(super) looked_up: bool,
+    /// Why the last look-up failed.
+    pub(super) trouble: Option<String>,
+    /// What its probe says.
+    pub(super) verdict: Option<(Verdict, String)>,
+    /// What the operator wants, in order: mode and weight.
+    pub(super) orders: Vec<Order>,
+}
+
+impl Source {
+    pub(super) fn new(backend: &Backend, slot: Option<u32>) -> Self {
+        Self {
+            backend: backend.clone(),
+            slot,
+            addresses: Vec::new(),
+            looked_up: false,
+            trouble: None,
+            verdict: None,
+            orders: Vec::new(),
+        }
+    }
+
+    /// Goes on with what is known of it; a changed name is looked up anew, another row has another's verdicts.
+    pub(super) fn inherit(&mut self, old: &mut Self) {
+        if self.backend.target == old.backend.target {
+            self.addresses = std::mem::take(&mut old.addresses);
+            self.looked_up = old.looked_up;
+            self.trouble = old.trouble.take();
+        }
+        if self.slot == old.slot && self.backend.probe.is_some() {
+            self.verdict = old.verdict.take();
+        }
+        self.orders = std::mem::take(&mut old.orders);
+    }
+
+    /// Whether it is to be looked up for the first time.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.backend.target, Target::Name { .. }) && !self.looked_up
+    }
+
+    /// Notes what the operator wants; of the orders for mode and weight the last one each counts.
+    pub(super) fn order(&mut self, order: Order) {
+        match order {
+            Order::AsWritten => self.orders.clear(),
+            Order::Weight(_) => self.orders.retain(|one| !matches!(one, Order::Weight(_))),
+            Order::Ready | Order::Drain | Order::Down => {
+                self.orders.retain(|one| matches!(one, Order::Weight(_)))
+            }
+        }
+        if order != Order::AsWritten {
+            self.orders.push(order);
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        match &self.backend.target {
+            Target::Inet(address) => vec![Place::Inet(*address)],
+            Target::Unix(path) => vec![Place::Unix(path.clone())],
+            Target::Name { .. } => self.addresses.iter().copied().map(Place::Inet).collect(),
+        }
+    }
+}
+
+impl Set {
+    /// Makes the list of backends anew; addresses that stay keep their state.
+    pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &mut u32, now: Boot) {
+        let sources = self.sources.borrow();
+        let mut inner = self.inner.borrow_mut();
+        let old = std::mem::take(&mut inner.entries);
+        let mut specs = Vec::new();
+        let mut from = Vec::new();
+        for (index, source) in sources.iter().enumerate() {
+            let places = source.places();
+            let sharing = u32::try_from(places.len()).unwrap_or(u32::MAX);
+            for place in places {
+                let address = written(&place);
+                let hash = name_hash(&source.backend.name, &address);
+                let known = old.iter().find(|one| one.key == hash).cloned();
+                let entry = known.unwrap_or_else(|| {
+                    *next_id = next_id.wrapping_add(1);
+                    Rc::new(Entry::new(*next_id, self, &source.backend.name, &address, place, hash))
+                });
+                entry.at.set(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX));
+                entry.slot.set(source.slot);
+                entry.sharing.set(sharing);
+                entry.max.set(source.backend.max_connections);
+                *entry.cookie.borrow_mut() = pool.sticky.as_ref().map(|table| {
+                    let value = sticky::value(key, &pool.name, &source.backend.name, &address);
+                    (value, sticky::set_cookie(table, value).into())
+                });
+                specs.push(member(pool, &source.backend, hash));
+                from.push((index, old.iter().any(|one| one.key == hash)));
+                inner.entries.push(entry);
+            }
+        }
+        for gone in &old {
+            if !inner.entries.iter().any(|entry| entry.key == gone.key) {
+                gone.at.set(u32::MAX);
+            }
+        }
+        self.bounded.set(sources.iter().any(|source| source.backend.max_connections > 0));
+        self.pending.set(sources.iter().any(Source::is_pending));
+        inner.roster.replace(spec(pool), &specs, now);
+        for (member, (index, was_there)) in from.into_iter().enumerate() {
+            let source = &sources[index];
+            if let Some((verdict, _)) = source.verdict {
+                inner.roster.handle(Input::Verdict { member, verdict }, now);
+            }
+            for order in source.orders.iter().filter(|_| !was_there) {
+                inner.roster.handle(Input::Order { member, order: *order }, now);
+            }
+        }
+        self.relate(&mut inner, now);
+        drop(inner);
+        self.queue.wake();
+    }
+
+    /// The positions in the list that belong to a source.
+    pub(super) fn members_of(&self, name: &str) -> Vec<usize> {
+        let inner = self.inner.borrow();
+        inner.entries.iter().enumerate().filter(|(_, one)| *one.name == *name).map(|(at, _)| at).collect()
+    }
+}
+
+fn member(pool: &Pool, backend: &Backend, key: u64) -> MemberSpec {
+    let outlier = backend.outlier.unwrap_or(pool.outlier);
+    MemberSpec {
+        key,
+        weight: backend.weight.max(1),
+        backup: backend.backup,
+        down: backend.down,
+        probed: backend.probe.is_some(),
+        outlier: OutlierSpec { failures: outlier.failures, window: outlier.window, aside: outlier.aside },
+    }
+}
+
+/// As addresses are shown: `10.0.4.20:8080`, `[::1]:80`, `unix:/path`.
+fn written(place: &Place) -> String {
+    match place {
+        Place::Inet(address) => address.to_string(),
+        Place::Unix(path) => format!("unix:{}", path.display()),
+    }
+}

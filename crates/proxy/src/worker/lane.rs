@@ -1,0 +1,320 @@
+//! One thread: it accepts from its sockets, serves what it accepted and does what the control thread says.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::plan::edge::Place;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
+
+use super::SocketKey;
+use crate::metrics::Counters;
+use crate::serve::{self, Accepted};
+use crate::shared::Cells;
+use crate::snapshot::Snapshot;
+use crate::thread::Thread;
+
+/// How long nothing is accepted after the process ran out of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Dropped when what was asked has been done.
+pub(super) type Ack = mpsc::Sender<()>;
+
+/// What the control thread says.
+pub(super) enum Word {
+    /// This configuration is in force.
+    Adopt(Arc<Snapshot>, Ack),
+    /// A socket to accept from.
+    Take(SocketKey, OwnedFd),
+    /// Others accept from it.
+    Leave(SocketKey),
+    /// Nobody will: take what waits.
+    Finish(SocketKey, Ack),
+    /// Something to be done with the thread's state.
+    Do(Box<dyn FnOnce(&Rc<Thread>) + Send>),
+    /// Nothing but an answer.
+    Here(Ack),
+    /// Finish all sockets and let connections end.
+    Drain(Ack),
+}
+
+/// Starts a thread; `share` threads divide a listener's connections.
+pub(super) fn start(
+    number: u16,
+    share: usize,
+    cells: Cells,
+    counters: Arc<Counters>,
+    words: mpsc::UnboundedReceiver<Word>,
+) -> io::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let reserve = File::open("/dev/null")?;
+    std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
+        let lane = Lane {
+            thread: None,
+            early: Vec::new(),
+            held: HashMap::new(),
+            share,
+            cells,
+            counters,
+            reserve: Rc::new(RefCell::new(Some(reserve))),
+        };
+        LocalSet::new().block_on(&runtime, lane.listen(words));
+    })
+}
+
+struct Lane {
+    /// There from the first configuration on.
+    thread: Option<Rc<Thread>>,
+    /// What was to be done before that.
+    early: Vec<Box<dyn FnOnce(&Rc<Thread>) + Send>>,
+    held: HashMap<SocketKey, Held>,
+    share: usize,
+    cells: Cells,
+    counters: Arc<Counters>,
+    /// Given up for a moment when there is no descriptor left, so that a client is told instead of waiting.
+    reserve: Rc<RefCell<Option<File>>>,
+}
+
+/// A socket of this thread's.
+struct Held {
+    socket: Socket,
+    /// Position of its listener in the snapshot in force.
+    listener: Rc<Cell<u32>>,
+    task: Option<AbortHandle>,
+}
+
+#[derive(Clone)]
+enum Socket {
+    Tcp(Rc<TcpListener>),
+    Unix(Rc<UnixListener>),
+    Udp(Rc<std::net::UdpSocket>),
+}
+
+impl Lane {
+    async fn listen(mut self, mut words: mpsc::UnboundedReceiver<Word>) {
+        while let Some(word) = words.recv().await {
+            match word {
+                Word::Adopt(snapshot, ack) => {
+                    self.adopt(&snapshot);
+                    drop(ack);
+                }
+                Word::Take(key, fd) => self.take(key, fd),
+                Word::Leave(key) => {
+                    if let Some(held) = self.held.remove(&key) {
+                        held.stop();
+                    }
+                }
+                Word::Finish(key, ack) => {
+                    self.finish(&key);
+                    drop(ack);
+                }
+                Word::Do(what) => match &self.thread {
+                    Some(thread) => what(thread),
+                    None => self.early.push(what),
+                },
+                Word::Here(ack) => drop(ack),
+                Word::Drain(ack) => {
+                    let keys: Vec<SocketKey> = self.held.keys().cloned().collect();
+                    keys.iter().for_each(|key| self.finish(key));
+                    if let Some(thread) = &self.thread {
+                        thread.drain();
+                    }
+                    drop(ack);
+                }
+            }
+        }
+    }
+
+    fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
+        // What waits on a socket of a listener that is gone is still served as that listener did.
+        let gone: Vec<SocketKey> =
+            self.held.keys().filter(|key| position(snapshot, key).is_none()).cloned().collect();
+        if self.thread.is_some() {
+            gone.iter().for_each(|key| self.finish(key));
+        }
+        self.counters.adopt(snapshot);
+        match &self.thread {
+            Some(thread) => thread.adopt(Arc::clone(snapshot)),
+            None => {
+                let thread =
+                    Rc::new(Thread::new(Arc::clone(snapshot), self.cells, Arc::clone(&self.counters)));
+                self.early.drain(..).for_each(|what| what(&thread));
+                self.thread = Some(thread);
+            }
+        }
+        let keys: Vec<SocketKey> = self.held.keys().cloned().collect();
+        keys.iter().for_each(|key| self.accept(key));
+    }
+
+    fn take(&mut self, key: SocketKey, fd: OwnedFd) {
+        match Socket::open(&key, fd) {
+            Ok(socket) => {
+                let held = Held { socket, listener: Rc::default(), task: None };
+                if let Some(old) = self.held.insert(key.clone(), held) {
+                    old.stop();
+                }
+                self.accept(&key);
+            }
+            Err(error) => tracing::error!(place = %key, "a socket cannot be used: {error}"),
+        }
+    }
+
+    /// Accepts from a socket whose place the configuration knows.
+    fn accept(&mut self, key: &SocketKey) {
+        let (Some(thread), Some(held)) = (&self.thread, self.held.get_mut(key)) else { return };
+        let Some(listener) = position(&thread.snapshot(), key) else { return };
+        held.listener.set(listener);
+        if held.task.is_some() {
+            return;
+        }
+        let door = Door {
+            thread: Rc::clone(thread),
+            listener: Rc::clone(&held.listener),
+            share: self.share,
+            reserve: Rc::clone(&self.reserve),
+        };
+        let task = match held.socket.clone() {
+            Socket::Tcp(socket) => spawn_local(async move { door.tcp(&socket).await }),
+            Socket::Unix(socket) => spawn_local(async move { door.unix(&socket).await }),
+            Socket::Udp(_) => return,
+        };
+        held.task = Some(task.abort_handle());
+    }
+
+    /// Serves what waits on a socket and closes it.
+    fn finish(&mut self, key: &SocketKey) {
+        let Some(held) = self.held.remove(key) else { return };
+        let listener = held.listener.get();
+        let socket = held.stop();
+        let Some(thread) = &self.thread else { return };
+        let waiting =
+            || rustix::net::accept_with(socket.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        loop {
+            let accepted = match waiting() {
+                Ok(fd) => socket.accepted(fd),
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(_) => return,
+            };
+            match accepted {
+                Ok(accepted) => serve(thread, listener, accepted),
+                Err(error) => tracing::debug!("a waiting connection: {error}"),
+            }
+        }
+    }
+}
+
+fn position(snapshot: &Snapshot, key: &SocketKey) -> Option<u32> {
+    snapshot.listener_at(&key.place, key.udp)
+}
+
+fn serve(thread: &Rc<Thread>, listener: u32, socket: Accepted) {
+    spawn_local(serve::connection(Rc::clone(thread), thread.snapshot(), listener, socket));
+}
+
+impl Held {
+    fn stop(self) -> Socket {
+        if let Some(task) = self.task {
+            task.abort();
+        }
+        self.socket
+    }
+}
+
+impl Socket {
+    fn open(key: &SocketKey, fd: OwnedFd) -> io::Result<Self> {
+        Ok(match (&key.place, key.udp) {
+            (Place::Inet(_), false) => Self::Tcp(Rc::new(TcpListener::from_std(fd.into())?)),
+            (Place::Inet(_), true) => Self::Udp(Rc::new(fd.into())),
+            (Place::Unix(_), _) => Self::Unix(Rc::new(UnixListener::from_std(fd.into())?)),
+        })
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
+        }
+    }
+
+    fn accepted(&self, fd: OwnedFd) -> io::Result<Accepted> {
+        Ok(match self {
+            Self::Tcp(_) | Self::Udp(_) => {
+                let stream = TcpStream::from_std(fd.into())?;
+                let peer = stream.peer_addr()?;
+                Accepted::Tcp(stream, peer)
+            }
+            Self::Unix(_) => Accepted::Unix(UnixStream::from_std(fd.into())?),
+        })
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    thread: Rc<Thread>,
+    listener: Rc<Cell<u32>>,
+    share: usize,
+    reserve: Rc<RefCell<Option<File>>>,
+}
+
+impl Door {
+    async fn tcp(&self, socket: &TcpListener) {
+        loop {
+            self.room().await;
+            match socket.accept().await {
+                Ok((stream, peer)) => serve(&self.thread, self.listener.get(), Accepted::Tcp(stream, peer)),
+                Err(error) => self.failed(socket.as_fd(), &error).await,
+            }
+        }
+    }
+
+    async fn unix(&self, socket: &UnixListener) {
+        loop {
+            self.room().await;
+            match socket.accept().await {
+                Ok((stream, _)) => serve(&self.thread, self.listener.get(), Accepted::Unix(stream)),
+                Err(error) => self.failed(socket.as_fd(), &error).await,
+            }
+        }
+    }
+
+    /// Waits while the listener has as many connections as this thread may serve; the others wait in the kernel's queue.
+    async fn room(&self) {
+        let most = || {
+            let snapshot = self.thread.snapshot();
+            let most =
+                snapshot.edge.listeners.get(self.listener.get() as usize).map_or(0, |l| l.max_connections);
+            (most as usize).div_ceil(self.share) as u64
+        };
+        while self.thread.counters.open(self.listener.get()) >= most().max(1) {
+            self.thread.counters.one_closes().await;
+        }
+    }
+
+    async fn failed(&self, socket: BorrowedFd<'_>, error: &io::Error) {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            // It went away while it waited.
+            Some(Errno::CONNABORTED | Errno::INTR | Errno::CONNRESET | Errno::PROTO) => {}
+            Some(Errno::MFILE | Errno::NFILE) => {
+                self.thread.counters.refused(self.listener.get(), "no-descriptors");
+                self.reserve.take();
+                drop(rustix::net::accept(socket));
+                self.reserve.replace(File::open("/dev/null").ok());
+                tokio::time::sleep(PAUSE).await;
+            }
+            Some(_) | None => {
+                tracing::warn!("accept: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}

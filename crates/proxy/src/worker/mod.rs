@@ -1,0 +1,238 @@
+//! The threads of an edge process: each has its own sockets, connections, pools and counters, and all the same snapshot.
+//!
+//! The control thread owns the [`Process`] and passes words to the threads; no word waits for a connection.
+
+mod lane;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mainstay_config::plan::edge::{Edge, Place};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::{Counters, ListenerCounts, Names, RouteCounts};
+use crate::shared::Cells;
+use crate::snapshot::{Error, Snapshot};
+use crate::thread::Thread;
+
+use lane::{Ack, Word};
+
+/// One of the supervisor's sockets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SocketKey {
+    /// Its address.
+    pub place: Place,
+    /// Datagrams instead of connections.
+    pub udp: bool,
+    /// Whose it is, counted over the threads of all instances; 0 for unix sockets, which all share.
+    pub thread: u16,
+}
+
+impl std::fmt::Display for SocketKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.place {
+            Place::Inet(addr) => addr.fmt(f),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What an edge process says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    /// By listener.
+    pub listeners: Vec<ListenerCounts>,
+    /// By route.
+    pub routes: Vec<RouteCounts>,
+}
+
+impl EdgeStatus {
+    /// Adds what another process said; names that are new come last.
+    pub fn add(&mut self, other: &Self) {
+        merge(&mut self.listeners, &other.listeners, |c| &c.name, ListenerCounts::add);
+        merge(&mut self.routes, &other.routes, |c| &c.name, RouteCounts::add);
+    }
+}
+
+fn merge<T: Clone>(into: &mut Vec<T>, from: &[T], name: fn(&T) -> &String, add: fn(&mut T, &T)) {
+    let known: BTreeMap<String, usize> =
+        into.iter().enumerate().map(|(at, c)| (name(c).clone(), at)).collect();
+    for counts in from {
+        match known.get(name(counts)) {
+            Some(at) => add(&mut into[*at], counts),
+            None => into.push(counts.clone()),
+        }
+    }
+}
+
+/// The threads of this process, as its control thread sees them.
+#[derive(Debug)]
+pub struct Process {
+    lanes: Vec<Lane>,
+    cells: Cells,
+    names: Names,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+#[derive(Debug)]
+struct Lane {
+    words: mpsc::UnboundedSender<Word>,
+    counters: Arc<Counters>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Process {
+    /// Starts so many threads, which wait for a configuration.
+    ///
+    /// # Errors
+    /// When the kernel gives no thread or no descriptor.
+    pub fn start(cells: Cells, threads: u16) -> io::Result<Self> {
+        let lanes = (0..threads.max(1)).map(|number| {
+            let (words, heard) = mpsc::unbounded_channel();
+            let counters = Arc::new(Counters::default());
+            let share = usize::from(threads.max(1));
+            let thread = lane::start(number, share, cells, Arc::clone(&counters), heard)?;
+            Ok(Lane { words, counters, thread })
+        });
+        Ok(Self { lanes: lanes.collect::<io::Result<_>>()?, cells, names: Names::default(), snapshot: None })
+    }
+
+    /// Takes connections (or datagrams) from a socket, once a configuration knows its place.
+    pub fn take(&self, key: SocketKey, fd: OwnedFd) {
+        self.lane(&key).say(Word::Take(key, fd));
+    }
+
+    /// Leaves a socket to those who also hold it.
+    pub fn leave(&self, key: SocketKey) {
+        self.lane(&key).say(Word::Leave(key));
+    }
+
+    /// Takes what waits on sockets and closes them.
+    pub async fn finish(&self, keys: Vec<SocketKey>) {
+        let (ack, done) = ack();
+        for key in keys {
+            self.lane(&key).say(Word::Finish(key, ack.clone()));
+        }
+        drop(ack);
+        wait(done).await;
+    }
+
+    /// Puts a configuration in force in all threads. Sockets whose place it does not know are finished.
+    ///
+    /// # Errors
+    /// When it cannot be used; the old one stays.
+    pub async fn apply(&mut self, edge: Edge, slots: HashMap<String, u32>) -> Result<(), Error> {
+        let snapshot = Snapshot::compile(edge, slots, &mut self.names, self.snapshot.as_deref())?;
+        let snapshot = Arc::new(snapshot);
+        self.snapshot = Some(Arc::clone(&snapshot));
+        let (ack, done) = ack();
+        for lane in &self.lanes {
+            lane.say(Word::Adopt(Arc::clone(&snapshot), ack.clone()));
+        }
+        drop(ack);
+        wait(done).await;
+        Ok(())
+    }
+
+    /// Does something in each thread.
+    pub fn tell(&self, what: impl Fn(&Rc<Thread>) + Clone + Send + 'static) {
+        for lane in &self.lanes {
+            let what = what.clone();
+            lane.say(Word::Do(Box::new(move |thread| what(thread))));
+        }
+    }
+
+    /// Asks each thread something; those that are gone have no answer.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        what: impl Fn(&Rc<Thread>) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let ask = |lane: &Lane| {
+            let (answer, answered) = oneshot::channel();
+            let what = what.clone();
+            lane.say(Word::Do(Box::new(move |thread| {
+                let _ = answer.send(what(thread));
+            })));
+            answered
+        };
+        let asked: Vec<_> = self.lanes.iter().map(ask).collect();
+        let mut answers = Vec::new();
+        for answer in asked {
+            answers.extend(answer.await);
+        }
+        answers
+    }
+
+    /// What was counted so far; the threads are not disturbed.
+    #[must_use]
+    pub fn status(&self) -> EdgeStatus {
+        let named = |name: &String| ListenerCounts { name: name.clone(), ..ListenerCounts::default() };
+        let mut listeners: Vec<_> = self.names.listeners.iter().map(named).collect();
+        let named = |name: &String| RouteCounts { name: name.clone(), ..RouteCounts::default() };
+        let mut routes: Vec<_> = self.names.routes.iter().map(named).collect();
+        for lane in &self.lanes {
+            lane.counters.sum_up(&self.names, &mut listeners, &mut routes);
+        }
+        EdgeStatus { listeners, routes }
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.status().listeners.iter().map(|l| l.accepted.saturating_sub(l.closed)).sum()
+    }
+
+    /// Takes what waits on all sockets, closes them, and has connections end as soon as they can.
+    pub async fn drain(&self) {
+        let (ack, done) = ack();
+        for lane in &self.lanes {
+            lane.say(Word::Drain(ack.clone()));
+        }
+        drop(ack);
+        wait(done).await;
+    }
+
+    /// Waits until every thread has come round.
+    pub async fn come_round(&self) {
+        let (ack, done) = ack();
+        self.lanes.iter().for_each(|lane| lane.say(Word::Here(ack.clone())));
+        drop(ack);
+        wait(done).await;
+    }
+
+    /// Whether every thread lives.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.lanes.iter().any(|lane| lane.thread.is_finished())
+    }
+
+    /// The memory shared with the other processes.
+    #[must_use]
+    pub const fn cells(&self) -> Cells {
+        self.cells
+    }
+
+    fn lane(&self, key: &SocketKey) -> &Lane {
+        &self.lanes[usize::from(key.thread) % self.lanes.len()]
+    }
+}
+
+impl Lane {
+    fn say(&self, word: Word) {
+        // A thread that is gone is found by `is_whole`.
+        let _ = self.words.send(word);
+    }
+}
+
+/// All threads are done when each has dropped its end.
+fn ack() -> (Ack, mpsc::Receiver<()>) {
+    mpsc::channel(1)
+}
+
+async fn wait(mut done: mpsc::Receiver<()>) {
+    while done.recv().await.is_some() {}
+}
