@@ -63,10 +63,8 @@ fn rate(text: &str) -> Option<String> {
 
 /// Fills the keys of a route that keep requests out.
 pub(super) fn fill(scope: &Scope<'_>, route: &mut Table, cx: &mut Cx<'_>) {
-    if let Some(guard) = guard(scope) {
+    if is_guarded(scope) {
         // What can't be checked is refused: nothing that was closed may stand open after an import.
-        let rule = format!("{} is not understood: nobody comes in", guard.name);
-        cx.report.dropped(guard.pos, rule, "write what decides into the route, then take `access` out");
         route.set("access", vec!["deny all"]);
         return;
     }
@@ -81,13 +79,13 @@ pub(super) fn fill(scope: &Scope<'_>, route: &mut Table, cx: &mut Cx<'_>) {
     rates(scope, route, cx);
 }
 
-/// What keeps requests out in a way that does not exist here.
-fn guard<'a>(scope: &Scope<'a>) -> Option<&'a Directive> {
+/// Whether something keeps requests out in a way that does not exist here.
+fn is_guarded(scope: &Scope<'_>) -> bool {
     const NAMES: &[&str] =
         &["auth_request", "auth_jwt", "auth_oidc", "access_by_lua_block", "access_by_lua_file", "js_access"];
-    NAMES.iter().find_map(|name| {
+    NAMES.iter().any(|name| {
         debug_assert!(matches!(table::treat(name, Context::Location), Some(Treat::Guard(_))));
-        scope.get(name).filter(|at| at.arg(0) != "off")
+        scope.get(name).is_some_and(|at| at.arg(0) != "off")
     })
 }
 

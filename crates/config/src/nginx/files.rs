@@ -3,7 +3,7 @@
 use super::location::{Site, default_type};
 use super::place::Place;
 use super::scope::Scope;
-use super::toml::{Table, Value};
+use super::toml::Table;
 use super::{Cx, values, vars};
 
 /// Fills `files` of a route. `steps` get what a route without a path of its own needs.
@@ -54,6 +54,13 @@ pub(super) fn fill(
         let text = format!("if_modified_since {} is left out", at.arg(0));
         cx.report.dropped(at.pos, text, "conditions of requests are obeyed by the exact time");
     }
+    for name in ["absolute_redirect", "server_name_in_redirect", "port_in_redirect"] {
+        let usual = name != "server_name_in_redirect";
+        if let Some(at) = scope.get(name).filter(|_| scope.flag(name, usual) != usual) {
+            let what = "a directory without its slash is sent to scheme, host and port of the request";
+            cx.report.dropped(at.pos, format!("{name} {} holds for `return` alone", at.arg(0)), what);
+        }
+    }
     if scope.get("types").is_some_and(|at| at.children().is_empty()) {
         media(scope, route);
     }
@@ -63,12 +70,7 @@ pub(super) fn fill(
 /// An empty `types` makes every file the default type.
 fn media(scope: &Scope<'_>, route: &mut Table) {
     let op = Table::of("set", "Content-Type").with("value", vars::escaped(default_type(scope)));
-    let mut ops = match route.get("response_headers") {
-        Some(Value::List(ops)) => ops.clone(),
-        Some(_) | None => Vec::new(),
-    };
-    ops.push(op.into());
-    route.set("response_headers", Value::List(ops));
+    super::response::push_header(op, route);
 }
 
 fn root(scope: &Scope<'_>, place: &Place, by_name: bool, steps: &mut Vec<Table>, cx: &mut Cx<'_>) -> Table {

@@ -113,7 +113,7 @@ fn one_site<'a>(site: &mut Site<'_, 'a>, cx: &mut Cx<'a>) {
             site.named.insert(name.clone(), ours);
         }
     }
-    let steps = rewrite::steps(&Block { scope: &server.scope, location: None }, cx);
+    let steps = rewrite::steps(&Block { server, scope: &server.scope, location: None }, cx);
     site.once = steps.list;
     if let Some(end) = steps.end {
         // No location is ever chosen; named ones still stand for error pages.
@@ -122,6 +122,7 @@ fn one_site<'a>(site: &mut Site<'_, 'a>, cx: &mut Cx<'a>) {
         settle(site, &server.scope, &mut route, false, cx);
         let once = std::mem::take(&mut site.once);
         route.list("steps", once_steps(once));
+        relative(&server.scope, &end, &mut route);
         route.append(end);
         finish(&server.scope, &mut route);
         cx.draft.push(Kind::Route, server.at.pos, route, &mut cx.report);
@@ -162,6 +163,8 @@ fn node<'a>(nth: usize, nodes: &[Node<'a>], paths: &HashSet<String>, site: &Site
             }
             let mut below = Vec::new();
             let name = nested(inner, nodes, site, &mut below, cx);
+            // What the outer one does is not done any more.
+            below.push(Table::of("break", true));
             steps.push(Table::of("when", when).with("steps", Value::from(below)).with("route", name));
         }
     }
@@ -177,7 +180,10 @@ fn node<'a>(nth: usize, nodes: &[Node<'a>], paths: &HashSet<String>, site: &Site
         let mut route = head(site, &place, cx);
         settle(site, scope, &mut route, true, cx);
         let to = format!("{}/{{is_args}}{{args}}", super::vars::escaped(&path));
-        route.set("redirect", Table::of("to", to).with("status", 301i64));
+        let to = rewrite::whole(to, scope, site.server);
+        let end = Table::of("redirect", Table::of("to", to).with("status", 301i64));
+        relative(scope, &end, &mut route);
+        route.append(end);
         finish(scope, &mut route);
         cx.draft.push(Kind::Route, *pos, route, &mut cx.report);
     }
@@ -282,19 +288,51 @@ fn body<'a>(
     let found = if of_server {
         rewrite::Steps::default()
     } else {
-        rewrite::steps(&Block { scope, location: Some((site, place)) }, cx)
+        rewrite::steps(&Block { server: site.server, scope, location: Some((site, place)) }, cx)
     };
     let mut steps = if named { Vec::new() } else { once_steps(site.once.clone()) };
     steps.append(&mut first);
     steps.extend(found.list);
+    // Behind a step that may end the steps, a return is one of them.
+    let mut end = found.end;
+    if steps.iter().any(may_end)
+        && let Some(end) = end.take()
+    {
+        steps.push(end);
+    }
     // A return comes before anybody asks who may come in.
-    settle(site, scope, route, found.end.is_some(), cx);
-    match found.end {
-        Some(end) => route.append(end),
-        None => content(site, scope, place, named, &mut steps, route, cx),
+    settle(site, scope, route, end.is_some(), cx);
+    match end {
+        Some(end) => {
+            relative(scope, &end, route);
+            route.append(end);
+        }
+        None => match handler(scope, false) {
+            Some(at) => answered(&Way { scope, place, site, by_name: named, at }, &mut steps, route, cx),
+            None => files::fill(scope, place, site, named, &mut steps, route, cx),
+        },
     }
     route.list("steps", steps);
     finish(scope, route);
+}
+
+/// Whether a step, or one in it, lets the route act at once.
+fn may_end(step: &Table) -> bool {
+    let breaks = step.get("break").is_some() || step.get("then") == Some(&Value::from("break"));
+    let inner = match step.get("steps") {
+        Some(Value::List(list)) => list.iter().any(|step| matches!(step, Value::Table(step) if may_end(step))),
+        Some(_) | None => false,
+    };
+    breaks || inner || step.get("route").is_some()
+}
+
+/// `absolute_redirect off`: the path stands alone in the response.
+fn relative(scope: &Scope<'_>, end: &Table, route: &mut Table) {
+    let Some(Value::Table(redirect)) = end.get("redirect") else { return };
+    let Some(Value::Text(to)) = redirect.get("to").filter(|_| !scope.flag("absolute_redirect", true)) else { return };
+    if to.starts_with('/') {
+        response::push_header(Table::of("set", "Location").with("value", to.as_str()).with("always", true), route);
+    }
 }
 
 /// Directives that answer requests.
@@ -321,27 +359,16 @@ fn handler<'a>(scope: &Scope<'a>, noname: bool) -> Option<&'a Directive> {
     own(scope).or_else(|| scope.up.as_deref().filter(|_| noname).and_then(own))
 }
 
-fn content<'a>(
-    site: &Site<'_, 'a>,
-    scope: &Scope<'a>,
-    place: &Place,
-    by_name: bool,
-    steps: &mut Vec<Table>,
-    route: &mut Table,
-    cx: &mut Cx<'a>,
-) {
-    let noname = by_name && !matches!(place, Place::Named(_)) && route.get("nested").is_none();
-    let at = handler(scope, noname);
-    let Some(at) = at else {
-        return files::fill(scope, place, site, by_name, steps, route, cx);
-    };
+/// Content from a directive that answers.
+fn answered<'a>(way: &Way<'_, 'a>, steps: &mut Vec<Table>, route: &mut Table, cx: &mut Cx<'a>) {
+    let (scope, at) = (way.scope, way.at);
     if let Some(tries) = scope.own("try_files").last() {
         let what =
             "every request goes to the backend; write `files` with `fallback_pool` if a file may answer";
         cx.report.dropped(tries.pos, format!("try_files beside {} is left out", at.name), what);
     }
     if matches!(at.name.as_str(), "proxy_pass" | "grpc_pass") {
-        return proxy::fill(&Way { scope, place, site, by_name, at }, steps, route, cx);
+        return proxy::fill(way, steps, route, cx);
     }
     debug_assert!(matches!(
         table::treat(&at.name, Context::Location).or_else(|| table::treat(&at.name, Context::Server)),
@@ -378,7 +405,10 @@ pub(super) fn alternative<'a>(
         Place::Named(_) => Place::Regex { pattern: String::new(), ignore_case: false },
         place => place.clone(),
     };
-    content(site, scope, &place, true, steps, &mut route, cx);
+    match handler(scope, true) {
+        Some(at) => answered(&Way { scope, place: &place, site, by_name: true, at }, steps, &mut route, cx),
+        None => files::fill(scope, &place, site, true, steps, &mut route, cx),
+    }
     finish(scope, &mut route);
     let pos = scope.all.first().map_or(site.server.at.pos, |at| at.pos);
     cx.draft.push(Kind::Route, pos, route, &mut cx.report);
@@ -452,12 +482,23 @@ fn excepted<'a>(
         return None;
     }
     let inner = scope.inside(at.children());
-    let mut other = route.clone();
-    for key in ["access", "satisfy_any", "basic_auth", "rates", "concurrency"] {
-        other.remove(key);
+    let name = cx.draft.name(Kind::Route, &format!("{}{}-except", site.prefix, place.shown()));
+    let mut other = head(site, place, cx);
+    other.set("name", name);
+    if !scope.own("internal").is_empty() {
+        other.set("internal", true);
     }
-    access::fill(&inner, &mut other, cx);
-    other.set("name", cx.draft.name(Kind::Route, &format!("{}{}-except", site.prefix, place.shown())));
+    settle(site, &inner, &mut other, false, cx);
+    // The location's own steps are not run for them.
+    let mut steps = once_steps(site.once.clone());
+    match handler(&inner, true) {
+        Some(at) => {
+            answered(&Way { scope: &inner, place, site, by_name: false, at }, &mut steps, &mut other, cx)
+        }
+        None => files::fill(&inner, place, site, false, &mut steps, &mut other, cx),
+    }
+    other.list("steps", steps);
+    finish(&inner, &mut other);
     route.set("methods", methods);
     Some(other)
 }

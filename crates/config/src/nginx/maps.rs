@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::draft::Kind;
 use super::scope::Scope;
+use super::spans::Spans;
 use super::toml::Table;
 use super::tree::Directive;
 use super::vars::escaped;
@@ -103,12 +104,14 @@ fn map(at: &Directive, scope: &Scope<'_>, table: &mut Table, cx: &mut Cx<'_>) {
 }
 
 fn geo(at: &Directive, table: &mut Table, cx: &mut Cx<'_>) {
-    let mut networks: Vec<(String, String)> = Vec::new();
     let ranges = at.children().iter().any(|entry| entry.name == "ranges");
+    let mut networks: Vec<(String, String)> = Vec::new();
+    let mut spans = Spans::default();
     for entry in at.children() {
         match (entry.name.as_str(), entry.args.as_slice()) {
-            ("ranges", []) => {}
+            ("ranges" | "volatile", []) => {}
             ("default", [value]) => table.set("default", escaped(value)),
+            ("delete", [range]) if ranges => spans.remove(range),
             ("delete", [network]) => {
                 let network = values::network(network);
                 networks.retain(|(known, _)| Some(known) != network.as_ref());
@@ -117,28 +120,24 @@ fn geo(at: &Directive, table: &mut Table, cx: &mut Cx<'_>) {
                 let what = "the address of the connection is looked at; write `real_ip` into the listener";
                 cx.report.dropped(entry.pos, format!("{} of geo is left out", entry.name), what);
             }
-            ("volatile", []) => {}
-            (network, [value]) => {
-                let found = if ranges {
-                    values::range(network)
-                } else {
-                    values::network(network).map(|one| vec![one])
-                };
-                match found {
-                    Some(found) => {
-                        for network in found {
-                            networks.retain(|(known, _)| *known != network);
-                            networks.push((network, escaped(value)));
-                        }
-                    }
-                    None => cx.wrong(entry, format!("invalid network \"{network}\"")),
+            (range, [value]) if ranges => {
+                if !spans.insert(range, &escaped(value)) {
+                    cx.wrong(entry, format!("invalid range \"{range}\""));
                 }
             }
+            (network, [value]) => match values::network(network) {
+                Some(network) => {
+                    networks.retain(|(known, _)| *known != network);
+                    networks.push((network, escaped(value)));
+                }
+                None => cx.wrong(entry, format!("invalid network \"{network}\"")),
+            },
             _ => cx.wrong(entry, "invalid number of the geo parameters"),
         }
     }
-    let networks =
-        networks.into_iter().map(|(net, to)| Table::of("net", net).with("to", to)).collect::<Vec<_>>();
+    networks.extend(spans.networks());
+    let networks: Vec<Table> =
+        networks.into_iter().map(|(net, to)| Table::of("net", net).with("to", to)).collect();
     table.set("networks", networks);
 }
 

@@ -22,6 +22,7 @@ mod response;
 mod rewrite;
 mod scope;
 mod server;
+mod spans;
 mod stream;
 mod table;
 mod tls;

@@ -20,11 +20,14 @@ pub(super) fn translate(pattern: &str) -> Result<String, String> {
     }
     let mut writer = Writer { rest, out: String::new(), can_repeat: false };
     writer.all()?;
-    match regex_lite::Regex::new(&writer.out) {
-        // Our own check knows no Unicode classes.
+    match crate::plan::edge::pattern(&writer.out, false) {
         Ok(_) => Ok(writer.out),
-        Err(_) if writer.out.contains("\\p") || writer.out.contains("\\P") => Ok(writer.out),
-        Err(error) => Err(format!("this expression ({error})")),
+        Err(error) => {
+            let text = error.to_string();
+            let last =
+                text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+            Err(format!("this expression ({last})"))
+        }
     }
 }
 
@@ -42,7 +45,7 @@ pub(super) fn names(pattern: &str) -> Vec<String> {
         };
         let name = inner[1..].split(close).next().unwrap_or_default();
         if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            names.push(name.to_owned());
+            names.push(name.to_ascii_lowercase());
         }
     }
     names
@@ -77,7 +80,7 @@ struct Writer<'t> {
     can_repeat: bool,
 }
 
-impl Writer<'_> {
+impl<'t> Writer<'t> {
     fn all(&mut self) -> Result<(), String> {
         while let Some(c) = self.rest.chars().next() {
             let repeated = std::mem::take(&mut self.can_repeat);
@@ -134,9 +137,8 @@ impl Writer<'_> {
         match c {
             '1'..='9' if !in_class => return Err("a back reference".to_owned()),
             'b' if in_class => self.replace(len, "\\x08"),
-            'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'n' | 'r' | 't' | 'f' | 'a' | 'x' | 'p' | 'P' => {
-                self.keep(len)
-            }
+            'd' | 'D' | 'w' | 'W' | 's' | 'S' | 'n' | 'r' | 't' | 'f' | 'a' | 'x' => self.keep(len),
+            'p' => self.property(in_class)?,
             'b' | 'B' | 'A' | 'z' if !in_class => self.keep(len),
             'Z' if !in_class => self.replace(len, "\\z"),
             'R' if !in_class => self.replace(len, "(?:\\r\\n|\\n|\\r)"),
@@ -212,13 +214,9 @@ impl Writer<'_> {
             Some('=') if closing(inner) == Some(inner.len() - 1) => self.replace(3, "(?:"),
             Some('=') => return Err("a look-ahead `(?=`".to_owned()),
             Some('<') if matches!(second, Some('=' | '!')) => return Err("a look-behind `(?<`".to_owned()),
-            Some('<') => self.replace(3, "(?P<"),
-            Some('\'') => {
-                let name = inner[1..].split('\'').next().unwrap_or_default().to_owned();
-                self.rest = inner[1 + name.len()..].strip_prefix('\'').unwrap_or_default();
-                let _ = write!(self.out, "(?P<{name}>");
-            }
-            Some('P') if second == Some('<') => self.keep(4),
+            Some('<') => self.named(&inner[1..], '>'),
+            Some('\'') => self.named(&inner[1..], '\''),
+            Some('P') if second == Some('<') => self.named(&inner[2..], '>'),
             Some('#') => match inner.find(')') {
                 Some(end) => self.rest = &inner[end + 1..],
                 None => return Err("a comment that is not closed".to_owned()),
@@ -233,6 +231,32 @@ impl Writer<'_> {
             Some('>') => return Err("an atomic group `(?>`".to_owned()),
             Some(_) | None => return Err("a group of this kind".to_owned()),
         }
+        Ok(())
+    }
+
+    /// A group's name; variables are written in lower case.
+    fn named(&mut self, inner: &'t str, close: char) {
+        let (name, rest) = inner.split_once(close).unwrap_or((inner, ""));
+        let _ = write!(self.out, "(?P<{}>", name.to_ascii_lowercase());
+        self.rest = rest;
+    }
+
+    /// `\p{N}`: hosts and paths are compared byte by byte, so the ASCII part of a property is meant.
+    fn property(&mut self, in_class: bool) -> Result<(), String> {
+        let inner = &self.rest[2..];
+        let (name, rest) = match inner.strip_prefix('{') {
+            Some(inner) => inner.split_once('}').unwrap_or((inner, "")),
+            None => inner.split_at(inner.chars().next().map_or(0, char::len_utf8)),
+        };
+        let set = match name {
+            "N" | "Nd" => "0-9",
+            "L" | "L&" => "A-Za-z",
+            "Lu" => "A-Z",
+            "Ll" => "a-z",
+            other => return Err(format!("`\\p{{{other}}}`")),
+        };
+        self.out.push_str(&if in_class { set.to_owned() } else { format!("[{set}]") });
+        self.rest = rest;
         Ok(())
     }
 
@@ -352,7 +376,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
-        regex_lite::Regex::new(&translate(pattern).unwrap()).unwrap().is_match(text)
+        crate::plan::edge::pattern(&translate(pattern).unwrap(), false).unwrap().is_match(text.as_bytes())
     }
 
     #[test]
@@ -372,6 +396,8 @@ mod tests {
         assert_eq!(translate("(?<year>[0-9]+)(?'m'x)").unwrap(), "(?P<year>[0-9]+)(?P<m>x)");
         assert!(matches(r"\Qa.b\E$", "xa.b") && !matches(r"\Qa.b\E$", "xaxb"));
         assert!(matches("[]a]b", "]b"));
+        assert!(matches(r"^www\p{N}+$", "www01") && matches(r"^[\p{Lu}_]$", "_") && !matches(r"\pL", "1"));
+        assert_eq!(translate("(?<Year>a)").unwrap(), "(?P<year>a)");
     }
 
     #[test]
@@ -406,8 +432,8 @@ mod tests {
                 && !matches(whole, "/api")
                 && !matches(whole, "/")
         );
-        let captured = regex_lite::Regex::new(&translate("^/(?!a)(.*)$").unwrap()).unwrap();
-        assert_eq!(&captured.captures("/bcd").unwrap()[1], "bcd");
+        let captured = crate::plan::edge::pattern(&translate("^/(?!a)(.*)$").unwrap(), false).unwrap();
+        assert_eq!(&captured.captures(b"/bcd").unwrap()[1], b"bcd");
         assert!(matches("^/(?!(api|x)).*", "/b") && !matches("^/(?!(api|x)).*", "/x1"));
         assert!(!matches("a(?!)", "ab"));
     }

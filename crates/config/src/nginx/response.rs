@@ -189,6 +189,16 @@ fn headers(scope: &Scope<'_>, route: &mut Table, cx: &mut Cx<'_>) {
     route.list("response_headers", ops);
 }
 
+/// One more change of the response's headers.
+pub(super) fn push_header(op: Table, route: &mut Table) {
+    let mut ops = match route.get("response_headers") {
+        Some(Value::List(ops)) => ops.clone(),
+        Some(_) | None => Vec::new(),
+    };
+    ops.push(op.into());
+    route.set("response_headers", Value::List(ops));
+}
+
 /// The directives of a list that may ask for those of the outer blocks too (`add_header_inherit merge`).
 fn merged<'a>(scope: &Scope<'a>, name: &str) -> Vec<&'a Directive> {
     let how = format!("{name}_inherit");
@@ -261,12 +271,18 @@ fn error_page(
     let mut numbers: Vec<i64> = Vec::new();
     for code in codes {
         match code.parse::<i64>() {
-            // What nginx calls its own troubles of TLS; clients get 400 for all of them.
-            Ok(own @ 494..=497) => {
-                let what = "clients get 400, or 431 for a head that is too large";
-                cx.report.dropped(at.pos, format!("error_page {own} is left out"), what);
+            Ok(code @ 300..=599) => {
+                // What nginx calls its own troubles; only a `return` comes to them here.
+                if (494..=497).contains(&code) {
+                    let what = "clients get 400, or 431 for a head that is too large";
+                    cx.report.note(
+                        at.pos,
+                        format!("error_page {code} only stands for `return {code}`"),
+                        what,
+                    );
+                }
+                numbers.push(code);
             }
-            Ok(code @ 300..=599) => numbers.push(code),
             Ok(_) | Err(_) => cx.wrong(at, format!("value \"{code}\" must be between 300 and 599")),
         }
     }
@@ -287,6 +303,10 @@ fn error_page(
         let text = cx.text(page, scope, at.pos);
         let path = page.starts_with('/') || (page.starts_with('$') && !page.starts_with("$scheme"));
         table.set(if path { "path" } else { "url" }, text);
+        if !path && !matches!(status, Some(301..=303 | 307 | 308)) {
+            // A redirect is one whatever the directive says.
+            return Some(table);
+        }
     }
     table.maybe("status", status);
     Some(table)

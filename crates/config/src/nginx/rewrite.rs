@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::location::{self, Site};
 use super::place::Place;
 use super::scope::Scope;
+use super::server::Server;
 use super::toml::{Table, Value};
 use super::tree::Directive;
 use super::{Cx, vars};
@@ -19,9 +20,26 @@ pub(super) struct Steps {
 
 /// Where steps stand.
 pub(super) struct Block<'b, 'a> {
+    pub(super) server: &'b Server<'a>,
     pub(super) scope: &'b Rc<Scope<'a>>,
     /// The location, with what its `if` blocks need; `None` in a server.
     pub(super) location: Option<(&'b Site<'b, 'a>, &'b Place)>,
+}
+
+/// A path that a client is sent to, completed where nginx would complete it in another way than we do.
+pub(super) fn whole(to: String, scope: &Scope<'_>, server: &Server<'_>) -> String {
+    let named = scope.flag("server_name_in_redirect", false);
+    let ported = scope.flag("port_in_redirect", true);
+    if !to.starts_with('/') || !scope.flag("absolute_redirect", true) || (!named && ported) {
+        return to;
+    }
+    let host = match scope.server_name.as_deref().filter(|name| named && !name.is_empty()) {
+        Some(name) => vars::escaped(name),
+        None => "{host}".to_owned(),
+    };
+    let usual = server.listens.iter().all(|listen| listen.place.ends_with(if listen.ssl { ":443" } else { ":80" }));
+    let port = if ported && !usual { ":{server_port}" } else { "" };
+    format!("{{scheme}}://{host}{port}{to}")
 }
 
 /// Whether a directive belongs to the rewrite module.
@@ -38,7 +56,7 @@ pub(super) fn steps<'a>(block: &Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
         match at.name.as_str() {
             "return" => {
                 // What follows is never reached.
-                steps.end = answer(at, block.scope, cx);
+                steps.end = answer(at, block, false, cx);
                 if steps.end.is_some() {
                     break;
                 }
@@ -53,22 +71,27 @@ pub(super) fn steps<'a>(block: &Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
 fn simple<'a>(at: &Directive, block: &Block<'_, 'a>, last: bool, cx: &mut Cx<'a>) -> Option<Table> {
     let in_server = block.location.is_none();
     match at.name.as_str() {
-        "set" => set(at, block.scope, cx),
+        "set" => set(at, block.scope, last, cx),
         "rewrite" => rewrite(at, block.scope, in_server, last, cx),
-        "return" => answer(at, block.scope, cx),
+        "return" => answer(at, block, true, cx),
         // The last word of a server's steps changes nothing.
         "break" if in_server && last => None,
         _ => Some(Table::of("break", true)),
     }
 }
 
-fn set(at: &Directive, scope: &Scope<'_>, cx: &mut Cx<'_>) -> Option<Table> {
+fn set(at: &Directive, scope: &Scope<'_>, last: bool, cx: &mut Cx<'_>) -> Option<Table> {
     let Some(name) = at.arg(0).strip_prefix('$').filter(|name| !name.is_empty()) else {
         cx.wrong(at, format!("invalid variable name \"{}\"", at.arg(0)));
         return None;
     };
     let value = cx.text(at.arg(1), scope, at.pos);
     let name = name.to_ascii_lowercase();
+    if name == "args" && last {
+        // The path stays, the query is replaced, and the location as well as its content.
+        let to = format!("{{uri}}?{value}?");
+        return Some(Table::of("rewrite", "^").with("to", to).with("then", "break"));
+    }
     if !vars::is_own(&name) {
         let what = format!("${name} keeps what it is");
         cx.report.dropped(at.pos, format!("set ${name} is left out"), what);
@@ -117,7 +140,8 @@ fn rewrite(at: &Directive, scope: &Scope<'_>, in_server: bool, last: bool, cx: &
 }
 
 /// `return` as `answer = {...}` or `redirect = {...}`.
-pub(super) fn answer(at: &Directive, scope: &Scope<'_>, cx: &mut Cx<'_>) -> Option<Table> {
+fn answer(at: &Directive, block: &Block<'_, '_>, under: bool, cx: &mut Cx<'_>) -> Option<Table> {
+    let scope = block.scope;
     let first = at.arg(0);
     let (status, text) = match first.parse::<i64>() {
         Ok(status) => (status, at.args.get(1)),
@@ -144,6 +168,13 @@ pub(super) fn answer(at: &Directive, scope: &Scope<'_>, cx: &mut Cx<'_>) -> Opti
             cx.report.dropped(at.pos, format!("return {status} is left out"), what);
             return None;
         };
+        let to = whole(to, scope, block.server);
+        if let Some(off) = scope.get("absolute_redirect").filter(|_| under && to.starts_with('/'))
+            && !scope.flag("absolute_redirect", true)
+        {
+            let what = "a redirect under a condition goes out with scheme, host and port";
+            cx.report.dropped(off.pos, "absolute_redirect off holds outside of `if` alone", what);
+        }
         return Some(Table::of("redirect", Table::of("to", to).with("status", status)));
     }
     let mut answer = Table::of("status", status);
@@ -162,7 +193,7 @@ pub(super) fn answer(at: &Directive, scope: &Scope<'_>, cx: &mut Cx<'_>) -> Opti
 fn condition<'a>(at: &'a Directive, block: &Block<'_, 'a>, last: bool, cx: &mut Cx<'a>) -> Option<Table> {
     let when = when(at, block.scope, cx)?;
     let scope = block.scope.inside(at.children());
-    let inner = Block { scope: &scope, location: block.location };
+    let inner = Block { scope: &scope, location: block.location, server: block.server };
     let all: Vec<&Directive> = scope.all.iter().filter(|at| is_step(&at.name)).collect();
     let mut steps: Vec<Table> = Vec::new();
     for (nth, step) in all.iter().enumerate() {

@@ -58,6 +58,7 @@ pub(super) fn read<'a>(at: &'a Directive, http: &Rc<Scope<'a>>, cx: &mut Cx<'a>)
 fn shown(name: &str, host: &str) -> String {
     match name {
         "$hostname" => host.to_owned(),
+        _ if name.starts_with('~') => name.to_owned(),
         _ => name.strip_prefix('.').unwrap_or(name).to_ascii_lowercase(),
     }
 }

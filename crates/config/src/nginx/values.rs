@@ -102,44 +102,6 @@ fn masked(addr: IpAddr, prefix: u32) -> IpAddr {
     }
 }
 
-/// The networks that an IPv4 or IPv6 range is made of (`geo` with `ranges`); at most 254 of them.
-pub(super) fn range(text: &str) -> Option<Vec<String>> {
-    let (low, high) = text.split_once('-')?;
-    let (low, high): (IpAddr, IpAddr) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
-    let (bits, mut low, high) = match (low, high) {
-        (IpAddr::V4(low), IpAddr::V4(high)) => (32, u128::from(u32::from(low)), u128::from(u32::from(high))),
-        (IpAddr::V6(low), IpAddr::V6(high)) => (128, u128::from(low), u128::from(high)),
-        _ => return None,
-    };
-    let mut networks = Vec::new();
-    while low <= high {
-        let mut free = low.trim_zeros(bits);
-        while free > 0 && (1u128.checked_shl(free).map_or(u128::MAX, |size| size - 1)) > high - low {
-            free -= 1;
-        }
-        let addr = if bits == 32 {
-            IpAddr::from(u32::try_from(low).ok()?.to_be_bytes())
-        } else {
-            IpAddr::from(low.to_be_bytes())
-        };
-        networks.push(format!("{addr}/{}", bits - free));
-        let Some(next) = 1u128.checked_shl(free).and_then(|size| low.checked_add(size)) else { break };
-        low = next;
-    }
-    (!networks.is_empty()).then_some(networks)
-}
-
-/// How many low bits of an address are zero, at most all of them.
-trait TrimZeros {
-    fn trim_zeros(self, bits: u32) -> u32;
-}
-
-impl TrimZeros for u128 {
-    fn trim_zeros(self, bits: u32) -> u32 {
-        self.trailing_zeros().min(bits)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,14 +141,5 @@ mod tests {
         for wrong in ["10.0.0.0/33", "x", "10.0.0.0/255.0.255.0", "::/0.0.0.0"] {
             assert_eq!(network(wrong), None, "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_range_becomes_the_networks_that_fill_it() {
-        assert_eq!(range("10.0.0.0-10.0.0.255").unwrap(), ["10.0.0.0/24"]);
-        assert_eq!(range("10.0.0.1-10.0.0.4").unwrap(), ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/32"]);
-        assert_eq!(range("0.0.0.0-255.255.255.255").unwrap(), ["0.0.0.0/0"]);
-        assert_eq!(range("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff").unwrap(), ["::/0"]);
-        assert_eq!(range("10.0.0.2-10.0.0.1"), None);
     }
 }
