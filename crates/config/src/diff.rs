@@ -194,7 +194,8 @@ fn edge_keys(old: &Edge, new: &Edge) -> Vec<String> {
         ("types", old.types != new.types),
     ]
     .into_iter()
-    .filter_map(|(key, differs)| differs.then(|| key.to_owned()))
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
     .collect()
 }
 

@@ -12,6 +12,7 @@ pub mod net;
 pub mod path;
 pub mod probe;
 pub mod proxy_header;
+pub mod rate;
 pub mod real_ip;
 pub mod time;
 pub mod vrrp;

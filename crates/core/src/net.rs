@@ -65,6 +65,13 @@ impl<T> NetMap<T> {
     }
 }
 
+impl<T> NetMap<T> {
+    /// Each value.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.values.iter()
+    }
+}
+
 impl Networks {
     /// Networks as address and prefix length.
     pub fn new(nets: impl IntoIterator<Item = (IpAddr, u8)>) -> Self {

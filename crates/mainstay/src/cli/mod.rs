@@ -114,6 +114,10 @@ enum Command {
     Vip(VipCommand),
     /// Read the configuration again; refused as a whole when it is bad.
     Reload,
+    /// Become the program that stands in our place in the file system: listeners, connections and vips stay.
+    ///
+    /// The new program checks the configuration first; when it cannot take over, the old one goes on.
+    Upgrade,
     /// Find out why peers do not hear each other.
     Doctor {
         #[command(flatten)]
@@ -138,6 +142,9 @@ enum Command {
     Man,
     /// Print the version and what this build can do.
     Version,
+    /// Says whether this program can take over from one that runs; asked by `upgrade`.
+    #[command(hide = true)]
+    Handover(Config),
     /// A worker process; started by `run`.
     #[command(hide = true)]
     Worker {
@@ -264,6 +271,8 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Reload => ask::reload(&dirs),
+        Command::Upgrade => ask::upgrade(&dirs),
+        Command::Handover(config) => local::handover(&config.config),
         Command::Doctor { config, listen } => crate::doctor::run(&config.config, &dirs, listen),
         Command::Healthcheck => ask::healthcheck(&dirs),
         Command::Demo => local::demo(),

@@ -1,0 +1,1 @@
+//! The way in, as clients meet it.
