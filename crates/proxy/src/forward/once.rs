@@ -17,10 +17,12 @@ use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
 use crate::gzip::{self, Choice, Encoder};
 use crate::http1::{self, Keep, Key};
+use crate::http2::{self, Link, Links, Turn};
 use crate::pool::{Lease, Outcome};
 use crate::request::Version;
 use crate::response::ResponseHead;
 use crate::route;
+use crate::transport::Io;
 
 /// A try that is under way.
 struct Try<'j, 'a> {
@@ -91,9 +93,7 @@ impl Try<'_, '_> {
     ) -> Tried {
         match self.job.pool.http {
             BackendHttp::Http1 => {}
-            BackendHttp::Http2 => {
-                return self.failed(RetryOn::Error, Outcome::ConnectFailed, false, replay.as_ref());
-            }
+            BackendHttp::Http2 => return Box::pin(self.ask_by_stream(exchange, client, replay)).await,
         }
         let thread = self.job.way.thread;
         let keep = self.keep();
@@ -104,11 +104,50 @@ impl Try<'_, '_> {
             let connection = match kept.take() {
                 Some(connection) => connection,
                 None => match Box::pin(self.dial(exchange, &key)).await {
-                    Ok(connection) => connection,
+                    Ok(io) => http1::BackendConnection::new(io, key.clone()),
                     Err(tried) => return tried,
                 },
             };
             let backend = http1::BackendExchange::new(Rc::clone(thread), connection, keep);
+            match self.over(backend, exchange, client, replay).await {
+                Over::Tried(tried) => return tried,
+                Over::Stale => {
+                    if let Some(replay) = replay {
+                        replay.rewind();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same over a stream of a connection that others share.
+    async fn ask_by_stream<C: Client>(
+        &mut self,
+        exchange: &mut Exchange,
+        client: &mut C,
+        replay: &mut Option<Replay>,
+    ) -> Tried {
+        let thread = self.job.way.thread;
+        let keep = self.keep();
+        let key = Key { backend: self.lease.backend(), name: self.tls_name(exchange) };
+        loop {
+            let turn = if keep.most > 0 { Some(Links::turn(thread, &key).await) } else { None };
+            let link = match turn {
+                Some(Turn::Take(link)) => link,
+                Some(Turn::Failed) => return self.failed_before(RetryOn::Error),
+                turn @ (Some(Turn::Dial(_)) | None) => {
+                    let io = match self.dial(exchange, &key).await {
+                        Ok(io) => io,
+                        Err(tried) => return tried,
+                    };
+                    let link = Link::new(thread, io, key.clone(), keep);
+                    if let Some(Turn::Dial(place)) = turn {
+                        place.succeeded();
+                    }
+                    link
+                }
+            };
+            let backend = http2::BackendExchange::new(link, key.name.is_some());
             match self.over(backend, exchange, client, replay).await {
                 Over::Tried(tried) => return tried,
                 Over::Stale => {
@@ -135,7 +174,7 @@ impl Try<'_, '_> {
         Some(host_of(&String::from_utf8_lossy(&name)))
     }
 
-    async fn dial(&mut self, exchange: &Exchange, key: &Key) -> Result<http1::BackendConnection, Tried> {
+    async fn dial(&mut self, exchange: &Exchange, key: &Key) -> Result<Io, Tried> {
         let (job, way) = (self.job, self.job.way);
         let began = boot_now();
         let connection = &exchange.connection;
@@ -155,7 +194,7 @@ impl Try<'_, '_> {
         match dial.connect(self.lease.target()).await {
             Ok(io) => {
                 self.connect = Some(boot_now().since(began));
-                Ok(http1::BackendConnection::new(io, key.clone()))
+                Ok(io)
             }
             Err(error) => {
                 tracing::debug!(backend = %self.lease.address(), "{error}");
@@ -175,13 +214,12 @@ impl Try<'_, '_> {
     /// There will be no response of this backend.
     fn failed(&mut self, on: RetryOn, outcome: Outcome, sent: bool, replay: Option<&Replay>) -> Tried {
         self.lease.tell(outcome, boot_now().since(self.began));
-        if self.job.may_ask_again(on, sent, replay) {
-            return Tried::Again;
-        }
-        Tried::Failed(match on {
+        let status = match on {
             RetryOn::Timeout => 504,
-            RetryOn::Error | RetryOn::InvalidHeader | RetryOn::Status(_) => 502,
-        })
+            RetryOn::Error | RetryOn::InvalidHeader => 502,
+            RetryOn::Status(status) => status,
+        };
+        if self.job.may_ask_again(on, sent, replay) { Tried::Again(status) } else { Tried::Failed(status) }
     }
 
     /// Sends the request over a connection and brings its response.
@@ -285,7 +323,7 @@ impl Try<'_, '_> {
         if job.forward.retry.on.contains(&unwanted) {
             let replay = upload.replay.as_deref();
             let again = self.failed(unwanted, Outcome::Unwanted(status), true, replay);
-            if matches!(again, Tried::Again) {
+            if matches!(again, Tried::Again(_)) {
                 return again;
             }
         } else {
@@ -327,6 +365,10 @@ impl Try<'_, '_> {
                     Trouble::Backend(_) => self.lease.tell(Outcome::Broken, header),
                     Trouble::BackendSlow => self.lease.tell(Outcome::Timeout, header),
                     Trouble::Client(_) | Trouble::ClientSlow | Trouble::ClientDeaf | Trouble::TooLarge => {}
+                }
+                // What came before the fault is still the client's.
+                if matches!(trouble, Trouble::Backend(_) | Trouble::BackendSlow) {
+                    let _ = answer::flush(way.watch, job.patience.client_send, client).await;
                 }
                 client.abort();
             }
