@@ -5,4 +5,5 @@ mod connections;
 mod refused;
 mod retries;
 mod rig;
+mod served;
 mod upgrades;
