@@ -3,6 +3,7 @@
 mod backend;
 mod client;
 mod head;
+mod parked;
 mod serve;
 mod status;
 mod talk;
@@ -14,5 +15,6 @@ pub use backend::{
     Connection as BackendConnection, Exchange as BackendExchange, Head as BackendHead, Keep, Kept, Key,
 };
 pub use client::Side as ClientSide;
+pub use parked::Parked;
 pub use serve::serve;
 pub use status::reason;
