@@ -10,8 +10,12 @@
 
 pub mod buffers;
 pub mod clock;
+pub mod deadline;
+pub mod dial;
 pub mod exchange;
 pub mod files;
+#[cfg(test)]
+mod fixture;
 pub mod forward;
 pub mod gzip;
 pub mod http1;

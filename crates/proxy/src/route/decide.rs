@@ -9,7 +9,7 @@ use super::paths::Candidates;
 use super::steps::{self, Next};
 use super::table::{Compiled, Table, cut};
 use super::vars::Scope;
-use super::{client, host, id, render, reply};
+use super::{client, host, render, reply};
 use crate::exchange::{Decision, Exchange, Head, Verdict};
 use crate::files::{self, Outcome};
 use crate::policy::{self, Denied};
@@ -73,7 +73,7 @@ pub fn verdict(snapshot: &Snapshot, thread: &Thread, exchange: &mut Exchange, he
 pub(super) fn begin(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange) -> Decision {
     let table = &snapshot.table;
     if table.used.id && exchange.id.is_none() {
-        exchange.id = Some(id::draw());
+        exchange.id = Some(crate::log::request_id());
     }
     let trust = table.listeners.get(exchange.connection.listener as usize).and_then(|l| l.trust.as_ref());
     client::find(trust, exchange);

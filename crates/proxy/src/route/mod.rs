@@ -13,7 +13,6 @@ mod decide;
 pub mod explain;
 mod fields;
 mod host;
-mod id;
 mod maps;
 mod memory;
 mod names;
