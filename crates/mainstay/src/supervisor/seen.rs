@@ -20,8 +20,8 @@ impl Supervisor {
         sum.add(&self.edges.gone);
         for listener in &self.plan.edge.listeners {
             let counts = sum.listeners.iter().find(|c| c.name == listener.name).cloned();
-            let counts =
-                counts.unwrap_or_else(|| ListenerCounts { name: listener.name.clone(), ..Default::default() });
+            let counts = counts
+                .unwrap_or_else(|| ListenerCounts { name: listener.name.clone(), ..Default::default() });
             status.listeners.push(ListenerStatus {
                 protocol: listener.protocol,
                 tls: listener.tls.is_some(),
@@ -56,18 +56,35 @@ impl Supervisor {
     pub(super) fn backends_seen(&mut self, slot: usize, seen: Vec<Seen>) {
         for one in seen {
             let key = (one.pool, one.backend, one.address);
-            let before = self.worst(&key);
             let of_worker = &mut self.workers[slot].edge.seen;
             let _ = match one.state {
                 Some(state) => of_worker.insert(key.clone(), state),
                 None => of_worker.remove(&key),
             };
-            // That one is gone was the operator's or the configuration's doing, and that a fresh one is well is no news.
-            let Some(state) = self.worst(&key).filter(|s| Some(*s) != before.or(Some(Standing::Up))) else {
+            let Some(state) = self.worst(&key) else {
+                // The operator or the configuration has taken it out, or all processes are being started again.
+                if !self
+                    .plan
+                    .edge
+                    .pools
+                    .iter()
+                    .any(|p| p.name == key.0 && p.backends.iter().any(|b| b.name == key.1))
+                {
+                    self.edges.told.remove(&key);
+                }
                 continue;
             };
+            let before = self.edges.told.insert(key.clone(), state);
+            // That a fresh one is well is no news.
+            if state == before.unwrap_or(Standing::Up) {
+                continue;
+            }
             let (pool, backend, address) = &key;
-            let more = if address.is_empty() || address == backend { String::new() } else { format!(" ({address})") };
+            let more = if address.is_empty() || address == backend {
+                String::new()
+            } else {
+                format!(" ({address})")
+            };
             let why = if one.why.is_empty() { String::new() } else { format!(": {}", one.why) };
             let word = words::standing_of(state);
             let message = format!("pool {pool}: {backend}{more} is {word}{why}");
@@ -92,7 +109,8 @@ fn pool_status(pool: &Pool, sum: &EdgeStatus, orders: &Orders) -> PoolStatus {
         let of = |s: &&BackendStatus| s.pool == pool.name && s.backend == backend.name && s.threads > 0;
         let by_operator = orders.added(&pool.name, &backend.name);
         let order = orders.of(&pool.name, &backend.name);
-        let shown = |seen: &BackendStatus| BackendShown { by_operator, order: order.clone(), seen: seen.clone() };
+        let shown =
+            |seen: &BackendStatus| BackendShown { by_operator, order: order.clone(), seen: seen.clone() };
         backends.extend(sum.backends.iter().filter(of).map(shown));
     }
     let balance = match &pool.balance {

@@ -171,8 +171,12 @@ impl Worker {
             }
         };
         worker.retire_by = was.retire_by;
-        worker.edge =
-            Has { column: was.column, sockets: was.sockets.into_iter().collect(), status: was.status, seen: HashMap::new() };
+        worker.edge = Has {
+            column: was.column,
+            sockets: was.sockets.into_iter().collect(),
+            status: was.status,
+            seen: HashMap::new(),
+        };
         let plan = Arc::clone(if state.role == Role::Exec { exec_plan } else { plan });
         worker.running = Some(Running {
             process,
