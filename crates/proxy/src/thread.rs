@@ -1,11 +1,12 @@
 //! What every connection of a thread shares.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mainstay_config::plan::edge::BackendHttp;
 use mainstay_core::name::PoolId;
+use tokio::sync::Notify;
 
 use crate::deadline::Deadlines;
 use crate::http1::Kept;
@@ -14,6 +15,7 @@ use crate::metrics::Counters;
 use crate::pool::Pools;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
+use crate::stream::relay::Relays;
 
 /// One thread's state.
 #[derive(Debug)]
@@ -35,7 +37,12 @@ pub struct Thread {
     pub kept: RefCell<Kept>,
     /// TLS towards the pools of the snapshot in force, made when first asked for.
     client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
+    /// Connections that are relayed as bytes; there from [`Self::relays`]'s first call on.
+    relays: OnceCell<Rc<Relays>>,
     draining: Cell<bool>,
+    /// Told once: what still runs is to end now.
+    cut: Notify,
+    was_cut: Cell<bool>,
     connections: Cell<u64>,
 }
 
@@ -66,7 +73,10 @@ impl Thread {
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
             client_tls: RefCell::default(),
+            relays: OnceCell::new(),
             draining: Cell::new(false),
+            cut: Notify::new(),
+            was_cut: Cell::new(false),
             connections: Cell::new(0),
         }
     }
@@ -100,6 +110,35 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+    }
+
+    /// The relays of this thread, which run from the first call on.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor for them; the next call tries again.
+    pub(crate) fn relays(&self) -> std::io::Result<&Rc<Relays>> {
+        if let Some(relays) = self.relays.get() {
+            return Ok(relays);
+        }
+        let relays = Relays::new()?;
+        tokio::task::spawn_local(Rc::clone(&relays).run());
+        Ok(self.relays.get_or_init(|| relays))
+    }
+
+    /// Ends what still runs: the time to drain is over.
+    pub fn cut(&self) {
+        self.was_cut.set(true);
+        self.cut.notify_waiters();
+        if let Some(relays) = self.relays.get() {
+            relays.cut_all();
+        }
+    }
+
+    /// Waits until [`Self::cut`].
+    pub(crate) async fn is_cut(&self) {
+        while !self.was_cut.get() {
+            self.cut.notified().await;
+        }
     }
 
     /// TLS towards a pool; `None` when it has none that can be used.

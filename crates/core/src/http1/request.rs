@@ -117,6 +117,9 @@ fn request_line(bytes: &[u8], start: usize, limits: &HeadLimits) -> Result<Optio
     let Some(end) = rest[from..].iter().position(|b| !is_target_byte(*b)).map(|n| n + from) else {
         return if bytes.len() >= limits.bytes as usize { Err(Reject::LineTooLong) } else { Ok(None) };
     };
+    if end == from {
+        return Err(if rest[end] == b'#' { Reject::Target } else { Reject::RequestLine });
+    }
     if rest[end] != b' ' {
         return Err(if matches!(rest[end], b'\r' | b'\n' | b'\t') {
             Reject::RequestLine

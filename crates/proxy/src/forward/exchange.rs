@@ -21,8 +21,8 @@ pub(super) enum Tried {
     Done,
     /// Something of ours takes the response's place.
     Instead(Decision),
-    /// Another backend may be asked.
-    Again,
+    /// Another backend may be asked; when there is none, this status tells so.
+    Again(u16),
     /// There is no response; this status tells so.
     Failed(u16),
     /// It is the client's doing: this status, if it still can be told.
@@ -136,8 +136,8 @@ impl<'a> Job<'a> {
                 Tried::Failed(status) => {
                     return Some(route::failed(way.snapshot, way.thread, exchange, status));
                 }
-                Tried::Again => {
-                    status = 502;
+                Tried::Again(failed) => {
+                    status = failed;
                     if let Some(replay) = replay {
                         replay.rewind();
                     }

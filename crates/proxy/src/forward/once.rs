@@ -152,13 +152,12 @@ impl Try<'_, '_> {
     /// There will be no response of this backend.
     fn failed(&mut self, on: RetryOn, outcome: Outcome, sent: bool, replay: Option<&Replay>) -> Tried {
         self.lease.tell(outcome, boot_now().since(self.began));
-        if self.job.may_ask_again(on, sent, replay) {
-            return Tried::Again;
-        }
-        Tried::Failed(match on {
+        let status = match on {
             RetryOn::Timeout => 504,
-            RetryOn::Error | RetryOn::InvalidHeader | RetryOn::Status(_) => 502,
-        })
+            RetryOn::Error | RetryOn::InvalidHeader => 502,
+            RetryOn::Status(status) => status,
+        };
+        if self.job.may_ask_again(on, sent, replay) { Tried::Again(status) } else { Tried::Failed(status) }
     }
 
     /// Sends the request over a connection and brings its response.
@@ -262,7 +261,7 @@ impl Try<'_, '_> {
         if job.forward.retry.on.contains(&unwanted) {
             let replay = upload.replay.as_deref();
             let again = self.failed(unwanted, Outcome::Unwanted(status), true, replay);
-            if matches!(again, Tried::Again) {
+            if matches!(again, Tried::Again(_)) {
                 return again;
             }
         } else {
@@ -291,6 +290,10 @@ impl Try<'_, '_> {
                     Trouble::Backend(_) => self.lease.tell(Outcome::Broken, header),
                     Trouble::BackendSlow => self.lease.tell(Outcome::Timeout, header),
                     Trouble::Client(_) | Trouble::ClientSlow | Trouble::ClientDeaf | Trouble::TooLarge => {}
+                }
+                // What came before the fault is still the client's.
+                if matches!(trouble, Trouble::Backend(_) | Trouble::BackendSlow) {
+                    let _ = answer::flush(way.watch, job.patience.client_send, client).await;
                 }
                 client.abort();
             }

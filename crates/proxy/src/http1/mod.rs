@@ -6,6 +6,8 @@ mod head;
 mod serve;
 mod status;
 mod talk;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use backend::{

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{AccessLog, LogTarget};
+use mainstay_config::plan::edge::{AccessLog, LogTarget, LogUse};
 use mainstay_core::name::LogId;
 use mainstay_core::time::Boot;
 use tokio::sync::Notify;
@@ -71,8 +71,13 @@ impl Logs {
     /// Writes a request that is over to the logs of its route.
     pub fn write(&self, snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) {
         let Some(route) = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index())) else { return };
+        self.write_to(&route.logs, snapshot, exchange, render);
+    }
+
+    /// Writes to these logs: those of a route, or of a listener whose connections are relayed as bytes.
+    pub fn write_to(&self, logs: &[LogUse], snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) {
         let mut scratch = Vec::new();
-        for used in &route.logs {
+        for used in logs {
             let Some(log) = snapshot.edge.logs.get(used.log.index()) else { continue };
             if let Some(when) = &used.when {
                 scratch.clear();

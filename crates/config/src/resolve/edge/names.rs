@@ -1,6 +1,6 @@
 //! Names of the edge's things: who has them, who uses them, which variables there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Slot;
 use crate::plan::edge::{Edge, Known, PathMatch, Piece, Template, Var, is_own, pattern};
@@ -99,8 +99,11 @@ impl Resolver<'_> {
         let help = if self.findings.full() {
             String::new()
         } else {
+            // Names that were made for routes are no words of the operator's.
+            let made: HashSet<&str> = self.edge.route_names.values().map(String::as_str).collect();
+            let names = self.edge.names.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.as_str());
             let mut known: Vec<&str> =
-                self.edge.names.keys().filter(|(of, _)| *of == kind).map(|(_, name)| name.as_str()).collect();
+                names.filter(|name| kind != Kind::Route || !made.contains(name)).collect();
             known.sort_unstable();
             if known.is_empty() {
                 format!("write [[{word}]] with name = \"{}\"", name.value)
