@@ -163,7 +163,7 @@ impl Supervisor {
         }
         let Look::Changed(files) = self.edges.secrets.look(boot_now()) else { return };
         let mut written = Plan::clone(&self.written);
-        let read: Result<bool, String> = at_leisure(|| Ok(written.edge.is_empty() && false));
+        let read = at_leisure(|| written.edge.reread());
         let changed = match read {
             Ok(changed) => changed,
             Err(why) => {

@@ -38,7 +38,7 @@ pub(super) enum Look {
 impl Secrets {
     /// The files of another Plan, which has just read them.
     pub(super) fn follow(&mut self, edge: &Edge, now: Boot) {
-        self.marks = files(edge).into_iter().map(|file| (file.clone(), mark(&file))).collect();
+        self.marks = edge.files().into_iter().map(|file| (file.clone(), mark(&file))).collect();
         self.next = (!self.marks.is_empty()).then_some(now + EVERY);
         self.wrong = None;
     }
@@ -86,9 +86,4 @@ impl Secrets {
 fn mark(file: &PathBuf) -> Mark {
     let meta = std::fs::metadata(file).ok()?;
     Some((meta.mtime(), meta.mtime_nsec(), meta.ino(), meta.size()))
-}
-
-/// Until the configuration crate names them.
-fn files(_edge: &Edge) -> Vec<PathBuf> {
-    Vec::new()
 }
