@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::deadline::Deadlines;
 use crate::http1::Kept;
+use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
@@ -35,6 +36,8 @@ pub struct Thread {
     pub deadlines: Deadlines,
     /// Connections kept to backends.
     pub kept: RefCell<Kept>,
+    /// HTTP/2 connections to backends.
+    pub links: Links,
     /// TLS towards the pools of the snapshot in force, made when first asked for.
     client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
     /// Connections that are relayed as bytes; there from [`Self::relays`]'s first call on.
@@ -72,6 +75,7 @@ impl Thread {
             logs,
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
+            links: Links::default(),
             client_tls: RefCell::default(),
             relays: OnceCell::new(),
             draining: Cell::new(false),
@@ -96,6 +100,7 @@ impl Thread {
         let old = self.snapshot.replace(snapshot);
         if old.edge.pools != self.snapshot.borrow().edge.pools {
             self.kept.borrow_mut().clear();
+            self.links.clear();
         }
     }
 
@@ -110,6 +115,7 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+        self.deadlines.wake_all();
     }
 
     /// The relays of this thread, which run from the first call on.

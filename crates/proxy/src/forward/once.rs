@@ -15,10 +15,12 @@ use crate::clock::boot_now;
 use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
 use crate::http1::{self, Keep, Key};
+use crate::http2::{self, Link, Links, Turn};
 use crate::pool::{Lease, Outcome};
 use crate::request::Version;
 use crate::response::ResponseHead as _;
 use crate::route;
+use crate::transport::Io;
 
 /// A try that is under way.
 struct Try<'j, 'a> {
@@ -68,9 +70,7 @@ impl Try<'_, '_> {
     ) -> Tried {
         match self.job.pool.http {
             BackendHttp::Http1 => {}
-            BackendHttp::Http2 => {
-                return self.failed(RetryOn::Error, Outcome::ConnectFailed, false, replay.as_ref());
-            }
+            BackendHttp::Http2 => return Box::pin(self.ask_by_stream(exchange, client, replay)).await,
         }
         let thread = self.job.way.thread;
         let keep = self.keep();
@@ -81,11 +81,50 @@ impl Try<'_, '_> {
             let connection = match kept.take() {
                 Some(connection) => connection,
                 None => match Box::pin(self.dial(exchange, &key)).await {
-                    Ok(connection) => connection,
+                    Ok(io) => http1::BackendConnection::new(io, key.clone()),
                     Err(tried) => return tried,
                 },
             };
             let backend = http1::BackendExchange::new(Rc::clone(thread), connection, keep);
+            match self.over(backend, exchange, client, replay).await {
+                Over::Tried(tried) => return tried,
+                Over::Stale => {
+                    if let Some(replay) = replay {
+                        replay.rewind();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The same over a stream of a connection that others share.
+    async fn ask_by_stream<C: Client>(
+        &mut self,
+        exchange: &mut Exchange,
+        client: &mut C,
+        replay: &mut Option<Replay>,
+    ) -> Tried {
+        let thread = self.job.way.thread;
+        let keep = self.keep();
+        let key = Key { backend: self.lease.backend(), name: self.tls_name(exchange) };
+        loop {
+            let turn = if keep.most > 0 { Some(Links::turn(thread, &key).await) } else { None };
+            let link = match turn {
+                Some(Turn::Take(link)) => link,
+                Some(Turn::Failed) => return self.failed_before(RetryOn::Error),
+                turn @ (Some(Turn::Dial(_)) | None) => {
+                    let io = match self.dial(exchange, &key).await {
+                        Ok(io) => io,
+                        Err(tried) => return tried,
+                    };
+                    let link = Link::new(thread, io, key.clone(), keep);
+                    if let Some(Turn::Dial(place)) = turn {
+                        place.succeeded();
+                    }
+                    link
+                }
+            };
+            let backend = http2::BackendExchange::new(link, key.name.is_some());
             match self.over(backend, exchange, client, replay).await {
                 Over::Tried(tried) => return tried,
                 Over::Stale => {
@@ -112,7 +151,7 @@ impl Try<'_, '_> {
         Some(host_of(&String::from_utf8_lossy(&name)))
     }
 
-    async fn dial(&mut self, exchange: &Exchange, key: &Key) -> Result<http1::BackendConnection, Tried> {
+    async fn dial(&mut self, exchange: &Exchange, key: &Key) -> Result<Io, Tried> {
         let (job, way) = (self.job, self.job.way);
         let began = boot_now();
         let connection = &exchange.connection;
@@ -132,7 +171,7 @@ impl Try<'_, '_> {
         match dial.connect(self.lease.target()).await {
             Ok(io) => {
                 self.connect = Some(boot_now().since(began));
-                Ok(http1::BackendConnection::new(io, key.clone()))
+                Ok(io)
             }
             Err(error) => {
                 tracing::debug!(backend = %self.lease.address(), "{error}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
+use mainstay_core::http2::PREFACE;
 use mainstay_core::time::Boot;
 
 use super::client::Side;
@@ -14,6 +15,7 @@ use crate::clock::boot_now;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
+use crate::http2;
 use crate::request::Request;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
@@ -37,20 +39,35 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
         earlier: 0,
         generation: 0,
     };
-    while let Next::Again = Box::pin(open.one()).await {}
+    loop {
+        match Box::pin(open.one()).await {
+            Next::Again => {}
+            Next::End => break,
+            Next::Http2 => return Box::pin(open.speak_http2()).await,
+        }
+    }
     open.thread.counters.closed(open.connection.listener);
+}
+
+/// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
+fn is_preface(bytes: &[u8]) -> bool {
+    bytes.starts_with(&PREFACE[..4]) && PREFACE.iter().zip(bytes).all(|(known, byte)| known == byte)
 }
 
 /// What follows a request.
 enum Next {
     Again,
     End,
+    /// The client speaks HTTP/2, by prior knowledge.
+    Http2,
 }
 
 /// A head, or why there is none.
 enum Came {
     Request(Box<Request>, Boot),
     Refused(Reject),
+    /// The preface of HTTP/2.
+    Http2,
     /// Nothing, or not enough.
     Late {
         began: bool,
@@ -98,8 +115,17 @@ impl Open {
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
             Came::Late { began: true } => self.refuse(&limits, "head-timeout", 408).await,
+            Came::Http2 => Next::Http2,
             Came::Late { began: false } | Came::End => Next::End,
         }
+    }
+
+    /// Hands the connection over, with what came of the preface.
+    async fn speak_http2(self) {
+        let wire = self.side.talk.wire;
+        let early = wire.unread().to_vec();
+        drop(self.watch);
+        http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
     }
 
     async fn request(&mut self, snapshot: &Arc<Snapshot>, request: Request, started: Boot) -> Next {
@@ -133,6 +159,9 @@ impl Open {
             let bytes = self.side.talk.wire.unread();
             if !bytes.is_empty() {
                 let began = *started.get_or_insert_with(boot_now);
+                if self.earlier == 0 && limits.http2 && self.connection.tls.is_none() && is_preface(bytes) {
+                    return Came::Http2;
+                }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
                     match head::request(bytes, &bounds) {
                         Ok(Some((request, length))) => {

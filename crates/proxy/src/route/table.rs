@@ -306,10 +306,10 @@ fn check_numbers(edge: &Edge, route: &Route) -> Result<(), Error> {
             Page::Path(_) | Page::Url(_) => {}
         }
     }
-    if let Action::Files(files) = &route.action {
-        if let Some(Fallback::Route(id)) = files.fallback {
-            there(id)?;
-        }
+    if let Action::Files(files) = &route.action
+        && let Some(Fallback::Route(id)) = files.fallback
+    {
+        there(id)?;
     }
     let mut open: Vec<&[Step]> = vec![&route.steps];
     while let Some(steps) = open.pop() {
