@@ -96,3 +96,19 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
         Reason::Reloaded => "a reload changed it".into(),
     }
 }
+
+/// A backend's standing, as tables, events and metrics write it.
+#[must_use]
+pub const fn standing_of(state: mainstay_proxy::pool::Standing) -> &'static str {
+    use mainstay_proxy::pool::Standing;
+    match state {
+        Standing::Up => "up",
+        Standing::Rising => "rising",
+        Standing::Full => "full",
+        Standing::Trial => "trial",
+        Standing::Aside => "aside",
+        Standing::Drained => "drained",
+        Standing::Down => "down",
+        Standing::Unresolved => "unresolved",
+    }
+}

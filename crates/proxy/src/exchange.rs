@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_config::plan::edge::Template;
 use mainstay_core::name::RouteId;
 use mainstay_core::time::Boot;
 
@@ -102,6 +103,10 @@ pub struct Exchange {
     pub claims: Option<Rc<serde_json::Map<String, serde_json::Value>>>,
     /// An error page is being made for this status.
     pub error: Option<u16>,
+    /// Rates were asked; internal redirects don't ask again.
+    pub rated: bool,
+    /// The request is among those that zones count at once; internal redirects don't count it again.
+    pub counted: bool,
     /// Hold the request back this long before acting (rate limits).
     pub delay: Duration,
     /// Concurrency and other permits that end with the request.
@@ -118,6 +123,58 @@ pub struct Exchange {
     pub sent: u64,
     /// The response went out whole.
     pub complete: bool,
+    /// What `route` remembers between its steps.
+    pub memory: crate::route::Memory,
+}
+
+impl Exchange {
+    /// A request whose way begins.
+    #[must_use]
+    pub fn new(request: Request, connection: Rc<Connection>, started: Boot) -> Self {
+        Self {
+            request,
+            connection,
+            started,
+            client: None,
+            client_port: 0,
+            path: String::new(),
+            query: String::new(),
+            rewritten: false,
+            method_get: false,
+            earlier: 0,
+            pipelined: false,
+            route: None,
+            redirects: 0,
+            once_done: false,
+            vars: Vec::new(),
+            groups: Vec::new(),
+            id: None,
+            user: None,
+            claims: None,
+            error: None,
+            rated: false,
+            counted: false,
+            delay: Duration::ZERO,
+            permits: Vec::new(),
+            attempts: Vec::new(),
+            received: 0,
+            status: 0,
+            body_sent: 0,
+            sent: 0,
+            complete: false,
+            memory: crate::route::Memory::default(),
+        }
+    }
+
+    /// A connection that is relayed as bytes, for its log.
+    #[must_use]
+    pub fn of_stream(connection: Connection, started: Boot) -> Self {
+        let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
+        let mut exchange = Self::new(Request::none(), Rc::new(connection), started);
+        exchange.client = source.map(|source| source.ip().to_canonical());
+        exchange.client_port = source.map_or(0, |source| source.port());
+        exchange
+    }
 }
 
 /// What is done with a request.
@@ -130,6 +187,9 @@ pub enum Decision {
     /// Close the connection without a word (status 444).
     Close,
 }
+
+/// Writes the value of a template for a request: `route::render` with its snapshot.
+pub type Render<'a> = &'a dyn Fn(&Template, &Exchange, &mut Vec<u8>);
 
 /// Takes header fields, one by one; HTTP/1 writes lines, HTTP/2 fills a map.
 pub trait FieldSink {

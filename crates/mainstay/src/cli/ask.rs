@@ -15,6 +15,9 @@ use crate::status::{Event, Status};
 /// A reload reads files and runs no probe: it is done in milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// The new program is asked first, and its workers have to be ready.
+const UPGRADE_MAX: Duration = Duration::from_secs(40);
+
 /// The node cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreachable {
@@ -54,7 +57,12 @@ fn put(stream: &mut UnixStream, call: &ApiCall) -> anyhow::Result<()> {
 
 /// Asks one question.
 fn ask(dirs: &Dirs, call: &ApiCall) -> anyhow::Result<ApiReply> {
+    ask_within(dirs, call, ANSWER_MAX)
+}
+
+fn ask_within(dirs: &Dirs, call: &ApiCall, limit: Duration) -> anyhow::Result<ApiReply> {
     let mut stream = open(dirs)?;
+    stream.set_read_timeout(Some(limit)).context("set a timeout")?;
     put(&mut stream, call)?;
     let mut line = String::new();
     match BufReader::new(stream).read_line(&mut line) {
@@ -122,6 +130,10 @@ pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Resul
 
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Reload)?)
+}
+
+pub(super) fn upgrade(dirs: &Dirs) -> anyhow::Result<u8> {
+    done(ask_within(dirs, &ApiCall::Upgrade, UPGRADE_MAX)?)
 }
 
 fn done(reply: ApiReply) -> anyhow::Result<u8> {

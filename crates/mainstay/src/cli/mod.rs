@@ -114,6 +114,10 @@ enum Command {
     Vip(VipCommand),
     /// Read the configuration again; refused as a whole when it is bad.
     Reload,
+    /// Become the program that stands in our place in the file system: listeners, connections and vips stay.
+    ///
+    /// The new program checks the configuration first; when it cannot take over, the old one goes on.
+    Upgrade,
     /// Find out why peers do not hear each other.
     Doctor {
         #[command(flatten)]
@@ -138,6 +142,9 @@ enum Command {
     Man,
     /// Print the version and what this build can do.
     Version,
+    /// Says whether this program can take over from one that runs; asked by `upgrade`.
+    #[command(hide = true)]
+    Handover(Config),
     /// A worker process; started by `run`.
     #[command(hide = true)]
     Worker {
@@ -160,6 +167,42 @@ enum Import {
         #[arg(long, value_name = "ID")]
         config_id: Option<String>,
     },
+    /// Turn an nginx.conf, and what it includes, into ours.
+    Nginx {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Which part of a configuration it is.
+        #[arg(long, value_name = "PART", default_value = "main")]
+        context: Context,
+        /// Where relative paths of served files start, as nginx's -p.
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+        /// Exit 0 even when something that changes behaviour was dropped.
+        #[arg(long)]
+        lenient: bool,
+    },
+}
+
+/// The part of an nginx configuration that a file is.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Context {
+    /// All of it.
+    Main,
+    /// What stands in `http`: servers and upstreams.
+    Http,
+    /// What stands in `stream`.
+    Stream,
+}
+
+impl From<Context> for mainstay_config::nginx::Part {
+    fn from(context: Context) -> Self {
+        match context {
+            Context::Main => Self::Main,
+            Context::Http => Self::Http,
+            Context::Stream => Self::Stream,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -216,6 +259,10 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Import(Import::Keepalived { file, lenient, config_id }) => {
             import::keepalived(&file, lenient, config_id.as_deref())
         }
+        Command::Import(Import::Nginx { file, context, prefix, lenient }) => {
+            let options = mainstay_config::nginx::Options { part: context.into(), prefix };
+            import::nginx(&file, lenient, &options)
+        }
         Command::Status { json } => ask::status(&dirs, json),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),
         Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
@@ -224,6 +271,8 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Reload => ask::reload(&dirs),
+        Command::Upgrade => ask::upgrade(&dirs),
+        Command::Handover(config) => local::handover(&config.config),
         Command::Doctor { config, listen } => crate::doctor::run(&config.config, &dirs, listen),
         Command::Healthcheck => ask::healthcheck(&dirs),
         Command::Demo => local::demo(),

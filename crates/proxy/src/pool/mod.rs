@@ -10,9 +10,12 @@
 
 mod ask;
 mod entry;
+mod explain;
+mod names;
 mod queue;
 mod set;
 mod source;
+mod status;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -28,12 +31,16 @@ use mainstay_core::balance::{Input, Nobody};
 use mainstay_core::election::Verdict;
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
-use tokio::time::timeout;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 pub use self::ask::{Ask, Reason, Refused};
 pub use self::entry::{Lease, Outcome};
+pub use self::explain::{Explained, ExplainedBackend};
+pub use self::names::Names;
 use self::set::Set;
-use self::source::Source;
+use self::source::{Source, host};
+pub use self::status::{BackendStatus, Standing};
 use crate::clock::boot_now;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
@@ -42,6 +49,12 @@ pub use mainstay_core::balance::Order;
 /// So many requests may wait for the first look-up of a pool's names, and so long, whatever its queue says.
 const FIRST_LOOK: (u32, Duration) = (1000, Duration::from_secs(5));
 
+/// Names are not looked up more often than this.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// How long the driver sleeps when there is nothing to look up.
+const IDLE: Duration = Duration::from_secs(3600);
+
 /// The pools of one thread.
 pub struct Pools {
     cells: Cells,
@@ -49,6 +62,9 @@ pub struct Pools {
     key: Cell<Key>,
     next_id: Cell<u32>,
     seed: Cell<u64>,
+    names: Names,
+    /// A snapshot was put in force.
+    adopted: Notify,
     /// The newest first.
     tables: RefCell<Vec<Table>>,
 }
@@ -61,15 +77,23 @@ struct Table {
 }
 
 impl Pools {
-    /// No pools yet.
+    /// No pools yet; names that nobody else looks up.
     #[must_use]
     pub fn new(cells: Cells) -> Self {
+        Self::sharing(cells, Names::default())
+    }
+
+    /// No pools yet; what is known of names is shared by all threads that are given the same.
+    #[must_use]
+    pub fn sharing(cells: Cells, names: Names) -> Self {
         let seed = std::hash::RandomState::new().build_hasher().finish();
         Self {
             cells,
             key: Cell::new([0, 0]),
             next_id: Cell::new(0),
             seed: Cell::new(seed),
+            names,
+            adopted: Notify::new(),
             tables: RefCell::default(),
         }
     }
@@ -111,6 +135,25 @@ impl Pools {
         tables.retain(|one| one.generation != snapshot.generation && one.snapshot.strong_count() > 0);
         tables.insert(0, table);
         self.next_id.set(next_id);
+        drop(tables);
+        self.take_names();
+        self.adopted.notify_one();
+    }
+
+    /// Looks names up, again and again, for as long as the thread lives. Without it backends that are names stay unresolved.
+    pub async fn drive(&self) {
+        let mut changes = self.names.changes();
+        loop {
+            let (names, interval) = self.wanted_names();
+            let next = if names.is_empty() { IDLE } else { self.names.look_up(&names, interval, boot_now()) };
+            tokio::select! {
+                // The sender lives as long as `self.names`.
+                _ = changes.changed() => {}
+                () = self.adopted.notified() => {}
+                () = sleep(next) => {}
+            }
+            self.take_names();
+        }
     }
 
     /// A backend for a request; waits when all are full and the pool has a queue.
@@ -125,8 +168,7 @@ impl Pools {
                 Ok(lease) => return Ok(lease),
                 Err(Nobody::Full) => {}
                 Err(Nobody::Spent | Nobody::Out) if set.pending.get() => {}
-                Err(Nobody::Spent) => return Err(Reason::Spent.into()),
-                Err(Nobody::Out) => return Err(set.why_out()),
+                Err(nobody @ (Nobody::Spent | Nobody::Out)) => return Err(set.said(nobody)),
             }
         }
         Box::pin(wait(&set, ask)).await
@@ -166,6 +208,56 @@ impl Pools {
         found
     }
 
+    /// Every backend of every pool, as this thread sees it.
+    #[must_use]
+    pub fn status(&self) -> Vec<BackendStatus> {
+        let tables = self.tables.borrow();
+        tables
+            .first()
+            .map(|table| table.sets.iter().flat_map(|set| set.status()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Which backend a request would get, and why not each other one.
+    #[must_use]
+    pub fn explain(&self, snapshot: &Snapshot, pool: PoolId, ask: &Ask<'_>) -> Option<Explained> {
+        let balance = &snapshot.edge.pools.get(pool.index())?.balance;
+        Some(self.set(snapshot, pool)?.explain(ask, balance))
+    }
+
+    /// The names that the newest snapshot speaks of, and how often they are looked up.
+    fn wanted_names(&self) -> (Vec<String>, Duration) {
+        let tables = self.tables.borrow();
+        let Some(snapshot) = tables.first().and_then(|table| table.snapshot.upgrade()) else {
+            return (Vec::new(), IDLE);
+        };
+        let backends = snapshot.edge.pools.iter().flat_map(|pool| &pool.backends);
+        let mut names: Vec<String> =
+            backends.filter_map(|one| host(&one.target).map(str::to_owned)).collect();
+        names.sort_unstable();
+        names.dedup();
+        (names, snapshot.edge.resolve.max(SHORTEST))
+    }
+
+    /// Takes over what is known of names.
+    fn take_names(&self) {
+        let now = boot_now();
+        let tables = self.tables.borrow();
+        let Some(table) = tables.first() else { return };
+        let Some(snapshot) = table.snapshot.upgrade() else { return };
+        let mut next_id = self.next_id.get();
+        for (set, pool) in table.sets.iter().zip(&snapshot.edge.pools) {
+            let mut changed = false;
+            for source in set.sources.borrow_mut().iter_mut() {
+                changed |= source.learn(&self.names);
+            }
+            if changed {
+                set.relist(pool, self.key.get(), &mut next_id, now);
+            }
+        }
+        self.next_id.set(next_id);
+    }
+
     /// Calls with each source of the newest table that is wanted, and with the positions of its backends.
     fn each_source(
         &self,
@@ -185,8 +277,13 @@ impl Pools {
 
     fn set(&self, snapshot: &Snapshot, pool: PoolId) -> Option<Rc<Set>> {
         let tables = self.tables.borrow();
-        let table = tables.iter().find(|table| table.generation == snapshot.generation)?;
-        table.sets.get(pool.index()).map(Rc::clone)
+        let known = tables.iter().find(|table| table.generation == snapshot.generation);
+        if let Some(table) = known {
+            return table.sets.get(pool.index()).map(Rc::clone);
+        }
+        // A snapshot that this thread has not adopted, or no longer knows: the pool may be known by its name.
+        let name = &snapshot.edge.pools.get(pool.index())?.name;
+        tables.first()?.sets.iter().find(|set| *set.name == **name).map(Rc::clone)
     }
 
     fn new_seed(&self) -> u64 {
@@ -223,8 +320,7 @@ async fn wait(set: &Set, ask: &Ask<'_>) -> Result<Lease, Refused> {
                 Err(Nobody::Full) if !ask.tried.is_empty() => turn.pass_on(),
                 Err(Nobody::Full) => {}
                 Err(Nobody::Spent | Nobody::Out) if set.pending.get() => {}
-                Err(Nobody::Spent) => return Err(Reason::Spent.into()),
-                Err(Nobody::Out) => return Err(set.why_out()),
+                Err(nobody @ (Nobody::Spent | Nobody::Out)) => return Err(set.said(nobody)),
             }
         }
     });

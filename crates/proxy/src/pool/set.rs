@@ -19,6 +19,9 @@ use super::source::Source;
 use crate::clock::boot_now;
 use crate::shared::Cells;
 
+/// Two who race for the last place may both give it back: then both look again, so often at most.
+const RACES: u32 = 3;
+
 /// One pool.
 pub(super) struct Set {
     pub(super) name: Rc<str>,
@@ -108,20 +111,25 @@ impl Set {
             }
         }
         let mut full = SmallVec::<[u32; 4]>::new();
+        let mut races = RACES;
         let bound = if self.sticky.get() { self.bound(roster, entries, ask) } else { Bound::Free };
         let mut wanted = if let Bound::To(ticket) = bound { Some(ticket) } else { None };
-        let key = match self.bind.get() {
-            Bind::Nothing => 0,
-            Bind::Client => ask.by_client(),
-            Bind::Key => ask.by_key(),
-        };
+        let key = self.key_of(ask);
         loop {
             let ticket = match wanted.take() {
                 Some(ticket) => ticket,
                 None => {
                     let view =
                         Sight { set: self, entries, tried: ask.tried, full: &full, now: Cell::new(None) };
-                    roster.pick(key, &mut || self.draw(), &view)?
+                    match roster.pick(key, &mut || self.draw(), &view) {
+                        Ok(ticket) => ticket,
+                        Err(Nobody::Full) if !full.is_empty() && races > 0 => {
+                            races -= 1;
+                            full.clear();
+                            continue;
+                        }
+                        Err(nobody) => return Err(nobody),
+                    }
                 }
             };
             let entry = &entries[ticket.member()];
@@ -178,8 +186,17 @@ impl Set {
         }
     }
 
+    /// The hash of what the request is bound by.
+    pub(super) fn key_of(&self, ask: &Ask<'_>) -> u64 {
+        match self.bind.get() {
+            Bind::Nothing => 0,
+            Bind::Client => ask.by_client(),
+            Bind::Key => ask.by_key(),
+        }
+    }
+
     /// Where the client's cookie sends it.
-    fn bound(&self, roster: &Roster, entries: &[Rc<Entry>], ask: &Ask<'_>) -> Bound {
+    pub(super) fn bound(&self, roster: &Roster, entries: &[Rc<Entry>], ask: &Ask<'_>) -> Bound {
         let Some(value) = ask.cookie.and_then(super::sticky::parse) else { return Bound::Free };
         let is_it = |entry: &Rc<Entry>| entry.cookie.borrow().as_ref().is_some_and(|(own, _)| *own == value);
         let Some(at) = entries.iter().position(is_it) else { return Bound::Free };
@@ -196,7 +213,7 @@ impl Set {
 
 /// Where a cookie sends a request.
 #[derive(Clone, Copy)]
-enum Bound {
+pub(super) enum Bound {
     /// Nowhere, or to a backend that is gone or out: it gets a new one.
     Free,
     /// There.
@@ -206,13 +223,21 @@ enum Bound {
 }
 
 /// The backends as the machine looks at them for one request.
-struct Sight<'a> {
-    set: &'a Set,
-    entries: &'a [Rc<Entry>],
-    tried: &'a [u32],
+pub(super) struct Sight<'a> {
+    pub(super) set: &'a Set,
+    pub(super) entries: &'a [Rc<Entry>],
+    pub(super) tried: &'a [u32],
     /// Those whose last place somebody else was faster to take.
-    full: &'a [u32],
-    now: Cell<Option<Boot>>,
+    pub(super) full: &'a [u32],
+    pub(super) now: Cell<Option<Boot>>,
+}
+
+impl Sight<'_> {
+    /// Whether it is below its bound.
+    pub(super) fn has_room(&self, member: usize) -> bool {
+        let entry = &self.entries[member];
+        entry.max.get() == 0 || entry.load(self.set.cells) < u64::from(entry.max.get())
+    }
 }
 
 impl View for Sight<'_> {
@@ -224,9 +249,8 @@ impl View for Sight<'_> {
         if self.tried.contains(&entry.id) {
             return Admits::Tried;
         }
-        let max = u64::from(entry.max.get());
-        let lost = || self.full.iter().any(|one| *one as usize == member);
-        if max > 0 && (lost() || entry.load(self.set.cells) >= max) { Admits::Full } else { Admits::Yes }
+        let lost = self.full.iter().any(|one| *one as usize == member);
+        if lost || !self.has_room(member) { Admits::Full } else { Admits::Yes }
     }
 
     fn load(&self, member: usize) -> u64 {

@@ -11,6 +11,7 @@ use mainstay_core::time::Boot;
 
 use super::ask::name_hash;
 use super::entry::Entry;
+use super::names::Names;
 use super::set::{Set, spec};
 use super::sticky;
 
@@ -74,6 +75,19 @@ impl Source {
         if order != Order::AsWritten {
             self.orders.push(order);
         }
+    }
+
+    /// Takes over what is known of its name. Returns whether its addresses are others, or are known at last.
+    pub(super) fn learn(&mut self, names: &Names) -> bool {
+        let Target::Name { host, port } = &self.backend.target else { return false };
+        let Some(known) = names.get(host).filter(|known| known.looked_up) else { return false };
+        let addresses: Vec<SocketAddr> =
+            known.addresses.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
+        let changed = !self.looked_up || addresses != self.addresses;
+        self.looked_up = true;
+        self.trouble = known.trouble;
+        self.addresses = addresses;
+        changed
     }
 
     fn places(&self) -> Vec<Place> {
@@ -143,6 +157,14 @@ impl Set {
     pub(super) fn members_of(&self, name: &str) -> Vec<usize> {
         let inner = self.inner.borrow();
         inner.entries.iter().enumerate().filter(|(_, one)| *one.name == *name).map(|(at, _)| at).collect()
+    }
+}
+
+/// The name to look up, when it is one.
+pub(super) fn host(target: &Target) -> Option<&str> {
+    match target {
+        Target::Name { host, .. } => Some(host),
+        Target::Inet(_) | Target::Unix(_) => None,
     }
 }
 

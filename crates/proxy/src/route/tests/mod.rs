@@ -1,0 +1,4 @@
+//! Claims about routes.
+
+mod choice;
+mod fields;
