@@ -140,11 +140,11 @@ impl Try<'_, '_> {
                         Ok(io) => io,
                         Err(tried) => return tried,
                     };
-                    let link = Link::new(thread, io, key.clone(), keep);
-                    if let Some(Turn::Dial(place)) = turn {
-                        place.succeeded();
-                    }
-                    link
+                    let place = match turn {
+                        Some(Turn::Dial(place)) => Some(place),
+                        Some(Turn::Take(_) | Turn::Failed) | None => None,
+                    };
+                    Link::new(thread, io, key.clone(), keep, place)
                 }
             };
             let backend = http2::BackendExchange::new(link, key.name.is_some());

@@ -374,3 +374,8 @@ pub(super) fn gets(routes: Vec<Route>, targets: &[(&str, &str)]) {
         assert_eq!(outcome(&snapshot, &mut get(target)), *expected, "GET {target}");
     }
 }
+
+/// A step that rewrites.
+pub(super) fn rewrite(pattern: &str, to: &str, then: Then) -> Step {
+    Step::Rewrite { pattern: pattern.to_owned(), ignore_case: false, to: text(to), then }
+}
