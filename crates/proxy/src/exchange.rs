@@ -165,6 +165,16 @@ impl Exchange {
             memory: crate::route::Memory::default(),
         }
     }
+
+    /// A connection that is relayed as bytes, for its log.
+    #[must_use]
+    pub fn of_stream(connection: Connection, started: Boot) -> Self {
+        let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
+        let mut exchange = Self::new(Request::none(), Rc::new(connection), started);
+        exchange.client = source.map(|source| source.ip().to_canonical());
+        exchange.client_port = source.map_or(0, |source| source.port());
+        exchange
+    }
 }
 
 /// What is done with a request.

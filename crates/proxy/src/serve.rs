@@ -13,10 +13,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::Connection;
-use crate::http1;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Io, Socket};
+use crate::{http1, http2};
 
 /// How long a PROXY header may take where there is no TLS whose bound holds for it too.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,7 +99,12 @@ async fn greet(
     };
     match crate::tls::accept(socket, &tls).await {
         Ok((stream, info)) => {
+            let h2 = info.h2;
             connection.tls = Some(info);
+            if h2 {
+                let io = Io::Tls(Box::new(stream));
+                return Box::pin(http2::serve(thread, io, Rc::new(connection), name, Vec::new())).await;
+            }
             Box::pin(http1::serve(thread, Io::Tls(Box::new(stream)), Rc::new(connection), name)).await;
         }
         Err(error) => {

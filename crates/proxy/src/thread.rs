@@ -1,22 +1,25 @@
 //! What every connection of a thread shares.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_config::plan::edge::BackendHttp;
 use mainstay_core::name::PoolId;
+use tokio::sync::Notify;
 
 use crate::clock::boot_now;
 use crate::deadline::Deadlines;
 use crate::http1::{Kept, Parked};
+use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
+use crate::stream::relay::Relays;
 
 /// One thread's state.
 #[derive(Debug)]
@@ -36,14 +39,21 @@ pub struct Thread {
     pub deadlines: Deadlines,
     /// Connections kept to backends.
     pub kept: RefCell<Kept>,
+    /// HTTP/2 connections to backends.
+    pub links: Links,
     /// TLS towards the pools of the snapshot in force, made when first asked for.
     client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
+    /// Connections that are relayed as bytes; there from [`Self::relays`]'s first call on.
+    relays: OnceCell<Rc<Relays>>,
     /// Clients between two requests, once there were any.
     parked: RefCell<Option<Rc<Parked>>>,
     /// Pipes that bodies are spliced through.
     pub pipes: Pipes,
     keeps_house: Cell<bool>,
     draining: Cell<bool>,
+    /// Told once: what still runs is to end now.
+    cut: Notify,
+    was_cut: Cell<bool>,
     connections: Cell<u64>,
 }
 
@@ -54,7 +64,18 @@ impl Thread {
     /// A thread that begins with this configuration.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, cells: Cells, counters: Arc<Counters>) -> Self {
-        let pools = Pools::new(cells);
+        Self::with(snapshot, cells, counters, Pools::new(cells), Logs::new(Arc::default()))
+    }
+
+    /// The same with pools and logs that share what they know with other threads.
+    #[must_use]
+    pub fn with(
+        snapshot: Arc<Snapshot>,
+        cells: Cells,
+        counters: Arc<Counters>,
+        pools: Pools,
+        logs: Logs,
+    ) -> Self {
         pools.adopt(&snapshot);
         Self {
             listeners: RefCell::new(names(&snapshot, &[])),
@@ -62,14 +83,18 @@ impl Thread {
             cells,
             pools,
             counters,
-            logs: Logs::new(Arc::default()),
+            logs,
             deadlines: Deadlines::default(),
             kept: RefCell::default(),
+            links: Links::default(),
             client_tls: RefCell::default(),
+            relays: OnceCell::new(),
             parked: RefCell::default(),
             pipes: Pipes::default(),
             keeps_house: Cell::new(false),
             draining: Cell::new(false),
+            cut: Notify::new(),
+            was_cut: Cell::new(false),
             connections: Cell::new(0),
         }
     }
@@ -89,6 +114,7 @@ impl Thread {
         let old = self.snapshot.replace(snapshot);
         if old.edge.pools != self.snapshot.borrow().edge.pools {
             self.kept.borrow_mut().clear();
+            self.links.clear();
         }
     }
 
@@ -103,6 +129,36 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+        self.deadlines.wake_all();
+    }
+
+    /// The relays of this thread, which run from the first call on.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor for them; the next call tries again.
+    pub(crate) fn relays(&self) -> std::io::Result<&Rc<Relays>> {
+        if let Some(relays) = self.relays.get() {
+            return Ok(relays);
+        }
+        let relays = Relays::new()?;
+        tokio::task::spawn_local(Rc::clone(&relays).run());
+        Ok(self.relays.get_or_init(|| relays))
+    }
+
+    /// Ends what still runs: the time to drain is over.
+    pub fn cut(&self) {
+        self.was_cut.set(true);
+        self.cut.notify_waiters();
+        if let Some(relays) = self.relays.get() {
+            relays.cut_all();
+        }
+    }
+
+    /// Waits until [`Self::cut`].
+    pub(crate) async fn is_cut(&self) {
+        while !self.was_cut.get() {
+            self.cut.notified().await;
+        }
     }
 
     /// The clients between two requests; `None` when the kernel has no descriptor for them.

@@ -57,6 +57,7 @@ impl Supervisor {
                 return;
             }
             ApiCall::Vip { name, action } => self.vip_action(&name, action),
+            ApiCall::Pool { name, action } => self.pool_action(&name, &action),
             ApiCall::Events { .. } => ApiReply::Events { events: self.events.all() },
         };
         self.workers[slot].send(&ToApi::Reply { id, reply });

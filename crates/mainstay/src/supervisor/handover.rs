@@ -10,10 +10,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use mainstay_core::time::Boot;
+use mainstay_proxy::pool::Standing;
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use mainstay_sys::process::{inherit, keep_over_exec};
 use serde::{Deserialize, Serialize};
 
+use super::orders::Orders;
+use super::tickets::TicketKeys;
 use super::worker::Place;
 use crate::ipc::{Asker, Deposit};
 use crate::role::Role;
@@ -46,8 +49,18 @@ pub(super) struct State {
     pub(super) cells: Option<RawFd>,
     pub(super) slots: HashMap<String, u32>,
     pub(super) gone: EdgeStatus,
+    #[serde(default)]
+    pub(super) orders: Orders,
+    #[serde(default)]
+    pub(super) tickets: TicketKeys,
+    /// Pool, backend, address, and where it stands.
+    #[serde(default)]
+    pub(super) told: Vec<((String, String, String), Standing)>,
     pub(super) workers: Vec<WorkerState>,
-    /// The Plan, and what exec was given: the indices of workers that stay are theirs.
+    /// The configuration, what was in force with operators' words, and what exec was given: the indices of workers that stay are
+    /// theirs.
+    #[serde(default)]
+    pub(super) written: serde_json::Value,
     pub(super) plan: serde_json::Value,
     pub(super) exec_plan: serde_json::Value,
     pub(super) deposits: Vec<Deposit>,

@@ -7,12 +7,18 @@ mod deposits;
 mod edges;
 mod handover;
 mod listeners;
+mod logs;
+mod orders;
 mod plans;
 mod relay;
+mod reload;
+mod secrets;
+mod seen;
 mod slots;
 mod sockets;
 mod stop;
 mod stuck;
+mod tickets;
 mod upgrade;
 mod worker;
 
@@ -42,6 +48,7 @@ use calls::Calls;
 use deposits::Deposits;
 use edges::Edges;
 use handover::Found;
+use orders::Orders;
 use sockets::Sockets;
 use stop::Stop;
 use upgrade::{Upgrade, Upgraded};
@@ -66,6 +73,11 @@ pub struct Options {
 /// Everything the supervisor knows.
 struct Supervisor {
     options: Options,
+    /// The configuration.
+    written: Arc<Plan>,
+    /// What operators have said of pools since.
+    orders: Orders,
+    /// Both together: what is in force.
     plan: Arc<Plan>,
     /// What exec was given: the Plan, with commands of its predecessor that may still be asked for.
     exec_plan: Arc<Plan>,
@@ -140,6 +152,9 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     let fresh = edges.listeners.prepare(&supervisor.plan.edge)?;
     edges.listeners.commit(&supervisor.plan.edge, fresh, now);
     edges.slots.assign(&supervisor.plan.edge)?;
+    edges.logs = logs::Logs::open(&supervisor.plan.edge)?;
+    edges.secrets.follow(&supervisor.plan.edge, now);
+    edges.tickets.turn(now);
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }
@@ -165,6 +180,8 @@ impl Supervisor {
         Self {
             options,
             exec_plan: Arc::clone(&plan),
+            written: Arc::clone(&plan),
+            orders: Orders::default(),
             plan,
             workers: Vec::new(),
             sockets,
@@ -338,6 +355,7 @@ impl Supervisor {
                     tracing::error!("reload refused, the old configuration stays:\n{report}");
                 }
             }
+            libc::SIGUSR1 => self.reopen_logs(),
             libc::SIGUSR2 => self.begin_upgrade(None),
             libc::SIGTERM | libc::SIGINT => self.begin_stop(false),
             libc::SIGQUIT => self.begin_stop(true),
@@ -405,6 +423,8 @@ impl Supervisor {
         self.start_wanted(now);
         self.expire_calls(now);
         self.finish_sockets(now);
+        self.turn_tickets(now);
+        self.look_at_secrets();
         self.press_retired(now);
         self.press_upgrade(now);
         self.press_stop(now);
@@ -417,7 +437,9 @@ impl Supervisor {
         let restarts = restarts.filter_map(|w| w.again_at);
         let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(|s| s.deadline(now)));
         let others = others.chain(self.edges.listeners.next()).chain(self.upgrade.as_ref().map(|u| u.by));
-        let others = others.chain(self.workers.iter().filter_map(|w| w.retire_by));
+        let others = others.chain(self.edges.secrets.next());
+        let tickets = (!self.plan.edge.is_empty()).then(|| self.edges.tickets.next());
+        let others = others.chain(tickets).chain(self.workers.iter().filter_map(|w| w.retire_by));
         let next = restarts.chain(self.next_judgement()).chain(others).min().unwrap_or(Boot::NEVER);
         next.since(now).clamp(Duration::from_millis(1), Duration::from_secs(60))
     }

@@ -1,17 +1,13 @@
 //! What each worker says, and to whom it is passed on. A role's message type is its allow-list.
 
-use std::sync::Arc;
-
-use mainstay_config::plan::Plan;
 use mainstay_core::name::CommandId;
 use mainstay_sys::clock::boot_now;
-use mainstay_sys::process::at_leisure;
 use rustix::event::PollFlags;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::ipc::{
-    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToApi, ToEdge, ToExec, ToProbe, ToVip,
+    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToEdge, ToExec, ToProbe, ToVip,
 };
 use crate::role::Role;
 use crate::status::ProbeStatus;
@@ -178,95 +174,6 @@ impl Supervisor {
             worker.send(message);
         }
     }
-
-    /// Reads the configuration again; on a report nothing has changed.
-    pub(super) fn reload(&mut self) -> Result<String, String> {
-        super::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        let result = self.try_reload();
-        super::tell_systemd(&[sd_notify::NotifyState::Ready]);
-        match &result {
-            Ok(message) => {
-                self.reloads += 1;
-                tracing::info!("{message}");
-                self.news.push_back(crate::events::event(
-                    &self.plan.node,
-                    "config",
-                    "reload",
-                    message.clone(),
-                ));
-            }
-            Err(report) => {
-                self.reload_failures += 1;
-                let message = format!("reload refused, the old configuration stays: {report}");
-                self.news.push_back(crate::events::event(&self.plan.node, "config", "reload", message));
-            }
-        }
-        result
-    }
-
-    fn try_reload(&mut self) -> Result<String, String> {
-        if self.stop.is_some() {
-            return Err("this node is stopping".into());
-        }
-        // Large files take longer than a real-time loop may.
-        let loaded = at_leisure(|| crate::cli::load(&self.options.config)).map_err(|e| format!("{e:#}"))?;
-        let changes = mainstay_config::diff(&self.plan, &loaded.plan);
-        let fresh = self.edges.listeners.prepare(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
-        self.edges.slots.assign(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
-        let api_again = self.sockets.rebind(&loaded.plan).map_err(|e| format!("{e:#}"))?;
-        self.edges.listeners.commit(&loaded.plan.edge, fresh, boot_now());
-        let renew = self.plan.edge.threads != loaded.plan.edge.threads;
-        let old = Arc::clone(&self.plan);
-        self.plan = Arc::new(loaded.plan);
-        self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
-        let kept = |name: &String| self.plan.probes.iter().any(|p| &p.name == name);
-        self.probes.retain(|name, _| kept(name));
-        self.heard.retain(|name, _| kept(name));
-        if renew {
-            self.renew_edges();
-        }
-        self.fill_slots();
-        self.send_plans(api_again);
-        self.settle_sockets();
-        mainstay_sys::process::trim_memory();
-        Ok(changes.to_string())
-    }
-
-    /// exec first, so that it knows the commands; vip last, when its probes are known.
-    fn send_plans(&mut self, api_again: bool) {
-        for slot in 0..self.workers.len() {
-            let role = self.workers[slot].role;
-            if self.workers[slot].running.is_none() || !self.workers[slot].is_current() {
-                self.workers[slot].again_at = None;
-                continue;
-            }
-            let plan = Arc::clone(if role == Role::Exec { &self.exec_plan } else { &self.plan });
-            if let Some(running) = self.workers[slot].running.as_mut() {
-                running.sent.push_back(Arc::clone(&plan));
-            }
-            let plan = Box::new(super::plans::part(&plan, role));
-            match role {
-                Role::Edge => {
-                    if let Err(error) = self.send_edge_plan(slot) {
-                        tracing::error!("the edge worker cannot be given its Plan: {error:#}");
-                    }
-                }
-                Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
-                Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
-                Role::Api if api_again => self.lend_sockets(slot, plan),
-                Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
-                Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),
-            }
-        }
-    }
-}
-
-/// The new Plan's commands, then those of the old that a worker may still ask for.
-fn with_old_commands(new: &Plan, old: &Plan) -> Plan {
-    let mut plan = new.clone();
-    let gone: Vec<_> = old.commands.iter().filter(|c| !new.commands.contains(c)).cloned().collect();
-    plan.commands.extend(gone);
-    plan
 }
 
 fn not_run(run: &Run, why: &str) -> Outcome {

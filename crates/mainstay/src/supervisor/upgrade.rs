@@ -102,12 +102,11 @@ impl Supervisor {
             }
         };
         let Some(upgrade) = self.upgrade.take() else { return };
-        let (mut said, mut complained) = (String::new(), String::new());
-        if ended == Exit::Signal(libc::SIGKILL) {
-            complained = format!("it did not answer within {} s", CHECK_MAX.as_secs());
+        let (said, complained) = if ended == Exit::Signal(libc::SIGKILL) {
+            (String::new(), format!("it did not answer within {} s", CHECK_MAX.as_secs()))
         } else {
-            (said, complained) = (read_what_is_there(upgrade.out), read_what_is_there(upgrade.err));
-        }
+            (read_what_is_there(upgrade.out), read_what_is_there(upgrade.err))
+        };
         let knows = said.lines().any(|line| line == word());
         let result = if ended == Exit::Code(0) && knows {
             self.become_program(upgrade.asker)
@@ -167,7 +166,11 @@ impl Supervisor {
             cells: self.edges.cells.as_ref().map(|c| std::os::fd::AsFd::as_fd(c).as_raw_fd()),
             slots: self.edges.slots.given().clone(),
             gone: self.edges.gone.clone(),
+            orders: self.orders.clone(),
+            tickets: self.edges.tickets.clone(),
+            told: self.edges.told.iter().map(|(key, state)| (key.clone(), *state)).collect(),
             workers: self.workers.iter().map(Worker::state).collect(),
+            written: serde_json::to_value(&*self.written).unwrap_or_default(),
             plan: serde_json::to_value(&*self.plan).unwrap_or_default(),
             exec_plan: serde_json::to_value(&*self.exec_plan).unwrap_or_default(),
             deposits,
@@ -232,18 +235,27 @@ pub(super) struct Upgraded {
 /// # Errors
 /// When neither the configuration nor what the other had made of it can be used; nothing has been touched then.
 pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor> {
-    let old: Option<Plan> = serde_json::from_value(state.plan.clone()).ok();
+    let old: Option<Plan> = serde_json::from_value(state.plan).ok();
+    let before: Option<Plan> = serde_json::from_value(state.written).ok();
     let loaded = at_leisure(|| crate::cli::load(&options.config));
-    let (plan, refused) = match (loaded, &old) {
-        (Ok(loaded), _) => (loaded.plan, None),
-        (Err(error), Some(old)) => (old.clone(), Some(format!("{error:#}"))),
+    let mut orders = state.orders;
+    let (written, refused) = match (loaded, before) {
+        (Ok(loaded), before) => {
+            before.iter().for_each(|before| orders.prune(before, &loaded.plan));
+            (loaded.plan, None)
+        }
+        (Err(error), Some(before)) => (before, Some(format!("{error:#}"))),
         (Err(error), None) => return Err(error),
     };
+    let plan = orders.on(&written);
     let now = boot_now();
     let sockets = super::Sockets::adopt(state.control, state.metrics, state.lock, &plan)?;
     let mut s = Supervisor::new(options, Arc::new(plan), sockets, state.program, now);
+    (s.written, s.orders) = (Arc::new(written), orders);
+    s.edges.tickets = state.tickets;
     adopt_edges(&mut s, state.sockets, state.cells, state.slots, now);
     s.edges.gone = state.gone;
+    s.edges.told = state.told.into_iter().collect();
     let old = old.map_or_else(|| Arc::clone(&s.plan), Arc::new);
     let exec_plan = serde_json::from_value(state.exec_plan).map_or_else(|_| Arc::clone(&old), Arc::new);
     s.workers = state.workers.into_iter().map(|w| Worker::adopt(w, &old, &exec_plan, now)).collect();
@@ -293,6 +305,12 @@ fn adopt_edges(
         Vec::new()
     });
     s.edges.listeners.commit(&plan.edge, fresh, now);
+    if let Err(error) = s.edges.slots.assign(&plan.edge) {
+        tracing::error!("{error:#}");
+    }
+    s.reopen_logs();
+    s.edges.secrets.follow(&plan.edge, now);
+    s.edges.tickets.turn(now);
 }
 
 /// Makes what was adopted run: the vip worker gets the Plan, the others have successors.

@@ -1,6 +1,6 @@
 //! One worker process as the supervisor sees it: started, watched, started again with backoff.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -171,8 +171,12 @@ impl Worker {
             }
         };
         worker.retire_by = was.retire_by;
-        worker.edge =
-            Has { column: was.column, sockets: was.sockets.into_iter().collect(), status: was.status };
+        worker.edge = Has {
+            column: was.column,
+            sockets: was.sockets.into_iter().collect(),
+            status: was.status,
+            seen: HashMap::new(),
+        };
         let plan = Arc::clone(if state.role == Role::Exec { exec_plan } else { plan });
         worker.running = Some(Running {
             process,

@@ -11,13 +11,14 @@ use std::time::Duration;
 use bytes::Buf as _;
 
 use super::flow::Flow;
-use super::{Broken, Client, More, ResponseBody, Sink, Source, Trailer, Way, once};
+use super::packed::Packed;
+use super::{Broken, Client, More, ResponseBody, Sink, Source, Trailer, Way};
 use crate::buffers;
 use crate::clock::wall;
 use crate::deadline::Watch;
-use crate::exchange::{Exchange, FieldSink as _};
+use crate::exchange::Exchange;
 use crate::gzip;
-use crate::response::{Body, FilePiece, Response, ResponseHead};
+use crate::response::{Body, FilePiece, Response};
 
 /// What we call ourselves.
 const SERVER: &[u8] = b"mainstay";
@@ -83,8 +84,11 @@ pub(super) async fn respond<C: Client>(
     way: Way<'_>,
     exchange: &mut Exchange,
     client: &mut C,
-    response: Response,
+    mut response: Response,
 ) {
+    let route = exchange.route.and_then(|id| way.snapshot.edge.routes.get(id.index()));
+    let gzip = route.and_then(|route| route.gzip.as_ref());
+    let encoder = gzip.and_then(|gzip| gzip::apply(gzip, &exchange.request, &mut response));
     let Response { status, fields, body } = response;
     exchange.status = status;
     if way.thread.draining() {
@@ -94,37 +98,20 @@ pub(super) async fn respond<C: Client>(
     let framing = match status {
         204 | 304 => ResponseBody::None(None),
         _ if to_head => ResponseBody::None(Some(body.len())),
+        _ if encoder.is_some() => ResponseBody::Open,
         _ => ResponseBody::Known(body.len()),
     };
-    let route = exchange.route.and_then(|id| way.snapshot.edge.routes.get(id.index()));
-    let mut flow = Flow::new(way);
-    let mut framing = framing;
-    let mut choice = None;
-    if let Some(gzip) = route.and_then(|route| route.gzip.as_ref()) {
-        let (chosen, changed) = once::compress(gzip, exchange, status, framing, &Fields(&fields), &mut flow);
-        framing = changed;
-        choice = Some((gzip, chosen));
-    }
-    if !matches!(framing, ResponseBody::None(_)) {
-        flow.hold_back(route.map_or(0, |route| route.rate_bytes));
-    }
     client.start_head(status, b"", framing);
     client.field(b"Server", SERVER);
     date(|date| client.field(b"Date", date));
-    match choice {
-        None => fields.iter().for_each(|(name, value)| client.field(name.as_bytes(), value)),
-        Some((gzip, choice)) => {
-            let mut sink = gzip::Fields::new(gzip, choice, client);
-            fields.iter().for_each(|(name, value)| sink.field(name.as_bytes(), value));
-            sink.end();
-        }
-    }
+    fields.iter().for_each(|(name, value)| client.field(name.as_bytes(), value));
     client.end_head();
     let patience = way.limits(exchange).send_timeout;
-    let sent = match body {
+    let rate = route.map_or(0, |route| route.rate_bytes);
+    let sent = match (body, encoder) {
         _ if matches!(framing, ResponseBody::None(_)) => finish(way.watch, patience, client).await,
-        Body::Empty => finish(way.watch, patience, client).await,
-        Body::Bytes(bytes) if !flow.changes() => {
+        (Body::Empty, _) => finish(way.watch, patience, client).await,
+        (Body::Bytes(bytes), _) if rate == 0 => {
             let sent = send(way.watch, patience, client, &bytes).await;
             exchange.body_sent += bytes.len() as u64;
             match sent {
@@ -132,28 +119,17 @@ pub(super) async fn respond<C: Client>(
                 Err(broken) => Err(broken),
             }
         }
-        body => Box::pin(pass(way, patience, exchange, client, body, flow)).await,
+        (body, None) => Box::pin(pass(way, patience, &mut exchange.body_sent, client, body, rate)).await,
+        (body, Some(encoder)) => {
+            let mut packed = Packed::new(client, encoder);
+            let sent = Box::pin(pass(way, patience, &mut 0, &mut packed, body, rate)).await;
+            exchange.body_sent += packed.sent;
+            sent
+        }
     };
     match sent {
         Ok(()) => exchange.complete = true,
         Err(_) => client.abort(),
-    }
-}
-
-/// The fields of a response of ours.
-struct Fields<'a>(&'a [(Box<str>, Vec<u8>)]);
-
-impl ResponseHead for Fields<'_> {
-    fn status(&self) -> u16 {
-        0
-    }
-
-    fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        self.0.iter().for_each(|(name, value)| visit(name.as_bytes(), value));
-    }
-
-    fn field(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 }
 
@@ -164,13 +140,13 @@ async fn finish(watch: &Watch, patience: Duration, to: &mut impl Sink) -> Result
 }
 
 /// Passes a body that is compressed, held back, or in a file.
-async fn pass<C: Client>(
+async fn pass(
     way: Way<'_>,
     patience: Duration,
-    exchange: &mut Exchange,
-    client: &mut C,
+    count: &mut u64,
+    to: &mut impl Sink,
     body: Body,
-    mut flow: Flow<'_>,
+    rate: u64,
 ) -> Result<(), Broken> {
     let (file, mut pieces) = match body {
         Body::Empty => (None, VecDeque::new()),
@@ -178,13 +154,15 @@ async fn pass<C: Client>(
         Body::File { file, pieces } => (Some(file), VecDeque::from(pieces)),
     };
     let file = file.as_deref();
-    if !flow.changes() {
-        return send_pieces(way, patience, exchange, client, file, &mut pieces).await;
+    if rate == 0 {
+        return send_pieces(way, patience, count, to, file, &mut pieces).await;
     }
+    let mut flow = Flow::new(way);
+    flow.hold_back(rate);
     let mut source = Stored::new(file, pieces);
     let done = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(done) = flow.poll(cx, &mut source, client) {
+            if let Poll::Ready(done) = flow.poll(cx, &mut source, to) {
                 return Poll::Ready(done.map_err(|_| Broken::Gone));
             }
             let (due, _) = flow.due(patience, patience);
@@ -198,7 +176,7 @@ async fn pass<C: Client>(
     })
     .await;
     way.watch.disarm();
-    exchange.body_sent += flow.moved;
+    *count += flow.moved;
     done
 }
 
@@ -224,7 +202,7 @@ pub(super) async fn flush(watch: &Watch, patience: Duration, to: &mut impl Sink)
 async fn send_pieces(
     way: Way<'_>,
     patience: Duration,
-    exchange: &mut Exchange,
+    count: &mut u64,
     to: &mut impl Sink,
     file: Option<&File>,
     pieces: &mut VecDeque<FilePiece>,
@@ -233,10 +211,10 @@ async fn send_pieces(
         match (piece, file) {
             (FilePiece::Text(text), _) => {
                 send(way.watch, patience, to, &text).await?;
-                exchange.body_sent += text.len() as u64;
+                *count += text.len() as u64;
             }
             (FilePiece::Range { start, length }, Some(file)) => {
-                send_range(way, patience, exchange, to, file, start, length).await?;
+                send_range(way, patience, count, to, file, start, length).await?;
             }
             (FilePiece::Range { .. }, None) => return Err(Broken::Gone),
         }
@@ -250,7 +228,7 @@ const READ_MAX: u64 = 16 << 10;
 async fn send_range(
     way: Way<'_>,
     patience: Duration,
-    exchange: &mut Exchange,
+    count: &mut u64,
     to: &mut impl Sink,
     file: &File,
     mut start: u64,
@@ -267,15 +245,15 @@ async fn send_range(
             }
             start += sent;
             length -= sent;
-            exchange.body_sent += sent;
+            *count += sent;
         }
     }
     let mut source = Stored::new(Some(file), VecDeque::from([FilePiece::Range { start, length }]));
     while source.load().map_err(|_| Broken::Gone)? == More::Data {
-        let count = source.data().len();
+        let read = source.data().len();
         send(way.watch, patience, to, source.data()).await?;
-        source.consume(count);
-        exchange.body_sent += count as u64;
+        source.consume(read);
+        *count += read as u64;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Gzip, Pool, RetryOn};
+use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Pool, RetryOn};
 use mainstay_core::http1::BodyLength;
 use mainstay_core::name::PoolId;
 use smallvec::SmallVec;
@@ -42,8 +42,6 @@ pub(super) struct Job<'a> {
     pub(super) most: Option<u64>,
     /// Bytes per second of the response; 0 is without bound.
     pub(super) rate: u64,
-    /// Compression of the response.
-    pub(super) gzip: Option<&'a Gzip>,
     /// No further backend is asked.
     last: bool,
 }
@@ -84,7 +82,6 @@ pub(super) async fn forward<C: Client>(
         body: if forward.pass_body { exchange.request.body } else { BodyLength::None },
         most: route.body_max,
         rate: route.rate_bytes,
-        gzip: route.gzip.as_ref(),
         last: false,
     };
     route::request_method(way.snapshot, exchange, &mut job.method);

@@ -1,4 +1,4 @@
-//! One direction of a request on its way: a body from where it comes to where it goes, copied or spliced, compressed or
+//! One direction of a request on its way: a body from where it comes to where it goes, copied or spliced, or
 //! held back on the way.
 
 use std::pin::Pin;
@@ -11,7 +11,6 @@ use tokio::time::Sleep;
 use super::splice::Splice;
 use super::{Broken, More, Sink, Source, Way};
 use crate::clock::boot_now;
-use crate::gzip::Encoder;
 
 /// How far a body has come.
 #[derive(Debug)]
@@ -25,15 +24,13 @@ pub(super) struct Flow<'a> {
     waits: Waits,
     since: Boot,
     splice: Splice<'a>,
-    /// What is done to the bytes on the way.
-    through: Option<Box<Through>>,
+    /// How fast it may go.
+    pace: Option<Box<Pace>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Running,
-    /// The body is at its end, the last of it not yet compressed.
-    Ending,
     /// The body is at its end, which is not flushed yet.
     Flushing,
     Done,
@@ -61,16 +58,6 @@ pub(super) enum Fault {
     TooMany,
 }
 
-/// What a body passes on its way.
-#[derive(Debug, Default)]
-struct Through {
-    encoder: Option<Encoder>,
-    /// Compressed bytes that were not sent.
-    out: Vec<u8>,
-    out_at: usize,
-    pace: Option<Pace>,
-}
-
 /// So many bytes a second.
 #[derive(Debug)]
 struct Pace {
@@ -90,30 +77,19 @@ impl<'a> Flow<'a> {
             waits: Waits::Source,
             since: way.watch.now(),
             splice: Splice::new(&way.thread.pipes),
-            through: None,
+            pace: None,
         }
     }
 
     /// Sends no more than `rate` bytes a second; 0 is without bound.
     pub(super) fn hold_back(&mut self, rate: u64) {
         if rate > 0 {
-            let pace = Pace { rate, began: boot_now(), sent: 0, sleep: None };
-            self.through.get_or_insert_default().pace = Some(pace);
+            self.pace = Some(Box::new(Pace { rate, began: boot_now(), sent: 0, sleep: None }));
         }
-    }
-
-    /// Compresses what passes.
-    pub(super) fn compress(&mut self, encoder: Encoder) {
-        self.through.get_or_insert_default().encoder = Some(encoder);
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
-    }
-
-    /// Bytes are changed or held back on the way.
-    pub(super) fn changes(&self) -> bool {
-        self.through.is_some()
     }
 
     /// Moves what can be moved; ready when the body has gone out whole.
@@ -126,16 +102,11 @@ impl<'a> Flow<'a> {
         loop {
             match self.state {
                 State::Running => {
-                    if self.through.is_some() {
-                        ready!(self.poll_through(cx, from, to))?;
+                    if self.pace.is_some() {
+                        ready!(self.poll_paced(cx, from, to))?;
                     } else {
                         ready!(self.poll_pass(cx, from, to))?;
                     }
-                }
-                State::Ending => {
-                    ready!(self.poll_out(cx, to))?;
-                    to.finish(from.trailers());
-                    self.state = State::Flushing;
                 }
                 State::Flushing => {
                     self.waits = Waits::Sink;
@@ -203,30 +174,18 @@ impl<'a> Flow<'a> {
         }
     }
 
-    /// Passes bytes that are compressed or held back.
-    fn poll_through(
+    /// Passes bytes as they may go.
+    fn poll_paced(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut impl Source,
         to: &mut impl Sink,
     ) -> Poll<Result<(), Fault>> {
-        ready!(self.poll_out(cx, to))?;
-        let Poll::Ready(more) = from.poll_data(cx) else {
-            if self.through.as_deref_mut().is_some_and(Through::flush) {
-                return Poll::Ready(Ok(()));
-            }
-            return self.wait(cx, to);
-        };
-        let through = self.through.get_or_insert_default();
+        let Poll::Ready(more) = from.poll_data(cx) else { return self.wait(cx, to) };
         match more.map_err(Fault::Source)? {
             More::Data => {
-                let taken = through.take(from.data());
-                if taken > 0 {
-                    from.consume(taken);
-                    return Poll::Ready(Ok(()));
-                }
                 let allowed =
-                    through.pace.as_mut().map_or(Poll::Ready(usize::MAX), |pace| pace.poll_allowed(cx));
+                    self.pace.as_deref_mut().map_or(Poll::Ready(usize::MAX), |pace| pace.poll_allowed(cx));
                 let Poll::Ready(allowed) = allowed else {
                     self.waits = Waits::Pace;
                     return self.flush_while_held(cx, to);
@@ -235,45 +194,18 @@ impl<'a> Flow<'a> {
                 self.waits = Waits::Sink;
                 let sent = ready!(to.poll_send(cx, &data[..data.len().min(allowed)])).map_err(Fault::Sink)?;
                 from.consume(sent);
-                self.sent(sent);
+                self.moved += sent as u64;
+                self.since = self.way.watch.now();
+                if let Some(pace) = &mut self.pace {
+                    pace.sent += sent as u64;
+                }
             }
             More::End => {
-                if let Some(encoder) = through.encoder.take() {
-                    encoder.finish(&mut through.out);
-                }
-                self.state = State::Ending;
+                to.finish(from.trailers());
+                self.state = State::Flushing;
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Sends what was compressed.
-    fn poll_out(&mut self, cx: &mut Context<'_>, to: &mut impl Sink) -> Poll<Result<(), Fault>> {
-        while let Some(through) = self.through.as_deref_mut().filter(|t| t.out_at < t.out.len()) {
-            let allowed = through.pace.as_mut().map_or(Poll::Ready(usize::MAX), |pace| pace.poll_allowed(cx));
-            let Poll::Ready(allowed) = allowed else {
-                self.waits = Waits::Pace;
-                return self.flush_while_held(cx, to);
-            };
-            let rest = &through.out[through.out_at..];
-            self.waits = Waits::Sink;
-            let sent = ready!(to.poll_send(cx, &rest[..rest.len().min(allowed)])).map_err(Fault::Sink)?;
-            through.out_at += sent;
-            if through.out_at == through.out.len() {
-                through.out.clear();
-                through.out_at = 0;
-            }
-            self.sent(sent);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn sent(&mut self, count: usize) {
-        self.moved += count as u64;
-        self.since = self.way.watch.now();
-        if let Some(pace) = self.through.as_deref_mut().and_then(|through| through.pace.as_mut()) {
-            pace.sent += count as u64;
-        }
     }
 
     fn flush_while_held(&mut self, cx: &mut Context<'_>, to: &mut impl Sink) -> Poll<Result<(), Fault>> {
@@ -308,23 +240,6 @@ impl<'a> Flow<'a> {
     /// When something was passed last.
     pub(super) fn since(&self) -> Boot {
         self.since
-    }
-}
-
-impl Through {
-    /// Compresses bytes; says how many, none when nothing is compressed here.
-    fn take(&mut self, data: &[u8]) -> usize {
-        let Some(encoder) = &mut self.encoder else { return 0 };
-        encoder.push(data, &mut self.out);
-        data.len()
-    }
-
-    /// Makes what was taken so far ready to be sent; whether there is anything.
-    fn flush(&mut self) -> bool {
-        if let Some(encoder) = &mut self.encoder {
-            encoder.flush(&mut self.out);
-        }
-        self.out_at < self.out.len()
     }
 }
 

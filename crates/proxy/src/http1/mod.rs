@@ -8,7 +8,7 @@ mod serve;
 mod status;
 mod talk;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub use backend::{

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
+use mainstay_core::http2::PREFACE;
 use mainstay_core::time::Boot;
 
 use super::client::Side;
 use super::head;
 use super::parked::Idle;
-use crate::clock::boot_now;
+use crate::clock::recent;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
+use crate::http2;
 use crate::request::Request;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
@@ -57,18 +59,27 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
     tokio::task::spawn_local(open.run(true));
 }
 
+/// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
+fn is_preface(bytes: &[u8]) -> bool {
+    bytes.starts_with(&PREFACE[..4]) && PREFACE.iter().zip(bytes).all(|(known, byte)| known == byte)
+}
+
 /// What follows a request.
 enum Next {
     Again,
     /// It has said nothing for a while.
     Idle,
     End,
+    /// The client speaks HTTP/2, by prior knowledge.
+    Http2,
 }
 
 /// A head, or why there is none.
 enum Came {
-    Request(Request, Boot),
+    Request(Boot),
     Refused(Reject),
+    /// The preface of HTTP/2.
+    Http2,
     /// Not all of it.
     Late,
     /// Nothing.
@@ -107,8 +118,10 @@ impl Open {
                     break;
                 }
             }
-            if let Next::End = Box::pin(self.requests()).await {
-                break;
+            match Box::pin(self.requests()).await {
+                Next::Again | Next::Idle => {}
+                Next::Http2 => return Box::pin(self.speak_http2()).await,
+                Next::End => break,
             }
             patience = Duration::ZERO;
         }
@@ -150,10 +163,11 @@ impl Open {
 
     /// Serves requests as long as they come.
     async fn requests(&mut self) -> Next {
+        let mut slot = None;
         loop {
-            match self.one().await {
+            match self.one(&mut slot).await {
                 Next::Again => {}
-                next @ (Next::Idle | Next::End) => return next,
+                next @ (Next::Idle | Next::Http2 | Next::End) => return next,
             }
         }
     }
@@ -177,25 +191,35 @@ impl Open {
     }
 
     /// Serves one request.
-    async fn one(&mut self) -> Next {
+    async fn one(&mut self, slot: &mut Option<Request>) -> Next {
         let Some(snapshot) = self.snapshot() else { return Next::End };
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
-        match self.head(&limits).await {
-            Came::Request(request, started) => {
+        match self.head(&limits, slot).await {
+            Came::Request(started) => {
                 // What was in force when the request came counts, not what was when the wait for it began.
                 let snapshot = self.snapshot().unwrap_or(snapshot);
-                self.request(&snapshot, request, started).await
+                let request = slot.take().expect("it came");
+                let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
+                self.request(&snapshot, &mut exchange).await
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
             Came::Late => self.refuse(&limits, "head-timeout", 408).await,
             Came::Nothing => Next::Idle,
+            Came::Http2 => Next::Http2,
             Came::End => Next::End,
         }
     }
 
-    async fn request(&mut self, snapshot: &Arc<Snapshot>, request: Request, started: Boot) -> Next {
+    /// Hands the connection over, with what came of the preface.
+    async fn speak_http2(self) {
+        let wire = self.side.talk.wire;
+        let early = wire.unread().to_vec();
+        drop(self.watch);
+        http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
+    }
+
+    async fn request(&mut self, snapshot: &Arc<Snapshot>, exchange: &mut Exchange) -> Next {
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
-        let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
         exchange.earlier = self.earlier;
         self.earlier = self.earlier.saturating_add(1);
         exchange.pipelined = self.earlier > 1 && !self.side.talk.wire.unread().is_empty();
@@ -203,7 +227,7 @@ impl Open {
         if worn || limits.idle_timeout.is_zero() || self.thread.draining() {
             self.side.keep = false;
         }
-        forward::serve(&self.thread, snapshot, &self.watch, &mut exchange, &mut self.side).await;
+        forward::serve(&self.thread, snapshot, &self.watch, exchange, &mut self.side).await;
         if self.side.is_ready_for_next() {
             return Next::Again;
         }
@@ -212,7 +236,7 @@ impl Open {
     }
 
     /// Waits for a request's head.
-    async fn head(&mut self, limits: &HttpLimits) -> Came {
+    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Request>) -> Came {
         let bounds = HeadLimits {
             bytes: limits.head_max,
             fields: limits.fields_max,
@@ -223,13 +247,18 @@ impl Open {
         loop {
             let bytes = self.side.talk.wire.unread();
             if !bytes.is_empty() {
-                let began = *started.get_or_insert_with(boot_now);
+                let began = *started.get_or_insert_with(recent);
+                if self.earlier == 0 && limits.http2 && self.connection.tls.is_none() && is_preface(bytes) {
+                    return Came::Http2;
+                }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
-                    match head::request(bytes, &bounds) {
-                        Ok(Some((request, length))) => {
-                            self.side.begin(&request, length);
+                    match head::request(bytes, &bounds, slot) {
+                        Ok(Some(length)) => {
+                            if let Some(request) = slot {
+                                self.side.begin(request, length);
+                            }
                             self.watch.disarm();
-                            return Came::Request(request, began);
+                            return Came::Request(began);
                         }
                         Ok(None) => {}
                         Err(reject) => return Came::Refused(reject),

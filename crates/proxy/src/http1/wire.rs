@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite as _;
 
 use crate::buffers::{self, SIZES};
+use crate::clock;
 use crate::transport::Io;
 
 /// Staged bytes beyond which more are not copied to them but written from where they are.
@@ -81,19 +82,18 @@ impl Wire {
 
     /// Waits for more bytes and says how many came; none at the end. The buffer must have room, see [`Wire::is_full`].
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.start == self.end {
-            match self.io.poll_readable(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => {
-                    self.give_back_block();
-                    return Poll::Pending;
-                }
-            }
-        }
         self.make_room();
         let Some(block) = self.block.as_deref_mut() else { return Poll::Ready(Ok(0)) };
         let room = block.len() - self.end;
-        let count = ready!(self.io.poll_fill(cx, &mut block[self.end..]))?;
+        let Poll::Ready(count) = self.io.poll_fill(cx, &mut block[self.end..]) else {
+            // What waits owns no buffer.
+            if self.start == self.end {
+                self.give_back_block();
+            }
+            return Poll::Pending;
+        };
+        let count = count?;
+        clock::refresh();
         self.end += count;
         self.received += count as u64;
         self.ended |= count == 0;
