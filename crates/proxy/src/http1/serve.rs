@@ -11,7 +11,7 @@ use mainstay_core::time::Boot;
 
 use super::client::Side;
 use super::head;
-use super::parked::Idle;
+use super::parked::{DRAIN_IDLE, Idle};
 use crate::clock::recent;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
@@ -38,7 +38,7 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
     let watch = thread.deadlines.watch();
     let side = Side::new(io);
     let open = Open { watch, side, thread, connection, name, earlier: 0, generation: 0 };
-    open.run(true).await;
+    open.run().await;
 }
 
 /// Goes on with a client that was parked.
@@ -56,7 +56,7 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
         earlier,
         generation,
     };
-    tokio::task::spawn_local(open.run(true));
+    tokio::task::spawn_local(open.run());
 }
 
 /// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
@@ -103,8 +103,8 @@ struct Open {
 
 impl Open {
     /// Serves requests. What a request needs is there only while there are some: what waits is small.
-    async fn run(mut self, fresh: bool) {
-        let mut patience = if fresh { TASK_IDLE } else { Duration::ZERO };
+    async fn run(mut self) {
+        let mut patience = TASK_IDLE;
         loop {
             let Some(limits) = self.limits() else { break };
             let idle =
@@ -114,7 +114,7 @@ impl Open {
                     None => return,
                     Some(open) => open,
                 };
-                if self.is_readable(idle.saturating_sub(TASK_IDLE)).await.is_none() {
+                if self.waits_long(idle.saturating_sub(TASK_IDLE)).await.is_none() {
                     break;
                 }
             }
@@ -138,6 +138,20 @@ impl Open {
         }
         let wire = &mut self.side.talk.wire;
         self.watch.within(patience, |cx| wire.poll_peer(cx).map(|_| ())).await
+    }
+
+    /// The same for long; while the thread drains nobody waits longer than a slice of it.
+    async fn waits_long(&mut self, patience: Duration) -> Option<()> {
+        let until = self.watch.now() + patience;
+        loop {
+            let left = until.since(self.watch.now());
+            if self.is_readable(left.min(DRAIN_IDLE)).await.is_some() {
+                return Some(());
+            }
+            if left <= DRAIN_IDLE || self.thread.draining() {
+                return None;
+            }
+        }
     }
 
     /// Leaves the connection to those who wait without a task, where that can be done.
