@@ -197,7 +197,9 @@ fn snapshot(generation: u64, pools: Vec<Pool>) -> Arc<Snapshot> {
         })
         .collect();
     let edge = Edge { pools, resolve: Duration::from_millis(100), ..Edge::default() };
-    Arc::new(Snapshot { generation, edge, slots, tls: Vec::new(), table: crate::route::Table::default() })
+    let mut snapshot = Snapshot::compile(edge, slots, &mut crate::metrics::Names::default(), None).unwrap();
+    snapshot.generation = generation;
+    Arc::new(snapshot)
 }
 
 fn pool(balance: Balance, backends: u16) -> Pool {
