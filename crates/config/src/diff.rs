@@ -3,12 +3,13 @@
 //! Two Plans may number the same probe, command or interface differently. That alone is no change: things are
 //! compared by what their numbers stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::plan::edge::Edge;
 use crate::plan::{Command, Plan};
 
 /// What differs between two Plans.
@@ -28,6 +29,22 @@ pub struct Changes {
     pub mail: bool,
     /// Where metrics are served.
     pub metrics: bool,
+    /// Keys of `[edge]`.
+    pub edge: Vec<String>,
+    /// Listeners by name.
+    pub listeners: Kind,
+    /// Routes by name.
+    pub routes: Kind,
+    /// Routes that are in both Plans stand in another order, which decides among expressions.
+    pub route_order: bool,
+    /// Pools by name.
+    pub pools: Kind,
+    /// Zones by name.
+    pub zones: Kind,
+    /// Maps by name.
+    pub maps: Kind,
+    /// Access logs by name.
+    pub logs: Kind,
 }
 
 /// What differs among things of one kind, each list in the order of the names.
@@ -116,6 +133,18 @@ impl Changes {
         if self.metrics {
             out.push("metrics are served elsewhere".to_owned());
         }
+        if !self.edge.is_empty() {
+            out.push(format!("the edge has other {}", self.edge.join(", ")));
+        }
+        self.listeners.sentences("listener", &mut out);
+        self.routes.sentences("route", &mut out);
+        if self.route_order {
+            out.push("routes stand in another order".to_owned());
+        }
+        self.pools.sentences("pool", &mut out);
+        self.zones.sentences("zone", &mut out);
+        self.maps.sentences("map", &mut out);
+        self.logs.sentences("log", &mut out);
         out
     }
 }
@@ -140,7 +169,40 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         commands: Kind::between(&commands(old), &commands(new)),
         mail: old.mail != new.mail,
         metrics: old.metrics != new.metrics,
+        edge: edge_keys(&old.edge, &new.edge),
+        listeners: between(old, new, |plan| all(plan, &plan.edge.listeners, |listener| &listener.name)),
+        routes: between(old, new, |plan| all(plan, &plan.edge.routes, |route| &route.name)),
+        route_order: order(&old.edge, &new.edge) != order(&new.edge, &old.edge),
+        pools: between(old, new, |plan| all(plan, &plan.edge.pools, |pool| &pool.name)),
+        zones: between(old, new, |plan| all(plan, &plan.edge.zones, |zone| &zone.name)),
+        maps: between(old, new, |plan| all(plan, &plan.edge.maps, |map| &map.name)),
+        logs: between(old, new, |plan| all(plan, &plan.edge.logs, |log| &log.name)),
     }
+}
+
+fn between(old: &Plan, new: &Plan, facts: impl Fn(&Plan) -> BTreeMap<String, Facts>) -> Kind {
+    Kind::between(&facts(old), &facts(new))
+}
+
+/// What `[edge]` itself says.
+fn edge_keys(old: &Edge, new: &Edge) -> Vec<String> {
+    [
+        ("instances", old.instances != new.instances),
+        ("threads", old.threads != new.threads),
+        ("drain", old.drain != new.drain),
+        ("resolve", old.resolve != new.resolve),
+        ("types", old.types != new.types),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
+    .collect()
+}
+
+/// Names of the routes that the other Plan has as well.
+fn order<'a>(edge: &'a Edge, other: &Edge) -> Vec<&'a str> {
+    let known: HashSet<&str> = other.routes.iter().map(|route| route.name.as_str()).collect();
+    edge.routes.iter().map(|route| route.name.as_str()).filter(|name| known.contains(name)).collect()
 }
 
 /// The keys of a thing and their values, numbers replaced by what they stand for.
@@ -172,12 +234,17 @@ fn groups(plan: &Plan) -> BTreeMap<String, Facts> {
 }
 
 fn probes(plan: &Plan) -> BTreeMap<String, Facts> {
-    let facts = |probe| {
-        let mut facts = facts(probe);
+    all(plan, &plan.probes, |probe| &probe.name)
+}
+
+/// Things of one kind by name.
+fn all<T: Serialize>(plan: &Plan, list: &[T], name: fn(&T) -> &String) -> BTreeMap<String, Facts> {
+    let facts = |thing| {
+        let mut facts = facts(thing);
         named(&mut facts, plan);
         facts
     };
-    plan.probes.iter().map(|probe| (probe.name.clone(), facts(probe))).collect()
+    list.iter().map(|thing| (name(thing).clone(), facts(thing))).collect()
 }
 
 fn commands(plan: &Plan) -> BTreeMap<String, Facts> {
@@ -198,10 +265,13 @@ fn facts(thing: &impl Serialize) -> Facts {
     }
 }
 
-/// Replaces the numbers of links, probes and commands wherever they stand.
+/// Replaces the numbers of links, probes, commands and the edge's things wherever they stand.
 fn named(facts: &mut Facts, plan: &Plan) {
+    let edge = &plan.edge;
     for (key, value) in facts.iter_mut() {
         match key.as_str() {
+            // A check of a pool is called as the pool in it.
+            _ if value.is_object() => within(value, plan),
             "link" => look_up(value, |at| plan.links.get(at).cloned().map(Value::from)),
             "probe" | "requires" => {
                 look_up(value, |at| plan.probes.get(at).map(|probe| probe.name.clone().into()))
@@ -209,6 +279,11 @@ fn named(facts: &mut Facts, plan: &Plan) {
             "command" | "start" | "stop" => {
                 look_up(value, |at| plan.commands.get(at).map(|command| Value::Object(self::facts(command))));
             }
+            "listeners" => look_up(value, |at| edge.listeners.get(at).map(|it| it.name.clone().into())),
+            "route" => look_up(value, |at| edge.routes.get(at).map(|it| it.name.clone().into())),
+            "pool" => look_up(value, |at| edge.pools.get(at).map(|it| it.name.clone().into())),
+            "zone" => look_up(value, |at| edge.zones.get(at).map(|it| it.name.clone().into())),
+            "log" => look_up(value, |at| edge.logs.get(at).map(|it| it.name.clone().into())),
             _ => within(value, plan),
         }
     }
@@ -280,6 +355,52 @@ mod tests {
         let expected = "vip \"front\" has other priority\nprobe \"web\" has other check";
         assert_eq!(changes.to_string(), expected);
         assert!(changes.vips.keeps("back") && !changes.vips.keeps("front"));
+    }
+
+    const EDGE: &str = "
+        [[listener]]
+        name = \"a\"
+        bind = \":80\"
+        [[listener]]
+        name = \"b\"
+        bind = \":81\"
+        [[pool]]
+        name = \"p\"
+        backends = [\"10.0.0.1:80\"]
+        probe = { tcp = true }
+        [[pool]]
+        name = \"q\"
+        backends = [\"10.0.0.2:80\"]
+        [[route]]
+        name = \"one\"
+        listener = \"a\"
+        pool = \"p\"
+        [[route]]
+        name = \"two\"
+        listener = \"b\"
+        pool = \"q\"
+        [[probe]]
+        name = \"enough\"
+        pool = \"q\"
+    ";
+
+    #[test]
+    fn the_edge_is_told_by_its_names() {
+        let (head, tail) = EDGE.split_once("[[pool]]\n        name = \"q\"").unwrap();
+        let (middle, tail) = tail.split_once("[[route]]").unwrap();
+        let turned = format!("[[pool]]\n        name = \"q\"{middle}{head}[[route]]{tail}");
+        assert_ne!(plan(EDGE).edge.pools, plan(&turned).edge.pools);
+        assert_eq!(diff(&plan(EDGE), &plan(&turned)).to_string(), "nothing changes");
+        let new = EDGE.replace("pool = \"q\"", "pool = \"p\"").replace(":81", ":82");
+        let expected = "probe \"enough\" has other check\nlistener \"b\" has other places\nroute \"two\" has other action";
+        assert_eq!(diff(&plan(EDGE), &plan(&new)).to_string(), expected);
+        let (before, two) = EDGE.split_once("[[route]]\n        name = \"two\"").unwrap();
+        let (before, one) = before.split_once("[[route]]").unwrap();
+        let (two, probe) = two.split_once("[[probe]]").unwrap();
+        let swapped = format!("{before}[[route]]\n        name = \"two\"{two}[[route]]{one}[[probe]]{probe}");
+        let swapped = format!("[edge]\ndrain = \"1m\"\n{swapped}");
+        let expected = "the edge has other drain\nroutes stand in another order";
+        assert_eq!(diff(&plan(EDGE), &plan(&swapped)).to_string(), expected);
     }
 
     #[test]

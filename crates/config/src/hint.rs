@@ -1,5 +1,5 @@
-//! What to answer to a key that is not ours: keepalived's words by their names here, things that are refused by
-//! name, and the nearest known key for a slip.
+//! What to answer to a key that is not ours: words of keepalived, nginx and haproxy by their names here, things that
+//! are refused by name, and the nearest known key for a slip.
 
 use crate::suggest;
 
@@ -66,8 +66,46 @@ fn instead(thing: &str) -> &'static str {
     }
 }
 
-/// keepalived's words, and what to write for them.
+/// Words of keepalived, nginx and haproxy, and what to write for them.
 const TRANSLATED: &[(&str, &str)] = &[
+    ("access_log", "write log = [\"name\"] and a [[log]] of that name"),
+    ("add_header", "write response_headers = [{ add = \"X-Name\", value = \"...\" }]"),
+    ("alias", "write files = { root = \"/path\", alias = true }"),
+    ("allow", "write access = [\"allow 10.0.0.0/8\", \"deny all\"]"),
+    ("auth_basic", "write basic_auth = { file = \"/path\" }"),
+    ("auth_basic_user_file", "write basic_auth = { file = \"/path\" }"),
+    ("client_max_body_size", "write body_max = \"100MiB\""),
+    ("default_backend", "write pool = \"name\" in a [[route]] without host"),
+    ("deny", "write access = [\"deny 10.0.0.0/8\"]"),
+    ("error_page", "write errors = [{ codes = [404], path = \"/404.html\" }]"),
+    ("frontend", "write [[listener]] and [[route]]"),
+    ("ip_hash", "write balance = \"source\""),
+    ("keepalive", "write keep = 64"),
+    ("least_conn", "write balance = \"least\""),
+    ("limit_conn", "write concurrency = [{ zone = \"name\", max = 10 }]"),
+    ("limit_req", "write rates = [{ zone = \"name\", burst = 20 }]"),
+    ("listen", "write bind = \":80\""),
+    ("location", "write path = \"/\" in a [[route]]"),
+    ("max_fails", "write outlier = { failures = 3, window = \"10s\" }"),
+    ("method", "write methods = [\"GET\"]"),
+    ("proxy_pass", "write pool = \"name\" and a [[pool]] of that name"),
+    ("proxy_set_header", "write forward = { headers = [{ set = \"X-Name\", value = \"...\" }] }"),
+    ("return", "write answer = { status = 200, body = \"...\" } or redirect = { to = \"...\" }"),
+    ("rewrite", "write steps = [{ rewrite = '^/old/(.*)$', to = \"/new/{1}\" }]"),
+    ("root", "write files = { root = \"/srv/www\" }"),
+    (
+        "server",
+        "write [[route]] with host; backends stand in a [[pool]]; `mainstay import nginx FILE` does it",
+    ),
+    ("server_name", "write host = \"www.example.com\""),
+    ("servers", "write backends = [\"10.0.4.20:8080\"]"),
+    ("ssl_certificate", "write tls = [{ cert = \"/path.pem\", key = \"/path.key\" }]"),
+    ("ssl_certificate_key", "write tls = [{ cert = \"/path.pem\", key = \"/path.key\" }]"),
+    (
+        "try_files",
+        "write files = { root = \"/srv/www\", try = [\"{uri}\", \"{uri}/\"], fallback = \"=404\" }",
+    ),
+    ("upstream", "write [[pool]]; `mainstay import nginx FILE` does it"),
     ("advert_int", "write advert = \"1s\""),
     ("auth_pass", "write password = \"...\" with version = 2"),
     ("fall_count", "write fall = 2"),

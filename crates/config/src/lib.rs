@@ -14,6 +14,7 @@ pub mod import;
 pub mod keepalived;
 mod load;
 mod material;
+pub mod nginx;
 pub mod plan;
 mod raw;
 mod read;

@@ -7,6 +7,7 @@ mod listener;
 mod parse;
 mod pattern;
 mod pool;
+mod secrets;
 mod step;
 mod template;
 

@@ -14,7 +14,8 @@ fn house() -> PathBuf {
 
 /// Tables of the reference page: the path in the heading's backticks, and the first column below it.
 fn documented() -> BTreeMap<String, Keys> {
-    let page = std::fs::read_to_string(house().join("docs/reference/config.md")).expect("the page is there");
+    let read = |name: &str| std::fs::read_to_string(house().join("docs/reference").join(name));
+    let page = ["config.md", "edge.md"].map(|name| read(name).expect("the page is there")).concat();
     let mut tables: BTreeMap<String, Keys> = BTreeMap::new();
     let mut path = None;
     for line in page.lines() {
@@ -114,7 +115,7 @@ fn every_example_is_accepted_without_a_warning() {
 #[test]
 fn every_configuration_in_the_pages_is_accepted() {
     let mut seen = 0;
-    for folder in ["docs", "docs/how-to", "docs/operating", "."] {
+    for folder in ["docs", "docs/how-to", "docs/operating", "docs/reference", "."] {
         for file in std::fs::read_dir(house().join(folder)).expect("a folder of pages") {
             let file = file.unwrap().path();
             if file.extension().is_none_or(|extension| extension != "md") {

@@ -5,7 +5,20 @@ use std::fmt;
 use mainstay_config::plan::{NotifyHow, Plan};
 
 /// A kind of worker, in the order in which they are started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Runs the Plan's commands; forked first, root.
     Exec,

@@ -6,6 +6,7 @@ use mainstay_config::plan::edge::Protocol;
 use mainstay_core::election::{Reason, State, Verdict};
 use mainstay_core::name::ProbeId;
 use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
+use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
 /// The whole node.
@@ -28,6 +29,9 @@ pub struct Status {
     /// The edge's listeners, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
+    /// The edge's pools, in the Plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolStatus>,
     /// The edge's routes, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteCounts>,
@@ -52,6 +56,7 @@ impl Status {
             vips: Vec::new(),
             probes: Vec::new(),
             listeners: Vec::new(),
+            pools: Vec::new(),
             routes: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
@@ -183,6 +188,31 @@ pub struct ListenerStatus {
     /// Its name and what was counted.
     #[serde(flatten)]
     pub counts: ListenerCounts,
+}
+
+/// One pool of the edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// How a backend is chosen.
+    pub balance: String,
+    /// Its backends; one for each address of a name.
+    pub backends: Vec<BackendShown>,
+    /// Those of the configuration that an operator has taken out.
+    pub removed: Vec<String>,
+}
+
+/// One backend of a pool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendShown {
+    /// An operator has put it in, and no configuration.
+    pub by_operator: bool,
+    /// What an operator wants of it.
+    pub order: Option<String>,
+    /// How all edge processes together see it.
+    #[serde(flatten)]
+    pub seen: BackendStatus,
 }
 
 /// One worker process.

@@ -96,3 +96,31 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
         Reason::Reloaded => "a reload changed it".into(),
     }
 }
+
+/// A backend's standing, as tables, events and metrics write it.
+#[must_use]
+pub const fn standing_of(state: mainstay_proxy::pool::Standing) -> &'static str {
+    use mainstay_proxy::pool::Standing;
+    match state {
+        Standing::Up => "up",
+        Standing::Rising => "rising",
+        Standing::Full => "full",
+        Standing::Trial => "trial",
+        Standing::Aside => "aside",
+        Standing::Drained => "drained",
+        Standing::Down => "down",
+        Standing::Unresolved => "unresolved",
+    }
+}
+
+/// What a listener speaks.
+#[must_use]
+pub const fn protocol(protocol: mainstay_config::plan::edge::Protocol) -> &'static str {
+    use mainstay_config::plan::edge::Protocol;
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Passthrough => "passthrough",
+    }
+}

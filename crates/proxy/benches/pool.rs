@@ -14,6 +14,7 @@ use mainstay_proxy::metrics::Names;
 use mainstay_proxy::pool::{Ask, Outcome, Pools};
 use mainstay_proxy::shared::Cells;
 use mainstay_proxy::snapshot::Snapshot;
+use mainstay_proxy::tls::Tickets;
 
 /// Leases of one measurement; a test run only sees that it works.
 fn rounds() -> u32 {
@@ -43,7 +44,8 @@ fn measure(pool: &Pool) -> f64 {
     let names = pool.backends.iter().map(|one| format!("{}/{}", pool.name, one.name));
     let slots = names.zip(0..).collect();
     let edge = Edge { pools: vec![pool.clone()], ..Edge::default() };
-    let snapshot = Snapshot::compile(edge, slots, &mut Names::default(), None).expect("nothing to go wrong");
+    let snapshot = Snapshot::compile(edge, slots, &mut Names::default(), &Tickets::new(), None)
+        .expect("nothing to go wrong");
     let snapshot = Arc::new(snapshot);
     let pools = Pools::new(Cells::private());
     pools.adopt(&snapshot);

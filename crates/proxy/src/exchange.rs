@@ -123,6 +123,58 @@ pub struct Exchange {
     pub sent: u64,
     /// The response went out whole.
     pub complete: bool,
+    /// What `route` remembers between its steps.
+    pub memory: crate::route::Memory,
+}
+
+impl Exchange {
+    /// A request whose way begins.
+    #[must_use]
+    pub fn new(request: Request, connection: Rc<Connection>, started: Boot) -> Self {
+        Self {
+            request,
+            connection,
+            started,
+            client: None,
+            client_port: 0,
+            path: String::new(),
+            query: String::new(),
+            rewritten: false,
+            method_get: false,
+            earlier: 0,
+            pipelined: false,
+            route: None,
+            redirects: 0,
+            once_done: false,
+            vars: Vec::new(),
+            groups: Vec::new(),
+            id: None,
+            user: None,
+            claims: None,
+            error: None,
+            rated: false,
+            counted: false,
+            delay: Duration::ZERO,
+            permits: Vec::new(),
+            attempts: Vec::new(),
+            received: 0,
+            status: 0,
+            body_sent: 0,
+            sent: 0,
+            complete: false,
+            memory: crate::route::Memory::default(),
+        }
+    }
+
+    /// A connection that is relayed as bytes, for its log.
+    #[must_use]
+    pub fn of_stream(connection: Connection, started: Boot) -> Self {
+        let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
+        let mut exchange = Self::new(Request::none(), Rc::new(connection), started);
+        exchange.client = source.map(|source| source.ip().to_canonical());
+        exchange.client_port = source.map_or(0, |source| source.port());
+        exchange
+    }
 }
 
 /// What is done with a request.

@@ -10,10 +10,14 @@
 
 pub mod buffers;
 pub mod clock;
+pub mod deadline;
+pub mod dial;
 pub mod exchange;
 pub mod files;
-pub mod gzip;
+#[cfg(test)]
+mod fixture;
 pub mod forward;
+pub mod gzip;
 pub mod http1;
 pub mod http2;
 pub mod log;

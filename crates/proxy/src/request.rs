@@ -43,6 +43,23 @@ pub struct Request {
 }
 
 impl Request {
+    /// No request: for the logs of connections that are relayed as bytes.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            raw: Bytes::new(),
+            method: Span::default(),
+            target: Span::default(),
+            authority: Span::default(),
+            version: Version::Http11,
+            body: BodyLength::None,
+            close: true,
+            upgrade: None,
+            expects_continue: false,
+            fields: SmallVec::new(),
+        }
+    }
+
     /// The bytes of a span.
     #[must_use]
     pub fn bytes(&self, span: Span) -> &[u8] {

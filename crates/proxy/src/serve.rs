@@ -1,14 +1,25 @@
-//! A connection from accept on.
+//! A connection from accept on: PROXY header, TLS, then the protocol that it speaks.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use mainstay_config::plan::edge::{Net, Protocol};
+use mainstay_core::proxy_header::{self, Header};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::exchange::Connection;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
+use crate::transport::{Io, Socket};
+use crate::{http1, http2};
+
+/// How long a PROXY header may take where there is no TLS whose bound holds for it too.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -19,18 +30,118 @@ pub enum Accepted {
     Unix(UnixStream),
 }
 
-/// Serves a connection until it ends.
+/// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
 pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
     thread.counters.accepted(listener);
-    let name = snapshot.edge.listeners[listener as usize].name.clone();
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
-    if let Accepted::Tcp(mut stream, _) = socket {
-        let mut buffer = [0; 4096];
-        while let Ok(got) = stream.read(&mut buffer).await {
-            if got == 0 || stream.write_all(answer.as_bytes()).await.is_err() || thread.draining() {
-                break;
-            }
+    thread.keep_house();
+    let (socket, peer, local) = match socket {
+        Accepted::Tcp(stream, peer) => {
+            let local = stream.local_addr().ok();
+            (Socket::from(stream), Some(peer), local)
+        }
+        Accepted::Unix(stream) => (Socket::from(stream), None, None),
+    };
+    let number = thread.number_connection();
+    let connection = Connection { number, listener, peer, local, proxy: None, tls: None };
+    match thread.listener_name(listener) {
+        Some(name) => begin(thread, snapshot, socket, connection, name).await,
+        None => thread.counters.closed(listener),
+    }
+}
+
+/// A socket of the runtime's.
+pub(crate) fn socket_of(fd: OwnedFd, inet: bool) -> io::Result<Socket> {
+    Ok(if inet { TcpStream::from_std(fd.into())?.into() } else { UnixStream::from_std(fd.into())?.into() })
+}
+
+async fn begin(
+    thread: Rc<Thread>,
+    snapshot: Arc<Snapshot>,
+    socket: Socket,
+    connection: Connection,
+    name: Rc<str>,
+) {
+    let settings = &snapshot.edge.listeners[connection.listener as usize];
+    debug_assert!(settings.protocol == Protocol::Http, "bytes are relayed elsewhere");
+    let says_proxy = connection.peer.is_some_and(|peer| holds(&settings.proxy_from, peer));
+    let tls = snapshot.tls.get(connection.listener as usize).and_then(Option::as_ref);
+    if !says_proxy && tls.is_none() {
+        return http1::serve(thread, Io::Plain(socket), Rc::new(connection), name).await;
+    }
+    let tls = tls.map(Arc::clone);
+    drop(snapshot);
+    Box::pin(greet(thread, socket, connection, name, says_proxy, tls)).await;
+}
+
+/// PROXY header and TLS, then the requests.
+async fn greet(
+    thread: Rc<Thread>,
+    mut socket: Socket,
+    mut connection: Connection,
+    name: Rc<str>,
+    says_proxy: bool,
+    tls: Option<Arc<crate::tls::Server>>,
+) {
+    let refused = |why| {
+        thread.counters.handshake_failed(connection.listener, why);
+        thread.counters.closed(connection.listener);
+    };
+    if says_proxy {
+        match tokio::time::timeout(PROXY_TIMEOUT, read_proxy(&mut socket)).await {
+            Ok(Ok(Header::Relayed { source, destination })) => connection.proxy = Some((source, destination)),
+            Ok(Ok(Header::Unknown | Header::Local)) => {}
+            Ok(Err(why)) => return refused(why),
+            Err(_) => return refused("proxy:timeout"),
         }
     }
-    thread.counters.closed(listener);
+    let Some(tls) = tls else {
+        return Box::pin(http1::serve(thread, Io::Plain(socket), Rc::new(connection), name)).await;
+    };
+    match crate::tls::accept(socket, &tls).await {
+        Ok((stream, info)) => {
+            let h2 = info.h2;
+            connection.tls = Some(info);
+            if h2 {
+                let io = Io::Tls(Box::new(stream));
+                return Box::pin(http2::serve(thread, io, Rc::new(connection), name, Vec::new())).await;
+            }
+            Box::pin(http1::serve(thread, Io::Tls(Box::new(stream)), Rc::new(connection), name)).await;
+        }
+        Err(error) => {
+            tracing::debug!(peer = ?connection.peer, "{error}");
+            refused(error.why());
+        }
+    }
+}
+
+/// Reads a PROXY header; what comes behind it is put back.
+async fn read_proxy(socket: &mut Socket) -> Result<Header, &'static str> {
+    let mut bytes = Vec::with_capacity(256);
+    loop {
+        let count = socket.read_buf(&mut bytes).await.map_err(|_| "proxy:broken")?;
+        if count == 0 {
+            return Err("proxy:closed");
+        }
+        match proxy_header::parse(&bytes) {
+            Ok(Some((header, length))) => {
+                socket.unread(&bytes[length..]);
+                return Ok(header);
+            }
+            Ok(None) => {}
+            Err(_) => return Err("proxy:malformed"),
+        }
+    }
+}
+
+fn holds(nets: &[Net], peer: SocketAddr) -> bool {
+    let bits = |ip: std::net::IpAddr| match ip {
+        std::net::IpAddr::V4(ip) => (u128::from(ip.to_bits()) << 96, 32),
+        std::net::IpAddr::V6(ip) => (ip.to_bits(), 128),
+    };
+    let ip = peer.ip().to_canonical();
+    nets.iter().any(|net| {
+        let ((net_bits, width), (ip_bits, ip_width)) = (bits(net.addr), bits(ip));
+        let prefix = u32::from(net.prefix);
+        width == ip_width && (prefix == 0 || (net_bits ^ ip_bits) >> (128 - prefix.min(128)) == 0)
+    })
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mainstay_config::plan::edge::{Edge, Place, Protocol};
+use mainstay_config::plan::edge::{Edge, Listener, Place, Protocol};
 
 use crate::metrics::{Names, Places};
+use crate::tls::{self, Tickets};
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub slots: HashMap<String, u32>,
     /// TLS of each listener, by position.
     pub tls: Vec<Option<Arc<crate::tls::Server>>>,
+    /// Who may come in.
+    pub guards: crate::policy::Compiled,
     /// Which route takes a request.
     pub table: crate::route::Table,
     /// Where listeners and routes are counted.
@@ -37,9 +40,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Credentials of a route.
+    #[error(transparent)]
+    Credentials(#[from] crate::policy::Error),
     /// The routes.
-    #[error("routes: {0}")]
-    Routes(String),
+    #[error(transparent)]
+    Routes(#[from] crate::route::Error),
 }
 
 impl Snapshot {
@@ -51,8 +57,11 @@ impl Snapshot {
         edge: Edge,
         slots: HashMap<String, u32>,
         names: &mut Names,
+        tickets: &Tickets,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
+        let tls = edge.listeners.iter().map(|listener| tls_of(listener, tickets, before));
+        let tls = tls.collect::<Result<_, _>>()?;
         let places = names.place(
             edge.listeners.iter().map(|l| l.name.as_str()),
             edge.routes.iter().map(|r| r.name.as_str()),
@@ -65,8 +74,9 @@ impl Snapshot {
         }
         Ok(Self {
             generation: before.map_or(1, |before| before.generation + 1),
-            tls: vec![None; edge.listeners.len()],
-            table: crate::route::Table::default(),
+            guards: crate::policy::Compiled::new(&edge)?,
+            tls,
+            table: crate::route::Table::new(&edge)?,
             slots,
             places,
             sockets,
@@ -93,4 +103,30 @@ impl Snapshot {
         }
         self.edge.listeners.iter().zip(0..).find_map(|(l, position)| (l.name == *name).then_some(position))
     }
+}
+
+/// TLS of a listener, the same as before when nothing of it has changed.
+fn tls_of(
+    listener: &Listener,
+    tickets: &Tickets,
+    before: Option<&Snapshot>,
+) -> Result<Option<Arc<tls::Server>>, Error> {
+    let Some(settings) = &listener.tls else { return Ok(None) };
+    let same = |old: &Listener| {
+        old.tls.as_ref() == Some(settings)
+            && old.http.http2 == listener.http.http2
+            && old.protocol == listener.protocol
+    };
+    let known = before.and_then(|before| {
+        let at = before.edge.listeners.iter().position(same)?;
+        before.tls.get(at)?.clone()
+    });
+    if known.is_some() {
+        return Ok(known);
+    }
+    // HTTP/2 is offered where HTTP is spoken.
+    let http2 = listener.http.http2 && listener.protocol == Protocol::Http;
+    let server = tls::server_config(settings, http2, tickets);
+    let wrong = |error: tls::Error| Error::Tls { listener: listener.name.clone(), why: error.to_string() };
+    server.map(Some).map_err(wrong)
 }

@@ -1,28 +1,102 @@
 //! What every connection of a thread shares.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use mainstay_config::plan::edge::BackendHttp;
+use mainstay_core::name::PoolId;
+use tokio::sync::Notify;
+
+use crate::clock::boot_now;
+use crate::deadline::Deadlines;
+use crate::http1::{Kept, Parked};
+use crate::http2::Links;
+use crate::log::Logs;
 use crate::metrics::Counters;
+use crate::pool::Pools;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
+use crate::stream::relay::Relays;
+use crate::stream::pipes::Pipes;
 
 /// One thread's state.
 #[derive(Debug)]
 pub struct Thread {
     snapshot: RefCell<Arc<Snapshot>>,
+    /// Names of listeners, by position in the snapshot in force: what a connection remembers of its listener.
+    listeners: RefCell<Vec<Rc<str>>>,
     /// Counters shared with the other processes.
     pub cells: Cells,
+    /// Which backend gets a request.
+    pub pools: Pools,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// Access logs.
+    pub logs: Logs,
+    /// Deadlines of its connections.
+    pub deadlines: Deadlines,
+    /// Connections kept to backends.
+    pub kept: RefCell<Kept>,
+    /// HTTP/2 connections to backends.
+    pub links: Links,
+    /// TLS towards the pools of the snapshot in force, made when first asked for.
+    client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
+    /// Connections that are relayed as bytes; there from [`Self::relays`]'s first call on.
+    relays: OnceCell<Rc<Relays>>,
+    /// Clients between two requests, once there were any.
+    parked: RefCell<Option<Rc<Parked>>>,
+    /// Pipes that bodies are spliced through.
+    pub pipes: Pipes,
+    keeps_house: Cell<bool>,
     draining: Cell<bool>,
+    /// Told once: what still runs is to end now.
+    cut: Notify,
+    was_cut: Cell<bool>,
+    connections: Cell<u64>,
 }
+
+/// How often what is kept is looked through.
+const HOUSE: Duration = Duration::from_secs(1);
 
 impl Thread {
     /// A thread that begins with this configuration.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, cells: Cells, counters: Arc<Counters>) -> Self {
-        Self { snapshot: RefCell::new(snapshot), cells, counters, draining: Cell::new(false) }
+        Self::with(snapshot, cells, counters, Pools::new(cells), Logs::new(Arc::default()))
+    }
+
+    /// The same with pools and logs that share what they know with other threads.
+    #[must_use]
+    pub fn with(
+        snapshot: Arc<Snapshot>,
+        cells: Cells,
+        counters: Arc<Counters>,
+        pools: Pools,
+        logs: Logs,
+    ) -> Self {
+        pools.adopt(&snapshot);
+        Self {
+            listeners: RefCell::new(names(&snapshot, &[])),
+            snapshot: RefCell::new(snapshot),
+            cells,
+            pools,
+            counters,
+            logs,
+            deadlines: Deadlines::default(),
+            kept: RefCell::default(),
+            links: Links::default(),
+            client_tls: RefCell::default(),
+            relays: OnceCell::new(),
+            parked: RefCell::default(),
+            pipes: Pipes::default(),
+            keeps_house: Cell::new(false),
+            draining: Cell::new(false),
+            cut: Notify::new(),
+            was_cut: Cell::new(false),
+            connections: Cell::new(0),
+        }
     }
 
     /// The configuration in force.
@@ -33,7 +107,15 @@ impl Thread {
 
     /// Requests that begin from here on follow this configuration.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
-        self.snapshot.replace(snapshot);
+        self.pools.adopt(&snapshot);
+        let known = names(&snapshot, &self.listeners.borrow());
+        self.listeners.replace(known);
+        self.client_tls.borrow_mut().clear();
+        let old = self.snapshot.replace(snapshot);
+        if old.edge.pools != self.snapshot.borrow().edge.pools {
+            self.kept.borrow_mut().clear();
+            self.links.clear();
+        }
     }
 
     /// Whether connections are to end as soon as they can.
@@ -42,8 +124,118 @@ impl Thread {
         self.draining.get()
     }
 
-    /// Has connections end as soon as they can.
+    /// Has connections end as soon as they can: each gets the answer to its next request, idle ones are closed after a
+    /// while.
     pub fn drain(&self) {
         self.draining.set(true);
+        self.kept.borrow_mut().clear();
+        self.deadlines.wake_all();
     }
+
+    /// The relays of this thread, which run from the first call on.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor for them; the next call tries again.
+    pub(crate) fn relays(&self) -> std::io::Result<&Rc<Relays>> {
+        if let Some(relays) = self.relays.get() {
+            return Ok(relays);
+        }
+        let relays = Relays::new()?;
+        tokio::task::spawn_local(Rc::clone(&relays).run());
+        Ok(self.relays.get_or_init(|| relays))
+    }
+
+    /// Ends what still runs: the time to drain is over.
+    pub fn cut(&self) {
+        self.was_cut.set(true);
+        self.cut.notify_waiters();
+        if let Some(relays) = self.relays.get() {
+            relays.cut_all();
+        }
+    }
+
+    /// Waits until [`Self::cut`].
+    pub(crate) async fn is_cut(&self) {
+        while !self.was_cut.get() {
+            self.cut.notified().await;
+        }
+    }
+
+    /// The clients between two requests; `None` when the kernel has no descriptor for them.
+    pub(crate) fn parked(self: &Rc<Self>) -> Option<Rc<Parked>> {
+        let mut parked = self.parked.borrow_mut();
+        if parked.is_none() {
+            let fresh = Rc::new(Parked::new().ok()?);
+            tokio::task::spawn_local(Parked::run(Rc::clone(self), Rc::clone(&fresh)));
+            *parked = Some(fresh);
+        }
+        parked.as_ref().map(Rc::clone)
+    }
+
+    /// Clients that wait between two requests without a task.
+    #[must_use]
+    pub fn parked_clients(&self) -> usize {
+        self.parked.borrow().as_ref().map_or(0, |parked| parked.count())
+    }
+
+    /// Has what is kept looked through from time to time, as long as the thread is there.
+    pub(crate) fn keep_house(self: &Rc<Self>) {
+        if self.keeps_house.replace(true) {
+            return;
+        }
+        let thread = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(HOUSE).await;
+                let Some(thread) = thread.upgrade() else { return };
+                let now = boot_now();
+                thread.kept.borrow_mut().sweep(now);
+                let parked = thread.parked.borrow().as_ref().map(Rc::clone);
+                if let Some(parked) = parked {
+                    parked.sweep(&thread, now);
+                }
+            }
+        });
+    }
+
+    /// TLS towards a pool; `None` when it has none that can be used.
+    pub(crate) fn client_tls(&self, snapshot: &Snapshot, pool: PoolId) -> Option<Arc<rustls::ClientConfig>> {
+        let mut known = self.client_tls.borrow_mut();
+        let of_pool = |entry: &&(u64, PoolId, _)| (entry.0, entry.1) == (snapshot.generation, pool);
+        if let Some((_, _, config)) = known.iter().find(of_pool) {
+            return Some(Arc::clone(config));
+        }
+        let settings = snapshot.edge.pools.get(pool.index())?;
+        let http2 = settings.http == BackendHttp::Http2;
+        let config = crate::tls::client_config(settings.tls.as_ref()?, http2);
+        let config =
+            config.inspect_err(|error| tracing::error!(pool = %settings.name, "tls: {error}")).ok()?;
+        known.push((snapshot.generation, pool, Arc::clone(&config)));
+        Some(config)
+    }
+
+    /// The name of a listener of the configuration in force.
+    pub(crate) fn listener_name(&self, listener: u32) -> Option<Rc<str>> {
+        self.listeners.borrow().get(listener as usize).map(Rc::clone)
+    }
+
+    /// The position of a listener in the configuration in force.
+    pub(crate) fn listener_of(&self, name: &Rc<str>) -> Option<u32> {
+        let listeners = self.listeners.borrow();
+        let at = listeners.iter().position(|known| Rc::ptr_eq(known, name) || known == name)?;
+        u32::try_from(at).ok()
+    }
+
+    /// A number that no other connection of this thread has.
+    pub(crate) fn number_connection(&self) -> u64 {
+        let number = self.connections.get() + 1;
+        self.connections.set(number);
+        number
+    }
+}
+
+/// The names of listeners; those known already are shared.
+fn names(snapshot: &Snapshot, known: &[Rc<str>]) -> Vec<Rc<str>> {
+    let name = |name: &str| known.iter().find(|k| ***k == *name).map_or_else(|| name.into(), Rc::clone);
+    snapshot.edge.listeners.iter().map(|listener| name(&listener.name)).collect()
 }

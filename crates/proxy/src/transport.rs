@@ -1,12 +1,14 @@
 //! Connections as bytes: TCP and unix sockets, plain or under TLS.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::tls::TlsStream;
 
 /// A socket, and what was read of it ahead of those who read it.
 #[derive(Debug)]
@@ -181,6 +183,8 @@ impl AsyncWrite for Socket {
 pub enum Io {
     /// Without TLS.
     Plain(Socket),
+    /// Under TLS.
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Io {
@@ -188,6 +192,7 @@ impl Io {
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_readable(cx),
+            Self::Tls(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -198,11 +203,27 @@ impl Io {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
+    /// The descriptor alone, of a connection without TLS.
+    ///
+    /// # Errors
+    ///
+    /// When there is TLS, or the runtime does not let go of the socket.
+    pub fn into_descriptor(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Plain(socket) => match socket.stream {
+                Stream::Tcp(stream) => Ok(stream.into_std()?.into()),
+                Stream::Unix(stream) => Ok(stream.into_std()?.into()),
+            },
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// The socket itself, when bytes may go to it and come from it as they are.
     #[must_use]
     pub fn direct(&self) -> Option<&Stream> {
         match self {
             Self::Plain(socket) => socket.direct(),
+            Self::Tls(_) => None,
         }
     }
 }
@@ -211,6 +232,7 @@ impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -219,6 +241,7 @@ impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
@@ -229,6 +252,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -239,12 +263,14 @@ impl AsyncWrite for Io {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

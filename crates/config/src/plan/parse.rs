@@ -11,8 +11,11 @@ pub struct Malformed {
     pub help: String,
 }
 
-/// What variables of a kind begin with, and what is made of the rest.
-const KINDS: &[(&str, fn(&str) -> Var)] = &[
+/// Makes a variable of what stands behind the beginning of its kind.
+type Make = fn(&str) -> Var;
+
+/// What variables of a kind begin with.
+const KINDS: &[(&str, Make)] = &[
     ("http_", |name| Var::Header(dashed(name))),
     ("sent_http_", |name| Var::Sent(dashed(name))),
     ("upstream_http_", |name| Var::Upstream(dashed(name))),

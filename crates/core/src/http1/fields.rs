@@ -107,7 +107,7 @@ fn wrong_line(line: &[u8], whole: bool) -> Option<Reject> {
     if name.is_empty() {
         return Some(Reject::EmptyName);
     }
-    if colon.is_some() && matches!(name.last(), Some(b' ' | b'\t')) {
+    if matches!(name.last(), Some(b' ' | b'\t')) {
         return Some(Reject::SpaceBeforeColon);
     }
     if !is_token(name) {

@@ -32,12 +32,14 @@ pub(super) async fn serve(desk: Rc<Desk>, listener: UnixListener) {
         match listener.accept().await {
             Ok((stream, _)) if open.get() < CONNECTIONS => {
                 open.set(open.get() + 1);
+                desk.open.set(desk.open.get() + 1);
                 let (desk, open) = (Rc::clone(&desk), Rc::clone(&open));
                 tokio::task::spawn_local(async move {
                     if let Err(error) = converse(&desk, stream).await {
                         tracing::debug!("control connection: {error:#}");
                     }
                     open.set(open.get() - 1);
+                    desk.open.set(desk.open.get() - 1);
                 });
             }
             Ok(_) => tracing::warn!("more than {CONNECTIONS} control connections: one was refused"),

@@ -33,10 +33,12 @@ pub(super) async fn serve(desk: Rc<Desk>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, _)) if open.get() < CONNECTIONS => {
                 open.set(open.get() + 1);
+                desk.open.set(desk.open.get() + 1);
                 let (desk, open) = (Rc::clone(&desk), Rc::clone(&open));
                 tokio::task::spawn_local(async move {
-                    connection(desk, stream).await;
+                    connection(Rc::clone(&desk), stream).await;
                     open.set(open.get() - 1);
+                    desk.open.set(desk.open.get() - 1);
                 });
             }
             Ok(_) => tracing::warn!("more than {CONNECTIONS} connections for metrics: one was refused"),

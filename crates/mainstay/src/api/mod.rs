@@ -15,12 +15,22 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, oneshot};
+use tokio::time::Instant;
 
 use crate::ipc::{ApiCall, ApiReply, Channel, Closed, FromApi, ToApi};
 use crate::status::Event;
 
 /// How long the supervisor may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long an upgrade may take.
+const UPGRADE_MAX: Duration = Duration::from_secs(35);
+
+/// How long connections may go on once another worker accepts.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether they are gone.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Events that a follower may lag behind before it loses some (and is told so by a gap in time).
 const FOLLOW_BACKLOG: usize = 512;
@@ -41,8 +51,13 @@ struct Desk {
     statuses: RefCell<Statuses>,
     next: Cell<u64>,
     events: broadcast::Sender<Event>,
-    /// The task that serves the metrics listener.
+    /// The tasks that accept: from the control socket, from the metrics listener.
+    control: RefCell<Option<tokio::task::JoinHandle<()>>>,
     metrics: RefCell<Option<tokio::task::JoinHandle<()>>>,
+    /// Connections that are open.
+    open: Cell<usize>,
+    /// When a worker that has a successor exits, whoever is still there.
+    leave_by: Cell<Option<Instant>>,
 }
 
 /// Runs until the supervisor hangs up.
@@ -69,11 +84,15 @@ async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListe
         statuses: RefCell::default(),
         next: Cell::new(0),
         events: broadcast::channel(FOLLOW_BACKLOG).0,
+        control: RefCell::default(),
         metrics: RefCell::default(),
+        open: Cell::new(0),
+        leave_by: Cell::new(None),
     });
     control.set_nonblocking(true).context("control socket")?;
     let control = tokio::net::UnixListener::from_std(control).context("control socket")?;
-    tokio::task::spawn_local(control::serve(Rc::clone(&desk), control));
+    let task = tokio::task::spawn_local(control::serve(Rc::clone(&desk), control));
+    desk.control.replace(Some(task));
     desk.serve_metrics(metrics)?;
     desk.say(&FromApi::Ready)?;
     desk.listen().await
@@ -96,7 +115,11 @@ impl Desk {
     /// Passes the supervisor's words on until it hangs up.
     async fn listen(self: &Rc<Self>) -> anyhow::Result<()> {
         loop {
-            let mut ready = self.channel.readable().await.context("wait for the supervisor")?;
+            let ready = async { self.channel.readable().await.context("wait for the supervisor") };
+            let mut ready = tokio::select! {
+                ready = ready => ready?,
+                () = self.left() => return Ok(()),
+            };
             loop {
                 match self.channel.get_ref().receive::<ToApi>() {
                     Ok(Some(received)) => self.hear(received.message, received.fds)?,
@@ -129,8 +152,22 @@ impl Desk {
             ToApi::Event(event) => {
                 let _ = self.events.send(event);
             }
+            ToApi::Leave => {
+                for task in self.control.take().into_iter().chain(self.metrics.take()) {
+                    task.abort();
+                }
+                self.leave_by.set(Some(Instant::now() + LEAVE_MAX));
+            }
         }
         Ok(())
+    }
+
+    /// Waits until this worker may go: nobody is left who waits for an answer, or their time is over.
+    async fn left(&self) {
+        let Some(by) = self.leave_by.get() else { return std::future::pending().await };
+        while self.open.get() > 0 && Instant::now() < by {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn say(&self, message: &FromApi) -> anyhow::Result<()> {
@@ -194,15 +231,17 @@ impl Desk {
     async fn ask_once(&self, call: ApiCall) -> ApiReply {
         let id = self.next.get();
         self.next.set(id + 1);
+        let limit = if matches!(call, ApiCall::Upgrade) { UPGRADE_MAX } else { ANSWER_MAX };
         let (tx, rx) = oneshot::channel();
         self.waiting.borrow_mut().insert(id, tx);
         if let Err(error) = self.say(&FromApi::Call { id, call }) {
             self.waiting.borrow_mut().remove(&id);
             return ApiReply::Refused { message: format!("the supervisor cannot be asked: {error:#}") };
         }
-        let Ok(Ok(reply)) = tokio::time::timeout(ANSWER_MAX, rx).await else {
+        let Ok(Ok(reply)) = tokio::time::timeout(limit, rx).await else {
             self.waiting.borrow_mut().remove(&id);
-            return ApiReply::Refused { message: "the supervisor did not answer within 5 s".into() };
+            let message = format!("the supervisor did not answer within {} s", limit.as_secs());
+            return ApiReply::Refused { message };
         };
         reply
     }

@@ -9,11 +9,14 @@ use anyhow::{Context as _, bail};
 
 use super::{DEGRADED, DENIED, FAILURE, UNREACHABLE, local, render};
 use crate::dirs::Dirs;
-use crate::ipc::{ApiCall, ApiReply, VipAction};
+use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
 use crate::status::{Event, Status};
 
 /// A reload reads files and runs no probe: it is done in milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The new program is asked first, and its workers have to be ready.
+const UPGRADE_MAX: Duration = Duration::from_secs(40);
 
 /// The node cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,12 @@ fn put(stream: &mut UnixStream, call: &ApiCall) -> anyhow::Result<()> {
 
 /// Asks one question.
 fn ask(dirs: &Dirs, call: &ApiCall) -> anyhow::Result<ApiReply> {
+    ask_within(dirs, call, ANSWER_MAX)
+}
+
+fn ask_within(dirs: &Dirs, call: &ApiCall, limit: Duration) -> anyhow::Result<ApiReply> {
     let mut stream = open(dirs)?;
+    stream.set_read_timeout(Some(limit)).context("set a timeout")?;
     put(&mut stream, call)?;
     let mut line = String::new();
     match BufReader::new(stream).read_line(&mut line) {
@@ -122,6 +130,27 @@ pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Resul
 
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Reload)?)
+}
+
+pub(super) fn pools(dirs: &Dirs, pool: Option<&str>) -> anyhow::Result<u8> {
+    let mut status = fetch_status(dirs)?;
+    if let Some(name) = pool {
+        let known: Vec<String> = status.pools.iter().map(|p| p.name.clone()).collect();
+        status.pools.retain(|p| p.name == name);
+        if status.pools.is_empty() {
+            bail!("no pool is called \"{name}\"; there are: {}", known.join(", "));
+        }
+    }
+    local::print(&render::pools(&status))
+}
+
+pub(super) fn pool(dirs: &Dirs, word: Option<(String, PoolAction)>) -> anyhow::Result<u8> {
+    let (name, action) = word.context("a list is asked for otherwise")?;
+    done(ask(dirs, &ApiCall::Pool { name, action })?)
+}
+
+pub(super) fn upgrade(dirs: &Dirs) -> anyhow::Result<u8> {
+    done(ask_within(dirs, &ApiCall::Upgrade, UPGRADE_MAX)?)
 }
 
 fn done(reply: ApiReply) -> anyhow::Result<u8> {

@@ -2,12 +2,22 @@
 
 use std::path::Path;
 
-use mainstay_config::keepalived::{self, Severity};
+use mainstay_config::import::{Import, Severity};
+use mainstay_config::{keepalived, nginx};
 
 use super::local::print;
 
 pub(super) fn keepalived(file: &Path, lenient: bool, config_id: Option<&str>) -> anyhow::Result<u8> {
-    let import = keepalived::import(file, &keepalived::Disk, config_id);
+    show(&keepalived::import(file, &keepalived::Disk, config_id), lenient)
+}
+
+pub(super) fn nginx(file: &Path, lenient: bool, options: &nginx::Options) -> anyhow::Result<u8> {
+    // Relative includes and files start at the file's directory, wherever this is called from.
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    show(&nginx::import(&whole, &nginx::Disk, options), lenient)
+}
+
+fn show(import: &Import, lenient: bool) -> anyhow::Result<u8> {
     for finding in &import.findings {
         eprintln!("{finding}");
     }

@@ -33,6 +33,12 @@ pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
     }
 }
 
+/// The answer to a node that asks whether this program can take its place.
+pub(super) fn handover(config: &Path) -> anyhow::Result<u8> {
+    load(config)?;
+    print(&format!("{}\n", supervisor::word()))
+}
+
 /// Prints a report, coloured where a person reads it.
 fn complain(report: &Report) {
     if std::io::stderr().is_terminal() {

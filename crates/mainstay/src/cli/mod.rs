@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::dirs::Dirs;
-use crate::ipc::VipAction;
+use crate::ipc::{PoolAction, VipAction};
 use crate::role::Role;
 
 pub use local::load;
@@ -112,8 +112,18 @@ enum Command {
     /// List, move, drain or readmit vips.
     #[command(subcommand)]
     Vip(VipCommand),
+    /// List pools; add, remove, drain, readmit and weigh their backends.
+    ///
+    /// It holds at once on all edge processes, and until the configuration says something else of the backend; a restart
+    /// forgets it, an upgrade does not.
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// Read the configuration again; refused as a whole when it is bad.
     Reload,
+    /// Become the program that stands in our place in the file system: listeners, connections and vips stay.
+    ///
+    /// The new program checks the configuration first; when it cannot take over, the old one goes on.
+    Upgrade,
     /// Find out why peers do not hear each other.
     Doctor {
         #[command(flatten)]
@@ -138,6 +148,9 @@ enum Command {
     Man,
     /// Print the version and what this build can do.
     Version,
+    /// Says whether this program can take over from one that runs; asked by `upgrade`.
+    #[command(hide = true)]
+    Handover(Config),
     /// A worker process; started by `run`.
     #[command(hide = true)]
     Worker {
@@ -160,6 +173,42 @@ enum Import {
         #[arg(long, value_name = "ID")]
         config_id: Option<String>,
     },
+    /// Turn an nginx.conf, and what it includes, into ours.
+    Nginx {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Which part of a configuration it is.
+        #[arg(long, value_name = "PART", default_value = "main")]
+        context: Context,
+        /// Where relative paths of served files start, as nginx's -p.
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+        /// Exit 0 even when something that changes behaviour was dropped.
+        #[arg(long)]
+        lenient: bool,
+    },
+}
+
+/// The part of an nginx configuration that a file is.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Context {
+    /// All of it.
+    Main,
+    /// What stands in `http`: servers and upstreams.
+    Http,
+    /// What stands in `stream`.
+    Stream,
+}
+
+impl From<Context> for mainstay_config::nginx::Part {
+    fn from(context: Context) -> Self {
+        match context {
+            Context::Main => Self::Main,
+            Context::Http => Self::Http,
+            Context::Stream => Self::Stream,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -192,6 +241,70 @@ enum VipCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum PoolCommand {
+    /// One line for each backend; those that the configuration does not have are marked.
+    List {
+        /// Only this pool.
+        pool: Option<String>,
+    },
+    /// Put a backend into a pool: made and probed like the first one there.
+    Add {
+        /// The pool.
+        pool: String,
+        /// The backend: 10.0.4.20:8080, name:8080, [2001:db8::1]:8080 or unix:/path.
+        backend: String,
+        /// Its share.
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
+        weight: Option<u32>,
+    },
+    /// Take a backend out of a pool; requests under way there end as they would have.
+    Remove {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+    },
+    /// Send a backend nothing new, but from clients that are bound to it by a cookie.
+    Drain {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+    },
+    /// Use a backend again.
+    Ready {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+    },
+    /// Give a backend another share.
+    Weight {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+        /// Its share; 0 drains it.
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
+        weight: u32,
+    },
+}
+
+impl PoolCommand {
+    /// Pool and word; nothing for a list.
+    fn into_action(self) -> Option<(String, PoolAction)> {
+        Some(match self {
+            Self::List { .. } => return None,
+            Self::Add { pool, backend, weight } => (pool, PoolAction::Add { backend, weight }),
+            Self::Remove { pool, backend } => (pool, PoolAction::Remove { backend }),
+            Self::Drain { pool, backend } => (pool, PoolAction::Drain { backend }),
+            Self::Ready { pool, backend } => (pool, PoolAction::Ready { backend }),
+            Self::Weight { pool, backend, weight } => (pool, PoolAction::Weight { backend, weight }),
+        })
+    }
+}
+
 /// Does what the command line asks.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -216,6 +329,10 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Import(Import::Keepalived { file, lenient, config_id }) => {
             import::keepalived(&file, lenient, config_id.as_deref())
         }
+        Command::Import(Import::Nginx { file, context, prefix, lenient }) => {
+            let options = mainstay_config::nginx::Options { part: context.into(), prefix };
+            import::nginx(&file, lenient, &options)
+        }
         Command::Status { json } => ask::status(&dirs, json),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),
         Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
@@ -223,7 +340,11 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
+        Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
+        Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Reload => ask::reload(&dirs),
+        Command::Upgrade => ask::upgrade(&dirs),
+        Command::Handover(config) => local::handover(&config.config),
         Command::Doctor { config, listen } => crate::doctor::run(&config.config, &dirs, listen),
         Command::Healthcheck => ask::healthcheck(&dirs),
         Command::Demo => local::demo(),

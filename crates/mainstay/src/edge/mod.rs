@@ -1,22 +1,29 @@
 //! The edge role: its control thread, which passes the supervisor's words on to the threads that serve connections.
 
+mod backends;
+
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use mainstay_proxy::shared::{Cells, WORDS};
+use mainstay_proxy::tls::TICKET_KEY;
 use mainstay_proxy::worker::Process;
 use mainstay_sys::shared::Shared;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::ipc::{Channel, Closed, FromEdge, Received, ToEdge};
+use backends::Backends;
 
 /// How often the supervisor hears that this process lives.
 const ALIVE: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a drained process has connections left.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long lines of access logs may take to be written at the end.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long the supervisor's queue is given to make room.
 const ROOM: Duration = Duration::from_millis(2);
@@ -37,7 +44,7 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     runtime.block_on(async {
         let channel = crate::ipc::watched(channel).context("watch the channel")?;
-        Control { channel, process, by: None }.serve().await
+        Control { channel, process, by: None, backends: Backends::default() }.serve().await
     })
 }
 
@@ -47,6 +54,7 @@ struct Control {
     process: Process,
     /// When a drained process ends with whatever it still has.
     by: Option<Instant>,
+    backends: Backends,
 }
 
 impl Control {
@@ -62,10 +70,12 @@ impl Control {
                     // The threads answer it, so that a stuck one shows.
                     self.process.come_round().await;
                     self.say(&FromEdge::Alive).await?;
+                    self.look_at_backends().await?;
                     continue;
                 }
                 () = drained(&self.process, self.by) => {
-                    return self.say(&FromEdge::Status(Box::new(self.process.status()))).await;
+                    self.process.settle_logs(SETTLE).await;
+                    return self.say(&FromEdge::Status(Box::new(self.process.status().await))).await;
                 }
             };
             let Some(heard) = heard else { return Ok(()) };
@@ -87,17 +97,40 @@ impl Control {
                 self.process.finish(keys.clone()).await;
                 self.say(&FromEdge::Finished(keys)).await?;
             }
-            ToEdge::Plan(plan) => match self.process.apply(plan.edge, plan.slots).await {
-                Ok(()) => self.say(&FromEdge::Ready).await?,
-                Err(error) => self.say(&FromEdge::Refused(error.to_string())).await?,
-            },
-            ToEdge::Health(_) => {}
-            ToEdge::Status => self.say(&FromEdge::Status(Box::new(self.process.status()))).await?,
+            ToEdge::Plan(plan) => {
+                let brief = self.backends.brief(plan.probes);
+                match self.process.apply(plan.edge, plan.slots, brief).await {
+                    Ok(()) => self.say(&FromEdge::Ready).await?,
+                    Err(error) => self.say(&FromEdge::Refused(error.to_string())).await?,
+                }
+            }
+            ToEdge::Health(status) => self.backends.heard(&self.process, status),
+            ToEdge::Orders(orders) => self.backends.obey(&self.process, orders),
+            ToEdge::Tickets(keys) => {
+                let keys: Vec<[u8; TICKET_KEY]> = keys.iter().filter_map(|k| k[..].try_into().ok()).collect();
+                self.process.tickets(&keys);
+            }
+            ToEdge::Logs(targets) => {
+                ensure!(targets.len() == fds.len(), "{} logs, {} descriptors", targets.len(), fds.len());
+                for (to, fd) in targets.iter().zip(fds) {
+                    self.process.log(to, fd).context("start a thread that writes a log")?;
+                }
+            }
+            ToEdge::Status => self.say(&FromEdge::Status(Box::new(self.process.status().await))).await?,
             ToEdge::Drain(within) => {
                 self.process.drain().await;
                 self.by = Some(Instant::now() + within);
                 self.say(&FromEdge::Draining(self.process.open())).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Tells which backends stand elsewhere than they did.
+    async fn look_at_backends(&mut self) -> anyhow::Result<()> {
+        let changed = self.backends.changes(self.process.backends().await);
+        if !changed.is_empty() {
+            self.say(&FromEdge::Seen(changed)).await?;
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::Edge;
+use mainstay_config::plan::edge::{Edge, LogTarget};
+use mainstay_core::balance::Order;
+use mainstay_proxy::pool::Standing;
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,12 @@ pub enum ToEdge {
     Plan(Box<EdgePlan>),
     /// A probe's verdict.
     Health(ProbeStatus),
+    /// Everything that operators want of backends; what they do not want any more is as written.
+    Orders(Vec<PoolOrder>),
+    /// Keys of session tickets: the first one seals, all of them open.
+    Tickets(Vec<Vec<u8>>),
+    /// Where the lines of these access logs go; the descriptors come with it in this order.
+    Logs(Vec<LogTarget>),
     /// Answer with `FromEdge::Status`.
     Status,
     /// Serve what waits, let connections end, and exit when none is left or this long after.
@@ -42,6 +50,34 @@ pub struct EdgePlan {
     pub edge: Edge,
     /// Where each backend counts in the shared memory, by `pool/backend`.
     pub slots: HashMap<String, u32>,
+    /// Names of the probes, by their numbers.
+    pub probes: Vec<String>,
+}
+
+/// What an operator wants of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolOrder {
+    /// Its pool.
+    pub pool: String,
+    /// Its name.
+    pub backend: String,
+    /// What.
+    pub order: Order,
+}
+
+/// How one process sees a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its pool.
+    pub pool: String,
+    /// Its name.
+    pub backend: String,
+    /// Its address.
+    pub address: String,
+    /// Where it stands; nothing when it is gone.
+    pub state: Option<Standing>,
+    /// Why.
+    pub why: String,
 }
 
 /// edge to supervisor.
@@ -57,6 +93,8 @@ pub enum FromEdge {
     Finished(Vec<SocketKey>),
     /// The answer to `ToEdge::Status`.
     Status(Box<EdgeStatus>),
+    /// Backends that stand elsewhere than they did.
+    Seen(Vec<Seen>),
     /// Something happened that events should tell.
     Event(Event),
     /// Nothing is accepted any more; so many connections are open.

@@ -206,6 +206,8 @@ pub enum ToApi {
     },
     /// For those who follow events.
     Event(Event),
+    /// Another serves from here on: answer what was asked, then exit.
+    Leave,
 }
 
 /// api to supervisor.
@@ -230,12 +232,22 @@ pub enum ApiCall {
     Status,
     /// Read the configuration again.
     Reload,
+    /// Become the program that stands in our place in the file system.
+    Upgrade,
     /// An operator's word about a vip, by name.
     Vip {
         /// Its name.
         name: String,
         /// move, drain or ready.
         action: VipAction,
+    },
+    /// An operator's word about a pool, by name.
+    Pool {
+        /// Its name.
+        name: String,
+        /// What is done.
+        #[serde(flatten)]
+        action: PoolAction,
     },
     /// The events kept so far; on the control socket, `follow` goes on with one event a line.
     Events {
@@ -254,6 +266,41 @@ pub enum VipAction {
     Drain,
     /// Take part again.
     Ready,
+}
+
+/// What an operator does to a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum PoolAction {
+    /// One more backend.
+    Add {
+        /// As the configuration would name it.
+        backend: String,
+        /// Its share; 1 when absent, and for one that the configuration has what that says.
+        weight: Option<u32>,
+    },
+    /// A backend away.
+    Remove {
+        /// Which.
+        backend: String,
+    },
+    /// Nothing new for a backend, but from clients bound to it.
+    Drain {
+        /// Which.
+        backend: String,
+    },
+    /// In use again.
+    Ready {
+        /// Which.
+        backend: String,
+    },
+    /// Another share.
+    Weight {
+        /// Which.
+        backend: String,
+        /// The share; 0 drains.
+        weight: u32,
+    },
 }
 
 /// Answers to `ApiCall`.

@@ -8,8 +8,8 @@ mod edge;
 mod messages;
 
 pub use channel::{Channel, Closed, Received, watched};
-pub use edge::{EdgePlan, FromEdge, ToEdge};
+pub use edge::{EdgePlan, FromEdge, PoolOrder, Seen, ToEdge};
 pub use messages::{
-    ApiCall, ApiReply, Asker, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome, Run,
-    ToApi, ToExec, ToProbe, ToVip, VipAction,
+    ApiCall, ApiReply, Asker, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome,
+    PoolAction, Run, ToApi, ToExec, ToProbe, ToVip, VipAction,
 };

@@ -62,6 +62,7 @@ pub(super) async fn post(hook: &Hook, parcel: &Parcel, tools: &Tools) -> anyhow:
     let ask = Ask {
         url: &url,
         method: "POST",
+        server_name: None,
         host: None,
         headers: &headers,
         body,

@@ -72,6 +72,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
     /// Host header, and name in TLS, when it differs from the URL's.
     pub(crate) host: Option<&'a str>,
+    /// Name in TLS when it differs from both.
+    pub(crate) server_name: Option<&'a str>,
     pub(crate) headers: &'a [(String, String)],
     pub(crate) body: Vec<u8>,
     pub(crate) trust: &'a Trust,
@@ -104,7 +106,8 @@ pub(crate) async fn fetch(ask: Ask<'_>, tools: &Tools, lane: &Lane) -> anyhow::R
     if !ask.url.tls {
         return speak(stream, request, ask.answer_max).await;
     }
-    let name = ask.host.map_or(ask.url.host.as_str(), without_port).to_owned();
+    let host = ask.host.map_or(ask.url.host.as_str(), without_port);
+    let name = ask.server_name.unwrap_or(host).to_owned();
     let server =
         ServerName::try_from(name.clone()).with_context(|| format!("\"{name}\" is not a host name"))?;
     let connector = TlsConnector::from(tools.tls.config(ask.trust, lane).await?);

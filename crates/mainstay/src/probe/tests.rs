@@ -89,6 +89,13 @@ fn certificates_are_verified_unless_told_not_to() {
     let check = |url: String, ca: Option<&PathBuf>, insecure| {
         Check::Http(HttpCheck { url, ca: ca.cloned(), insecure, ..page() })
     };
+    let by_name = HttpCheck {
+        url: url("127.0.0.1"),
+        ca: Some(ca.clone()),
+        host: Some("shop.example.com".into()),
+        server_name: Some("localhost".into()),
+        ..page()
+    };
     let by_host =
         HttpCheck { url: url("127.0.0.1"), ca: Some(ca.clone()), host: Some("localhost".into()), ..page() };
     let role = Role::with(vec![
@@ -96,6 +103,7 @@ fn certificates_are_verified_unless_told_not_to() {
         slow(probe("stranger", check(url("localhost"), None, false))),
         slow(probe("wrong-name", check(url("127.0.0.1"), Some(&ca), false))),
         slow(probe("named", Check::Http(by_host))),
+        slow(probe("server-name", Check::Http(by_name))),
         slow(probe("insecure", check(url("127.0.0.1"), None, true))),
         slow(probe("no-ca", check(url("localhost"), Some(&temp.path("missing")), false))),
     ]);
@@ -104,6 +112,7 @@ fn certificates_are_verified_unless_told_not_to() {
         ("stranger", Verdict::Down),
         ("wrong-name", Verdict::Down),
         ("named", Verdict::Up),
+        ("server-name", Verdict::Up),
         ("insecure", Verdict::Up),
         ("no-ca", Verdict::Down),
     ]);

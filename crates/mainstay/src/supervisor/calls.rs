@@ -31,7 +31,8 @@ pub(super) struct Calls {
     from_vip: Option<Status>,
     by: Option<Boot>,
     /// Commands under way, so that their askers can be told when exec dies.
-    pub(super) runs: HashMap<(Asker, u64), CommandId>,
+    /// and the slot of the exec worker that runs each.
+    pub(super) runs: HashMap<(Asker, u64), (CommandId, usize)>,
 }
 
 impl Calls {
@@ -51,7 +52,12 @@ impl Supervisor {
                 Ok(message) => ApiReply::Done { message },
                 Err(message) => ApiReply::Refused { message },
             },
+            ApiCall::Upgrade => {
+                self.begin_upgrade(Some((slot, id)));
+                return;
+            }
             ApiCall::Vip { name, action } => self.vip_action(&name, action),
+            ApiCall::Pool { name, action } => self.pool_action(&name, &action),
             ApiCall::Events { .. } => ApiReply::Events { events: self.events.all() },
         };
         self.workers[slot].send(&ToApi::Reply { id, reply });
@@ -188,6 +194,7 @@ impl Supervisor {
             Some(known) => known.value += self.deliveries_failed,
             None => status.counters.push(counter("notify_failures_total", self.deliveries_failed)),
         }
+        status.counters.push(counter("upgrades_total", self.upgrades));
         status.counters.push(counter("reloads_total", self.reloads));
         status.counters.push(counter("reload_failures_total", self.reload_failures));
         status

@@ -72,6 +72,19 @@ impl Deposits {
 }
 
 impl Deposits {
+    /// What is held, and whose was redeemed, for the next program.
+    pub(super) fn left(&self) -> (Vec<Deposit>, Vec<String>) {
+        (self.held.values().cloned().collect(), self.redeemed.clone())
+    }
+
+    /// What the program before this one held.
+    pub(super) fn adopt(&mut self, held: Vec<Deposit>, redeemed: Vec<String>) {
+        if !held.is_empty() {
+            self.keep(held);
+        }
+        self.redeemed = redeemed;
+    }
+
     /// The vips whose addresses had to be taken away since the last call.
     pub(super) fn take_redeemed(&mut self) -> Vec<String> {
         std::mem::take(&mut self.redeemed)

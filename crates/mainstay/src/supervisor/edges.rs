@@ -1,6 +1,6 @@
 //! The edge processes: what they are given, whose sockets they serve, how they are replaced.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use mainstay_config::plan::Plan;
 use mainstay_config::plan::edge::Place as At;
 use mainstay_core::time::Boot;
-use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
+use mainstay_proxy::pool::Standing;
 use mainstay_proxy::shared::{COLUMNS, Cells, WORDS};
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use mainstay_sys::clock::boot_now;
@@ -17,17 +17,22 @@ use mainstay_sys::shared::Shared;
 
 use super::Supervisor;
 use super::listeners::Listeners;
+use super::logs::Logs;
+use super::secrets::Secrets;
 use super::slots::Slots;
+use super::tickets::TicketKeys;
 use super::worker::Place;
-use crate::ipc::{EdgePlan, FromEdge, ToEdge};
+use crate::ipc::{EdgePlan, FromEdge, ToApi, ToEdge, ToVip};
 use crate::role::Role;
-use crate::status::{ListenerStatus, Status};
 
 /// Sockets that go with one message.
 const AT_ONCE: usize = 7;
 
 /// How much longer than its time to drain a process may take to end.
 const END_GRACE: Duration = Duration::from_secs(5);
+
+/// How long commands, deliveries and questions of a worker that is replaced may go on.
+const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// What the supervisor keeps for the edge processes.
 #[derive(Default)]
@@ -38,6 +43,11 @@ pub(super) struct Edges {
     pub(super) cells: Option<Shared>,
     /// What processes that are gone have counted.
     pub(super) gone: EdgeStatus,
+    /// Where backends stand, as events told it last.
+    pub(super) told: HashMap<(String, String, String), Standing>,
+    pub(super) logs: Logs,
+    pub(super) secrets: Secrets,
+    pub(super) tickets: TicketKeys,
 }
 
 /// What an edge process has.
@@ -49,6 +59,8 @@ pub(super) struct Has {
     pub(super) sockets: HashSet<SocketKey>,
     /// What it said last.
     pub(super) status: EdgeStatus,
+    /// Where it sees backends stand: pool, backend, address.
+    pub(super) seen: HashMap<(String, String, String), Standing>,
 }
 
 impl Supervisor {
@@ -65,13 +77,33 @@ impl Supervisor {
         worker.edge = Has { column, ..Has::default() };
         let threads = plan.edge.threads.max(1);
         worker.send_with(&ToEdge::Start { column, threads }, vec![memory]);
-        // Its sockets first, so that it serves them all once it takes the Plan.
-        self.settle_sockets();
-        self.send_edge_plan(slot)?;
+        worker.send(&ToEdge::Tickets(self.edges.tickets.keys().to_vec()));
+        self.send_logs_to(slot);
         for status in self.probes.values() {
             self.workers[slot].send(&ToEdge::Health(status.clone()));
         }
-        Ok(())
+        let words = self.orders.words();
+        self.workers[slot].send(&ToEdge::Orders(words));
+        // All that before the Plan, so that it serves everything as it should from the first connection on.
+        self.settle_sockets();
+        self.send_edge_plan(slot)
+    }
+
+    /// Hands out where access logs go.
+    pub(super) fn send_logs_to(&mut self, slot: usize) {
+        let mut logs = self.edges.logs.lend().into_iter().peekable();
+        while logs.peek().is_some() {
+            let (targets, fds): (Vec<_>, Vec<_>) = logs.by_ref().take(AT_ONCE).unzip();
+            self.workers[slot].send_with(&ToEdge::Logs(targets), fds);
+        }
+    }
+
+    /// A new key for session tickets, when it is time.
+    pub(super) fn turn_tickets(&mut self, now: Boot) {
+        if !self.plan.edge.is_empty() && self.edges.tickets.turn(now) {
+            let keys = self.edges.tickets.keys().to_vec();
+            self.tell(Role::Edge, &ToEdge::Tickets(keys));
+        }
     }
 
     /// Columns are taken by every process that runs, also by one that drains.
@@ -90,7 +122,8 @@ impl Supervisor {
     pub(super) fn send_edge_plan(&mut self, slot: usize) -> anyhow::Result<()> {
         let edge = self.plan.edge.clone();
         let slots = self.edges.slots.assign(&edge)?;
-        self.workers[slot].send(&ToEdge::Plan(Box::new(EdgePlan { edge, slots })));
+        let probes = self.plan.probes.iter().map(|p| p.name.clone()).collect();
+        self.workers[slot].send(&ToEdge::Plan(Box::new(EdgePlan { edge, slots, probes })));
         Ok(())
     }
 
@@ -174,6 +207,7 @@ impl Supervisor {
                 self.workers[slot].edge.status = *status;
                 self.edge_answered(slot);
             }
+            FromEdge::Seen(seen) => self.backends_seen(slot, seen),
             FromEdge::Event(event) => self.news.push_back(event),
             FromEdge::Draining(open) => {
                 tracing::debug!(open, "an edge process drains");
@@ -193,7 +227,6 @@ impl Supervisor {
         self.workers[slot].edge.sockets.retain(|key| places.contains(&key.place));
         self.close_sockets();
         self.settle_sockets();
-        self.retire_others();
     }
 
     /// Closes what goes and is served by nobody.
@@ -206,7 +239,7 @@ impl Supervisor {
     /// An edge process is dead: what it had under way counts no more, what it has counted does.
     pub(super) fn bury_edge(&mut self, slot: usize) {
         let has = std::mem::take(&mut self.workers[slot].edge);
-        self.edges.gone.add(&has.status);
+        self.edges.gone.add(&has.status.counted());
         if let Some(cells) = &self.edges.cells {
             Cells::clear(cells.words(), usize::from(has.column));
         }
@@ -230,18 +263,35 @@ impl Supervisor {
         self.close_sockets();
     }
 
-    /// A worker that is not needed any more lets its connections end.
+    /// A worker that is not needed any more ends what it has under way.
     pub(super) fn retire(&mut self, slot: usize) {
-        let within = self.plan.edge.drain;
+        let drain = self.plan.edge.drain;
         let worker = &mut self.workers[slot];
         worker.again_at = None;
-        if worker.running.is_none() {
+        let Some(running) = worker.running.as_mut() else {
             worker.place = Place::Vacant;
             return;
-        }
+        };
         worker.place = Place::Retired;
-        worker.retire_by = Some(boot_now() + within + END_GRACE);
-        worker.send(&ToEdge::Drain(within));
+        let within = match worker.role {
+            Role::Exec | Role::Probe => {
+                running.hang_up();
+                FINISH_MAX
+            }
+            Role::Vip => {
+                worker.send(&ToVip::Stop);
+                super::stop::RELEASE_MAX
+            }
+            Role::Api => {
+                worker.send(&ToApi::Leave);
+                FINISH_MAX
+            }
+            Role::Edge => {
+                worker.send(&ToEdge::Drain(drain));
+                drain
+            }
+        };
+        self.workers[slot].retire_by = Some(boot_now() + within + END_GRACE);
     }
 
     /// Kills those that do not end.
@@ -262,47 +312,14 @@ impl Supervisor {
         }
     }
 
-    /// Retires edge processes that a successor has made superfluous.
-    fn retire_others(&mut self) {
-        let mut fresh = self.workers.iter().filter(|w| w.role == Role::Edge && w.is_current());
-        if !fresh.all(|w| w.running.as_ref().is_some_and(|r| r.ready)) {
+    /// Retires workers of a role that have successors, once all of these are ready.
+    pub(super) fn retire_replaced(&mut self, role: Role) {
+        let mut current = self.workers.iter().filter(|w| w.role == role && w.is_current());
+        if !current.all(|w| w.running.as_ref().is_some_and(|r| r.ready)) {
             return;
         }
-        let old = |w: &super::Worker| w.role == Role::Edge && w.place == Place::Replaced;
+        let old = |w: &super::Worker| w.role == role && w.place == Place::Replaced;
         let done: Vec<usize> = (0..self.workers.len()).filter(|slot| old(&self.workers[*slot])).collect();
         done.into_iter().for_each(|slot| self.retire(slot));
-    }
-}
-
-impl Supervisor {
-    /// What all edge processes have counted, and what the Plan says of it.
-    pub(super) fn edge_status(&self, status: &mut Status) {
-        let mut sum = self.edges.gone.clone();
-        self.workers.iter().filter(|w| w.role == Role::Edge).for_each(|w| sum.add(&w.edge.status));
-        for listener in &self.plan.edge.listeners {
-            let counts = sum.listeners.iter().find(|c| c.name == listener.name).cloned();
-            let counts = counts
-                .unwrap_or_else(|| ListenerCounts { name: listener.name.clone(), ..Default::default() });
-            status.listeners.push(ListenerStatus {
-                protocol: listener.protocol,
-                tls: listener.tls.is_some(),
-                binds: listener.places.iter().map(bind).collect(),
-                open: counts.accepted.saturating_sub(counts.closed),
-                counts,
-            });
-        }
-        for route in &self.plan.edge.routes {
-            let counts = sum.routes.iter().find(|c| c.name == route.name).cloned();
-            status.routes.push(
-                counts.unwrap_or_else(|| RouteCounts { name: route.name.clone(), ..Default::default() }),
-            );
-        }
-    }
-}
-
-fn bind(place: &At) -> String {
-    match place {
-        At::Inet(addr) => addr.to_string(),
-        At::Unix(path) => format!("unix:{}", path.display()),
     }
 }

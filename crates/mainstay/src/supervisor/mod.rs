@@ -5,13 +5,21 @@
 mod calls;
 mod deposits;
 mod edges;
+mod handover;
 mod listeners;
+mod logs;
+mod orders;
 mod plans;
 mod relay;
+mod reload;
+mod secrets;
+mod seen;
 mod slots;
 mod sockets;
 mod stop;
 mod stuck;
+mod tickets;
+mod upgrade;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -33,20 +41,25 @@ use crate::ipc::{ToApi, ToExec, ToProbe, ToVip};
 use crate::role::Role;
 use crate::status::{Event, ProbeStatus};
 
+pub use upgrade::word;
 pub use worker::PARENT;
 
 use calls::Calls;
 use deposits::Deposits;
 use edges::Edges;
+use handover::Found;
+use orders::Orders;
 use sockets::Sockets;
 use stop::Stop;
+use upgrade::{Upgrade, Upgraded};
 use worker::{Place, Worker};
 
 /// A loop of ours that never waits is ended by the kernel after this many microseconds of real-time CPU.
 const REAL_TIME_BUDGET: u64 = 2_000_000;
 
 /// The signals that mean something to a node.
-pub const SIGNALS: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+pub const SIGNALS: [i32; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
 /// What `mainstay run` was asked for.
 #[derive(Debug)]
@@ -60,6 +73,11 @@ pub struct Options {
 /// Everything the supervisor knows.
 struct Supervisor {
     options: Options,
+    /// The configuration.
+    written: Arc<Plan>,
+    /// What operators have said of pools since.
+    orders: Orders,
+    /// Both together: what is in force.
     plan: Arc<Plan>,
     /// What exec was given: the Plan, with commands of its predecessor that may still be asked for.
     exec_plan: Arc<Plan>,
@@ -72,9 +90,11 @@ struct Supervisor {
     heard: HashMap<String, Boot>,
     calls: Calls,
     events: Ring,
-    /// Commands under way, for an orderly stop.
-    runs: usize,
     stop: Option<Stop>,
+    /// The file of our program, as it was called when we were started.
+    program: PathBuf,
+    upgrade: Option<Upgrade>,
+    upgraded: Option<Upgraded>,
     started: Boot,
     /// When the loop last looked round, and the latest that it meant to do so again.
     looked: Boot,
@@ -82,6 +102,7 @@ struct Supervisor {
     reloads: u64,
     reload_failures: u64,
     deliveries_failed: u64,
+    upgrades: u64,
     breath: Breath,
     /// Events to be recorded once the present message has been dealt with.
     news: VecDeque<Event>,
@@ -92,55 +113,52 @@ struct Supervisor {
 /// # Errors
 /// When the configuration is refused, another supervisor uses the runtime directory, or a socket cannot be bound.
 pub fn run(options: Options, signals: Signals) -> anyhow::Result<()> {
-    let loaded = crate::cli::load(&options.config)?;
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
-    let sockets = Sockets::bind(&options.dirs, &loaded.plan)?;
+    let now = boot_now();
+    let mut supervisor = match handover::find() {
+        Found::Nothing => start(options, now)?,
+        Found::State(state, memory) => {
+            let back = state.back;
+            match upgrade::adopt(options, *state) {
+                Ok(supervisor) => supervisor,
+                Err(error) => return Err(upgrade::go_back(&error, back, memory)),
+            }
+        }
+        Found::Foreign(why, back, memory) => return Err(upgrade::go_back(&why, back, memory)),
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        node = loaded.plan.node,
-        config = %options.config.display(),
-        vips = loaded.plan.vips.len(),
+        node = supervisor.plan.node,
+        config = %supervisor.options.config.display(),
+        vips = supervisor.plan.vips.len(),
+        listeners = supervisor.plan.edge.listeners.len(),
         "mainstay starts"
     );
     if let Err(error) = mainstay_sys::process::real_time(1, REAL_TIME_BUDGET) {
         tracing::debug!("the supervisor runs without real-time priority: {error}");
     }
-    let now = boot_now();
-    let plan = Arc::new(loaded.plan);
-    let mut edges = Edges::default();
-    let fresh = edges.listeners.prepare(&plan.edge)?;
-    edges.listeners.commit(&plan.edge, fresh, now);
-    let mut supervisor = Supervisor {
-        options,
-        exec_plan: Arc::clone(&plan),
-        plan,
-        workers: Vec::new(),
-        sockets,
-        edges,
-        deposits: Deposits::default(),
-        probes: HashMap::new(),
-        heard: HashMap::new(),
-        calls: Calls::default(),
-        events: Ring::default(),
-        runs: 0,
-        stop: None,
-        started: now,
-        looked: now,
-        look_by: now,
-        reloads: 0,
-        reload_failures: 0,
-        deliveries_failed: 0,
-        breath: Breath::default(),
-        news: VecDeque::new(),
-    };
+    upgrade::succeed(&mut supervisor, now);
+    supervisor.watch(signals)
+}
+
+/// An ordinary start, with nothing there before.
+fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
+    let loaded = crate::cli::load(&options.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let sockets = Sockets::bind(&options.dirs, &loaded.plan)?;
+    let mut supervisor = Supervisor::new(options, Arc::new(loaded.plan), sockets, upgrade::program(), now);
+    let edges = &mut supervisor.edges;
+    let fresh = edges.listeners.prepare(&supervisor.plan.edge)?;
+    edges.listeners.commit(&supervisor.plan.edge, fresh, now);
+    edges.slots.assign(&supervisor.plan.edge)?;
+    edges.logs = logs::Logs::open(&supervisor.plan.edge)?;
+    edges.secrets.follow(&supervisor.plan.edge, now);
+    edges.tickets.turn(now);
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }
-    supervisor.fill_slots();
-    supervisor.start_wanted(now);
-    supervisor.watch(signals)
+    Ok(supervisor)
 }
 
 /// Without vips no worker removes what a killed run left behind.
@@ -158,6 +176,37 @@ fn clean_up() {
 }
 
 impl Supervisor {
+    fn new(options: Options, plan: Arc<Plan>, sockets: Sockets, program: PathBuf, now: Boot) -> Self {
+        Self {
+            options,
+            exec_plan: Arc::clone(&plan),
+            written: Arc::clone(&plan),
+            orders: Orders::default(),
+            plan,
+            workers: Vec::new(),
+            sockets,
+            edges: Edges::default(),
+            deposits: Deposits::default(),
+            probes: HashMap::new(),
+            heard: HashMap::new(),
+            calls: Calls::default(),
+            events: Ring::default(),
+            stop: None,
+            program,
+            upgrade: None,
+            upgraded: None,
+            started: now,
+            looked: now,
+            look_by: now,
+            reloads: 0,
+            reload_failures: 0,
+            deliveries_failed: 0,
+            upgrades: 0,
+            breath: Breath::default(),
+            news: VecDeque::new(),
+        }
+    }
+
     fn watch(&mut self, mut signals: Signals) -> anyhow::Result<()> {
         let mut watchdog = Watchdog::from_systemd();
         let mut announced = false;
@@ -168,6 +217,7 @@ impl Supervisor {
             watchdog.ping(now);
             if !announced && self.is_ready() {
                 announced = true;
+                self.finish_upgrade();
                 mainstay_sys::process::trim_memory();
                 tell_systemd(&[sd_notify::NotifyState::Ready]);
             }
@@ -185,6 +235,10 @@ impl Supervisor {
     fn wait(&self, signals: &Signals, wait: Duration) -> anyhow::Result<Vec<(Source, PollFlags)>> {
         let mut sources = vec![Source::Signal];
         let mut fds = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        if let Some(upgrade) = &self.upgrade {
+            sources.push(Source::Upgrade);
+            fds.push(PollFd::from_borrowed_fd(upgrade.process().as_fd(), PollFlags::IN));
+        }
         for (slot, worker) in self.workers.iter().enumerate() {
             let Some(running) = &worker.running else { continue };
             let room = if running.has_backlog() { PollFlags::OUT } else { PollFlags::empty() };
@@ -216,7 +270,8 @@ impl Supervisor {
         }
         for (source, flags) in ready {
             match *source {
-                Source::Dead(_) => {}
+                // The next tick looks.
+                Source::Dead(_) | Source::Upgrade => {}
                 Source::Channel(slot) => self.hear(slot, *flags),
                 Source::Signal => {
                     while let Some(signal) = signals.next_signal().context("read a signal")? {
@@ -248,13 +303,16 @@ impl Supervisor {
         }
         self.forget_calls(slot);
         if role == Role::Exec {
-            self.fail_runs();
+            self.fail_runs(slot);
         }
         if expected {
             tracing::debug!(%role, how, "worker ended");
         } else {
             tracing::warn!(%role, how, "worker died; starting it again");
             self.news.push_back(self.worker_died(role, &how));
+        }
+        if self.stop.is_none() {
+            self.fill_slots();
         }
     }
 
@@ -269,7 +327,11 @@ impl Supervisor {
         for role in Role::ALL {
             let count = role.instances(&self.plan);
             for instance in 0..count {
-                let there = |w: &Worker| w.role == role && w.instance == instance && w.is_current();
+                // There are never two vip workers: its successor waits until it is gone.
+                let there = |w: &Worker| {
+                    let alone = role == Role::Vip && w.place != Place::Vacant;
+                    w.role == role && w.instance == instance && (w.is_current() || alone)
+                };
                 if self.workers.iter().any(there) {
                     continue;
                 }
@@ -293,6 +355,8 @@ impl Supervisor {
                     tracing::error!("reload refused, the old configuration stays:\n{report}");
                 }
             }
+            libc::SIGUSR1 => self.reopen_logs(),
+            libc::SIGUSR2 => self.begin_upgrade(None),
             libc::SIGTERM | libc::SIGINT => self.begin_stop(false),
             libc::SIGQUIT => self.begin_stop(true),
             // The others are blocked only so that they do not end us.
@@ -359,7 +423,10 @@ impl Supervisor {
         self.start_wanted(now);
         self.expire_calls(now);
         self.finish_sockets(now);
+        self.turn_tickets(now);
+        self.look_at_secrets();
         self.press_retired(now);
+        self.press_upgrade(now);
         self.press_stop(now);
     }
 
@@ -369,8 +436,10 @@ impl Supervisor {
         });
         let restarts = restarts.filter_map(|w| w.again_at);
         let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(|s| s.deadline(now)));
-        let others = others.chain(self.edges.listeners.next());
-        let others = others.chain(self.workers.iter().filter_map(|w| w.retire_by));
+        let others = others.chain(self.edges.listeners.next()).chain(self.upgrade.as_ref().map(|u| u.by));
+        let others = others.chain(self.edges.secrets.next());
+        let tickets = (!self.plan.edge.is_empty()).then(|| self.edges.tickets.next());
+        let others = others.chain(tickets).chain(self.workers.iter().filter_map(|w| w.retire_by));
         let next = restarts.chain(self.next_judgement()).chain(others).min().unwrap_or(Boot::NEVER);
         next.since(now).clamp(Duration::from_millis(1), Duration::from_secs(60))
     }
@@ -426,6 +495,7 @@ fn ending(process: &PidFd) -> String {
 #[derive(Clone, Copy)]
 enum Source {
     Signal,
+    Upgrade,
     Dead(usize),
     Channel(usize),
 }

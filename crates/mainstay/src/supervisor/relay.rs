@@ -1,17 +1,13 @@
 //! What each worker says, and to whom it is passed on. A role's message type is its allow-list.
 
-use std::sync::Arc;
-
-use mainstay_config::plan::Plan;
 use mainstay_core::name::CommandId;
 use mainstay_sys::clock::boot_now;
-use mainstay_sys::process::at_leisure;
 use rustix::event::PollFlags;
 use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::ipc::{
-    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToApi, ToEdge, ToExec, ToProbe, ToVip,
+    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToEdge, ToExec, ToProbe, ToVip,
 };
 use crate::role::Role;
 use crate::status::ProbeStatus;
@@ -99,10 +95,7 @@ impl Supervisor {
     fn hear_exec(&mut self, slot: usize, message: FromExec) {
         match message {
             FromExec::Ready => self.confirmed(slot),
-            FromExec::Ran(outcome) => {
-                self.runs = self.runs.saturating_sub(1);
-                self.pass_outcome(outcome);
-            }
+            FromExec::Ran(outcome) => self.pass_outcome(outcome),
         }
     }
 
@@ -120,6 +113,10 @@ impl Supervisor {
         if let Some(plan) = running.sent.pop_front() {
             running.plan = plan;
         }
+        let role = self.workers[slot].role;
+        if self.upgraded.is_none() {
+            self.retire_replaced(role);
+        }
     }
 
     fn pass_verdict(&mut self, status: ProbeStatus) {
@@ -135,15 +132,14 @@ impl Supervisor {
         let theirs =
             self.workers[slot].running.as_ref().and_then(|r| r.plan.commands.get(run.command.index()));
         let index = theirs.and_then(|c| self.exec_plan.commands.iter().position(|known| known == c));
-        let exec = self.workers.iter().any(|w| w.role == Role::Exec && w.running.is_some());
-        match (index, exec) {
-            (Some(index), true) => {
+        let exec = |w: &super::Worker| w.role == Role::Exec && w.is_current() && w.running.is_some();
+        match (index, self.workers.iter().position(exec)) {
+            (Some(index), Some(exec)) => {
                 run.command = CommandId(u32::try_from(index).expect("a Plan has fewer than 2^32 commands"));
-                self.runs += 1;
-                self.calls.runs.insert((run.asker, run.id), run.command);
-                self.tell(Role::Exec, &ToExec::Run(run));
+                self.calls.runs.insert((run.asker, run.id), (run.command, exec));
+                self.workers[exec].send(&ToExec::Run(run));
             }
-            (Some(_), false) => self.pass_outcome(not_run(&run, "the exec worker is being started again")),
+            (Some(_), None) => self.pass_outcome(not_run(&run, "the exec worker is being started again")),
             (None, _) => self.pass_outcome(not_run(&run, "the configuration has no such command any more")),
         }
     }
@@ -157,109 +153,27 @@ impl Supervisor {
     }
 
     /// exec has died: whoever waits for a command is told so.
-    pub(super) fn fail_runs(&mut self) {
-        self.runs = 0;
-        for ((asker, id), command) in std::mem::take(&mut self.calls.runs) {
+    pub(super) fn fail_runs(&mut self, slot: usize) {
+        let lost: Vec<_> = self
+            .calls
+            .runs
+            .iter()
+            .filter(|(_, (_, at))| *at == slot)
+            .map(|(run, (c, _))| (*run, *c))
+            .collect();
+        for ((asker, id), command) in lost {
             let run = Run { id, command, args: Vec::new(), env: Vec::new(), asker };
             self.pass_outcome(not_run(&run, "the exec worker died while it ran"));
         }
     }
 
-    /// Sends a message to every worker of a role.
+    /// Sends a message to every worker of a role; of those that are to end only to the ones that still have use for it.
     pub(super) fn tell<T: serde::Serialize>(&mut self, role: Role, message: &T) {
-        for worker in self.workers.iter_mut().filter(|w| w.role == role) {
+        let all = matches!(role, Role::Vip | Role::Edge | Role::Api);
+        for worker in self.workers.iter_mut().filter(|w| w.role == role && (all || w.is_current())) {
             worker.send(message);
         }
     }
-
-    /// Reads the configuration again; on a report nothing has changed.
-    pub(super) fn reload(&mut self) -> Result<String, String> {
-        super::tell_systemd(&[sd_notify::NotifyState::Reloading]);
-        let result = self.try_reload();
-        super::tell_systemd(&[sd_notify::NotifyState::Ready]);
-        match &result {
-            Ok(message) => {
-                self.reloads += 1;
-                tracing::info!("{message}");
-                self.news.push_back(crate::events::event(
-                    &self.plan.node,
-                    "config",
-                    "reload",
-                    message.clone(),
-                ));
-            }
-            Err(report) => {
-                self.reload_failures += 1;
-                let message = format!("reload refused, the old configuration stays: {report}");
-                self.news.push_back(crate::events::event(&self.plan.node, "config", "reload", message));
-            }
-        }
-        result
-    }
-
-    fn try_reload(&mut self) -> Result<String, String> {
-        if self.stop.is_some() {
-            return Err("this node is stopping".into());
-        }
-        // Large files take longer than a real-time loop may.
-        let loaded = at_leisure(|| crate::cli::load(&self.options.config)).map_err(|e| format!("{e:#}"))?;
-        let changes = mainstay_config::diff(&self.plan, &loaded.plan);
-        let fresh = self.edges.listeners.prepare(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
-        self.edges.slots.assign(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
-        let api_again = self.sockets.rebind(&loaded.plan).map_err(|e| format!("{e:#}"))?;
-        self.edges.listeners.commit(&loaded.plan.edge, fresh, boot_now());
-        let renew = self.plan.edge.threads != loaded.plan.edge.threads;
-        let old = Arc::clone(&self.plan);
-        self.plan = Arc::new(loaded.plan);
-        self.exec_plan = Arc::new(with_old_commands(&self.plan, &old));
-        let kept = |name: &String| self.plan.probes.iter().any(|p| &p.name == name);
-        self.probes.retain(|name, _| kept(name));
-        self.heard.retain(|name, _| kept(name));
-        if renew {
-            self.renew_edges();
-        }
-        self.fill_slots();
-        self.send_plans(api_again);
-        self.settle_sockets();
-        mainstay_sys::process::trim_memory();
-        Ok(changes.to_string())
-    }
-
-    /// exec first, so that it knows the commands; vip last, when its probes are known.
-    fn send_plans(&mut self, api_again: bool) {
-        for slot in 0..self.workers.len() {
-            let role = self.workers[slot].role;
-            if self.workers[slot].running.is_none() || !self.workers[slot].is_current() {
-                self.workers[slot].again_at = None;
-                continue;
-            }
-            let plan = Arc::clone(if role == Role::Exec { &self.exec_plan } else { &self.plan });
-            if let Some(running) = self.workers[slot].running.as_mut() {
-                running.sent.push_back(Arc::clone(&plan));
-            }
-            let plan = Box::new(super::plans::part(&plan, role));
-            match role {
-                Role::Edge => {
-                    if let Err(error) = self.send_edge_plan(slot) {
-                        tracing::error!("the edge worker cannot be given its Plan: {error:#}");
-                    }
-                }
-                Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
-                Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
-                Role::Api if api_again => self.lend_sockets(slot, plan),
-                Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
-                Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),
-            }
-        }
-    }
-}
-
-/// The new Plan's commands, then those of the old that a worker may still ask for.
-fn with_old_commands(new: &Plan, old: &Plan) -> Plan {
-    let mut plan = new.clone();
-    let gone: Vec<_> = old.commands.iter().filter(|c| !new.commands.contains(c)).cloned().collect();
-    plan.commands.extend(gone);
-    plan
 }
 
 fn not_run(run: &Run, why: &str) -> Outcome {

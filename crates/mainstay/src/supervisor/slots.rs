@@ -41,6 +41,11 @@ impl Slots {
         Ok(self.given.clone())
     }
 
+    /// What is given out.
+    pub(super) const fn given(&self) -> &HashMap<String, u32> {
+        &self.given
+    }
+
     /// Never used ones first.
     fn next(&mut self) -> u32 {
         if (self.fresh as usize) < BACKENDS {

@@ -2,12 +2,13 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 
 use anyhow::{Context as _, bail};
 use mainstay_config::plan::Plan;
+use mainstay_sys::process::inherit;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::dirs::Dirs;
@@ -19,7 +20,7 @@ const GROUP: &str = "mainstay";
 pub(super) struct Sockets {
     control: UnixListener,
     metrics: Option<(SocketAddr, TcpListener)>,
-    _lock: File,
+    lock: File,
 }
 
 impl Sockets {
@@ -52,7 +53,31 @@ impl Sockets {
         {
             tracing::warn!("give {} to group {GROUP}: {error}", path.display());
         }
-        Ok(Self { control, metrics, _lock: lock })
+        Ok(Self { control, metrics, lock })
+    }
+
+    /// Takes over what the program before this one had bound; metrics that cannot be bound elsewhere stay where they are.
+    pub(super) fn adopt(
+        control: RawFd,
+        metrics: Option<(SocketAddr, RawFd)>,
+        lock: RawFd,
+        plan: &Plan,
+    ) -> anyhow::Result<Self> {
+        let control = UnixListener::from(inherit(control).context("take over the control socket")?);
+        let metrics = metrics.map(|(addr, fd)| inherit(fd).map(|fd| (addr, TcpListener::from(fd))));
+        let metrics = metrics.transpose().context("take over the metrics listener")?;
+        let lock = File::from(inherit(lock).context("take over the lock")?);
+        let mut sockets = Self { control, metrics, lock };
+        if let Err(error) = sockets.rebind(plan) {
+            tracing::error!("{error:#}");
+        }
+        Ok(sockets)
+    }
+
+    /// The descriptors of the control socket, the metrics listener and the lock.
+    pub(super) fn numbers(&self) -> (RawFd, Option<(SocketAddr, RawFd)>, RawFd) {
+        let metrics = self.metrics.as_ref().map(|(addr, listener)| (*addr, listener.as_raw_fd()));
+        (self.control.as_raw_fd(), metrics, self.lock.as_raw_fd())
     }
 
     /// Binds what a new Plan asks for, or changes nothing.

@@ -10,7 +10,7 @@ use crate::ipc::{ToEdge, ToVip};
 use crate::role::Role;
 
 /// How long the vip role may take to stop what its vips own and release them.
-const RELEASE_MAX: Duration = Duration::from_secs(35);
+pub(super) const RELEASE_MAX: Duration = Duration::from_secs(35);
 
 /// How long commands and deliveries may go on after the vips are gone.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ impl Stop {
     /// Whether nothing is left to wait for.
     pub(super) fn done(&self, now: Boot, supervisor: &Supervisor) -> bool {
         let runs = |role: Role| supervisor.workers.iter().any(|w| w.role == role && w.running.is_some());
-        let told = now >= self.by || (supervisor.runs == 0 && !runs(Role::Probe));
+        let told = now >= self.by || (supervisor.calls.runs.is_empty() && !runs(Role::Probe));
         let drained = now >= self.cut || !runs(Role::Edge);
         self.at_once || (self.vips_gone && told && drained)
     }

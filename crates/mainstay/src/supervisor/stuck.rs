@@ -41,7 +41,9 @@ impl Supervisor {
 
     /// A verdict that nobody renews is not trusted: the vips are told, and the worker gets a successor.
     fn judge_probes(&mut self, now: Boot) {
-        let Some(slot) = self.workers.iter().position(|w| w.role == Role::Probe) else { return };
+        let Some(slot) = self.workers.iter().position(|w| w.role == Role::Probe && w.is_current()) else {
+            return;
+        };
         let Some(running) = self.workers[slot].running.as_ref().filter(|r| !r.closed) else { return };
         let started = running.started;
         let overdue = |p: &&Probe| {

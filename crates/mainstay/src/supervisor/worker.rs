@@ -1,7 +1,7 @@
 //! One worker process as the supervisor sees it: started, watched, started again with backoff.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use mainstay_config::plan::Plan;
 use mainstay_core::time::Boot;
-use mainstay_sys::process::PidFd;
-use serde::Serialize;
+use mainstay_sys::process::{PidFd, inherit};
+use serde::{Deserialize, Serialize};
 
+use super::edges::Has;
+use super::handover::{RunningState, WorkerState};
 use crate::ipc::{Channel, Closed};
 use crate::role::Role;
 
@@ -44,7 +46,7 @@ pub(super) struct Worker {
     /// When a retired one is killed.
     pub(super) retire_by: Option<Boot>,
     /// What an edge process has.
-    pub(super) edge: super::edges::Has,
+    pub(super) edge: Has,
     pub(super) running: Option<Running>,
     pub(super) restarts: u64,
     pub(super) again_at: Option<Boot>,
@@ -52,7 +54,7 @@ pub(super) struct Worker {
 }
 
 /// What a slot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Place {
     /// Its worker runs, or is started again.
     Current,
@@ -89,7 +91,7 @@ impl Worker {
             instance,
             place: Place::Current,
             retire_by: None,
-            edge: super::edges::Has::default(),
+            edge: Has::default(),
             running: None,
             restarts: 0,
             again_at: None,
@@ -110,6 +112,7 @@ impl Worker {
             .arg0(format!("mainstay: {}", self.role))
             .args(["worker", self.role.name()])
             .env(PARENT, std::process::id().to_string())
+            .env_remove(super::handover::STATE)
             .stdin(Stdio::from(theirs.into_fd()))
             .spawn()
             .with_context(|| format!("start the {} worker", self.role))?;
@@ -127,6 +130,66 @@ impl Worker {
             backlog: VecDeque::new(),
         });
         Ok(())
+    }
+
+    /// What the next program has to know of it.
+    pub(super) fn state(&self) -> WorkerState {
+        let running = self.running.as_ref().map(|running| RunningState {
+            pid: running.process.pid(),
+            channel: running.channel.as_fd().as_raw_fd(),
+            started: running.started,
+            ready: running.ready,
+            // Sockets are only lent to edge processes, and those are replaced.
+            backlog: running
+                .backlog
+                .iter()
+                .filter(|(_, fds)| fds.is_empty())
+                .map(|(b, _)| b.clone())
+                .collect(),
+            column: self.edge.column,
+            sockets: self.edge.sockets.iter().cloned().collect(),
+            status: self.edge.status.clone(),
+            retire_by: self.retire_by,
+        });
+        let (role, instance, place) = (self.role, self.instance, self.place);
+        WorkerState { role, instance, place, restarts: self.restarts, running }
+    }
+
+    /// A worker that the program before this one has started.
+    pub(super) fn adopt(state: WorkerState, plan: &Arc<Plan>, exec_plan: &Arc<Plan>, now: Boot) -> Self {
+        let mut worker = Self::new(state.role, state.instance);
+        worker.place = state.place;
+        worker.restarts = state.restarts;
+        let Some(was) = state.running else { return worker };
+        let taken = inherit(was.channel).map_err(anyhow::Error::from);
+        let taken = taken.and_then(|fd| Ok((fd, PidFd::open(was.pid)?)));
+        let (channel, process) = match taken {
+            Ok((fd, process)) => (Channel::from_fd(fd), process),
+            Err(error) => {
+                tracing::error!(role = %state.role, pid = was.pid, "a worker did not survive: {error:#}");
+                return worker;
+            }
+        };
+        worker.retire_by = was.retire_by;
+        worker.edge = Has {
+            column: was.column,
+            sockets: was.sockets.into_iter().collect(),
+            status: was.status,
+            seen: HashMap::new(),
+        };
+        let plan = Arc::clone(if state.role == Role::Exec { exec_plan } else { plan });
+        worker.running = Some(Running {
+            process,
+            channel,
+            started: was.started,
+            alive: now,
+            ready: was.ready,
+            closed: false,
+            plan,
+            sent: VecDeque::new(),
+            backlog: was.backlog.into_iter().map(|bytes| (bytes, Vec::new())).collect(),
+        });
+        worker
     }
 
     /// Notes that the process is gone and says when it may be started again.

@@ -5,14 +5,13 @@ mod escape;
 mod id;
 mod json;
 mod line;
-pub mod time;
 mod writer;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{AccessLog, LogTarget};
+use mainstay_config::plan::edge::{AccessLog, LogTarget, LogUse};
 use mainstay_core::name::LogId;
 use mainstay_core::time::Boot;
 use tokio::sync::Notify;
@@ -30,7 +29,7 @@ use writer::Sink;
 const GATHERED: usize = 32 * 1024;
 
 /// Bytes of the longest line; longer ones are cut.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 256 * 1024;
 
 /// How long a line waits for others to go with.
 const WAIT: Duration = Duration::from_millis(100);
@@ -71,8 +70,13 @@ impl Logs {
     /// Writes a request that is over to the logs of its route.
     pub fn write(&self, snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) {
         let Some(route) = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index())) else { return };
+        self.write_to(&route.logs, snapshot, exchange, render);
+    }
+
+    /// Writes to these logs: those of a route, or of a listener whose connections are relayed as bytes.
+    pub fn write_to(&self, logs: &[LogUse], snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) {
         let mut scratch = Vec::new();
-        for used in &route.logs {
+        for used in logs {
             let Some(log) = snapshot.edge.logs.get(used.log.index()) else { continue };
             if let Some(when) = &used.when {
                 scratch.clear();

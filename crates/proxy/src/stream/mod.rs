@@ -1,6 +1,14 @@
 //! TCP, UDP and TLS that is passed through.
 
+mod datagram;
 pub mod flow;
+mod open;
 pub mod pipes;
+mod prepare;
 pub mod relay;
 mod session;
+mod slow;
+mod udp;
+
+pub use open::open;
+pub use udp::udp;

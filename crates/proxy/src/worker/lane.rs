@@ -4,35 +4,47 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::Place;
+use mainstay_config::plan::edge::Protocol;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
 use super::SocketKey;
+use crate::log::{Logs, Writers};
 use crate::metrics::Counters;
+use crate::pool::{Names as Hosts, Pools};
 use crate::serve::{self, Accepted};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
+use crate::stream;
 use crate::thread::Thread;
 
 /// How long nothing is accepted after the process ran out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Connections taken before others get their turn.
+const BATCH: usize = 64;
+
 /// Dropped when what was asked has been done.
 pub(super) type Ack = mpsc::Sender<()>;
 
+/// Something to be done by a thread.
+pub(super) type Task = Box<dyn FnOnce(&Rc<Thread>) + Send>;
+
 /// What the control thread says.
 pub(super) enum Word {
-    /// This configuration is in force.
-    Adopt(Arc<Snapshot>, Ack),
+    /// This configuration is in force; something is to be done before its first request.
+    Adopt(Arc<Snapshot>, Task, Ack),
     /// A socket to accept from.
     Take(SocketKey, OwnedFd),
     /// Others accept from it.
@@ -40,19 +52,27 @@ pub(super) enum Word {
     /// Nobody will: take what waits.
     Finish(SocketKey, Ack),
     /// Something to be done with the thread's state.
-    Do(Box<dyn FnOnce(&Rc<Thread>) + Send>),
+    Do(Task),
     /// Nothing but an answer.
     Here(Ack),
     /// Finish all sockets and let connections end.
     Drain(Ack),
 }
 
-/// Starts a thread; `share` threads divide a listener's connections.
+/// What a thread shares with others.
+pub(super) struct Kit {
+    pub(super) cells: Cells,
+    pub(super) counters: Arc<Counters>,
+    pub(super) writers: Arc<Writers>,
+    pub(super) hosts: Hosts,
+    /// So many threads divide a listener's connections.
+    pub(super) share: usize,
+}
+
+/// Starts a thread.
 pub(super) fn start(
     number: u16,
-    share: usize,
-    cells: Cells,
-    counters: Arc<Counters>,
+    kit: Kit,
     words: mpsc::UnboundedReceiver<Word>,
 ) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -62,9 +82,7 @@ pub(super) fn start(
             thread: None,
             early: Vec::new(),
             held: HashMap::new(),
-            share,
-            cells,
-            counters,
+            kit,
             reserve: Rc::new(RefCell::new(Some(reserve))),
         };
         LocalSet::new().block_on(&runtime, lane.listen(words));
@@ -75,11 +93,9 @@ struct Lane {
     /// There from the first configuration on.
     thread: Option<Rc<Thread>>,
     /// What was to be done before that.
-    early: Vec<Box<dyn FnOnce(&Rc<Thread>) + Send>>,
+    early: Vec<Task>,
     held: HashMap<SocketKey, Held>,
-    share: usize,
-    cells: Cells,
-    counters: Arc<Counters>,
+    kit: Kit,
     /// Given up for a moment when there is no descriptor left, so that a client is told instead of waiting.
     reserve: Rc<RefCell<Option<File>>>,
 }
@@ -94,17 +110,17 @@ struct Held {
 
 #[derive(Clone)]
 enum Socket {
-    Tcp(Rc<TcpListener>),
-    Unix(Rc<UnixListener>),
-    Udp(Rc<std::net::UdpSocket>),
+    /// TCP or unix connections.
+    Stream(Rc<AsyncFd<OwnedFd>>),
+    Udp(Rc<OwnedFd>),
 }
 
 impl Lane {
     async fn listen(mut self, mut words: mpsc::UnboundedReceiver<Word>) {
         while let Some(word) = words.recv().await {
             match word {
-                Word::Adopt(snapshot, ack) => {
-                    self.adopt(&snapshot);
+                Word::Adopt(snapshot, then, ack) => {
+                    self.adopt(&snapshot, then);
                     drop(ack);
                 }
                 Word::Take(key, fd) => self.take(key, fd),
@@ -134,19 +150,22 @@ impl Lane {
         }
     }
 
-    fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
+    fn adopt(&mut self, snapshot: &Arc<Snapshot>, then: Task) {
         // What waits on a socket of a listener that is gone is still served as that listener did.
         let gone: Vec<SocketKey> =
             self.held.keys().filter(|key| position(snapshot, key).is_none()).cloned().collect();
         if self.thread.is_some() {
             gone.iter().for_each(|key| self.finish(key));
         }
-        self.counters.adopt(snapshot);
+        self.kit.counters.adopt(snapshot);
         match &self.thread {
-            Some(thread) => thread.adopt(Arc::clone(snapshot)),
+            Some(thread) => {
+                thread.adopt(Arc::clone(snapshot));
+                then(thread);
+            }
             None => {
-                let thread =
-                    Rc::new(Thread::new(Arc::clone(snapshot), self.cells, Arc::clone(&self.counters)));
+                let thread = self.kit.thread(snapshot);
+                then(&thread);
                 self.early.drain(..).for_each(|what| what(&thread));
                 self.thread = Some(thread);
             }
@@ -179,13 +198,12 @@ impl Lane {
         let door = Door {
             thread: Rc::clone(thread),
             listener: Rc::clone(&held.listener),
-            share: self.share,
+            share: self.kit.share,
             reserve: Rc::clone(&self.reserve),
         };
         let task = match held.socket.clone() {
-            Socket::Tcp(socket) => spawn_local(async move { door.tcp(&socket).await }),
-            Socket::Unix(socket) => spawn_local(async move { door.unix(&socket).await }),
-            Socket::Udp(_) => return,
+            Socket::Stream(socket) => spawn_local(async move { door.accept(&socket).await }),
+            Socket::Udp(socket) => spawn_local(async move { door.datagrams(&socket).await }),
         };
         held.task = Some(task.abort_handle());
     }
@@ -196,19 +214,28 @@ impl Lane {
         let listener = held.listener.get();
         let socket = held.stop();
         let Some(thread) = &self.thread else { return };
-        let waiting =
-            || rustix::net::accept_with(socket.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        let Socket::Stream(socket) = socket else { return };
         loop {
-            let accepted = match waiting() {
-                Ok(fd) => socket.accepted(fd),
-                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+            match accept(socket.get_ref()) {
+                Ok((fd, peer)) => serve(thread, listener, fd, peer),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(_) => return,
-            };
-            match accepted {
-                Ok(accepted) => serve(thread, listener, accepted),
-                Err(error) => tracing::debug!("a waiting connection: {error}"),
             }
         }
+    }
+}
+
+impl Kit {
+    /// The thread's state, with the tasks that keep it up.
+    fn thread(&self, snapshot: &Arc<Snapshot>) -> Rc<Thread> {
+        let pools = Pools::sharing(self.cells, self.hosts.clone());
+        let logs = Logs::new(Arc::clone(&self.writers));
+        let counters = Arc::clone(&self.counters);
+        let thread = Rc::new(Thread::with(Arc::clone(snapshot), self.cells, counters, pools, logs));
+        let (names, lines) = (Rc::clone(&thread), Rc::clone(&thread));
+        spawn_local(async move { names.pools.drive().await });
+        spawn_local(async move { lines.logs.run().await });
+        thread
     }
 }
 
@@ -216,8 +243,33 @@ fn position(snapshot: &Snapshot, key: &SocketKey) -> Option<u32> {
     snapshot.listener_at(&key.place, key.udp)
 }
 
-fn serve(thread: &Rc<Thread>, listener: u32, socket: Accepted) {
-    spawn_local(serve::connection(Rc::clone(thread), thread.snapshot(), listener, socket));
+/// The next connection that waits, and its other end.
+fn accept(socket: &OwnedFd) -> Result<(OwnedFd, Option<SocketAddr>), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (fd, peer) = rustix::net::acceptfrom_with(socket, flags)?;
+    Ok((fd, peer.and_then(|peer| SocketAddr::try_from(peer).ok())))
+}
+
+/// Serves a connection: bytes are relayed, everything else is for `serve`.
+fn serve(thread: &Rc<Thread>, listener: u32, fd: OwnedFd, peer: Option<SocketAddr>) {
+    let snapshot = thread.snapshot();
+    let Some(settings) = snapshot.edge.listeners.get(listener as usize) else { return };
+    match settings.protocol {
+        Protocol::Http => {
+            let accepted = match peer {
+                Some(peer) => TcpStream::from_std(fd.into()).map(|stream| Accepted::Tcp(stream, peer)),
+                None => UnixStream::from_std(fd.into()).map(Accepted::Unix),
+            };
+            match accepted {
+                Ok(accepted) => {
+                    spawn_local(serve::connection(Rc::clone(thread), snapshot, listener, accepted));
+                }
+                Err(error) => tracing::warn!("a connection cannot be watched: {error}"),
+            }
+        }
+        Protocol::Tcp | Protocol::Passthrough => stream::open(thread, &snapshot, listener, fd, peer),
+        Protocol::Udp => {}
+    }
 }
 
 impl Held {
@@ -231,30 +283,16 @@ impl Held {
 
 impl Socket {
     fn open(key: &SocketKey, fd: OwnedFd) -> io::Result<Self> {
-        Ok(match (&key.place, key.udp) {
-            (Place::Inet(_), false) => Self::Tcp(Rc::new(TcpListener::from_std(fd.into())?)),
-            (Place::Inet(_), true) => Self::Udp(Rc::new(fd.into())),
-            (Place::Unix(_), _) => Self::Unix(Rc::new(UnixListener::from_std(fd.into())?)),
-        })
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-            Self::Udp(socket) => socket.as_fd(),
+        if key.udp {
+            return Ok(Self::Udp(Rc::new(fd)));
         }
-    }
-
-    fn accepted(&self, fd: OwnedFd) -> io::Result<Accepted> {
-        Ok(match self {
-            Self::Tcp(_) | Self::Udp(_) => {
-                let stream = TcpStream::from_std(fd.into())?;
-                let peer = stream.peer_addr()?;
-                Accepted::Tcp(stream, peer)
-            }
-            Self::Unix(_) => Accepted::Unix(UnixStream::from_std(fd.into())?),
-        })
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for types whose descriptor may change; ours does not"
+        )]
+        let fd = AsyncFd::with_interest(fd, Interest::READABLE)?;
+        Ok(Self::Stream(Rc::new(fd)))
     }
 }
 
@@ -267,23 +305,35 @@ struct Door {
 }
 
 impl Door {
-    async fn tcp(&self, socket: &TcpListener) {
+    /// Takes connections, several each time that there are some.
+    async fn accept(&self, socket: &AsyncFd<OwnedFd>) {
         loop {
             self.room().await;
-            match socket.accept().await {
-                Ok((stream, peer)) => serve(&self.thread, self.listener.get(), Accepted::Tcp(stream, peer)),
-                Err(error) => self.failed(socket.as_fd(), &error).await,
+            let Ok(mut ready) = socket.readable().await else { return };
+            for _ in 0..BATCH {
+                match accept(socket.get_ref()) {
+                    Ok((fd, peer)) => serve(&self.thread, self.listener.get(), fd, peer),
+                    Err(Errno::AGAIN) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Err(error) => {
+                        self.failed(socket.as_fd(), error).await;
+                        break;
+                    }
+                }
             }
+            tokio::task::yield_now().await;
         }
     }
 
-    async fn unix(&self, socket: &UnixListener) {
-        loop {
-            self.room().await;
-            match socket.accept().await {
-                Ok((stream, _)) => serve(&self.thread, self.listener.get(), Accepted::Unix(stream)),
-                Err(error) => self.failed(socket.as_fd(), &error).await,
-            }
+    async fn datagrams(&self, socket: &OwnedFd) {
+        let served = match socket.try_clone() {
+            Ok(socket) => stream::udp(Rc::clone(&self.thread), Rc::clone(&self.listener), socket).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::error!("a UDP socket cannot be used: {error}");
         }
     }
 
@@ -300,18 +350,18 @@ impl Door {
         }
     }
 
-    async fn failed(&self, socket: BorrowedFd<'_>, error: &io::Error) {
-        match error.raw_os_error().map(Errno::from_raw_os_error) {
+    async fn failed(&self, socket: BorrowedFd<'_>, error: Errno) {
+        match error {
             // It went away while it waited.
-            Some(Errno::CONNABORTED | Errno::INTR | Errno::CONNRESET | Errno::PROTO) => {}
-            Some(Errno::MFILE | Errno::NFILE) => {
+            Errno::CONNABORTED | Errno::INTR | Errno::CONNRESET | Errno::PROTO => {}
+            Errno::MFILE | Errno::NFILE => {
                 self.thread.counters.refused(self.listener.get(), "no-descriptors");
                 self.reserve.take();
                 drop(rustix::net::accept(socket));
                 self.reserve.replace(File::open("/dev/null").ok());
                 tokio::time::sleep(PAUSE).await;
             }
-            Some(_) | None => {
+            error => {
                 tracing::warn!("accept: {error}");
                 tokio::time::sleep(PAUSE).await;
             }

@@ -9,17 +9,21 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mainstay_config::plan::edge::{Edge, Place};
+use mainstay_config::plan::edge::{Edge, LogTarget, Place};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::log::Writers;
 use crate::metrics::{Counters, ListenerCounts, Names, RouteCounts};
+use crate::pool::{self, BackendStatus, Standing};
 use crate::shared::Cells;
 use crate::snapshot::{Error, Snapshot};
 use crate::thread::Thread;
+use crate::tls::{TICKET_KEY, Tickets};
 
-use lane::{Ack, Word};
+use lane::{Ack, Kit, Word};
 
 /// One of the supervisor's sockets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -48,6 +52,10 @@ pub struct EdgeStatus {
     pub listeners: Vec<ListenerCounts>,
     /// By route.
     pub routes: Vec<RouteCounts>,
+    /// By pool and backend.
+    pub backends: Vec<BackendStatus>,
+    /// Lines of access logs that were lost.
+    pub log_lines_dropped: u64,
 }
 
 impl EdgeStatus {
@@ -55,6 +63,20 @@ impl EdgeStatus {
     pub fn add(&mut self, other: &Self) {
         merge(&mut self.listeners, &other.listeners, |c| &c.name, ListenerCounts::add);
         merge(&mut self.routes, &other.routes, |c| &c.name, RouteCounts::add);
+        let backends = std::mem::take(&mut self.backends);
+        self.backends = BackendStatus::merge(backends.into_iter().chain(other.backends.iter().cloned()));
+        self.log_lines_dropped += other.log_lines_dropped;
+    }
+
+    /// What is left of it when its process is gone: what was counted.
+    #[must_use]
+    pub fn counted(&self) -> Self {
+        let mut counted = self.clone();
+        for backend in &mut counted.backends {
+            (backend.state, backend.degraded) = (Standing::Up, false);
+            (backend.load, backend.threads, backend.aside_on) = (0, 0, 0);
+        }
+        counted
     }
 }
 
@@ -75,6 +97,8 @@ pub struct Process {
     lanes: Vec<Lane>,
     cells: Cells,
     names: Names,
+    tickets: Tickets,
+    writers: Arc<Writers>,
     snapshot: Option<Arc<Snapshot>>,
 }
 
@@ -91,14 +115,48 @@ impl Process {
     /// # Errors
     /// When the kernel gives no thread or no descriptor.
     pub fn start(cells: Cells, threads: u16) -> io::Result<Self> {
+        let (writers, hosts) = (Arc::<Writers>::default(), pool::Names::default());
         let lanes = (0..threads.max(1)).map(|number| {
             let (words, heard) = mpsc::unbounded_channel();
             let counters = Arc::new(Counters::default());
-            let share = usize::from(threads.max(1));
-            let thread = lane::start(number, share, cells, Arc::clone(&counters), heard)?;
+            let kit = Kit {
+                cells,
+                counters: Arc::clone(&counters),
+                writers: Arc::clone(&writers),
+                hosts: hosts.clone(),
+                share: usize::from(threads.max(1)),
+            };
+            let thread = lane::start(number, kit, heard)?;
             Ok(Lane { words, counters, thread })
         });
-        Ok(Self { lanes: lanes.collect::<io::Result<_>>()?, cells, names: Names::default(), snapshot: None })
+        let lanes = lanes.collect::<io::Result<_>>()?;
+        let (names, tickets) = (Names::default(), Tickets::new());
+        Ok(Self { lanes, cells, names, tickets, writers, snapshot: None })
+    }
+
+    /// The keys of session tickets from here on: the first one seals, all of them open.
+    pub fn tickets(&self, keys: &[[u8; TICKET_KEY]]) {
+        self.tickets.rotate(keys);
+    }
+
+    /// Where the lines of an access log go from here on.
+    ///
+    /// # Errors
+    /// When no thread can be started that writes them.
+    pub fn log(&self, to: &LogTarget, fd: OwnedFd) -> io::Result<()> {
+        self.writers.open(to, fd)
+    }
+
+    /// Waits until the lines of access logs are written, at most this long.
+    pub async fn settle_logs(&self, within: Duration) {
+        self.ask(|thread| thread.logs.flush()).await;
+        let _ = self.writers.settle(within);
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
     }
 
     /// Takes connections (or datagrams) from a socket, once a configuration knows its place.
@@ -121,17 +179,26 @@ impl Process {
         wait(done).await;
     }
 
-    /// Puts a configuration in force in all threads. Sockets whose place it does not know are finished.
+    /// Puts a configuration in force in all threads; each does `then` before its first request under it. Sockets whose
+    /// place it does not know are finished.
     ///
     /// # Errors
     /// When it cannot be used; the old one stays.
-    pub async fn apply(&mut self, edge: Edge, slots: HashMap<String, u32>) -> Result<(), Error> {
-        let snapshot = Snapshot::compile(edge, slots, &mut self.names, self.snapshot.as_deref())?;
+    pub async fn apply(
+        &mut self,
+        edge: Edge,
+        slots: HashMap<String, u32>,
+        then: impl Fn(&Rc<Thread>) + Clone + Send + 'static,
+    ) -> Result<(), Error> {
+        let snapshot =
+            Snapshot::compile(edge, slots, &mut self.names, &self.tickets, self.snapshot.as_deref())?;
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
         let (ack, done) = ack();
         for lane in &self.lanes {
-            lane.say(Word::Adopt(Arc::clone(&snapshot), ack.clone()));
+            let then = then.clone();
+            let then = Box::new(move |thread: &Rc<Thread>| then(thread));
+            lane.say(Word::Adopt(Arc::clone(&snapshot), then, ack.clone()));
         }
         drop(ack);
         wait(done).await;
@@ -167,9 +234,20 @@ impl Process {
         answers
     }
 
+    /// What was counted so far, and how the backends are.
+    pub async fn status(&self) -> EdgeStatus {
+        let backends = self.backends().await;
+        EdgeStatus { backends, log_lines_dropped: self.writers.dropped(), ..self.counted() }
+    }
+
+    /// How the backends are, as all threads together see them.
+    pub async fn backends(&self) -> Vec<BackendStatus> {
+        let views = self.ask(|thread| thread.pools.status()).await;
+        BackendStatus::merge(views.into_iter().flatten())
+    }
+
     /// What was counted so far; the threads are not disturbed.
-    #[must_use]
-    pub fn status(&self) -> EdgeStatus {
+    fn counted(&self) -> EdgeStatus {
         let named = |name: &String| ListenerCounts { name: name.clone(), ..ListenerCounts::default() };
         let mut listeners: Vec<_> = self.names.listeners.iter().map(named).collect();
         let named = |name: &String| RouteCounts { name: name.clone(), ..RouteCounts::default() };
@@ -177,13 +255,13 @@ impl Process {
         for lane in &self.lanes {
             lane.counters.sum_up(&self.names, &mut listeners, &mut routes);
         }
-        EdgeStatus { listeners, routes }
+        EdgeStatus { listeners, routes, ..EdgeStatus::default() }
     }
 
     /// Connections that are open.
     #[must_use]
     pub fn open(&self) -> u64 {
-        self.status().listeners.iter().map(|l| l.accepted.saturating_sub(l.closed)).sum()
+        self.counted().listeners.iter().map(|l| l.accepted.saturating_sub(l.closed)).sum()
     }
 
     /// Takes what waits on all sockets, closes them, and has connections end as soon as they can.

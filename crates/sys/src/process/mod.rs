@@ -1,5 +1,6 @@
 //! Processes: holding them by pidfd, giving privilege up, being scheduled in time, listing what runs.
 
+mod inherit;
 mod list;
 mod pidfd;
 mod privilege;
@@ -7,6 +8,7 @@ mod schedule;
 mod signals;
 mod sockets;
 
+pub use inherit::{inherit, keep_over_exec};
 pub use list::{Process, processes};
 pub use pidfd::{Exit, PidFd};
 pub use privilege::{Capability, User, as_user, die_with_parent, keep_capabilities, no_new_privileges};

@@ -31,6 +31,7 @@ pub(in crate::probe) struct Service {
     host: String,
     port: u16,
     authority: String,
+    server_name: String,
     service: String,
     tls: bool,
     trust: Trust,
@@ -41,6 +42,7 @@ impl Service {
     pub(super) fn prepare(check: &GrpcCheck) -> anyhow::Result<Self> {
         let (host, port) = host_and_port(&check.target)?;
         Ok(Self {
+            server_name: check.server_name.clone().unwrap_or_else(|| host.clone()),
             host,
             port,
             authority: check.target.clone(),
@@ -56,8 +58,8 @@ impl Service {
         if !self.tls {
             return self.speak(stream).await;
         }
-        let name = ServerName::try_from(self.host.clone())
-            .with_context(|| format!("\"{}\" is not a host name", self.host))?;
+        let name = ServerName::try_from(self.server_name.clone())
+            .with_context(|| format!("\"{}\" is not a host name", self.server_name))?;
         let mut config = (*tools.tls.config(&self.trust, lane).await?).clone();
         config.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.context("TLS")?;

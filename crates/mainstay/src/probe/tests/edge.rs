@@ -25,10 +25,13 @@ fn grpc_services_are_up_when_they_serve() {
         target: format!("localhost:{port}"),
         service: service.into(),
         tls: port == tls,
+        server_name: None,
         ca: Some(ca.clone()),
         insecure: false,
     };
     let stranger = GrpcCheck { ca: None, ..check(tls, "") };
+    let addressed = GrpcCheck { target: format!("127.0.0.1:{tls}"), ..check(tls, "up") };
+    let named = GrpcCheck { server_name: Some("localhost".into()), ..addressed.clone() };
     let all = [
         ("server", check(plain, ""), Verdict::Up),
         ("up", check(plain, "up"), Verdict::Up),
@@ -36,6 +39,8 @@ fn grpc_services_are_up_when_they_serve() {
         ("unknown", check(plain, "nobody"), Verdict::Down),
         ("tls", check(tls, "up"), Verdict::Up),
         ("stranger", stranger, Verdict::Down),
+        ("addressed", addressed, Verdict::Down),
+        ("named", named, Verdict::Up),
         ("not-grpc", check(http().port(), ""), Verdict::Down),
     ];
     let probes = all.iter().map(|(name, check, _)| slow(probe(name, Check::Grpc(check.clone())))).collect();

@@ -1,0 +1,140 @@
+//! The edge's secrets: which files they came from, read again when those change, and left out where nobody needs them.
+
+use std::path::{Path, PathBuf};
+
+use super::Plan;
+use super::edge::{Auth, Edge, JwtKey, TlsMaterial};
+use crate::material::{self, Part};
+
+impl Edge {
+    /// Every file that a certificate, a key or a password came from, once each.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<&Path> = Vec::new();
+        for tls in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+            files.extend(tls.certificates.iter().flat_map(of_material));
+            files.extend(tls.client_ca.iter().map(|(file, _)| file.as_path()));
+        }
+        for tls in self.pools.iter().filter_map(|pool| pool.tls.as_ref()) {
+            files.extend(tls.cert.iter().flat_map(of_material));
+            files.extend(tls.ca.iter().map(|(file, _)| file.as_path()));
+        }
+        for auth in self.routes.iter().filter_map(|route| route.auth.as_ref()) {
+            match auth {
+                Auth::Basic { file, .. } => files.extend(file.as_deref()),
+                Auth::Jwt(jwt) => files.extend(jwt.keys.iter().filter_map(|key| key.file.as_deref())),
+            }
+        }
+        let mut files: Vec<PathBuf> = files.into_iter().map(Path::to_path_buf).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// Reads those files again; true when something has changed.
+    ///
+    /// # Errors
+    /// A sentence about the first file that can't be used; then nothing has changed, so that what was read before goes
+    /// on being used. A certificate that was written before its key is such a case: it passes.
+    pub fn reread(&mut self) -> Result<bool, String> {
+        let mut fresh = self.clone();
+        for tls in fresh.listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
+            tls.certificates.iter_mut().try_for_each(reread_material)?;
+            tls.client_ca.iter_mut().try_for_each(reread_authorities)?;
+        }
+        for tls in fresh.pools.iter_mut().filter_map(|pool| pool.tls.as_mut()) {
+            tls.cert.iter_mut().try_for_each(reread_material)?;
+            tls.ca.iter_mut().try_for_each(reread_authorities)?;
+        }
+        for auth in fresh.routes.iter_mut().filter_map(|route| route.auth.as_mut()) {
+            match auth {
+                Auth::Basic { file: Some(file), users, .. } => *users = reread_users(file)?,
+                Auth::Basic { file: None, .. } => {}
+                Auth::Jwt(jwt) => jwt.keys.iter_mut().try_for_each(reread_key)?,
+            }
+        }
+        let changed = fresh != *self;
+        *self = fresh;
+        Ok(changed)
+    }
+
+    /// The same edge with keys and hashes blank; certificates stay, they are public.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut edge = self.clone();
+        for tls in edge.listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
+            tls.certificates.iter_mut().for_each(|material| material.key.clear());
+        }
+        for material in edge.pools.iter_mut().filter_map(|pool| pool.tls.as_mut()?.cert.as_mut()) {
+            material.key.clear();
+        }
+        for auth in edge.routes.iter_mut().filter_map(|route| route.auth.as_mut()) {
+            match auth {
+                Auth::Basic { users, .. } => users.iter_mut().for_each(|(_, hash)| hash.clear()),
+                Auth::Jwt(jwt) => jwt.keys.iter_mut().for_each(|key| key.key.clear()),
+            }
+        }
+        edge
+    }
+}
+
+impl Plan {
+    /// The same Plan for roles that serve nobody: the edge's keys and hashes are blank.
+    #[must_use]
+    pub fn without_edge_secrets(&self) -> Self {
+        Self { edge: self.edge.without_secrets(), ..self.clone() }
+    }
+}
+
+fn of_material(material: &TlsMaterial) -> [&Path; 2] {
+    [&material.cert_file, &material.key_file]
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    material::read(file).map_err(|error| format!("{} can't be read: {error}", file.display()))
+}
+
+fn reread_material(material: &mut TlsMaterial) -> Result<(), String> {
+    let (cert, key) = (read(&material.cert_file)?, read(&material.key_file)?);
+    if (&cert, &key) != (&material.cert, &material.key) {
+        material::pair(&cert, &key).map_err(|wrong| {
+            let file = match wrong.part {
+                Part::Cert => &material.cert_file,
+                Part::Key => &material.key_file,
+            };
+            format!("{} {}", file.display(), wrong.why)
+        })?;
+        (material.cert, material.key) = (cert, key);
+    }
+    Ok(())
+}
+
+fn reread_authorities((file, text): &mut (PathBuf, String)) -> Result<(), String> {
+    let fresh = read(file)?;
+    if fresh != *text {
+        material::authorities(&fresh).map_err(|why| format!("{} {why}", file.display()))?;
+        *text = fresh;
+    }
+    Ok(())
+}
+
+fn reread_users(file: &Path) -> Result<Vec<(String, String)>, String> {
+    let users = material::users(&read(file)?)
+        .map_err(|line| format!("line {line} of {} is not user:hash", file.display()))?;
+    match users.iter().find(|(_, hash)| !material::is_hash(hash)) {
+        Some((name, _)) => {
+            Err(format!("what {} has for user \"{name}\" is no hash that is known", file.display()))
+        }
+        None => Ok(users),
+    }
+}
+
+fn reread_key(key: &mut JwtKey) -> Result<(), String> {
+    let Some(file) = &key.file else { return Ok(()) };
+    let fresh = read(file)?.trim_end_matches(['\r', '\n']).to_owned();
+    if fresh != key.key && !key.algorithm.starts_with("HS") {
+        material::public_key(&fresh).map_err(|why| format!("{} {why}", file.display()))?;
+    }
+    key.key = fresh;
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! A client's connection: one request after the other.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::plan::edge::HttpLimits;
+use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
+use mainstay_core::http2::PREFACE;
+use mainstay_core::time::Boot;
+
+use super::client::Side;
+use super::head;
+use super::parked::Idle;
+use crate::clock::boot_now;
+use crate::deadline::Watch;
+use crate::exchange::{Connection, Exchange};
+use crate::forward;
+use crate::http2;
+use crate::request::Request;
+use crate::serve::socket_of;
+use crate::snapshot::Snapshot;
+use crate::thread::Thread;
+use crate::transport::Io;
+
+/// How long a connection that is closed while its client still sends is read from, so that the client sees the response
+/// and not a reset; and for how long at most when nothing comes.
+const LINGER: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(3));
+
+/// Bytes that are read while lingering.
+const LINGER_BYTES: u64 = 64 << 20;
+
+/// How long a connection without a request keeps its task.
+const TASK_IDLE: Duration = Duration::from_millis(500);
+
+/// Serves a client's requests until its connection ends, or is parked between two of them.
+pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name: Rc<str>) {
+    let watch = thread.deadlines.watch();
+    let side = Side::new(io);
+    let open = Open { watch, side, thread, connection, name, earlier: 0, generation: 0 };
+    open.run(true).await;
+}
+
+/// Goes on with a client that was parked.
+pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
+    let Idle { socket, connection, name, earlier, generation, .. } = idle;
+    let Ok(socket) = socket_of(socket, connection.peer.is_some()) else {
+        return thread.counters.closed(connection.listener);
+    };
+    let open = Open {
+        watch: thread.deadlines.watch(),
+        side: Side::new(Io::Plain(socket)),
+        thread: Rc::clone(thread),
+        connection,
+        name,
+        earlier,
+        generation,
+    };
+    tokio::task::spawn_local(open.run(true));
+}
+
+/// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
+fn is_preface(bytes: &[u8]) -> bool {
+    bytes.starts_with(&PREFACE[..4]) && PREFACE.iter().zip(bytes).all(|(known, byte)| known == byte)
+}
+
+/// What follows a request.
+enum Next {
+    Again,
+    /// It has said nothing for a while.
+    Idle,
+    End,
+    /// The client speaks HTTP/2, by prior knowledge.
+    Http2,
+}
+
+/// A head, or why there is none.
+enum Came {
+    Request(Request, Boot),
+    Refused(Reject),
+    /// The preface of HTTP/2.
+    Http2,
+    /// Not all of it.
+    Late,
+    /// Nothing.
+    Nothing,
+    End,
+}
+
+/// A client's connection.
+struct Open {
+    thread: Rc<Thread>,
+    side: Side,
+    watch: Watch,
+    connection: Rc<Connection>,
+    /// The listener's name.
+    name: Rc<str>,
+    /// Requests so far.
+    earlier: u32,
+    /// Of the snapshot that `connection` has its listener's position of.
+    generation: u64,
+}
+
+impl Open {
+    /// Serves requests. What a request needs is there only while there are some: what waits is small.
+    async fn run(mut self, fresh: bool) {
+        let mut patience = if fresh { TASK_IDLE } else { Duration::ZERO };
+        loop {
+            let Some(limits) = self.limits() else { break };
+            let idle =
+                limits.idle_timeout.max(if self.earlier == 0 { limits.head_timeout } else { Duration::ZERO });
+            if self.is_readable(patience.min(idle)).await.is_none() {
+                self = match self.park(idle) {
+                    None => return,
+                    Some(open) => open,
+                };
+                if self.is_readable(idle.saturating_sub(TASK_IDLE)).await.is_none() {
+                    break;
+                }
+            }
+            match Box::pin(self.requests()).await {
+                Next::Again | Next::Idle => {}
+                Next::Http2 => return Box::pin(self.speak_http2()).await,
+                Next::End => break,
+            }
+            patience = Duration::ZERO;
+        }
+        self.thread.counters.closed(self.connection.listener);
+    }
+
+    /// Waits for the first byte of a request, or the end.
+    async fn is_readable(&mut self, patience: Duration) -> Option<()> {
+        if !self.side.talk.wire.unread().is_empty() {
+            return Some(());
+        }
+        if patience.is_zero() {
+            return None;
+        }
+        let wire = &mut self.side.talk.wire;
+        self.watch.within(patience, |cx| wire.poll_peer(cx).map(|_| ())).await
+    }
+
+    /// Leaves the connection to those who wait without a task, where that can be done.
+    fn park(mut self, idle: Duration) -> Option<Self> {
+        let wire = &mut self.side.talk.wire;
+        if wire.io().direct().is_none() || !wire.unread().is_empty() || wire.has_staged() {
+            return Some(self);
+        }
+        let Some(parked) = self.thread.parked() else { return Some(self) };
+        let Self { thread, side, connection, name, earlier, generation, .. } = self;
+        let since = thread.deadlines.now();
+        let until = since + idle.saturating_sub(TASK_IDLE);
+        let Ok(socket) = side.talk.wire.into_io().into_descriptor() else {
+            thread.counters.closed(connection.listener);
+            return None;
+        };
+        let idle = Idle { socket, connection, name, earlier, generation, since, until };
+        if let Err(idle) = parked.park(idle) {
+            resume(&thread, idle);
+        }
+        None
+    }
+
+    /// Serves requests as long as they come.
+    async fn requests(&mut self) -> Next {
+        loop {
+            match self.one().await {
+                Next::Again => {}
+                next @ (Next::Idle | Next::Http2 | Next::End) => return next,
+            }
+        }
+    }
+
+    fn limits(&mut self) -> Option<HttpLimits> {
+        let snapshot = self.snapshot()?;
+        Some(snapshot.edge.listeners[self.connection.listener as usize].http)
+    }
+
+    /// The snapshot that the next request follows; without its listener the connection has no future.
+    fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
+        let snapshot = self.thread.snapshot();
+        if snapshot.generation != self.generation {
+            let listener = self.thread.listener_of(&self.name)?;
+            if listener != self.connection.listener {
+                self.connection = Rc::new(Connection { listener, ..(*self.connection).clone() });
+            }
+            self.generation = snapshot.generation;
+        }
+        Some(snapshot)
+    }
+
+    /// Serves one request.
+    async fn one(&mut self) -> Next {
+        let Some(snapshot) = self.snapshot() else { return Next::End };
+        let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
+        match self.head(&limits).await {
+            Came::Request(request, started) => {
+                // What was in force when the request came counts, not what was when the wait for it began.
+                let snapshot = self.snapshot().unwrap_or(snapshot);
+                self.request(&snapshot, request, started).await
+            }
+            Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
+            Came::Late => self.refuse(&limits, "head-timeout", 408).await,
+            Came::Nothing => Next::Idle,
+            Came::Http2 => Next::Http2,
+            Came::End => Next::End,
+        }
+    }
+
+    /// Hands the connection over, with what came of the preface.
+    async fn speak_http2(self) {
+        let wire = self.side.talk.wire;
+        let early = wire.unread().to_vec();
+        drop(self.watch);
+        http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
+    }
+
+    async fn request(&mut self, snapshot: &Arc<Snapshot>, request: Request, started: Boot) -> Next {
+        let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
+        let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
+        exchange.earlier = self.earlier;
+        self.earlier = self.earlier.saturating_add(1);
+        exchange.pipelined = self.earlier > 1 && !self.side.talk.wire.unread().is_empty();
+        let worn = limits.requests_max > 0 && self.earlier >= limits.requests_max;
+        if worn || limits.idle_timeout.is_zero() || self.thread.draining() {
+            self.side.keep = false;
+        }
+        forward::serve(&self.thread, snapshot, &self.watch, &mut exchange, &mut self.side).await;
+        if self.side.is_ready_for_next() {
+            return Next::Again;
+        }
+        self.linger().await;
+        Next::End
+    }
+
+    /// Waits for a request's head.
+    async fn head(&mut self, limits: &HttpLimits) -> Came {
+        let bounds = HeadLimits {
+            bytes: limits.head_max,
+            fields: limits.fields_max,
+            refuse_underscores: limits.underscores,
+        };
+        let mut seen = 0;
+        let mut started = None;
+        loop {
+            let bytes = self.side.talk.wire.unread();
+            if !bytes.is_empty() {
+                let began = *started.get_or_insert_with(boot_now);
+                if self.earlier == 0 && limits.http2 && self.connection.tls.is_none() && is_preface(bytes) {
+                    return Came::Http2;
+                }
+                if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
+                    match head::request(bytes, &bounds) {
+                        Ok(Some((request, length))) => {
+                            self.side.begin(&request, length);
+                            self.watch.disarm();
+                            return Came::Request(request, began);
+                        }
+                        Ok(None) => {}
+                        Err(reject) => return Came::Refused(reject),
+                    }
+                }
+                seen = self.side.talk.wire.unread().len();
+            }
+            let wire = &mut self.side.talk.wire;
+            if wire.is_full() && !wire.grow() {
+                return Came::Refused(Reject::HeadTooLarge);
+            }
+            let due = match started {
+                None => self.watch.now() + TASK_IDLE.min(limits.idle_timeout),
+                Some(began) => began + limits.head_timeout,
+            };
+            self.watch.arm(due);
+            let watch = &self.watch;
+            let filled = std::future::poll_fn(|cx| match wire.poll_fill(cx) {
+                std::task::Poll::Ready(filled) => std::task::Poll::Ready(Some(filled)),
+                std::task::Poll::Pending => watch.poll(cx).map(|()| None),
+            });
+            match filled.await {
+                None if started.is_some() => return Came::Late,
+                None => return Came::Nothing,
+                Some(Ok(0) | Err(_)) => return Came::End,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn refuse(&mut self, limits: &HttpLimits, why: &'static str, status: u16) -> Next {
+        self.thread.counters.refused(self.connection.listener, why);
+        self.side.refuse();
+        forward::refuse(&self.watch, limits.send_timeout, &mut self.side, status).await;
+        self.linger().await;
+        Next::End
+    }
+
+    /// Closes the connection so that the client sees all of the response.
+    async fn linger(&mut self) {
+        let wire = &mut self.side.talk.wire;
+        if self.side.aborted || wire.ended {
+            return;
+        }
+        let watch = &self.watch;
+        let whole = self.side.answered && matches!(self.side.talk.incoming, super::talk::Incoming::Over);
+        if watch.within(LINGER.1, |cx| wire.poll_shutdown(cx)).await.is_none() {
+            return;
+        }
+        if whole && wire.unread().is_empty() {
+            return;
+        }
+        let until = watch.now() + LINGER.0;
+        let mut left = LINGER_BYTES;
+        while watch.now() < until && left > 0 {
+            wire.consume(wire.unread().len());
+            match watch.within(LINGER.1, |cx| wire.poll_fill(cx)).await {
+                Some(Ok(count)) if count > 0 => left = left.saturating_sub(count as u64),
+                Some(_) | None => return,
+            }
+        }
+    }
+}

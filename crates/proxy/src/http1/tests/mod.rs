@@ -1,0 +1,8 @@
+//! HTTP/1.1 from one socket to the other: clients and backends in this process say exact bytes.
+
+mod bodies;
+mod connections;
+mod refused;
+mod retries;
+pub(crate) mod rig;
+mod upgrades;

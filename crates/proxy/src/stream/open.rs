@@ -1,0 +1,335 @@
+//! A TCP connection from accept on: who may come in, what its first bytes say, which backend gets it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::plan::edge::{Access, Listener, Net, Place, Protocol, ProxyHeader, Template};
+use mainstay_core::name::PoolId;
+use mainstay_core::time::Boot;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::relay::{End, Ended, Opening};
+use crate::clock::boot_now;
+use crate::exchange::{Attempt, Connection};
+use crate::pool::{Ask, Lease, Outcome, Refused};
+use crate::snapshot::Snapshot;
+use crate::thread::Thread;
+
+/// A connection that is to be relayed.
+pub(super) struct Job {
+    pub(super) thread: Rc<Thread>,
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) connection: Connection,
+    pub(super) client: OwnedFd,
+    /// What was read of it already, for the backend.
+    pub(super) first: Vec<u8>,
+    pub(super) pool: PoolId,
+    pub(super) tried: Vec<u32>,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) started: Boot,
+}
+
+/// Whether a network holds an address.
+pub(super) fn holds(net: Net, ip: IpAddr) -> bool {
+    match (net.addr, ip) {
+        (IpAddr::V4(net_ip), IpAddr::V4(ip)) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(net.prefix.min(32))).unwrap_or(0);
+            (net_ip.to_bits() ^ ip.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(net_ip), IpAddr::V6(ip)) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(net.prefix.min(128))).unwrap_or(0);
+            (net_ip.to_bits() ^ ip.to_bits()) & mask == 0
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+/// Whether a source may come in: the first rule that matches decides.
+pub(super) fn admits(rules: &[Access], peer: Option<SocketAddr>) -> bool {
+    let ip = peer.map(|peer| peer.ip().to_canonical());
+    let matches = |rule: &&Access| match (rule.net, ip) {
+        (None, _) => true,
+        (Some(net), Some(ip)) => holds(net, ip),
+        (Some(_), None) => false,
+    };
+    rules.iter().find(matches).is_none_or(|rule| rule.allow)
+}
+
+/// The client as the balance sees it: what the PROXY header says, else the other end.
+fn source(connection: &Connection) -> Option<SocketAddr> {
+    connection.proxy.map(|(source, _)| source).or(connection.peer)
+}
+
+impl Job {
+    /// Leases a backend, at once as a rule.
+    pub(super) fn start(self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let thread = Rc::clone(&self.thread);
+        let client = source(&self.connection).map(|source| source.ip());
+        let key = self.key();
+        let ask = Ask { client, key: key.as_deref(), cookie: None, tried: &self.tried };
+        let mut lease = Box::pin(thread.pools.lease(&snapshot, self.pool, &ask));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        match lease.as_mut().poll(&mut cx) {
+            std::task::Poll::Ready(answer) => {
+                drop(lease);
+                self.leased(answer);
+            }
+            std::task::Poll::Pending => {
+                drop(lease);
+                tokio::task::spawn_local(self.queue(key));
+            }
+        }
+    }
+
+    /// Waits in the pool's queue.
+    async fn queue(self, key: Option<Vec<u8>>) {
+        let client = source(&self.connection).map(|source| source.ip());
+        let tried = self.tried.clone();
+        let ask = Ask { client, key: key.as_deref(), cookie: None, tried: &tried };
+        let answer = self.thread.pools.lease(&self.snapshot, self.pool, &ask).await;
+        self.leased(answer);
+    }
+
+    /// What `balance = "hash"` goes by: of a stream only its ends are known.
+    fn key(&self) -> Option<Vec<u8>> {
+        let pool = self.snapshot.edge.pools.get(self.pool.index())?;
+        let mainstay_config::plan::edge::Balance::Hash(template) = &pool.balance else { return None };
+        let mut key = Vec::new();
+        let exchange = crate::exchange::Exchange::of_stream(self.connection.clone(), self.started);
+        crate::route::render(template, &self.snapshot, &exchange, &mut key);
+        Some(key)
+    }
+
+    fn leased(mut self, answer: Result<Lease, Refused>) {
+        match answer {
+            Ok(lease) => self.dial(lease),
+            Err(refused) => {
+                tracing::debug!(pool = self.pool.0, "no backend for a connection: {refused}");
+                self.attempts.push(Attempt {
+                    addr: "-".into(),
+                    status: None,
+                    connect: None,
+                    header: None,
+                    total: Duration::ZERO,
+                });
+                self.finish(502, 0, 0);
+            }
+        }
+    }
+
+    fn dial(mut self, lease: Lease) {
+        self.tried.push(lease.backend());
+        let began = boot_now();
+        let backend = match connect(lease.target()) {
+            Ok(backend) => backend,
+            Err(error) => {
+                self.refused(lease, began, error);
+                return;
+            }
+        };
+        let thread = Rc::clone(&self.thread);
+        let relays = match thread.relays() {
+            Ok(relays) => relays,
+            Err(error) => {
+                tracing::warn!(%error, "no epoll instance for relays");
+                return self.finish(503, 0, 0);
+            }
+        };
+        let listener = &self.snapshot.edge.listeners[self.connection.listener as usize];
+        let (connect, idle) = (listener.connect_timeout, listener.idle_timeout);
+        let first = self.greeting();
+        // The client's socket is the relay's until the end is told.
+        let Self { thread: t, snapshot, connection, client, first: early, pool, tried, attempts, started } =
+            self;
+        let on_end = move |ended: Ended| {
+            let Ended { end, client, received, sent, connected } = ended;
+            let job = Self {
+                thread: t,
+                snapshot,
+                connection,
+                client,
+                first: early,
+                pool,
+                tried,
+                attempts,
+                started,
+            };
+            job.ended(lease, began, end, received, sent, connected);
+        };
+        relays.open(Opening {
+            client,
+            backend,
+            first: &first,
+            connect_by: began + connect,
+            idle,
+            on_end: Box::new(on_end),
+        });
+    }
+
+    /// What the backend gets first: the PROXY header where it is wanted, then what the client has said.
+    fn greeting(&self) -> Vec<u8> {
+        let pool = &self.snapshot.edge.pools[self.pool.index()];
+        let ends = self.connection.proxy.or(self.connection.peer.zip(self.connection.local));
+        let mut first = Vec::new();
+        match pool.proxy {
+            ProxyHeader::Off => {}
+            ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
+            ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
+        }
+        first.extend_from_slice(&self.first);
+        first
+    }
+
+    fn refused(mut self, lease: Lease, began: Boot, error: Errno) {
+        tracing::debug!(backend = &**lease.address(), %error, "connect");
+        let total = boot_now().since(began);
+        self.attempt(&lease, None, total);
+        lease.ended(Outcome::ConnectFailed, total);
+        // Whoever has not been asked yet is asked now; `tried` ends this.
+        self.start();
+    }
+
+    fn ended(
+        mut self,
+        lease: Lease,
+        began: Boot,
+        end: End,
+        received: u64,
+        sent: u64,
+        connected: Option<Duration>,
+    ) {
+        let total = boot_now().since(began);
+        match end {
+            End::Unreachable(error) => return self.refused(lease, began, error),
+            End::ConnectTimeout => return self.refused(lease, began, Errno::TIMEDOUT),
+            End::Whole | End::Broken(_) | End::Idle | End::Cut => {}
+        }
+        self.attempt(&lease, connected, total);
+        lease.ended(Outcome::Answered(200), connected.unwrap_or(total));
+        self.finish(200, received, sent);
+    }
+
+    fn attempt(&mut self, lease: &Lease, connect: Option<Duration>, total: Duration) {
+        let addr = Rc::clone(lease.address());
+        self.attempts.push(Attempt { addr, status: None, connect, header: None, total });
+    }
+
+    fn finish(self, status: u16, received: u64, sent: u64) {
+        let listener = self.connection.listener;
+        self.thread.counters.stream_done(listener, received, sent);
+        self.thread.counters.closed(listener);
+        let logs = &self.snapshot.edge.listeners[listener as usize].logs;
+        if logs.is_empty() {
+            return;
+        }
+        let mut exchange = crate::exchange::Exchange::of_stream(self.connection, self.started);
+        exchange.attempts = self.attempts;
+        (exchange.status, exchange.received, exchange.sent) = (status, received, sent);
+        exchange.complete = status == 200;
+        write_log(&self.thread, &self.snapshot, listener, &exchange);
+    }
+}
+
+/// A connection's line in the logs of its listener.
+pub(super) fn write_log(
+    thread: &Thread,
+    snapshot: &Snapshot,
+    listener: u32,
+    exchange: &crate::exchange::Exchange,
+) {
+    let render = |template: &Template, exchange: &crate::exchange::Exchange, out: &mut Vec<u8>| {
+        crate::route::render(template, snapshot, exchange, out);
+    };
+    let logs = &snapshot.edge.listeners[listener as usize].logs;
+    thread.logs.write_to(logs, snapshot, exchange, &render);
+}
+
+/// Begins to connect.
+pub(crate) fn connect(target: &Place) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let family = match target {
+        Place::Inet(SocketAddr::V4(_)) => AddressFamily::INET,
+        Place::Inet(SocketAddr::V6(_)) => AddressFamily::INET6,
+        Place::Unix(_) => AddressFamily::UNIX,
+    };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let begun = match target {
+        Place::Inet(addr) => rustix::net::connect(&socket, addr),
+        Place::Unix(path) => rustix::net::connect(&socket, &SocketAddrUnix::new(path)?),
+    };
+    match begun {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error),
+    }
+}
+
+/// Our end of a connection; asked of the kernel only where the listener's own address does not say it.
+fn local(listener: &Listener, client: &OwnedFd) -> Option<SocketAddr> {
+    if let [Place::Inet(addr)] = listener.places.as_slice()
+        && !addr.ip().is_unspecified()
+    {
+        return Some(*addr);
+    }
+    let local = SocketAddr::try_from(rustix::net::getsockname(client).ok()?).ok()?;
+    Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+}
+
+/// Takes an accepted connection of a tcp or passthrough listener over.
+pub fn open(
+    thread: &Rc<Thread>,
+    snapshot: &Arc<Snapshot>,
+    listener: u32,
+    client: OwnedFd,
+    peer: Option<SocketAddr>,
+) {
+    let settings = &snapshot.edge.listeners[listener as usize];
+    let connection = Connection {
+        number: thread.number_connection(),
+        listener,
+        peer: peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+        local: local(settings, &client),
+        proxy: None,
+        tls: None,
+    };
+    let started = boot_now();
+    thread.counters.accepted(listener);
+    if !admits(&settings.access, connection.peer) {
+        thread.counters.refused(listener, "access");
+        thread.counters.closed(listener);
+        return;
+    }
+    let believed =
+        |peer: SocketAddr| settings.proxy_from.iter().any(|net| holds(*net, peer.ip().to_canonical()));
+    let header = connection.peer.is_some_and(believed);
+    let speaks_first =
+        settings.tls.is_some() || settings.answer.is_some() || settings.protocol == Protocol::Passthrough;
+    let Some(pool) = settings.pool.filter(|_| !header && !speaks_first) else {
+        let prepare = super::prepare::prepare(
+            Rc::clone(thread),
+            Arc::clone(snapshot),
+            connection,
+            client,
+            header,
+            started,
+        );
+        tokio::task::spawn_local(prepare);
+        return;
+    };
+    let job = Job {
+        thread: Rc::clone(thread),
+        snapshot: Arc::clone(snapshot),
+        connection,
+        client,
+        first: Vec::new(),
+        pool,
+        tried: Vec::new(),
+        attempts: Vec::new(),
+        started,
+    };
+    job.start();
+}

@@ -1,0 +1,178 @@
+//! What goes through tokio: sockets while their first bytes are read, and relays with TLS at one end.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::plan::edge::ProxyHeader;
+use mainstay_core::name::PoolId;
+use mainstay_core::time::Boot;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::open::connect;
+use crate::clock::boot_now;
+use crate::exchange::Connection;
+use crate::pool::{Ask, Lease, Outcome};
+use crate::snapshot::Snapshot;
+use crate::thread::Thread;
+use crate::transport::{Socket, Stream};
+
+/// Bytes that a relay moves at once in each direction.
+const BUFFER: usize = 32 * 1024;
+
+/// A non-blocking socket under tokio's eyes.
+pub(super) fn watched(fd: OwnedFd) -> io::Result<Stream> {
+    let unix = rustix::net::sockopt::socket_domain(&fd)? == rustix::net::AddressFamily::UNIX;
+    Ok(if unix {
+        Stream::Unix(UnixStream::from_std(fd.into())?)
+    } else {
+        Stream::Tcp(TcpStream::from_std(fd.into())?)
+    })
+}
+
+/// The same without them.
+pub(super) fn unwatched(stream: Stream) -> io::Result<OwnedFd> {
+    Ok(match stream {
+        Stream::Tcp(stream) => stream.into_std()?.into(),
+        Stream::Unix(stream) => stream.into_std()?.into(),
+    })
+}
+
+/// Appends what comes, up to `most` bytes in all; false when no more will.
+pub(super) async fn read_more(stream: &mut Stream, into: &mut Vec<u8>, most: usize) -> bool {
+    let room = (most + 1).saturating_sub(into.len());
+    let mut buffer = [0; 2048];
+    let part = buffer.len().min(room);
+    let got = match stream {
+        Stream::Tcp(stream) => stream.read(&mut buffer[..part]).await,
+        Stream::Unix(stream) => stream.read(&mut buffer[..part]).await,
+    };
+    match got {
+        Ok(got @ 1..) => {
+            into.extend_from_slice(&buffer[..got]);
+            true
+        }
+        Ok(0) | Err(_) => false,
+    }
+}
+
+/// Relays between a client whose TLS has ended here and a backend.
+pub(super) async fn relay(
+    thread: &Rc<Thread>,
+    snapshot: &Arc<Snapshot>,
+    connection: Connection,
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    pool: PoolId,
+    started: Boot,
+) {
+    let index = connection.listener;
+    let listener = &snapshot.edge.listeners[index as usize];
+    let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
+    let mut tried = Vec::new();
+    let (mut received, mut sent) = (0, 0);
+    loop {
+        let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
+        let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else { break };
+        tried.push(lease.backend());
+        let began = boot_now();
+        match dial(&lease, listener.connect_timeout).await {
+            Ok(mut backend) => {
+                let ends = connection.proxy.or(connection.peer.zip(connection.local));
+                let mut first = Vec::new();
+                match snapshot.edge.pools[pool.index()].proxy {
+                    ProxyHeader::Off => {}
+                    ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
+                    ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
+                }
+                let took = boot_now().since(began);
+                if backend.write_all(&first).await.is_ok() {
+                    (received, sent) = copy(client, backend, listener.idle_timeout, thread).await;
+                }
+                lease.ended(Outcome::Answered(200), took);
+                break;
+            }
+            Err(error) => {
+                tracing::debug!(backend = &**lease.address(), %error, "connect");
+                lease.ended(Outcome::ConnectFailed, boot_now().since(began));
+            }
+        }
+    }
+    thread.counters.stream_done(index, received, sent);
+    thread.counters.closed(index);
+    if !listener.logs.is_empty() {
+        let mut exchange = crate::exchange::Exchange::of_stream(connection, started);
+        (exchange.status, exchange.received, exchange.sent) =
+            (if tried.is_empty() { 502 } else { 200 }, received, sent);
+        super::open::write_log(thread, snapshot, index, &exchange);
+    }
+}
+
+async fn dial(lease: &Lease, patience: Duration) -> io::Result<Socket> {
+    let socket = match watched(connect(lease.target())?)? {
+        Stream::Tcp(stream) => {
+            tokio::time::timeout(patience, stream.writable()).await??;
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            stream.set_nodelay(true)?;
+            Socket::from(stream)
+        }
+        Stream::Unix(stream) => Socket::from(stream),
+    };
+    Ok(socket)
+}
+
+/// Moves bytes both ways until both have ended, one broke, or nothing moved for `idle`; how many came and went.
+async fn copy(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    backend: Socket,
+    idle: Duration,
+    thread: &Rc<Thread>,
+) -> (u64, u64) {
+    let (received, sent) = (Cell::new(0_u64), Cell::new(0_u64));
+    let (client_in, client_out) = tokio::io::split(client);
+    let (backend_in, backend_out) = tokio::io::split(backend);
+    let both = async {
+        let inward = half(client_in, backend_out, &received);
+        let outward = half(backend_in, client_out, &sent);
+        // When one direction breaks the other has nothing to wait for.
+        let _ = tokio::try_join!(inward, outward);
+    };
+    let silence = async {
+        loop {
+            let before = received.get() + sent.get();
+            tokio::time::sleep(idle).await;
+            if before == received.get() + sent.get() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = both => {}
+        () = silence => {}
+        () = thread.is_cut() => {}
+    }
+    (received.get(), sent.get())
+}
+
+/// One direction, to its end, which is passed on.
+async fn half(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    moved: &Cell<u64>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let got = from.read(&mut buffer).await?;
+        if got == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..got]).await?;
+        to.flush().await?;
+        moved.set(moved.get() + got as u64);
+    }
+}

@@ -1,0 +1,270 @@
+//! UDP: a session for each client address, with a socket of its own towards its backend.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mainstay_config::plan::edge::{Place, ProxyHeader};
+use mainstay_core::name::PoolId;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UdpSocket;
+
+use super::datagram::{Came, DATAGRAM_MAX, Datagrams};
+use super::open::admits;
+use crate::clock::boot_now;
+use crate::exchange::Connection;
+use crate::pool::{Ask, Lease, Outcome};
+use crate::snapshot::Snapshot;
+use crate::thread::Thread;
+
+/// Datagrams taken before others get their turn.
+const BATCH: usize = 64;
+
+/// Who asks, and which of our addresses.
+type Key = (SocketAddr, SocketAddr);
+
+/// A UDP listener on one thread.
+struct Udp {
+    thread: Rc<Thread>,
+    /// Position of the listener in the snapshot in force.
+    listener: Rc<Cell<u32>>,
+    socket: Rc<AsyncFd<Datagrams>>,
+    sessions: RefCell<HashMap<Key, Rc<Session>>>,
+    /// Where an answer is while it is passed on.
+    answers: RefCell<Vec<u8>>,
+}
+
+struct Session {
+    backend: UdpSocket,
+    /// What the first datagram begins with.
+    header: RefCell<Vec<u8>>,
+    /// Counts up with each datagram from the client.
+    asked: Cell<u64>,
+    received: Cell<u64>,
+}
+
+/// Serves a bound UDP socket until the thread ends or the listener is taken away.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub async fn udp(thread: Rc<Thread>, listener: Rc<Cell<u32>>, socket: OwnedFd) -> io::Result<()> {
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe for types whose descriptor may change; ours does not"
+    )]
+    let socket = AsyncFd::with_interest(Datagrams::new(socket)?, Interest::READABLE)?;
+    let answers = RefCell::new(vec![0; DATAGRAM_MAX]);
+    let udp =
+        Rc::new(Udp { thread, listener, socket: Rc::new(socket), sessions: RefCell::default(), answers });
+    let mut buffer = vec![0; DATAGRAM_MAX];
+    loop {
+        let mut ready = udp.socket.readable().await?;
+        for _ in 0..BATCH {
+            match udp.socket.get_ref().receive(&mut buffer) {
+                Ok(came) => udp.take(&buffer[..came.length], came),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready.clear_ready();
+                    break;
+                }
+                // An answer that could not be delivered is told here (ICMP): that is no fault of this socket.
+                Err(error) => tracing::trace!(%error, "receive a datagram"),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Udp {
+    fn take(self: &Rc<Self>, bytes: &[u8], came: Came) {
+        let key = (came.from, came.to);
+        let known = self.sessions.borrow().get(&key).map(Rc::clone);
+        if let Some(session) = known {
+            session.send(bytes);
+            return;
+        }
+        let snapshot = self.thread.snapshot();
+        let listener = self.listener.get();
+        let Some(settings) = snapshot.edge.listeners.get(listener as usize) else { return };
+        let Some(pool) = settings.pool else { return };
+        if !admits(&settings.access, Some(came.from)) {
+            self.thread.counters.refused(listener, "access");
+            return;
+        }
+        if self.sessions.borrow().len() >= settings.max_connections as usize {
+            self.thread.counters.refused(listener, "sessions");
+            return;
+        }
+        self.thread.counters.accepted(listener);
+        match self.begin(&snapshot, pool, came) {
+            Some((session, lease)) => {
+                session.send(bytes);
+                self.sessions.borrow_mut().insert(key, Rc::clone(&session));
+                tokio::task::spawn_local(Rc::clone(self).serve(snapshot, listener, session, lease, key));
+            }
+            None => {
+                self.thread.counters.refused(listener, "no-backend");
+                self.thread.counters.closed(listener);
+            }
+        }
+    }
+
+    /// A session for a client, when a backend can be had at once.
+    fn begin(&self, snapshot: &Snapshot, pool: PoolId, came: Came) -> Option<(Rc<Session>, Lease)> {
+        let mut tried = Vec::new();
+        loop {
+            let ask =
+                Ask { client: Some(came.from.ip().to_canonical()), key: None, cookie: None, tried: &tried };
+            let lease = {
+                let mut lease = std::pin::pin!(self.thread.pools.lease(snapshot, pool, &ask));
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                match lease.as_mut().poll(&mut cx) {
+                    std::task::Poll::Ready(lease) => lease.ok()?,
+                    std::task::Poll::Pending => return None,
+                }
+            };
+            tried.push(lease.backend());
+            match connected(lease.target()) {
+                Ok(backend) => {
+                    let mut header = Vec::new();
+                    let ends = Some((came.from, came.to));
+                    match snapshot.edge.pools[pool.index()].proxy {
+                        ProxyHeader::Off => {}
+                        ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut header),
+                        ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, true, &mut header),
+                    }
+                    let session = Session {
+                        backend,
+                        header: RefCell::new(header),
+                        asked: Cell::new(0),
+                        received: Cell::new(0),
+                    };
+                    return Some((Rc::new(session), lease));
+                }
+                Err(error) => {
+                    tracing::debug!(backend = &**lease.address(), %error, "no UDP socket");
+                    lease.ended(Outcome::ConnectFailed, Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Brings answers back until the session ends.
+    async fn serve(
+        self: Rc<Self>,
+        snapshot: Arc<Snapshot>,
+        listener: u32,
+        session: Rc<Session>,
+        lease: Lease,
+        key: Key,
+    ) {
+        let settings = &snapshot.edge.listeners[listener as usize];
+        let began = boot_now();
+        let (mut answers, mut sent) = (0, 0);
+        let mut outcome = Outcome::Cancelled;
+        loop {
+            let asked = session.asked.get();
+            if settings.udp_responses == Some(answers) {
+                break;
+            }
+            let Ok(ready) = tokio::time::timeout(settings.idle_timeout, session.backend.readable()).await
+            else {
+                if session.asked.get() == asked {
+                    if answers == 0 && settings.udp_responses != Some(0) {
+                        outcome = Outcome::Timeout;
+                    }
+                    break;
+                }
+                continue;
+            };
+            if ready.is_err() {
+                break;
+            }
+            match self.bring(&session.backend, key) {
+                Ok(length) => {
+                    outcome = Outcome::Answered(200);
+                    (answers, sent) = (answers + 1, sent + length as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::debug!(backend = &**lease.address(), %error, "a UDP backend is not there");
+                    outcome = Outcome::ConnectFailed;
+                    break;
+                }
+            }
+        }
+        self.sessions.borrow_mut().remove(&key);
+        let address = Rc::clone(lease.address());
+        lease.ended(outcome, boot_now().since(began));
+        let received = session.received.get();
+        self.thread.counters.stream_done(listener, received, sent);
+        self.thread.counters.closed(listener);
+        if !settings.logs.is_empty() {
+            let connection = connection(&self.thread, listener, key);
+            let mut exchange = crate::exchange::Exchange::of_stream(connection, began);
+            let total = boot_now().since(began);
+            let attempt =
+                crate::exchange::Attempt { addr: address, status: None, connect: None, header: None, total };
+            exchange.attempts.push(attempt);
+            (exchange.status, exchange.received, exchange.sent) = (200, received, sent);
+            super::open::write_log(&self.thread, &snapshot, listener, &exchange);
+        }
+    }
+
+    /// Brings one answer to its client.
+    fn bring(&self, backend: &UdpSocket, (client, ours): Key) -> io::Result<usize> {
+        let mut buffer = self.answers.borrow_mut();
+        let length = backend.try_recv(&mut buffer)?;
+        if let Err(error) = self.socket.get_ref().send(&buffer[..length], ours, client) {
+            tracing::trace!(%error, "answer a datagram");
+        }
+        Ok(length)
+    }
+}
+
+impl Session {
+    fn send(&self, bytes: &[u8]) {
+        self.asked.set(self.asked.get() + 1);
+        self.received.set(self.received.get() + bytes.len() as u64);
+        let mut header = self.header.borrow_mut();
+        let sent = if header.is_empty() {
+            self.backend.try_send(bytes)
+        } else {
+            header.extend_from_slice(bytes);
+            self.backend.try_send(&std::mem::take(&mut *header))
+        };
+        if let Err(error) = sent {
+            // UDP promises nothing; the receiving side learns of a backend that is not there.
+            tracing::trace!(%error, "pass a datagram on");
+        }
+    }
+}
+
+fn connection(thread: &Thread, listener: u32, (client, ours): Key) -> Connection {
+    Connection {
+        number: thread.number_connection(),
+        listener,
+        peer: Some(SocketAddr::new(client.ip().to_canonical(), client.port())),
+        local: Some(ours),
+        proxy: None,
+        tls: None,
+    }
+}
+
+/// A socket that only hears its backend.
+fn connected(target: &Place) -> io::Result<UdpSocket> {
+    let Place::Inet(addr) = target else { return Err(io::Error::other("a unix socket takes no UDP")) };
+    let any: SocketAddr = match addr {
+        SocketAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.connect(addr)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
