@@ -64,7 +64,10 @@ impl Rig {
         let mut edge = edge(addr, backends);
         change(&mut edge);
         let slots = (0..).zip(backends).map(|(slot, addr)| (format!("pool/{addr}"), slot)).collect();
-        let snapshot = Arc::new(Snapshot::compile(edge, slots, &mut Names::default(), None).unwrap());
+        let snapshot = Arc::new(
+            Snapshot::compile(edge, slots, &mut Names::default(), &crate::tls::Tickets::private(), None)
+                .unwrap(),
+        );
         let counters = Arc::new(Counters::default());
         counters.adopt(&snapshot);
         let thread = Rc::new(Thread::new(snapshot, Cells::private(), counters));
