@@ -4,5 +4,5 @@ mod bodies;
 mod connections;
 mod refused;
 mod retries;
-mod rig;
+pub(crate) mod rig;
 mod upgrades;
