@@ -5,4 +5,5 @@ mod connections;
 mod refused;
 mod retries;
 pub(crate) mod rig;
+mod served;
 mod upgrades;
