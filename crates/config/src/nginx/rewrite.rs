@@ -37,7 +37,8 @@ pub(super) fn whole(to: String, scope: &Scope<'_>, server: &Server<'_>) -> Strin
         Some(name) => vars::escaped(name),
         None => "{host}".to_owned(),
     };
-    let usual = server.listens.iter().all(|listen| listen.place.ends_with(if listen.ssl { ":443" } else { ":80" }));
+    let usual =
+        server.listens.iter().all(|listen| listen.place.ends_with(if listen.ssl { ":443" } else { ":80" }));
     let port = if ported && !usual { ":{server_port}" } else { "" };
     format!("{{scheme}}://{host}{port}{to}")
 }
@@ -231,21 +232,19 @@ fn condition<'a>(at: &'a Directive, block: &Block<'_, 'a>, last: bool, cx: &mut 
 /// The condition of an `if`, without its parentheses.
 fn when(at: &Directive, scope: &Scope<'_>, cx: &mut Cx<'_>) -> Option<Table> {
     let mut words: Vec<&str> = at.args.iter().map(String::as_str).collect();
-    let open = words.first().and_then(|word| word.strip_prefix('('));
-    let Some(open) = open else {
-        cx.wrong(at, format!("invalid condition \"{}\"", at.arg(0)));
-        return None;
-    };
-    words[0] = open;
-    let close = words.last().and_then(|word| word.strip_suffix(')'));
-    let Some(close) = close else {
-        cx.wrong(at, format!("invalid condition \"{}\"", at.args.join(" ")));
-        return None;
-    };
-    if let Some(end) = words.last_mut() {
-        *end = close;
+    // A parenthesis may stand alone or stick to what it encloses.
+    match words.first().and_then(|word| word.strip_prefix('(')) {
+        Some("") => {
+            words.remove(0);
+        }
+        Some(rest) => words[0] = rest,
+        None => return invalid(at, cx),
     }
-    words.retain(|word| !word.is_empty() || at.args.iter().any(String::is_empty));
+    match words.pop().and_then(|word| word.strip_suffix(')')) {
+        Some("") => {}
+        Some(rest) => words.push(rest),
+        None => return invalid(at, cx),
+    }
     match words.as_slice() {
         [variable] if variable.starts_with('$') => {
             let value = cx.text(variable, scope, at.pos);
