@@ -165,3 +165,12 @@ fn variables_that_do_not_exist_here_are_said_and_empty() {
     assert_eq!(text(done.answer(ROUTE).body.as_ref().unwrap()), "a");
     assert!(super::refused("server { return 200 $nonsense; }").contains("unknown \"nonsense\" variable"));
 }
+
+#[test]
+fn a_return_behind_an_if_has_the_headers_of_the_if() {
+    let done = server("location / { if ($arg_c) { add_header X-C $arg_c; } return 200 x; }").clean();
+    let Step::If { route: Some(route), .. } = &done.route(ROUTE).steps[0] else { panic!() };
+    let under = &done.edge.routes[route.index()];
+    assert_eq!((under.response_headers.len(), done.answer(&under.name).status), (1, 200));
+    assert_eq!(done.answer(ROUTE).status, 200);
+}
