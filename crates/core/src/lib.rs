@@ -6,6 +6,7 @@ mod checksum;
 pub mod election;
 pub mod hello;
 pub mod http1;
+pub mod http2;
 pub mod name;
 pub mod ndp;
 pub mod net;

@@ -109,10 +109,10 @@ fn flatten(mut nets: Vec<(Range, u8)>) -> Vec<Range> {
             close(&mut flat, &mut next, top);
             open.pop();
         }
-        if let Some(top) = open.last() {
-            if next < range.first {
-                flat.push(Range { first: next, last: range.first - 1, value: top.value });
-            }
+        if let Some(top) = open.last()
+            && next < range.first
+        {
+            flat.push(Range { first: next, last: range.first - 1, value: top.value });
         }
         next = range.first;
         open.push(range);

@@ -71,6 +71,15 @@ impl Deadlines {
     pub fn now(&self) -> Boot {
         self.all.now()
     }
+
+    /// Wakes every task that waits for a deadline, so that it sees what else has changed.
+    pub fn wake_all(&self) {
+        for slot in self.all.slots.borrow().slots.iter().flatten() {
+            if let Some(waker) = slot.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
 }
 
 impl All {

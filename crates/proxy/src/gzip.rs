@@ -10,6 +10,7 @@ use mainstay_config::plan::edge::Gzip;
 
 use crate::exchange::FieldSink;
 use crate::request::{Request, Version};
+use crate::response::{Body, Response};
 
 /// Encoders at once in a thread; one takes about a quarter of a MiB. Further responses go out as they are.
 const AT_ONCE: usize = 256;
@@ -139,6 +140,48 @@ impl FieldSink for Fields<'_> {
     }
 }
 
+/// Fields of a response of ours.
+#[derive(Default)]
+struct Kept(Vec<(Box<str>, Vec<u8>)>);
+
+impl FieldSink for Kept {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.0.push((String::from_utf8_lossy(name).into(), value.to_vec()));
+    }
+}
+
+/// Compresses a response of ours where that is to be: a body in memory here and now; for one from a file the encoder that
+/// it is to go through is returned, and its length is not known. The fields are changed in any case.
+#[must_use]
+pub fn apply(gzip: &Gzip, request: &Request, response: &mut Response) -> Option<Encoder> {
+    let fields = &response.fields;
+    let mut choice = choose(gzip, request, response.status, Some(response.body.len()), |name| {
+        let found = fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_slice())
+    });
+    if response.body.is_empty() || choice == Choice::Leave {
+        return None;
+    }
+    let encoder = (choice == Choice::Compress).then(|| Encoder::new(gzip)).flatten();
+    if encoder.is_none() {
+        choice = Choice::LeaveAndVary;
+    }
+    let mut kept = Kept::default();
+    let mut changed = Fields::new(gzip, choice, &mut kept);
+    for (name, value) in &response.fields {
+        changed.field(name.as_bytes(), value);
+    }
+    changed.end();
+    response.fields = kept.0;
+    let mut encoder = encoder?;
+    let Body::Bytes(bytes) = &response.body else { return Some(encoder) };
+    let mut packed = Vec::with_capacity(bytes.len() / 3 + ROOM);
+    encoder.push(bytes, &mut packed);
+    encoder.finish(&mut packed);
+    response.body = Body::Bytes(packed.into());
+    None
+}
+
 #[derive(Default)]
 struct Stock {
     kept: Vec<(u8, Compress)>,
@@ -235,5 +278,215 @@ impl Drop for Encoder {
                 stock.kept.push((self.level, compress));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::fixture::request;
+
+    fn gzip() -> Gzip {
+        Gzip {
+            types: vec!["text/html".to_owned(), "application/json".to_owned()],
+            min_length: 20,
+            level: 1,
+            vary: true,
+            proxied: false,
+            http10: false,
+        }
+    }
+
+    type Had<'a> = &'a [(&'a str, &'a str)];
+
+    fn choice(gzip: &Gzip, head: &str, status: u16, length: Option<u64>, had: Had<'_>) -> Choice {
+        choose(gzip, &request(head), status, length, |name| {
+            had.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_bytes())
+        })
+    }
+
+    const HTML: Had<'static> = &[("content-type", "Text/HTML; charset=utf-8")];
+
+    const TAKES: &str = "GET / HTTP/1.1\nAccept-Encoding: deflate, gzip\n";
+
+    #[test]
+    fn what_nginx_would_compress_is_compressed() {
+        let gzip = gzip();
+        for (status, length, had, expected) in [
+            (200, Some(20), HTML, Choice::Compress),
+            (200, None, HTML, Choice::Compress),
+            (403, None, HTML, Choice::Compress),
+            (404, None, HTML, Choice::Compress),
+            (200, Some(19), HTML, Choice::Leave),
+            (500, None, HTML, Choice::Leave),
+            (204, None, HTML, Choice::Leave),
+            (206, None, HTML, Choice::Leave),
+            (304, None, HTML, Choice::Leave),
+            (200, None, &[("content-type", "image/png")], Choice::Leave),
+            (200, None, &[], Choice::Leave),
+            (200, None, &[("content-type", "text/html"), ("content-encoding", "br")], Choice::Leave),
+            (
+                200,
+                None,
+                &[("content-type", "text/html"), ("cache-control", "max-age=1, No-Transform")],
+                Choice::Leave,
+            ),
+        ] {
+            assert_eq!(choice(&gzip, TAKES, status, length, had), expected, "{status} {length:?} {had:?}");
+        }
+        let every = Gzip { types: vec!["*".to_owned()], ..gzip };
+        assert_eq!(choice(&every, TAKES, 200, None, &[]), Choice::Compress);
+    }
+
+    #[test]
+    fn only_for_clients_that_take_it() {
+        let gzip = gzip();
+        for (head, expected) in [
+            ("HEAD / HTTP/1.1\nAccept-Encoding: gzip\n", Choice::Leave),
+            ("GET / HTTP/1.0\nAccept-Encoding: gzip\n", Choice::LeaveAndVary),
+            ("GET / HTTP/2.0\nAccept-Encoding: gzip\n", Choice::Compress),
+            ("GET / HTTP/1.1\nAccept-Encoding: gzip\nVia: 1.1 x\n", Choice::LeaveAndVary),
+            ("GET / HTTP/1.1", Choice::LeaveAndVary),
+        ] {
+            assert_eq!(choice(&gzip, head, 200, None, HTML), expected, "{head}");
+        }
+        let open = Gzip { proxied: true, http10: true, ..gzip };
+        let head = "GET / HTTP/1.0\nAccept-Encoding: gzip\nVia: 1.1 x\n";
+        assert_eq!(choice(&open, head, 200, None, HTML), Choice::Compress);
+    }
+
+    #[test]
+    fn weights_are_heeded() {
+        for (coding, takes) in [
+            ("gzip", true),
+            ("GZIP;q=1", true),
+            ("br, gzip ; q=0.001", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000", false),
+            ("gzip;q=x", false),
+            ("gzip;q=", false),
+            ("xgzip, gzipx", false),
+            ("*", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                accepts(&request(&format!("GET / HTTP/1.1\nAccept-Encoding: {coding}\n"))),
+                takes,
+                "{coding}"
+            );
+        }
+        assert!(accepts(&request("GET / HTTP/1.1\nAccept-Encoding: br\naccept-encoding: gzip\n")));
+    }
+
+    #[derive(Default)]
+    struct Lines(Vec<String>);
+
+    impl FieldSink for Lines {
+        fn field(&mut self, name: &[u8], value: &[u8]) {
+            self.0.push(format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
+        }
+    }
+
+    fn passed(choice: Choice, had: Had<'_>) -> Vec<String> {
+        let mut lines = Lines::default();
+        let mut fields = Fields::new(&gzip(), choice, &mut lines);
+        for (name, value) in had {
+            fields.field(name.as_bytes(), value.as_bytes());
+        }
+        fields.end();
+        lines.0
+    }
+
+    #[test]
+    fn fields_that_are_about_the_bytes_are_changed_with_them() {
+        let had: Had<'_> =
+            &[("Content-Length", "9"), ("Accept-Ranges", "bytes"), ("ETag", "\"a\""), ("X", "y")];
+        let compressed = ["ETag: W/\"a\"", "X: y", "Vary: Accept-Encoding", "Content-Encoding: gzip"];
+        assert_eq!(passed(Choice::Compress, had), compressed);
+        let left = ["Content-Length: 9", "Accept-Ranges: bytes", "ETag: \"a\"", "X: y"];
+        assert_eq!(passed(Choice::Leave, had), left);
+        assert_eq!(passed(Choice::LeaveAndVary, &[("X", "y")]), ["X: y", "Vary: Accept-Encoding"]);
+        let once = passed(Choice::LeaveAndVary, &[("Vary", "Origin, accept-encoding")]);
+        assert_eq!(once, ["Vary: Origin, accept-encoding"]);
+        assert_eq!(passed(Choice::Compress, &[("ETag", "W/\"a\"")])[0], "ETag: W/\"a\"");
+    }
+
+    #[test]
+    fn a_response_of_ours_is_compressed_in_memory_or_handed_an_encoder() {
+        let request = request(TAKES);
+        let fields =
+            || vec![("Content-Type".into(), b"text/html".to_vec()), ("ETag".into(), b"\"a\"".to_vec())];
+        let body = text(5000);
+        let mut response = Response { status: 200, fields: fields(), body: Body::Bytes(body.clone().into()) };
+        assert!(apply(&gzip(), &request, &mut response).is_none());
+        let Body::Bytes(packed) = &response.body else { panic!("no bytes") };
+        assert_eq!(plain(packed), body);
+        let names: Vec<&str> = response.fields.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["Content-Type", "ETag", "Vary", "Content-Encoding"]);
+        let file = std::rc::Rc::new(std::fs::File::open("/dev/null").unwrap());
+        let pieces = vec![crate::response::FilePiece::Range { start: 0, length: 5000 }];
+        let mut response = Response { status: 200, fields: fields(), body: Body::File { file, pieces } };
+        assert!(apply(&gzip(), &request, &mut response).is_some());
+        let mut response = Response { status: 200, fields: fields(), body: Body::Empty };
+        assert!(apply(&Gzip { min_length: 0, ..gzip() }, &request, &mut response).is_none());
+        assert_eq!(response.fields, fields());
+    }
+
+    fn plain(packed: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let _ = flate2::read::GzDecoder::new(packed).read_to_end(&mut plain);
+        plain
+    }
+
+    fn text(bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|n| b"abcdefghijklmnop"[(n * n / 7 + n / 31) % 16]).collect()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_whatever_the_sizes_and_the_memory_is_used_again() {
+        for (level, bytes, step) in
+            [(1, 0, 1), (1, 1, 1), (6, 100_000, 777), (9, 1_000_000, 300_000), (1, 5000, 5000)]
+        {
+            let body = text(bytes);
+            let mut encoder = Encoder::new(&Gzip { level, ..gzip() }).unwrap();
+            let mut packed = Vec::new();
+            for part in body.chunks(step) {
+                encoder.push(part, &mut packed);
+            }
+            encoder.finish(&mut packed);
+            assert_eq!(plain(&packed), body, "{level} {bytes} {step}");
+            assert!(bytes < 100 || packed.len() < bytes, "{level} {bytes}: {}", packed.len());
+        }
+        let kept = STOCK.with_borrow(|stock| (stock.kept.len(), stock.lent));
+        assert_eq!(kept, (3, 0));
+    }
+
+    #[test]
+    fn a_flush_lets_everything_out_and_a_second_one_adds_nothing() {
+        let mut encoder = Encoder::new(&gzip()).unwrap();
+        let mut packed = Vec::new();
+        for event in ["data: 1\n\n", "data: 2\n\n"] {
+            encoder.push(event.as_bytes(), &mut packed);
+            encoder.flush(&mut packed);
+            assert!(plain(&packed).ends_with(event.as_bytes()));
+            let length = packed.len();
+            encoder.flush(&mut packed);
+            assert_eq!(packed.len(), length);
+        }
+        let body = text(300_000);
+        encoder.push(&body, &mut packed);
+        encoder.flush(&mut packed);
+        assert!(plain(&packed).ends_with(&body));
+    }
+
+    #[test]
+    fn encoders_at_once_are_bounded() {
+        let all: Vec<Encoder> = std::iter::from_fn(|| Encoder::new(&gzip())).collect();
+        assert_eq!(all.len(), AT_ONCE);
+        drop(all);
+        assert!(Encoder::new(&gzip()).is_some());
+        assert_eq!(STOCK.with_borrow(|stock| stock.kept.len()), KEPT);
     }
 }

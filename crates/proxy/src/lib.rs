@@ -14,6 +14,8 @@ pub mod deadline;
 pub mod dial;
 pub mod exchange;
 pub mod files;
+#[cfg(test)]
+mod fixture;
 pub mod forward;
 pub mod gzip;
 pub mod http1;

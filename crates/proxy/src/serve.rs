@@ -1,6 +1,8 @@
 //! A connection from accept on: PROXY header, TLS, then the protocol that it speaks.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +13,10 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::Connection;
-use crate::http1;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Io, Socket};
+use crate::{http1, http2};
 
 /// How long a PROXY header may take where there is no TLS whose bound holds for it too.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +33,7 @@ pub enum Accepted {
 /// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
 pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
     thread.counters.accepted(listener);
+    thread.keep_house();
     let (socket, peer, local) = match socket {
         Accepted::Tcp(stream, peer) => {
             let local = stream.local_addr().ok();
@@ -44,6 +47,11 @@ pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u
         Some(name) => begin(thread, snapshot, socket, connection, name).await,
         None => thread.counters.closed(listener),
     }
+}
+
+/// A socket of the runtime's.
+pub(crate) fn socket_of(fd: OwnedFd, inet: bool) -> io::Result<Socket> {
+    Ok(if inet { TcpStream::from_std(fd.into())?.into() } else { UnixStream::from_std(fd.into())?.into() })
 }
 
 async fn begin(
@@ -91,7 +99,12 @@ async fn greet(
     };
     match crate::tls::accept(socket, &tls).await {
         Ok((stream, info)) => {
+            let h2 = info.h2;
             connection.tls = Some(info);
+            if h2 {
+                let io = Io::Tls(Box::new(stream));
+                return Box::pin(http2::serve(thread, io, Rc::new(connection), name, Vec::new())).await;
+            }
             Box::pin(http1::serve(thread, Io::Tls(Box::new(stream)), Rc::new(connection), name)).await;
         }
         Err(error) => {

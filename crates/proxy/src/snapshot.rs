@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub slots: HashMap<String, u32>,
     /// TLS of each listener, by position.
     pub tls: Vec<Option<Arc<crate::tls::Server>>>,
+    /// Who may come in.
+    pub guards: crate::policy::Compiled,
     /// Which route takes a request.
     pub table: crate::route::Table,
     /// Where listeners and routes are counted.
@@ -58,9 +60,6 @@ impl Snapshot {
         tickets: &Tickets,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
-        if let Some(fault) = crate::policy::Compiled::new(&edge).into_faults().into_iter().next() {
-            return Err(fault.into());
-        }
         let tls = edge.listeners.iter().map(|listener| tls_of(listener, tickets, before));
         let tls = tls.collect::<Result<_, _>>()?;
         let places = names.place(
@@ -75,6 +74,7 @@ impl Snapshot {
         }
         Ok(Self {
             generation: before.map_or(1, |before| before.generation + 1),
+            guards: crate::policy::Compiled::new(&edge)?,
             tls,
             table: crate::route::Table::new(&edge)?,
             slots,

@@ -119,7 +119,7 @@ pub enum RetryOn {
 /// A replacement in a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextRewrite {
-    /// What is replaced: the beginning of the text, or what an expression matches.
+    /// What is replaced: the beginning of the text (of a cookie's domain the whole), or the whole text when an expression is found in it.
     pub from: TextPattern,
     /// By what.
     pub to: Template,

@@ -41,7 +41,8 @@ pub enum Step {
     },
     /// Ends the steps.
     Break,
-    /// Steps that are skipped when an internal redirect comes by again (those of an nginx server block).
+    /// Steps of the host and not of the route (an nginx server block's): before the route's own, skipped when a rewrite chooses a route
+    /// anew, run again after an internal redirect. A break among them ends them alone.
     Once(Vec<Step>),
 }
 

@@ -127,7 +127,7 @@ known! {
     Connection "connection",
     /// Requests so far on this connection.
     ConnectionRequests "connection_requests",
-    /// `.` when the response went out whole, else empty.
+    /// `OK` when the response went out whole, else empty.
     RequestCompletion "request_completion",
     /// Status of the response.
     Status "status",

@@ -19,6 +19,7 @@ pub use chunked::{Decoder, Step};
 pub use fields::{contains_token, is_token, tokens};
 pub use reject::Reject;
 pub use request::{RequestHead, head_may_be_whole, request};
+pub(crate) use request::{method_is_valid, number, target_is_valid};
 pub use response::{Framing, ResponseHead, response};
 
 /// A part of a head's bytes.

@@ -137,6 +137,16 @@ fn request_line(bytes: &[u8], start: usize, limits: &HeadLimits) -> Result<Optio
     Ok(Some((Line { method, target, lacks_slash, authority, minor }, behind)))
 }
 
+/// Whether this is a method: upper-case letters, digits, `-` and `_`.
+pub(crate) fn method_is_valid(method: &[u8]) -> bool {
+    !method.is_empty() && method.len() <= METHOD_MAX && method.iter().all(|b| is_method_byte(*b))
+}
+
+/// Whether nothing is in a target that may not be in one.
+pub(crate) fn target_is_valid(target: &[u8]) -> bool {
+    target.iter().all(|b| is_target_byte(*b))
+}
+
 const fn is_method_byte(b: u8) -> bool {
     b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_'
 }
@@ -270,7 +280,7 @@ impl Said {
 }
 
 /// A length: digits and nothing else.
-pub(super) fn number(value: &[u8]) -> Option<u64> {
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
     // 18 digits always fit.
     if value.is_empty() || value.len() > 18 {
         return None;

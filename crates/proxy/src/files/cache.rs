@@ -8,12 +8,14 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mainstay_core::time::Boot;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+
+use crate::route::date;
 
 /// How long a file is believed to be as it was.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -183,7 +185,7 @@ fn open(place: &[u8]) -> Result<Entry, Trouble> {
         content,
         size,
         modified,
-        last_modified: date(modified),
+        last_modified: date::http(modified),
         etag: format!("\"{modified:x}-{size:x}\""),
         same: same(&stat),
     })
@@ -200,17 +202,4 @@ fn read(file: &File, size: u64) -> std::io::Result<Bytes> {
     }
     bytes.truncate(filled);
     Ok(bytes.into())
-}
-
-/// A moment as HTTP writes it; those before 1970 or beyond 9999 read as the nearest of the two.
-pub(super) fn date(seconds: i64) -> String {
-    const LAST: u64 = 253_402_300_799;
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LAST));
-    httpdate::fmt_http_date(UNIX_EPOCH + since)
-}
-
-/// Seconds since 1970 of a date in a field.
-pub(super) fn seconds_of(date: &[u8]) -> Option<i64> {
-    let moment: SystemTime = httpdate::parse_http_date(std::str::from_utf8(date).ok()?.trim()).ok()?;
-    i64::try_from(moment.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }

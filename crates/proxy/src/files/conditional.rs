@@ -1,7 +1,7 @@
 //! Preconditions (RFC 9110 13), in nginx's order and with its default for dates: only the very same one is a match.
 
-use super::cache::seconds_of;
 use crate::request::Request;
+use crate::route::date;
 
 /// What the preconditions say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,9 @@ pub(super) fn judge(request: &Request, etag: Option<&str>, modified: i64) -> Ver
             continue;
         }
         match name.to_ascii_lowercase().as_slice() {
-            b"if-unmodified-since" => failed |= seconds_of(value).is_none_or(|at| at < modified),
+            b"if-unmodified-since" => failed |= date::parse(value).is_none_or(|at| at < modified),
             b"if-match" => failed |= !is_in_any(request, "if-match", etag, false),
-            b"if-modified-since" => since = since.or(Some(seconds_of(value))),
+            b"if-modified-since" => since = since.or(Some(date::parse(value))),
             b"if-none-match" => none_match = true,
             _ => {}
         }

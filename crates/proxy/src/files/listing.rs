@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::cache::{Trouble, date};
+use super::cache::Trouble;
 use super::text::{escape_html, escape_segment};
 use crate::response::{Body, Response};
+use crate::route::date;
 
 /// Letters of a name that are shown.
 const NAME: usize = 50;
@@ -79,7 +80,7 @@ fn line(html: &mut String, entry: &Shown) {
         html.push_str("</a>");
     }
     // `Tue, 05 Mar 2024 06:07:08 GMT` holds all that is shown.
-    let date = date(entry.modified);
+    let date = date::http(entry.modified);
     let (day, month, year, time) = (&date[5..7], &date[8..11], &date[12..16], &date[17..22]);
     let pad = NAME.saturating_sub(letters);
     let _ = write!(html, "{:pad$} {day}-{month}-{year} {time} ", "");

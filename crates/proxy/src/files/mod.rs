@@ -171,7 +171,7 @@ fn directory<'a>(
     if files.listing && method != "POST" {
         return listing::page(&place, &exchange.path).map(Outcome::Respond);
     }
-    if method == "POST" { Err(405) } else { Err(403) }
+    Err(403)
 }
 
 /// A path that names a file, or a directory without its slash.

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-use super::cache::{Content, Entry, seconds_of};
+use super::cache::{Content, Entry};
 use crate::request::Request;
 use crate::response::{Body, FilePiece, Response};
+use crate::route::date;
 
 /// More parts than this are not served one by one: the whole file is.
 const MOST: usize = 64;
@@ -29,7 +30,7 @@ pub(super) fn asked(request: &Request, size: u64, etag: Option<&str>, modified: 
         let holds = if condition.len() >= 2 && condition.ends_with(b"\"") {
             etag.is_some_and(|etag| etag.as_bytes() == condition)
         } else {
-            seconds_of(condition) == Some(modified)
+            date::parse(condition) == Some(modified)
         };
         if !holds {
             return Ranges::Whole;

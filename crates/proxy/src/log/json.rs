@@ -3,21 +3,26 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use super::escape;
 use super::line::protocol;
-use super::{escape, request_id, time};
 use crate::clock;
 use crate::exchange::{Attempt, Exchange};
 use crate::policy;
+use crate::route::date;
 use crate::snapshot::Snapshot;
 
 /// Writes a request.
 pub(super) fn write(snapshot: &Snapshot, exchange: &Exchange, out: &mut Vec<u8>) {
     let request = &exchange.request;
     let wall = clock::wall();
-    let iso = time::iso8601(wall);
-    let _ = write!(out, "{{\"time\":\"{}.{:03}Z\"", &iso[..19], wall.subsec_millis());
-    let id = exchange.id.unwrap_or_else(request_id);
-    text(out, "request_id", &id);
+    out.extend(b"{\"time\":\"");
+    date::iso8601(wall, out);
+    // Milliseconds take the place of the zone, which is always UTC.
+    out.truncate(out.len() - "+00:00".len());
+    let _ = write!(out, ".{:03}Z\"", wall.subsec_millis());
+    if let Some(id) = &exchange.id {
+        text(out, "request_id", id);
+    }
     if let Some(client) = exchange.client {
         let _ = write!(out, ",\"client\":\"{client}\",\"client_port\":{}", exchange.client_port);
     }
@@ -48,9 +53,6 @@ pub(super) fn write(snapshot: &Snapshot, exchange: &Exchange, out: &mut Vec<u8>)
         exchange.status, exchange.complete, exchange.received, exchange.sent, exchange.body_sent
     );
     seconds(out, "duration", Some(clock::boot_now().since(exchange.started)));
-    if !exchange.delay.is_zero() {
-        seconds(out, "held_back", Some(exchange.delay));
-    }
     attempts(out, &exchange.attempts);
     out.push(b'}');
 }

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use mainstay_config::plan::edge::{AccessLog, Edge, Known, LogFormat, Piece, Template, Var};
 use mainstay_core::name::LogId;
 
-use super::{escape, json, time};
+use super::{escape, json};
 use crate::clock;
 use crate::exchange::{Exchange, Render};
 use crate::policy;
 use crate::request::{Request, Version};
+use crate::route::date;
 use crate::snapshot::Snapshot;
 
 /// Configurations whose formats are at hand.
@@ -21,7 +22,7 @@ const KEPT: usize = 4;
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     /// The second that was written last, as the combined format has it.
-    second: RefCell<(u64, String)>,
+    second: RefCell<(u64, Vec<u8>)>,
     /// By generation: the formats of one's own, by log.
     formats: RefCell<Vec<(u64, Rc<Vec<Format>>)>>,
 }
@@ -84,9 +85,11 @@ impl Lines {
         let wall = clock::wall();
         let mut second = self.second.borrow_mut();
         if second.0 != wall.as_secs() || second.1.is_empty() {
-            *second = (wall.as_secs(), time::local(wall));
+            second.0 = wall.as_secs();
+            second.1.clear();
+            date::clf(wall, &mut second.1);
         }
-        out.extend(second.1.as_bytes());
+        out.extend_from_slice(&second.1);
     }
 
     fn formats(&self, snapshot: &Snapshot) -> Rc<Vec<Format>> {

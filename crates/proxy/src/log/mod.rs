@@ -5,7 +5,6 @@ mod escape;
 mod id;
 mod json;
 mod line;
-pub mod time;
 mod writer;
 
 use std::cell::{Cell, RefCell};
@@ -30,7 +29,7 @@ use writer::Sink;
 const GATHERED: usize = 32 * 1024;
 
 /// Bytes of the longest line; longer ones are cut.
-const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 256 * 1024;
 
 /// How long a line waits for others to go with.
 const WAIT: Duration = Duration::from_millis(100);

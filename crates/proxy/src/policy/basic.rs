@@ -42,24 +42,16 @@ pub(super) struct Basic {
 }
 
 impl Basic {
-    pub(super) fn new(
-        route: &str,
-        realm: &Template,
-        users: &[(String, String)],
-        faults: &mut Vec<Error>,
-    ) -> Self {
+    pub(super) fn new(route: &str, realm: &Template, users: &[(String, String)]) -> Result<Self, Error> {
         let mut known = HashMap::new();
         for (user, text) in users {
-            match Hash::parse(text) {
-                // As in a file that is read from its beginning, the first line of a user counts.
-                Some(hash) => {
-                    known.entry(user.as_bytes().to_vec()).or_insert(hash);
-                }
-                None => faults.push(Error::Hash { route: route.to_owned(), user: user.clone() }),
-            }
+            let hash = Hash::parse(text)
+                .ok_or_else(|| Error::Hash { route: route.to_owned(), user: user.clone() })?;
+            // As in a file that is read from its beginning, the first line of a user counts.
+            known.entry(user.as_bytes().to_vec()).or_insert(hash);
         }
         let decoy = known.values().find(|hash| hash.slow()).cloned();
-        Self { realm: realm.clone(), users: known, decoy }
+        Ok(Self { realm: realm.clone(), users: known, decoy })
     }
 
     /// Whether the password is the user's. Slow only as long as wrong passwords have not used up their time.
@@ -101,7 +93,7 @@ pub fn user(exchange: &Exchange) -> Option<Box<str>> {
         return Some(user.clone());
     }
     let (shown, colon) = credentials(&exchange.request)?;
-    Some(String::from_utf8_lossy(&shown[..colon]).into())
+    (colon > 0).then(|| String::from_utf8_lossy(&shown[..colon]).into())
 }
 
 /// Lets known users in. `Ok(false)` when the realm reads `off`, and nobody is asked.

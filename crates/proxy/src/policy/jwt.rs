@@ -254,9 +254,6 @@ pub(super) fn check(jwt: &Jwt, compiled: &Compiled, exchange: &mut Exchange) -> 
     match verified {
         Ok(claims) => {
             exchange.claims = Some(claims);
-            if jwt.plan.strip {
-                strip_query(&jwt.plan, exchange);
-            }
             Ok(())
         }
         Err(why) => {
@@ -330,20 +327,6 @@ fn named<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 fn parameter<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
     query.split(|byte| *byte == b'&').find_map(|pair| named(pair, name))
-}
-
-/// Cuts the token out of the query.
-fn strip_query(plan: &edge::Jwt, exchange: &mut Exchange) {
-    for source in &plan.sources {
-        let TokenSource::Query(name) = source else { continue };
-        if parameter(exchange.query.as_bytes(), name).is_none() {
-            continue;
-        }
-        let kept: Vec<&str> =
-            exchange.query.split('&').filter(|pair| named(pair.as_bytes(), name).is_none()).collect();
-        exchange.query = kept.join("&");
-        exchange.rewritten = true;
-    }
 }
 
 /// What becomes of a header on its way to the backend.

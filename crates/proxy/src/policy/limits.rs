@@ -8,8 +8,9 @@ use std::time::Duration;
 use mainstay_config::plan::edge::{RateUse, Route};
 use mainstay_core::name::ZoneId;
 use mainstay_core::rate::{Rate, Verdict};
+use smallvec::SmallVec;
 
-use super::{Denied, compiled, table};
+use super::{Denied, table};
 use crate::clock;
 use crate::exchange::{Exchange, Render};
 use crate::shared::Cells;
@@ -40,7 +41,7 @@ pub(super) fn hash_of(name: &[u8]) -> u64 {
 /// The hash of a request's key in a zone; `None` when the key is empty, and the request is not counted.
 fn key_of(zone: ZoneId, snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) -> Option<u64> {
     let template = &snapshot.edge.zones.get(zone.index())?.key;
-    let zone = *compiled::of(snapshot).zones.get(zone.index())?;
+    let zone = *snapshot.guards.zones.get(zone.index())?;
     KEY.with_borrow_mut(|key| {
         key.clear();
         render(template, exchange, key);
@@ -61,8 +62,13 @@ struct Asked {
     status: u16,
 }
 
-fn asked(rates: &[RateUse], snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) -> Vec<Asked> {
-    let mut all = Vec::with_capacity(rates.len());
+fn asked(
+    rates: &[RateUse],
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    render: Render<'_>,
+) -> SmallVec<[Asked; 2]> {
+    let mut all = SmallVec::new();
     for used in rates {
         let Some(zone) = snapshot.edge.zones.get(used.zone.index()) else { continue };
         let Some(hash) = key_of(used.zone, snapshot, exchange, render) else { continue };

@@ -32,7 +32,7 @@ pub struct Denied {
     pub status: u16,
     /// Fields that its response carries: `WWW-Authenticate`, `Retry-After`.
     pub fields: Vec<(Box<str>, Vec<u8>)>,
-    /// What refused, for counters and logs: `access`, `rate`, `concurrency`, `basic`, `jwt`, `config`.
+    /// What refused, for counters and logs: `access`, `rate`, `concurrency`, `basic`, `jwt`.
     pub why: &'static str,
 }
 
@@ -50,8 +50,8 @@ impl Denied {
 /// Whether a request may go on at `exchange.route`; sets `user`, `claims`, `delay` and `permits`.
 ///
 /// Called for each route that a request comes to, internal redirects included: sources and credentials are asked each
-/// time, rates and requests at once only at the first route that has any, as nginx does. A token in the query is cut
-/// out of `exchange.query` when the route wants it kept from the backend; for headers see [`keeps`].
+/// time, rates and requests at once only at the first route that has any, as nginx does. Nothing is taken away from the
+/// request here: what the backend gets of a token is decided when its fields are written ([`keeps`]).
 ///
 /// # Errors
 /// The refusal.
@@ -88,12 +88,11 @@ fn enter(
     if route.auth.is_none() {
         return Ok(());
     }
-    let compiled = compiled::of(snapshot);
+    let compiled = &snapshot.guards;
     let shown = match compiled.guard(exchange.route) {
         Guard::Open => Ok(true),
-        Guard::Basic(basic) => basic::check(basic, &compiled, exchange, render),
-        Guard::Jwt(jwt) => jwt::check(jwt, &compiled, exchange).map(|()| true),
-        Guard::Broken => Err(Denied::new(500, "config")),
+        Guard::Basic(basic) => basic::check(basic, compiled, exchange, render),
+        Guard::Jwt(jwt) => jwt::check(jwt, compiled, exchange).map(|()| true),
     };
     match shown {
         // The realm reads `off`: nobody is asked, and the source alone decides.

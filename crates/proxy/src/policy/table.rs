@@ -175,3 +175,137 @@ fn claim_row(words: &'static [AtomicU64], hash: u64) -> Option<&'static [AtomicU
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::shared::{KEYS, KEYS_HELD, WORDS};
+
+    fn at(secs: u64) -> Boot {
+        Boot::from_nanos(secs * 1_000_000_000)
+    }
+
+    fn passes(cells: Cells, hash: u64, rate: Rate, now: Boot) -> bool {
+        matches!(ask(cells, hash, rate, now), Verdict::Pass { .. })
+    }
+
+    /// One memory, seen by as many processes.
+    fn shared(processes: usize) -> Vec<Cells> {
+        let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words: &'static [AtomicU64] = Box::leak(words.into_boxed_slice());
+        (0..processes).map(|column| Cells::new(words, column)).collect()
+    }
+
+    #[test]
+    fn processes_that_ask_at_once_let_no_more_through_than_one_would() {
+        let all = shared(4);
+        let rate = Rate::new(1, 99, u32::MAX);
+        for key in [0, 1, 7, u64::MAX] {
+            let passed: usize = std::thread::scope(|scope| {
+                let asking: Vec<_> = all
+                    .iter()
+                    .map(|cells| {
+                        scope.spawn(move || (0..100).filter(|_| passes(*cells, key, rate, at(5))).count())
+                    })
+                    .collect();
+                asking.into_iter().map(|one| one.join().unwrap()).sum()
+            });
+            assert_eq!(passed, 100, "key {key}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_still_takes_new_keys_and_forgets_the_one_that_is_done_first() {
+        let cells = Cells::private();
+        let count = KEYS as u64;
+        let (slow, fast) = (Rate::new(1, 0, 0), Rate::new(1_000_000, 0, 0));
+        for n in 0..RATE_PROBES as u64 {
+            let rate = if n == 3 { fast } else { slow };
+            assert!(passes(cells, 2 + n * count, rate, at(5)));
+        }
+        assert!(passes(cells, 2 + 100 * count, slow, at(5)));
+        assert_eq!(due(cells, 2 + 3 * count), Boot::ZERO, "forgotten");
+        assert!(!passes(cells, 2, slow, at(5)));
+        assert!(!passes(cells, 2 + 100 * count, slow, at(5)));
+    }
+
+    #[test]
+    fn places_of_keys_that_are_done_are_used_again() {
+        let cells = Cells::private();
+        let rate = Rate::new(1000, 0, 0);
+        for n in 0..1000 {
+            assert!(passes(cells, 2 + n * KEYS as u64, rate, at(5 + 2 * n)));
+        }
+        let used = cells.keys().iter().step_by(2).filter(|key| key.load(Ordering::Relaxed) != EMPTY).count();
+        assert_eq!(used, 1);
+    }
+
+    #[test]
+    fn a_key_that_is_given_away_while_it_is_asked_for_is_still_counted() {
+        let all = shared(4);
+        let rate = Rate::new(1_000_000_000, 3, u32::MAX);
+        std::thread::scope(|scope| {
+            for (thread, cells) in (0_u64..).zip(&all) {
+                scope.spawn(move || {
+                    for n in 0..20_000_u64 {
+                        let key = 2 + (n * 7 + thread) % 40 * KEYS as u64;
+                        let _ = ask(*cells, key, rate, at(5) + Duration::from_micros(n));
+                    }
+                });
+            }
+        });
+        let keys: Vec<u64> = all[0].keys().iter().step_by(2).map(|key| key.load(Ordering::Relaxed)).collect();
+        assert!(keys.iter().filter(|key| **key != EMPTY).count() <= RATE_PROBES);
+    }
+
+    #[test]
+    fn of_a_key_no_more_are_held_at_once_than_allowed_by_all_processes() {
+        let all = shared(4);
+        let most = AtomicU64::new(0);
+        let held = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for cells in &all {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        if let Some(permit) = hold(*cells, 42, 2) {
+                            let now = held.fetch_add(1, Ordering::SeqCst) + 1;
+                            most.fetch_max(now, Ordering::SeqCst);
+                            held.fetch_sub(1, Ordering::SeqCst);
+                            drop(permit);
+                        }
+                    }
+                });
+            }
+        });
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
+        let one = hold(all[0], 42, 2);
+        let other = hold(all[3], 42, 2);
+        assert!(one.is_some() && other.is_some() && hold(all[1], 42, 2).is_none());
+    }
+
+    #[test]
+    fn rows_that_nobody_counts_in_are_given_away_and_busy_ones_are_not() {
+        let cells = Cells::private();
+        let count = KEYS_HELD as u64;
+        let busy: Vec<Permit> =
+            (0..HELD_PROBES as u64).map(|n| hold(cells, 2 + n * count, 1).expect("there is room")).collect();
+        assert!(hold(cells, 2 + 1000 * count, 1).is_none(), "no room");
+        drop(busy);
+        let held: Vec<Permit> =
+            (0..1000).filter_map(|n| hold(cells, 2 + (2000 + n) * count, 1)).take(HELD_PROBES).collect();
+        assert_eq!(held.len(), HELD_PROBES);
+    }
+
+    #[test]
+    fn what_a_dead_process_held_is_free_once_its_column_is_cleared() {
+        let words: Vec<AtomicU64> = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        let words: &'static [AtomicU64] = Box::leak(words.into_boxed_slice());
+        let (dead, alive) = (Cells::new(words, 3), Cells::new(words, 4));
+        std::mem::forget(hold(dead, 9, 1));
+        assert!(hold(alive, 9, 1).is_none());
+        Cells::clear(words, 3);
+        assert!(hold(alive, 9, 1).is_some());
+    }
+}

@@ -66,10 +66,10 @@ pub(super) fn absolute(snapshot: &Snapshot, exchange: &Exchange, location: &[u8]
         Scope::new(snapshot, exchange).host_or_local(&mut out);
         if out.len() == host {
             out.clear();
-        } else if let Some(local) = exchange.connection.local {
-            if local.port() != if secure { 443 } else { 80 } {
-                out.extend_from_slice(format!(":{}", local.port()).as_bytes());
-            }
+        } else if let Some(local) = exchange.connection.local
+            && local.port() != if secure { 443 } else { 80 }
+        {
+            out.extend_from_slice(format!(":{}", local.port()).as_bytes());
         }
     }
     path::encode_rest(location, &mut out);

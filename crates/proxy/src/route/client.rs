@@ -27,9 +27,12 @@ pub(super) fn find(trust: Option<&Trust>, exchange: &mut Exchange) {
     };
     exchange.memory.believed = true;
     let request = &exchange.request;
-    let lines = request.fields.iter().rev().filter_map(|field| {
-        request.bytes(field.name).eq_ignore_ascii_case(name.as_bytes()).then(|| request.bytes(field.value))
-    });
+    let lines = request
+        .fields
+        .iter()
+        .rev()
+        .filter(|&field| request.bytes(field.name).eq_ignore_ascii_case(name.as_bytes()))
+        .map(|field| request.bytes(field.value));
     if let Some(hop) = real_ip::client(lines, &trust.networks, trust.recursive) {
         exchange.client = Some(hop.addr);
         exchange.client_port = hop.port.unwrap_or(0);

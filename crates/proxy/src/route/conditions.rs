@@ -71,10 +71,10 @@ impl Conditions {
         if let Some(field) = self.queries.iter().find(|field| !field.of_query(&exchange.query)) {
             return Some(Missing::Query(&field.name));
         }
-        if let Some(from) = &self.from {
-            if !exchange.client.is_some_and(|client| from.contains(client)) {
-                return Some(Missing::Source);
-            }
+        if let Some(from) = &self.from
+            && !exchange.client.is_some_and(|client| from.contains(client))
+        {
+            return Some(Missing::Source);
         }
         None
     }

@@ -9,7 +9,7 @@ use super::paths::Candidates;
 use super::steps::{self, Next};
 use super::table::{Compiled, Table, cut};
 use super::vars::Scope;
-use super::{client, host, id, render, reply};
+use super::{client, host, render, reply};
 use crate::exchange::{Decision, Exchange, Head, Verdict};
 use crate::files::{self, Outcome};
 use crate::policy::{self, Denied};
@@ -42,7 +42,7 @@ impl Asked for Thread {
 }
 
 /// Where a request is on its way.
-enum Turn {
+pub(super) enum Turn {
     /// A route is looked for.
     Select,
     /// This route runs its steps.
@@ -73,7 +73,7 @@ pub fn verdict(snapshot: &Snapshot, thread: &Thread, exchange: &mut Exchange, he
 pub(super) fn begin(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange) -> Decision {
     let table = &snapshot.table;
     if table.used.id && exchange.id.is_none() {
-        exchange.id = Some(id::draw());
+        exchange.id = Some(crate::log::request_id());
     }
     let trust = table.listeners.get(exchange.connection.listener as usize).and_then(|l| l.trust.as_ref());
     client::find(trust, exchange);
@@ -103,12 +103,12 @@ pub(super) fn judge(
         return Verdict::Pass;
     };
     let Some(forward) = super::table::forward_of(&route.action) else { return Verdict::Pass };
-    if forward.accel {
-        if let Some(to) = head.field("x-accel-redirect").filter(|to| !to.is_empty()) {
-            reply::note_backend(snapshot, exchange, head);
-            let turn = accelerated(snapshot, exchange, head, to);
-            return Verdict::Instead(go(snapshot, asked, exchange, turn));
-        }
+    if forward.accel
+        && let Some(to) = head.field("x-accel-redirect").filter(|to| !to.is_empty())
+    {
+        reply::note_backend(snapshot, exchange, head);
+        let turn = accelerated(snapshot, exchange, head, to);
+        return Verdict::Instead(go(snapshot, asked, exchange, turn));
     }
     let status = head.status();
     if forward.intercept_errors
@@ -152,7 +152,7 @@ fn accelerated(snapshot: &Snapshot, exchange: &mut Exchange, head: Head<'_>, to:
 }
 
 /// Reads target and host; the status says what is wrong with them.
-fn admit(exchange: &mut Exchange) -> Result<(), u16> {
+pub(super) fn admit(exchange: &mut Exchange) -> Result<(), u16> {
     let request = &exchange.request;
     let authority = request.bytes(request.authority);
     if host::of(authority).is_none() {
@@ -194,16 +194,35 @@ fn go(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange, mut turn
     }
 }
 
-/// Runs the steps of a route.
-fn enter(snapshot: &Snapshot, exchange: &mut Exchange, id: RouteId) -> Turn {
+/// Comes to a route: the steps of its host, whether it takes the request at all, then its own steps. nginx's order, in which a body
+/// that is too large is refused before a fixed answer is given.
+pub(super) fn enter(snapshot: &Snapshot, exchange: &mut Exchange, id: RouteId) -> Turn {
     let Some(compiled) = snapshot.table.routes.get(id.index()) else { return Turn::Status(500) };
     exchange.route = Some(id);
-    exchange.memory.located = true;
+    exchange.memory.located = !compiled.prefix.is_empty();
     if compiled.trust.is_some() && !exchange.memory.client_by_route {
         exchange.memory.client_by_route = true;
         client::find(compiled.trust.as_ref(), exchange);
     }
-    match steps::run(&compiled.steps, snapshot, exchange) {
+    let (of_host, own) = compiled.steps.split_at(steps::leading(&compiled.steps));
+    match steps::run(of_host, snapshot, exchange) {
+        Next::Act => {}
+        next => return after(next, snapshot, exchange, id),
+    }
+    let Some(route) = snapshot.edge.routes.get(id.index()) else { return Turn::Status(500) };
+    if route.internal && exchange.redirects == 0 && !exchange.rewritten {
+        return Turn::Status(404);
+    }
+    match (route.body_max, exchange.request.body) {
+        (Some(max), BodyLength::Known(length)) if length > max => return Turn::Status(413),
+        (Some(_) | None, BodyLength::Known(_) | BodyLength::Open | BodyLength::None) => {}
+    }
+    after(steps::run(own, snapshot, exchange), snapshot, exchange, id)
+}
+
+/// What follows the steps of a route.
+fn after(next: Next<'_>, snapshot: &Snapshot, exchange: &mut Exchange, id: RouteId) -> Turn {
+    match next {
         Next::Act => Turn::Act(id),
         Next::ActAs(id) => Turn::Act(id),
         Next::Select => again(exchange, Turn::Select),
@@ -226,8 +245,9 @@ fn again(exchange: &mut Exchange, turn: Turn) -> Turn {
     turn
 }
 
-/// An internal redirect.
+/// An internal redirect. As in nginx it comes by the steps of the host again.
 fn internal(exchange: &mut Exchange, path: &[u8], query: &[u8]) -> Turn {
+    exchange.once_done = false;
     if steps::go_to(path, query, exchange) { again(exchange, Turn::Select) } else { Turn::Status(500) }
 }
 
@@ -243,17 +263,10 @@ fn fixed(answer: Fixed, snapshot: &Snapshot, exchange: &Exchange) -> Turn {
     }
 }
 
-/// Lets a route act: its bounds and checks first.
-fn act(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange, id: RouteId) -> Turn {
+/// Lets a route act, if it lets the request in.
+pub(super) fn act(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exchange, id: RouteId) -> Turn {
     let Some(route) = snapshot.edge.routes.get(id.index()) else { return Turn::Status(500) };
     exchange.route = Some(id);
-    if route.internal && exchange.redirects == 0 && !exchange.rewritten {
-        return Turn::Status(404);
-    }
-    match (route.body_max, exchange.request.body) {
-        (Some(max), BodyLength::Known(length)) if length > max => return Turn::Status(413),
-        (Some(_) | None, BodyLength::Known(_) | BodyLength::Open | BodyLength::None) => {}
-    }
     if let Err(denied) = asked.check(snapshot, exchange) {
         exchange.memory.carried.extend(denied.fields);
         return Turn::Status(denied.status);
@@ -294,7 +307,7 @@ fn page_for(route: &Route, status: u16) -> Option<&ErrorPage> {
 }
 
 /// A page for a status: the route's, or a short one. While a page is made there is no other page (nginx's `recursive_error_pages off`).
-fn page(snapshot: &Snapshot, exchange: &mut Exchange, status: u16) -> Turn {
+pub(super) fn page(snapshot: &Snapshot, exchange: &mut Exchange, status: u16) -> Turn {
     let route = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index()));
     let Some(page) = route.filter(|_| exchange.error.is_none()).and_then(|route| page_for(route, status))
     else {
@@ -330,7 +343,7 @@ fn both(to: &Template, snapshot: &Snapshot, exchange: &Exchange) -> (Vec<u8>, Ve
 }
 
 /// The route of a request, by host and path.
-fn select(table: &Table, exchange: &mut Exchange) -> Option<RouteId> {
+pub(super) fn select(table: &Table, exchange: &mut Exchange) -> Option<RouteId> {
     let entrance = table.listeners.get(exchange.connection.listener as usize)?;
     let authority = exchange.request.bytes(exchange.request.authority);
     let host = host::of(authority).unwrap_or_default();

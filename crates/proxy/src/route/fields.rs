@@ -139,10 +139,10 @@ pub(super) fn write(
     value: &mut Vec<u8>,
     sink: &mut impl FieldSink,
 ) {
-    if let [Piece::Text(text)] = template.0.as_slice() {
-        if text.bytes().all(|b| b >= b' ') {
-            return sink.field(name, text.as_bytes());
-        }
+    if let [Piece::Text(text)] = template.0.as_slice()
+        && text.bytes().all(|b| b >= b' ')
+    {
+        return sink.field(name, text.as_bytes());
     }
     value.clear();
     scope.template(template, value);

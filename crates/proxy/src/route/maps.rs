@@ -78,10 +78,10 @@ impl Maps {
         path.push(map.name.clone());
         for template in map.templates() {
             for var in vars(template) {
-                if let Var::Own(name) = var {
-                    if let Some(next) = self.number(name) {
-                        self.follow(&self.maps[next], path)?;
-                    }
+                if let Var::Own(name) = var
+                    && let Some(next) = self.number(name)
+                {
+                    self.follow(&self.maps[next], path)?;
                 }
             }
         }

@@ -27,6 +27,8 @@ pub struct Memory {
 pub(super) struct Noted {
     /// Maps by number.
     pub(super) maps: Vec<(usize, Rc<[u8]>)>,
+    /// Named groups of the expressions by which maps chose.
+    pub(super) named: Vec<(Box<str>, Box<str>)>,
     /// Fields of the response as the client got it, of those that are asked for somewhere.
     pub(super) sent: Vec<(Box<str>, Vec<u8>)>,
     /// Fields of the backend's response.

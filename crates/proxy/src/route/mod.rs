@@ -10,9 +10,9 @@ mod client;
 mod conditions;
 pub mod date;
 mod decide;
+pub mod explain;
 mod fields;
 mod host;
-mod id;
 mod maps;
 mod memory;
 mod names;
@@ -31,6 +31,7 @@ mod vars;
 
 pub use answer::reason;
 pub use decide::{decide, failed, verdict};
+pub use explain::{Explanation, Question, explain};
 pub use fields::request_fields;
 pub use memory::Memory;
 pub use reply::{response_fields, shown_status};

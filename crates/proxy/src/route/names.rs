@@ -53,7 +53,7 @@ pub(super) fn is_hop(name: &str) -> bool {
 }
 
 /// The names that `Connection` fields list, but for those that are dropped anyway.
-pub(super) fn listed<'a>(value: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|token| {
         let plain: [&[u8]; 4] = [b"", b"close", b"keep-alive", b"upgrade"];
         !plain.iter().any(|own| own.eq_ignore_ascii_case(token))

@@ -44,22 +44,21 @@ impl Paths {
         path: &str,
         candidates: &mut impl Candidates,
     ) -> Option<(u32, Option<&Pattern>)> {
-        if !self.exact.is_empty() {
-            if let Ok(n) = self.exact.binary_search_by(|(own, _)| (**own).cmp(path)) {
-                if let Some(route) = first(&self.exact[n].1, candidates) {
-                    return Some((route, None));
-                }
-            }
+        if !self.exact.is_empty()
+            && let Ok(n) = self.exact.binary_search_by(|(own, _)| (**own).cmp(path))
+            && let Some(route) = first(&self.exact[n].1, candidates)
+        {
+            return Some((route, None));
         }
         let prefix = self.longest(path, candidates);
         if let Some(route) = prefix.filter(|route| self.patterns.is_empty() || candidates.is_last(*route)) {
             return Some((route, None));
         }
         for (pattern, group) in &self.patterns {
-            if pattern.is_match(path) {
-                if let Some(route) = first(group, candidates) {
-                    return Some((route, Some(pattern)));
-                }
+            if pattern.is_match(path)
+                && let Some(route) = first(group, candidates)
+            {
+                return Some((route, Some(pattern)));
             }
         }
         prefix.map(|route| (route, None))
@@ -71,10 +70,10 @@ impl Paths {
         let before = self.prefixes.partition_point(|prefix| *prefix.text <= *path);
         let mut at = before.checked_sub(1);
         while let Some(prefix) = at.and_then(|n| self.prefixes.get(n)) {
-            if path.as_bytes().starts_with(prefix.text.as_bytes()) {
-                if let Some(route) = first(&prefix.group, candidates) {
-                    return Some(route);
-                }
+            if path.as_bytes().starts_with(prefix.text.as_bytes())
+                && let Some(route) = first(&prefix.group, candidates)
+            {
+                return Some(route);
             }
             at = prefix.parent.map(|n| n as usize);
         }

@@ -63,6 +63,11 @@ impl Pattern {
         self.ignore_case == other.ignore_case && self.regex.as_str() == other.regex.as_str()
     }
 
+    /// Each named group that took part.
+    pub(crate) fn names<'a>(&'a self, groups: &'a Groups) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.names.iter().filter_map(|(n, name)| Some((&**name, groups.get(*n)?.as_deref()?)))
+    }
+
     /// The number of a named group.
     pub(crate) fn named(&self, name: &str) -> Option<usize> {
         self.names.iter().find(|(_, own)| &**own == name).map(|(n, _)| *n)

@@ -288,7 +288,9 @@ impl Replace {
                 if !own.eq_ignore_ascii_case(from) {
                     return None;
                 }
-                scope.bytes(&self.to)
+                let to = scope.bytes(&self.to);
+                let dot: &[u8] = if value.starts_with(b".") { b"." } else { b"" };
+                [dot, to.strip_prefix(b".").unwrap_or(&to)].concat()
             }
             (Sought::Pattern(pattern), _) => {
                 let text = path::to_text(value);

@@ -46,6 +46,11 @@ struct Run<'a> {
     route: Option<RouteId>,
 }
 
+/// How many steps at the beginning are those of the host.
+pub(super) fn leading(ops: &[Op]) -> usize {
+    ops.iter().take_while(|op| matches!(op, Op::Once(_))).count()
+}
+
 /// Runs the steps of a route.
 pub(super) fn run<'a>(ops: &'a [Op], snapshot: &'a Snapshot, exchange: &mut Exchange) -> Next<'a> {
     if ops.is_empty() {
@@ -115,6 +120,7 @@ impl<'a> Run<'a> {
         let found = rewrite.pattern.apply(&path, exchange);
         exchange.path = path;
         if !found {
+            exchange.groups.clear();
             return End::Through;
         }
         let redirect = matches!(rewrite.then, Then::Redirect(_));
@@ -185,7 +191,11 @@ impl<'a> Run<'a> {
             When::Equal { value, to, not } => (scope.bytes(value) == scope.bytes(to)) != *not,
             When::Match { value, pattern, not } => {
                 let value = scope.text(value);
-                pattern.apply(&value, exchange) != *not
+                let found = pattern.apply(&value, exchange);
+                if !found {
+                    exchange.groups.clear();
+                }
+                found != *not
             }
             When::File { path, kind, not } => is_there(&scope.bytes(path), *kind) != *not,
         }
@@ -232,14 +242,18 @@ fn query_follows(location: &[u8], old: &[u8]) -> bool {
     !old.is_empty() && location.contains(&b'?') && location.last() != Some(&b'?')
 }
 
-/// What nginx takes back of the escapes in the path of a redirect: visible ASCII beyond `%`.
+/// What nginx takes back of the escapes in the path of a redirect: visible ASCII beyond `%`; unlike there `?` stays escaped, since it
+/// is no part of the path otherwise.
 fn unescape(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut at = 0;
     while at < path.len() {
         let byte = match &path[at..] {
             [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                path::decode(&path[at..at + 3]).first().copied().filter(|b| *b > b'%' && *b < 0x7f)
+                path::decode(&path[at..at + 3])
+                    .first()
+                    .copied()
+                    .filter(|b| *b > b'%' && *b < 0x7f && *b != b'?')
             }
             _ => None,
         };

@@ -306,10 +306,10 @@ fn check_numbers(edge: &Edge, route: &Route) -> Result<(), Error> {
             Page::Path(_) | Page::Url(_) => {}
         }
     }
-    if let Action::Files(files) = &route.action {
-        if let Some(Fallback::Route(id)) = files.fallback {
-            there(id)?;
-        }
+    if let Action::Files(files) = &route.action
+        && let Some(Fallback::Route(id)) = files.fallback
+    {
+        there(id)?;
     }
     let mut open: Vec<&[Step]> = vec![&route.steps];
     while let Some(steps) = open.pop() {
@@ -423,6 +423,7 @@ pub(super) fn cut(to: &Template) -> (Template, Option<Template>, bool) {
             Some(Piece::Text(_) | Piece::Var(_)) => {}
         }
     }
+    let query = query.filter(|pieces| keep || !pieces.is_empty());
     (Template(path), query.map(Template), keep)
 }
 

@@ -34,8 +34,9 @@ pub fn request_target(snapshot: &Snapshot, exchange: &Exchange, out: &mut Vec<u8
         Uri::Same => same(snapshot, exchange, out),
         Uri::Prefix(new) => {
             let compiled = exchange.route.and_then(|id| snapshot.table.routes.get(id.index()));
-            let old = compiled.filter(|_| exchange.memory.located).map_or("", |route| &route.prefix);
-            match exchange.path.strip_prefix(old).filter(|_| exchange.memory.located) {
+            let old = compiled.map_or("", |route| &route.prefix);
+            let located = exchange.memory.located && !old.is_empty();
+            match exchange.path.strip_prefix(old).filter(|_| located) {
                 Some(rest) => {
                     path::encode_rest(new.as_bytes(), out);
                     path::encode_path(rest, out);

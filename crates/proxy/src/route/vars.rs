@@ -133,16 +133,22 @@ impl<'a> Scope<'a> {
     }
 
     fn own(&self, name: &str, out: &mut Vec<u8>) {
-        if let Some((pattern, groups)) = self.matched {
-            if let Some(n) = pattern.named(name) {
-                return push(groups.get(n).and_then(Option::as_deref).unwrap_or_default(), out);
-            }
+        if let Some((pattern, groups)) = self.matched
+            && let Some(n) = pattern.named(name)
+        {
+            return push(groups.get(n).and_then(Option::as_deref).unwrap_or_default(), out);
         }
         if let Some((_, value)) = self.exchange.vars.iter().find(|(own, _)| **own == *name) {
             return push(value, out);
         }
         let maps = &self.snapshot.table.maps;
-        let Some(number) = maps.number(name) else { return };
+        let Some(number) = maps.number(name) else {
+            let noted = self.exchange.memory.noted.borrow();
+            return push(
+                noted.named.iter().find(|(own, _)| **own == *name).map_or("", |(_, value)| value),
+                out,
+            );
+        };
         let cached = self
             .exchange
             .memory
@@ -163,7 +169,12 @@ impl<'a> Scope<'a> {
             Some((pattern, groups)) => self.matched_by(pattern, groups).template(chosen.value, out),
             None => self.template(chosen.value, out),
         }
-        self.exchange.memory.noted.borrow_mut().maps.push((number, out[start..].into()));
+        let mut noted = self.exchange.memory.noted.borrow_mut();
+        noted.maps.push((number, out[start..].into()));
+        for (name, value) in chosen.matched.iter().flat_map(|(pattern, groups)| pattern.names(groups)) {
+            noted.named.retain(|(own, _)| **own != *name);
+            noted.named.push((name.into(), value.into()));
+        }
     }
 
     fn known(&self, known: Known, out: &mut Vec<u8>) {
@@ -184,7 +195,7 @@ impl<'a> Scope<'a> {
             Known::Https => push(if connection.tls.is_some() { "on" } else { "" }, out),
             Known::RemoteAddr => addr(exchange.client, out),
             Known::RemotePort => number(u64::from(exchange.client_port), out, exchange.client_port != 0),
-            Known::RemoteUser => push(exchange.user.as_deref().unwrap_or_default(), out),
+            Known::RemoteUser => push(&crate::policy::user(exchange).unwrap_or_default(), out),
             Known::PeerAddr => addr(connection.peer.map(|peer| peer.ip()), out),
             Known::PeerPort => port(connection.peer, out),
             Known::ProxyProtocolAddr => addr_of(connection.proxy.map(|(from, _)| from), out),
