@@ -112,3 +112,15 @@ pub const fn standing_of(state: mainstay_proxy::pool::Standing) -> &'static str 
         Standing::Unresolved => "unresolved",
     }
 }
+
+/// What a listener speaks.
+#[must_use]
+pub const fn protocol(protocol: mainstay_config::plan::edge::Protocol) -> &'static str {
+    use mainstay_config::plan::edge::Protocol;
+    match protocol {
+        Protocol::Http => "http",
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Passthrough => "passthrough",
+    }
+}

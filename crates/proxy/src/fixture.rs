@@ -98,7 +98,7 @@ pub(crate) fn route() -> Route {
 
 /// A configuration in force.
 pub(crate) fn snapshot(edge: Edge) -> Snapshot {
-    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), &crate::tls::Tickets::private(), None)
+    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), &crate::tls::Tickets::new(), None)
         .expect("the configuration is good")
 }
 

@@ -1,5 +1,7 @@
 //! The status as Prometheus reads it (text format 0.0.4): one prefix, base units, `_total` for counters.
 
+mod edge;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -16,7 +18,12 @@ struct Families {
 
 impl Families {
     fn add(&mut self, name: &str, kind: &'static str, labels: &[(&str, &str)], value: &str) {
-        let mut sample = format!("mainstay_{name}");
+        self.sample(name, "", kind, labels, value);
+    }
+
+    /// A sample whose name is the family's with something behind it, as histograms have.
+    fn sample(&mut self, name: &str, suffix: &str, kind: &'static str, labels: &[(&str, &str)], value: &str) {
+        let mut sample = format!("mainstay_{name}{suffix}");
         for (place, (label, text)) in labels.iter().enumerate() {
             let _ = write!(sample, "{}{label}=\"{}\"", if place == 0 { "{" } else { "," }, escape(text));
         }
@@ -35,10 +42,28 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 34] = [
+const FAMILIES: [(&str, &str); 55] = [
+    ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
+    ("backend_failures_total", "Requests that failed at the backend."),
+    (
+        "backend_latency_seconds",
+        "Average latency, sensitive to peaks; measured for two-choices, and after failures.",
+    ),
+    ("backend_load", "Requests under way to the backend."),
+    ("backend_requests_total", "Requests that were sent to the backend."),
+    ("backend_retries_total", "Requests that came to the backend after another had failed."),
+    ("backend_state", "1 for where the backend stands."),
+    ("backend_weight", "Weight in force, the operator's when there is one."),
     ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
     ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
     ("info", "Version of the running program."),
+    ("listener_connections", "Connections that are open."),
+    ("listener_connections_total", "Connections that were accepted."),
+    ("listener_handshakes_failed_total", "Handshakes of TLS and of the PROXY header that failed."),
+    ("listener_received_bytes_total", "Bytes from clients."),
+    ("listener_refused_total", "Requests that were refused before they had a route."),
+    ("listener_requests_total", "Requests by class of their status; none got no answer."),
+    ("listener_sent_bytes_total", "Bytes to clients."),
     ("log_lines_dropped_total", "Log lines that nobody read in time."),
     ("messages_dropped_total", "Messages of the vip worker that the supervisor did not read in time."),
     ("notify_failures_total", "Notify commands, webhooks and mails that failed for good."),
@@ -49,7 +74,16 @@ const FAMILIES: [(&str, &str); 34] = [
     ("probe_up", "1 while the probe's verdict is up."),
     ("reload_failures_total", "Reloads that were refused."),
     ("reloads_total", "Reloads that came into force."),
+    ("route_received_bytes_total", "Bytes from clients."),
+    (
+        "route_request_duration_seconds",
+        "Histogram of the time from a request's first byte to the end of its response.",
+    ),
+    ("route_requests_total", "Requests by class of their status; none got no answer."),
+    ("route_retries_total", "Further backends that were asked for requests."),
+    ("route_sent_bytes_total", "Bytes to clients."),
     ("send_errors_total", "Times that the kernel refused adverts or announcements."),
+    ("upgrades_total", "Programs that took over from their predecessor."),
     ("uptime_seconds", "Seconds since the supervisor started."),
     ("vip_addresses_put_back_total", "Addresses that somebody else removed and that were put back."),
     ("vip_adverts_total", "Adverts by result: sent, received, or the reason of their rejection."),
@@ -88,6 +122,7 @@ pub(super) fn render(status: &Status) -> String {
     status.counters.iter().for_each(|c| families.counter(c, &[]));
     vips(&mut families, status);
     probes(&mut families, status);
+    edge::add(&mut families, status);
     workers(&mut families, status);
     let mut out = String::new();
     for (name, (kind, samples)) in families.all {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::{DEGRADED, DENIED, FAILURE, UNREACHABLE, local, render};
 use crate::dirs::Dirs;
-use crate::ipc::{ApiCall, ApiReply, VipAction};
+use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
 use crate::status::{Event, Status};
 
 /// A reload reads files and runs no probe: it is done in milliseconds.
@@ -130,6 +130,23 @@ pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Resul
 
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Reload)?)
+}
+
+pub(super) fn pools(dirs: &Dirs, pool: Option<&str>) -> anyhow::Result<u8> {
+    let mut status = fetch_status(dirs)?;
+    if let Some(name) = pool {
+        let known: Vec<String> = status.pools.iter().map(|p| p.name.clone()).collect();
+        status.pools.retain(|p| p.name == name);
+        if status.pools.is_empty() {
+            bail!("no pool is called \"{name}\"; there are: {}", known.join(", "));
+        }
+    }
+    local::print(&render::pools(&status))
+}
+
+pub(super) fn pool(dirs: &Dirs, word: Option<(String, PoolAction)>) -> anyhow::Result<u8> {
+    let (name, action) = word.context("a list is asked for otherwise")?;
+    done(ask(dirs, &ApiCall::Pool { name, action })?)
 }
 
 pub(super) fn upgrade(dirs: &Dirs) -> anyhow::Result<u8> {

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::dirs::Dirs;
-use crate::ipc::VipAction;
+use crate::ipc::{PoolAction, VipAction};
 use crate::role::Role;
 
 pub use local::load;
@@ -112,6 +112,12 @@ enum Command {
     /// List, move, drain or readmit vips.
     #[command(subcommand)]
     Vip(VipCommand),
+    /// List pools; add, remove, drain, readmit and weigh their backends.
+    ///
+    /// It holds at once on all edge processes, and until the configuration says something else of the backend; a restart
+    /// forgets it, an upgrade does not.
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// Read the configuration again; refused as a whole when it is bad.
     Reload,
     /// Become the program that stands in our place in the file system: listeners, connections and vips stay.
@@ -235,6 +241,70 @@ enum VipCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum PoolCommand {
+    /// One line for each backend; those that the configuration does not have are marked.
+    List {
+        /// Only this pool.
+        pool: Option<String>,
+    },
+    /// Put a backend into a pool: made and probed like the first one there.
+    Add {
+        /// The pool.
+        pool: String,
+        /// The backend: 10.0.4.20:8080, name:8080, [2001:db8::1]:8080 or unix:/path.
+        backend: String,
+        /// Its share.
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
+        weight: Option<u32>,
+    },
+    /// Take a backend out of a pool; requests under way there end as they would have.
+    Remove {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+    },
+    /// Send a backend nothing new, but from clients that are bound to it by a cookie.
+    Drain {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+    },
+    /// Use a backend again.
+    Ready {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+    },
+    /// Give a backend another share.
+    Weight {
+        /// The pool.
+        pool: String,
+        /// The backend.
+        backend: String,
+        /// Its share; 0 drains it.
+        #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
+        weight: u32,
+    },
+}
+
+impl PoolCommand {
+    /// Pool and word; nothing for a list.
+    fn into_action(self) -> Option<(String, PoolAction)> {
+        Some(match self {
+            Self::List { .. } => return None,
+            Self::Add { pool, backend, weight } => (pool, PoolAction::Add { backend, weight }),
+            Self::Remove { pool, backend } => (pool, PoolAction::Remove { backend }),
+            Self::Drain { pool, backend } => (pool, PoolAction::Drain { backend }),
+            Self::Ready { pool, backend } => (pool, PoolAction::Ready { backend }),
+            Self::Weight { pool, backend, weight } => (pool, PoolAction::Weight { backend, weight }),
+        })
+    }
+}
+
 /// Does what the command line asks.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -270,6 +340,8 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
+        Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
+        Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Reload => ask::reload(&dirs),
         Command::Upgrade => ask::upgrade(&dirs),
         Command::Handover(config) => local::handover(&config.config),

@@ -1,5 +1,7 @@
 //! Status and events as people read them: tables whose colours appear on terminals only.
 
+mod edge;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use mainstay_core::election::State;
 
 use crate::status::{Event, Status, VipStatus};
 use crate::words;
+
+pub(super) use edge::pools;
 
 /// Rows of cells, the first being the heading.
 struct Table {
@@ -55,8 +59,8 @@ pub(crate) fn style(code: &str, text: String) -> String {
 fn paint_state(word: &str, text: String) -> String {
     match word {
         "active" | "up" => style("32", text),
-        "fault" | "down" => style("31", text),
-        "pending" | "unknown" => style("33", text),
+        "fault" | "down" | "unresolved" => style("31", text),
+        "pending" | "unknown" | "aside" | "trial" | "drained" | "full" | "rising" => style("33", text),
         _ => text,
     }
 }
@@ -76,6 +80,14 @@ pub(super) fn status(status: &Status) -> String {
             let _ = write!(out, "\n{}: {}; next: {}", vip.name, vip.why, vip.next);
         }
         out.push('\n');
+    }
+    if !status.listeners.is_empty() {
+        out.push('\n');
+        out.push_str(&edge::listeners(status));
+    }
+    if !status.pools.is_empty() {
+        out.push('\n');
+        out.push_str(&edge::pools(status));
     }
     if !status.probes.is_empty() {
         out.push('\n');

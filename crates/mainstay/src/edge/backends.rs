@@ -1,10 +1,15 @@
 //! What this process's threads are told of backends, and what is told of them.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use mainstay_core::balance::Order;
 use mainstay_core::election::Verdict;
+use mainstay_core::name::ProbeId;
 use mainstay_proxy::pool::{BackendStatus, Standing};
+use mainstay_proxy::snapshot::Snapshot;
+use mainstay_proxy::thread::Thread;
 use mainstay_proxy::worker::Process;
 
 use crate::ipc::{PoolOrder, Seen};
@@ -25,39 +30,36 @@ pub(super) struct Backends {
 }
 
 impl Backends {
-    /// Another Plan is in force: its new backends are told what is known.
-    pub(super) fn follow(&mut self, process: &Process, probes: Vec<String>) {
+    /// What every thread does with a Plan of these probes before its first request: backends are told what is known.
+    pub(super) fn brief(&mut self, probes: Vec<String>) -> impl Fn(&Rc<Thread>) + Clone + Send + use<> {
         self.probes = probes;
         let known: HashSet<&String> = self.probes.iter().collect();
         self.verdicts.retain(|name, _| known.contains(name));
-        for name in self.verdicts.keys() {
-            self.tell(process, name);
+        let by_number = self.probes.iter().map(|name| self.verdicts.get(name).cloned());
+        let verdicts: Arc<Vec<Option<(Verdict, String)>>> = Arc::new(by_number.collect());
+        let orders = Arc::new(self.orders.clone());
+        move |thread| {
+            let snapshot = thread.snapshot();
+            for (slot, probe) in probed(&snapshot) {
+                if let Some(Some((verdict, detail))) = verdicts.get(probe.index()) {
+                    thread.pools.health(slot, *verdict, detail);
+                }
+            }
+            give(thread, &orders);
         }
-        give(process, self.orders.clone());
     }
 
     /// A probe has spoken.
     pub(super) fn heard(&mut self, process: &Process, status: ProbeStatus) {
+        let (verdict, detail) = (status.verdict, status.detail.clone());
         self.verdicts.insert(status.name.clone(), (status.verdict, status.detail));
-        self.tell(process, &status.name);
-    }
-
-    fn tell(&self, process: &Process, name: &str) {
-        let (Some(snapshot), Some((verdict, detail))) = (process.snapshot(), self.verdicts.get(name)) else {
-            return;
-        };
-        let Some(id) = self.probes.iter().position(|probe| probe == name) else { return };
-        let mut slots = Vec::new();
-        for pool in &snapshot.edge.pools {
-            let probed = pool.backends.iter().filter(|b| b.probe.is_some_and(|probe| probe.index() == id));
-            slots.extend(
-                probed.filter_map(|b| snapshot.slots.get(&format!("{}/{}", pool.name, b.name)).copied()),
-            );
-        }
+        let Some(id) = self.probes.iter().position(|probe| *probe == status.name) else { return };
+        let Some(snapshot) = process.snapshot() else { return };
+        let slots: Vec<u32> =
+            probed(snapshot).filter(|(_, probe)| probe.index() == id).map(|(slot, _)| slot).collect();
         if slots.is_empty() {
             return;
         }
-        let (verdict, detail) = (*verdict, detail.clone());
         process.tell(move |thread| {
             slots.iter().for_each(|slot| thread.pools.health(*slot, verdict, &detail));
         });
@@ -73,7 +75,9 @@ impl Backends {
         let mut words: Vec<PoolOrder> =
             gone.map(|old| PoolOrder { order: Order::AsWritten, ..old.clone() }).collect();
         words.extend(orders.iter().cloned());
-        give(process, words);
+        if !words.is_empty() {
+            process.tell(move |thread| give(thread, &words));
+        }
         self.orders = orders;
     }
 
@@ -103,13 +107,17 @@ impl Backends {
     }
 }
 
-fn give(process: &Process, words: Vec<PoolOrder>) {
-    if words.is_empty() {
-        return;
+/// Slots of backends with a probe, and its number.
+fn probed(snapshot: &Snapshot) -> impl Iterator<Item = (u32, ProbeId)> {
+    let backends = snapshot.edge.pools.iter().flat_map(|pool| pool.backends.iter().map(move |b| (pool, b)));
+    backends.filter_map(|(pool, backend)| {
+        let slot = snapshot.slots.get(&format!("{}/{}", pool.name, backend.name))?;
+        Some((*slot, backend.probe?))
+    })
+}
+
+fn give(thread: &Rc<Thread>, words: &[PoolOrder]) {
+    for word in words {
+        thread.pools.operator(&word.pool, &word.backend, word.order);
     }
-    process.tell(move |thread| {
-        for word in &words {
-            thread.pools.operator(&word.pool, &word.backend, word.order);
-        }
-    });
 }

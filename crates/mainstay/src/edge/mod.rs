@@ -97,13 +97,13 @@ impl Control {
                 self.process.finish(keys.clone()).await;
                 self.say(&FromEdge::Finished(keys)).await?;
             }
-            ToEdge::Plan(plan) => match self.process.apply(plan.edge, plan.slots).await {
-                Ok(()) => {
-                    self.backends.follow(&self.process, plan.probes);
-                    self.say(&FromEdge::Ready).await?;
+            ToEdge::Plan(plan) => {
+                let brief = self.backends.brief(plan.probes);
+                match self.process.apply(plan.edge, plan.slots, brief).await {
+                    Ok(()) => self.say(&FromEdge::Ready).await?,
+                    Err(error) => self.say(&FromEdge::Refused(error.to_string())).await?,
                 }
-                Err(error) => self.say(&FromEdge::Refused(error.to_string())).await?,
-            },
+            }
             ToEdge::Health(status) => self.backends.heard(&self.process, status),
             ToEdge::Orders(orders) => self.backends.obey(&self.process, orders),
             ToEdge::Tickets(keys) => {

@@ -43,6 +43,8 @@ pub(super) struct Edges {
     pub(super) cells: Option<Shared>,
     /// What processes that are gone have counted.
     pub(super) gone: EdgeStatus,
+    /// Where backends stand, as events told it last.
+    pub(super) told: HashMap<(String, String, String), Standing>,
     pub(super) logs: Logs,
     pub(super) secrets: Secrets,
     pub(super) tickets: TicketKeys,
@@ -77,15 +79,14 @@ impl Supervisor {
         worker.send_with(&ToEdge::Start { column, threads }, vec![memory]);
         worker.send(&ToEdge::Tickets(self.edges.tickets.keys().to_vec()));
         self.send_logs_to(slot);
-        // Its sockets first, so that it serves them all once it takes the Plan.
-        self.settle_sockets();
-        self.send_edge_plan(slot)?;
         for status in self.probes.values() {
             self.workers[slot].send(&ToEdge::Health(status.clone()));
         }
         let words = self.orders.words();
         self.workers[slot].send(&ToEdge::Orders(words));
-        Ok(())
+        // All that before the Plan, so that it serves everything as it should from the first connection on.
+        self.settle_sockets();
+        self.send_edge_plan(slot)
     }
 
     /// Hands out where access logs go.

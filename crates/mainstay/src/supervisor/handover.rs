@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use mainstay_core::time::Boot;
+use mainstay_proxy::pool::Standing;
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use mainstay_sys::process::{inherit, keep_over_exec};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub(super) struct State {
     pub(super) orders: Orders,
     #[serde(default)]
     pub(super) tickets: TicketKeys,
+    /// Pool, backend, address, and where it stands.
+    #[serde(default)]
+    pub(super) told: Vec<((String, String, String), Standing)>,
     pub(super) workers: Vec<WorkerState>,
     /// The configuration, what was in force with operators' words, and what exec was given: the indices of workers that stay are
     /// theirs.

@@ -56,16 +56,29 @@ impl Supervisor {
     pub(super) fn backends_seen(&mut self, slot: usize, seen: Vec<Seen>) {
         for one in seen {
             let key = (one.pool, one.backend, one.address);
-            let before = self.worst(&key);
             let of_worker = &mut self.workers[slot].edge.seen;
             let _ = match one.state {
                 Some(state) => of_worker.insert(key.clone(), state),
                 None => of_worker.remove(&key),
             };
-            // That one is gone was the operator's or the configuration's doing, and that a fresh one is well is no news.
-            let Some(state) = self.worst(&key).filter(|s| Some(*s) != before.or(Some(Standing::Up))) else {
+            let Some(state) = self.worst(&key) else {
+                // The operator or the configuration has taken it out, or all processes are being started again.
+                if !self
+                    .plan
+                    .edge
+                    .pools
+                    .iter()
+                    .any(|p| p.name == key.0 && p.backends.iter().any(|b| b.name == key.1))
+                {
+                    self.edges.told.remove(&key);
+                }
                 continue;
             };
+            let before = self.edges.told.insert(key.clone(), state);
+            // That a fresh one is well is no news.
+            if state == before.unwrap_or(Standing::Up) {
+                continue;
+            }
             let (pool, backend, address) = &key;
             let more = if address.is_empty() || address == backend {
                 String::new()

@@ -168,6 +168,7 @@ impl Supervisor {
             gone: self.edges.gone.clone(),
             orders: self.orders.clone(),
             tickets: self.edges.tickets.clone(),
+            told: self.edges.told.iter().map(|(key, state)| (key.clone(), *state)).collect(),
             workers: self.workers.iter().map(Worker::state).collect(),
             written: serde_json::to_value(&*self.written).unwrap_or_default(),
             plan: serde_json::to_value(&*self.plan).unwrap_or_default(),
@@ -254,6 +255,7 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     s.edges.tickets = state.tickets;
     adopt_edges(&mut s, state.sockets, state.cells, state.slots, now);
     s.edges.gone = state.gone;
+    s.edges.told = state.told.into_iter().collect();
     let old = old.map_or_else(|| Arc::clone(&s.plan), Arc::new);
     let exec_plan = serde_json::from_value(state.exec_plan).map_or_else(|_| Arc::clone(&old), Arc::new);
     s.workers = state.workers.into_iter().map(|w| Worker::adopt(w, &old, &exec_plan, now)).collect();

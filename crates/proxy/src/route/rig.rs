@@ -210,8 +210,7 @@ pub(super) fn edge(routes: Vec<Route>) -> Edge {
 }
 
 pub(super) fn snapshot(edge: Edge) -> Snapshot {
-    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), &crate::tls::Tickets::private(), None)
-        .unwrap()
+    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), &crate::tls::Tickets::new(), None).unwrap()
 }
 
 /// A request as its head's lines.

@@ -43,8 +43,8 @@ pub(super) type Task = Box<dyn FnOnce(&Rc<Thread>) + Send>;
 
 /// What the control thread says.
 pub(super) enum Word {
-    /// This configuration is in force.
-    Adopt(Arc<Snapshot>, Ack),
+    /// This configuration is in force; something is to be done before its first request.
+    Adopt(Arc<Snapshot>, Task, Ack),
     /// A socket to accept from.
     Take(SocketKey, OwnedFd),
     /// Others accept from it.
@@ -119,8 +119,8 @@ impl Lane {
     async fn listen(mut self, mut words: mpsc::UnboundedReceiver<Word>) {
         while let Some(word) = words.recv().await {
             match word {
-                Word::Adopt(snapshot, ack) => {
-                    self.adopt(&snapshot);
+                Word::Adopt(snapshot, then, ack) => {
+                    self.adopt(&snapshot, then);
                     drop(ack);
                 }
                 Word::Take(key, fd) => self.take(key, fd),
@@ -150,7 +150,7 @@ impl Lane {
         }
     }
 
-    fn adopt(&mut self, snapshot: &Arc<Snapshot>) {
+    fn adopt(&mut self, snapshot: &Arc<Snapshot>, then: Task) {
         // What waits on a socket of a listener that is gone is still served as that listener did.
         let gone: Vec<SocketKey> =
             self.held.keys().filter(|key| position(snapshot, key).is_none()).cloned().collect();
@@ -159,9 +159,13 @@ impl Lane {
         }
         self.kit.counters.adopt(snapshot);
         match &self.thread {
-            Some(thread) => thread.adopt(Arc::clone(snapshot)),
+            Some(thread) => {
+                thread.adopt(Arc::clone(snapshot));
+                then(thread);
+            }
             None => {
                 let thread = self.kit.thread(snapshot);
+                then(&thread);
                 self.early.drain(..).for_each(|what| what(&thread));
                 self.thread = Some(thread);
             }

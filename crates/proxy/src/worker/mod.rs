@@ -179,18 +179,26 @@ impl Process {
         wait(done).await;
     }
 
-    /// Puts a configuration in force in all threads. Sockets whose place it does not know are finished.
+    /// Puts a configuration in force in all threads; each does `then` before its first request under it. Sockets whose
+    /// place it does not know are finished.
     ///
     /// # Errors
     /// When it cannot be used; the old one stays.
-    pub async fn apply(&mut self, edge: Edge, slots: HashMap<String, u32>) -> Result<(), Error> {
+    pub async fn apply(
+        &mut self,
+        edge: Edge,
+        slots: HashMap<String, u32>,
+        then: impl Fn(&Rc<Thread>) + Clone + Send + 'static,
+    ) -> Result<(), Error> {
         let snapshot =
             Snapshot::compile(edge, slots, &mut self.names, &self.tickets, self.snapshot.as_deref())?;
         let snapshot = Arc::new(snapshot);
         self.snapshot = Some(Arc::clone(&snapshot));
         let (ack, done) = ack();
         for lane in &self.lanes {
-            lane.say(Word::Adopt(Arc::clone(&snapshot), ack.clone()));
+            let then = then.clone();
+            let then = Box::new(move |thread: &Rc<Thread>| then(thread));
+            lane.say(Word::Adopt(Arc::clone(&snapshot), then, ack.clone()));
         }
         drop(ack);
         wait(done).await;

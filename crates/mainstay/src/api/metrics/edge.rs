@@ -1,0 +1,121 @@
+//! Listeners, routes and backends as Prometheus reads them.
+
+use mainstay_proxy::metrics::{BUCKETS, RequestCounts, RouteCounts};
+use mainstay_proxy::pool::Standing;
+
+use super::Families;
+use crate::status::{BackendShown, Status};
+use crate::words;
+
+/// Classes of statuses, in the order in which they are counted.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+const STANDINGS: [Standing; 8] = [
+    Standing::Up,
+    Standing::Rising,
+    Standing::Full,
+    Standing::Trial,
+    Standing::Aside,
+    Standing::Drained,
+    Standing::Down,
+    Standing::Unresolved,
+];
+
+pub(super) fn add(families: &mut Families, status: &Status) {
+    for listener in &status.listeners {
+        let counts = &listener.counts;
+        let name = [("listener", counts.name.as_str())];
+        families.add("listener_connections", "gauge", &name, &listener.open.to_string());
+        families.add("listener_connections_total", "counter", &name, &counts.accepted.to_string());
+        requests(families, "listener", name[0], &counts.requests);
+        for (family, counted) in [
+            ("listener_refused_total", &counts.refused),
+            ("listener_handshakes_failed_total", &counts.handshakes_failed),
+        ] {
+            for (reason, count) in counted {
+                families.add(family, "counter", &[name[0], ("reason", reason)], &count.to_string());
+            }
+        }
+    }
+    status.routes.iter().for_each(|counts| route(families, counts));
+    let backends = status.pools.iter().flat_map(|pool| &pool.backends);
+    backends.for_each(|shown| backend(families, shown));
+}
+
+fn requests(families: &mut Families, kind: &str, name: (&str, &str), counts: &RequestCounts) {
+    for (class, count) in CLASSES.iter().zip(&counts.classes) {
+        families.add(
+            &format!("{kind}_requests_total"),
+            "counter",
+            &[name, ("class", class)],
+            &count.to_string(),
+        );
+    }
+    families.add(&format!("{kind}_received_bytes_total"), "counter", &[name], &counts.received.to_string());
+    families.add(&format!("{kind}_sent_bytes_total"), "counter", &[name], &counts.sent.to_string());
+}
+
+fn route(families: &mut Families, counts: &RouteCounts) {
+    let name = ("route", counts.name.as_str());
+    requests(families, "route", name, &counts.requests);
+    families.add("route_retries_total", "counter", &[name], &counts.retries.to_string());
+    let family = "route_request_duration_seconds";
+    let mut below = 0;
+    for (bound, count) in BUCKETS.iter().zip(counts.buckets.iter().chain(std::iter::repeat(&0))) {
+        below += count;
+        families.sample(
+            family,
+            "_bucket",
+            "histogram",
+            &[name, ("le", &seconds(*bound))],
+            &below.to_string(),
+        );
+    }
+    let all: u64 = counts.buckets.iter().sum();
+    families.sample(family, "_bucket", "histogram", &[name, ("le", "+Inf")], &all.to_string());
+    families.sample(family, "_sum", "histogram", &[name], &seconds(counts.micros));
+    families.sample(family, "_count", "histogram", &[name], &all.to_string());
+}
+
+fn backend(families: &mut Families, shown: &BackendShown) {
+    let seen = &shown.seen;
+    let name = [("pool", &*seen.pool), ("backend", &*seen.backend), ("address", &*seen.address)];
+    for standing in STANDINGS {
+        let labels = [name[0], name[1], name[2], ("state", words::standing_of(standing))];
+        families.add("backend_state", "gauge", &labels, if seen.state == standing { "1" } else { "0" });
+    }
+    families.add("backend_weight", "gauge", &name, &seen.weight.to_string());
+    families.add("backend_load", "gauge", &name, &seen.load.to_string());
+    families.add("backend_latency_seconds", "gauge", &name, &format!("{:.6}", seen.latency_ms / 1000.0));
+    families.add("backend_requests_total", "counter", &name, &seen.requests.to_string());
+    families.add("backend_failures_total", "counter", &name, &seen.failures.to_string());
+    families.add("backend_retries_total", "counter", &name, &seen.retries.to_string());
+}
+
+/// Microseconds in the unit of the page, without zeros that say nothing.
+fn seconds(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_in_seconds() {
+        let mut buckets = vec![0; BUCKETS.len() + 1];
+        (buckets[0], buckets[2], buckets[13]) = (5, 2, 1);
+        let mut families = Families::default();
+        let name = "api".to_owned();
+        route(&mut families, &RouteCounts { name, buckets, micros: 2_500_000, ..RouteCounts::default() });
+        let (_, samples) = &families.all["route_request_duration_seconds"];
+        let has = |text: &str| assert!(samples.iter().any(|s| s == text), "{text}: {samples:?}");
+        has("mainstay_route_request_duration_seconds_bucket{route=\"api\",le=\"0.001\"} 5");
+        has("mainstay_route_request_duration_seconds_bucket{route=\"api\",le=\"0.005\"} 7");
+        has("mainstay_route_request_duration_seconds_bucket{route=\"api\",le=\"10\"} 7");
+        has("mainstay_route_request_duration_seconds_bucket{route=\"api\",le=\"+Inf\"} 8");
+        has("mainstay_route_request_duration_seconds_sum{route=\"api\"} 2.5");
+        has("mainstay_route_request_duration_seconds_count{route=\"api\"} 8");
+    }
+}

@@ -1,0 +1,79 @@
+//! Listeners and pools as people read them.
+
+use super::{Table, paint_state};
+use crate::status::{BackendShown, PoolStatus, Status};
+use crate::words;
+
+/// One line for each listener.
+pub(super) fn listeners(status: &Status) -> String {
+    let mut table =
+        Table::new(&["LISTENER", "SPEAKS", "OPEN", "ACCEPTED", "REQUESTS", "4XX", "5XX", "REFUSED", "AT"]);
+    for listener in &status.listeners {
+        let counts = &listener.counts;
+        let classes = &counts.requests.classes;
+        let refused = counts.refused.values().chain(counts.handshakes_failed.values());
+        table.row(vec![
+            counts.name.clone(),
+            format!("{}{}", words::protocol(listener.protocol), if listener.tls { ", tls" } else { "" }),
+            listener.open.to_string(),
+            counts.accepted.to_string(),
+            classes.iter().sum::<u64>().to_string(),
+            classes[4].to_string(),
+            classes[5].to_string(),
+            refused.sum::<u64>().to_string(),
+            listener.binds.join(", "),
+        ]);
+    }
+    table.render(|_, _, text| text)
+}
+
+/// One line for each backend.
+pub(in crate::cli) fn pools(status: &Status) -> String {
+    let mut table =
+        Table::new(&["POOL", "BACKEND", "STATE", "WEIGHT", "LOAD", "REQUESTS", "FAILED", "LATENCY", "WHY"]);
+    for pool in &status.pools {
+        if pool.backends.is_empty() && pool.removed.is_empty() {
+            let mut cells = vec![pool.name.clone(), "none".into()];
+            cells.resize(9, String::new());
+            table.row(cells);
+        }
+        pool.backends.iter().for_each(|backend| table.row(backend_row(pool, backend)));
+        for removed in &pool.removed {
+            let mut cells = vec![pool.name.clone(), removed.clone(), "removed".into()];
+            cells.resize(8, String::new());
+            cells.push("by operator".into());
+            table.row(cells);
+        }
+    }
+    table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
+}
+
+fn backend_row(pool: &PoolStatus, backend: &BackendShown) -> Vec<String> {
+    let seen = &backend.seen;
+    let name = if seen.address.is_empty() || seen.address == seen.backend {
+        seen.backend.clone()
+    } else {
+        format!("{} ({})", seen.backend, seen.address)
+    };
+    let share = if seen.share < 100 { format!(" ({} %)", seen.share) } else { String::new() };
+    let latency = if seen.latency_ms > 0.0 { format!("{:.1} ms", seen.latency_ms) } else { String::new() };
+    let operator = match (&backend.order, backend.by_operator) {
+        (None, false) => None,
+        (Some(order), _) => Some(format!("{order} by operator")),
+        (None, true) => Some("added by operator".into()),
+    };
+    let backup = seen.backup.then(|| "backup".to_owned());
+    let why = (!seen.why.is_empty()).then(|| seen.why.clone());
+    let why: Vec<String> = backup.into_iter().chain(operator).chain(why).collect();
+    vec![
+        pool.name.clone(),
+        name,
+        words::standing_of(seen.state).into(),
+        format!("{}{share}", seen.weight),
+        seen.load.to_string(),
+        seen.requests.to_string(),
+        seen.failures.to_string(),
+        latency,
+        why.join("; "),
+    ]
+}
