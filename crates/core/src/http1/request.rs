@@ -261,10 +261,10 @@ impl Said {
                     self.names_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(number(value).ok_or(Reject::Length)?).is_some() {
-                    return Err(Reject::LengthTwice);
-                }
+            14 if name.eq_ignore_ascii_case(b"content-length")
+                && self.length.replace(number(value).ok_or(Reject::Length)?).is_some() =>
+            {
+                return Err(Reject::LengthTwice);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked {

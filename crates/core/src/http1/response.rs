@@ -141,10 +141,10 @@ impl Said {
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(number(value).ok_or(Reject::Length)?).is_some() {
-                    return Err(Reject::LengthTwice);
-                }
+            14 if name.eq_ignore_ascii_case(b"content-length")
+                && self.length.replace(number(value).ok_or(Reject::Length)?).is_some() =>
+            {
+                return Err(Reject::LengthTwice);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if std::mem::replace(&mut self.chunked, true) {

@@ -20,7 +20,7 @@ use crate::thread::Thread;
 use crate::transport::{Io, Stream};
 
 /// Bounds of a response's head: as large as backends are known to send.
-const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 256, refuse_underscores: false };
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 256, drop_underscores: false };
 
 /// Which requests may use a kept connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -254,7 +254,7 @@ impl Open {
         let bounds = HeadLimits {
             bytes: limits.head_max,
             fields: limits.fields_max,
-            refuse_underscores: limits.underscores,
+            drop_underscores: !limits.underscores,
         };
         let mut seen = 0;
         let mut started = None;
