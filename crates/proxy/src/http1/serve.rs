@@ -7,7 +7,6 @@ use std::time::Duration;
 use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
 use mainstay_core::http2::PREFACE;
-use mainstay_core::time::Boot;
 
 use super::client::Side;
 use super::head;
@@ -17,7 +16,6 @@ use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
 use crate::http2;
-use crate::request::Request;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
@@ -76,7 +74,7 @@ enum Next {
 
 /// A head, or why there is none.
 enum Came {
-    Request(Boot),
+    Request,
     Refused(Reject),
     /// The preface of HTTP/2.
     Http2,
@@ -192,8 +190,8 @@ impl Open {
     }
 
     /// The snapshot that the next request follows; without its listener the connection has no future.
-    fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
-        let snapshot = self.thread.snapshot();
+    fn snapshot(&mut self) -> Option<Rc<Arc<Snapshot>>> {
+        let snapshot = self.thread.current();
         if snapshot.generation != self.generation {
             let listener = self.thread.listener_of(&self.name)?;
             if listener != self.connection.listener {
@@ -204,17 +202,21 @@ impl Open {
         Some(snapshot)
     }
 
-    /// Serves one request.
-    async fn one(&mut self, slot: &mut Option<Request>) -> Next {
-        let Some(snapshot) = self.snapshot() else { return Next::End };
-        let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
+    /// Serves one request, which is kept in `slot` meanwhile: it is too large to be moved about.
+    async fn one(&mut self, slot: &mut Option<Exchange>) -> Next {
+        let Some(limits) = self.limits() else { return Next::End };
         match self.head(&limits, slot).await {
-            Came::Request(started) => {
-                // What was in force when the request came counts, not what was when the wait for it began.
-                let snapshot = self.snapshot().unwrap_or(snapshot);
-                let request = slot.take().expect("it came");
-                let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
-                self.request(&snapshot, &mut exchange).await
+            Came::Request => {
+                // What is in force when the request came counts, not what was when the wait for it began.
+                let (Some(snapshot), Some(exchange)) = (self.snapshot(), slot.as_mut()) else {
+                    return Next::End;
+                };
+                if !Rc::ptr_eq(&exchange.connection, &self.connection) {
+                    exchange.connection = Rc::clone(&self.connection);
+                }
+                let next = self.request(&snapshot, exchange).await;
+                *slot = None;
+                next
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
             Came::Late => self.refuse(&limits, "head-timeout", 408).await,
@@ -250,7 +252,7 @@ impl Open {
     }
 
     /// Waits for a request's head.
-    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Request>) -> Came {
+    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Exchange>) -> Came {
         let bounds = HeadLimits {
             bytes: limits.head_max,
             fields: limits.fields_max,
@@ -266,13 +268,13 @@ impl Open {
                     return Came::Http2;
                 }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
-                    match head::request(bytes, &bounds, slot) {
+                    let exchange = Exchange::new(head::blank(), Rc::clone(&self.connection), began);
+                    let request = &mut slot.insert(exchange).request;
+                    match head::parse(bytes, &bounds, request) {
                         Ok(Some(length)) => {
-                            if let Some(request) = slot {
-                                self.side.begin(request, length);
-                            }
+                            self.side.begin(request, length);
                             self.watch.disarm();
-                            return Came::Request(began);
+                            return Came::Request;
                         }
                         Ok(None) => {}
                         Err(reject) => return Came::Refused(reject),
