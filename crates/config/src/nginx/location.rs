@@ -320,7 +320,9 @@ fn body<'a>(
 fn may_end(step: &Table) -> bool {
     let breaks = step.get("break").is_some() || step.get("then") == Some(&Value::from("break"));
     let inner = match step.get("steps") {
-        Some(Value::List(list)) => list.iter().any(|step| matches!(step, Value::Table(step) if may_end(step))),
+        Some(Value::List(list)) => {
+            list.iter().any(|step| matches!(step, Value::Table(step) if may_end(step)))
+        }
         Some(_) | None => false,
     };
     breaks || inner || step.get("route").is_some()
@@ -329,9 +331,14 @@ fn may_end(step: &Table) -> bool {
 /// `absolute_redirect off`: the path stands alone in the response.
 fn relative(scope: &Scope<'_>, end: &Table, route: &mut Table) {
     let Some(Value::Table(redirect)) = end.get("redirect") else { return };
-    let Some(Value::Text(to)) = redirect.get("to").filter(|_| !scope.flag("absolute_redirect", true)) else { return };
+    let Some(Value::Text(to)) = redirect.get("to").filter(|_| !scope.flag("absolute_redirect", true)) else {
+        return;
+    };
     if to.starts_with('/') {
-        response::push_header(Table::of("set", "Location").with("value", to.as_str()).with("always", true), route);
+        response::push_header(
+            Table::of("set", "Location").with("value", to.as_str()).with("always", true),
+            route,
+        );
     }
 }
 

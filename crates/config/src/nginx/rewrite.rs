@@ -37,7 +37,8 @@ pub(super) fn whole(to: String, scope: &Scope<'_>, server: &Server<'_>) -> Strin
         Some(name) => vars::escaped(name),
         None => "{host}".to_owned(),
     };
-    let usual = server.listens.iter().all(|listen| listen.place.ends_with(if listen.ssl { ":443" } else { ":80" }));
+    let usual =
+        server.listens.iter().all(|listen| listen.place.ends_with(if listen.ssl { ":443" } else { ":80" }));
     let port = if ported && !usual { ":{server_port}" } else { "" };
     format!("{{scheme}}://{host}{port}{to}")
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::{Edge, LogTarget};
 use mainstay_core::balance::Order;
-use mainstay_proxy::pool::Standing;
+use mainstay_proxy::pool::{Explained, Standing};
+use mainstay_proxy::route::{Explanation, Question};
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,13 @@ pub enum ToEdge {
     Logs(Vec<LogTarget>),
     /// Answer with `FromEdge::Status`.
     Status,
+    /// What would become of a request? Answered by `FromEdge::Explained`.
+    Explain {
+        /// Chosen by the supervisor.
+        id: u64,
+        /// The request.
+        question: Box<Question>,
+    },
     /// Serve what waits, let connections end, and exit when none is left or this long after.
     Drain(Duration),
 }
@@ -63,6 +71,16 @@ pub struct PoolOrder {
     pub backend: String,
     /// What.
     pub order: Order,
+}
+
+/// What would become of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteExplained {
+    /// Its way to a route, by each listener that it may come to.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+    /// Which backend it would get of each pool on those ways, and why not the others.
+    pub pools: Vec<Explained>,
 }
 
 /// How one process sees a backend.
@@ -93,6 +111,13 @@ pub enum FromEdge {
     Finished(Vec<SocketKey>),
     /// The answer to `ToEdge::Status`.
     Status(Box<EdgeStatus>),
+    /// The answer to `ToEdge::Explain`.
+    Explained {
+        /// The question's number.
+        id: u64,
+        /// What would become of it.
+        explained: Box<RouteExplained>,
+    },
     /// Backends that stand elsewhere than they did.
     Seen(Vec<Seen>),
     /// Something happened that events should tell.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use mainstay_core::election::Operator;
 use mainstay_core::name::{CommandId, VipId};
 use mainstay_core::time::Boot;
+use mainstay_proxy::route::Question;
 use mainstay_sys::clock::boot_now;
 
 use super::Supervisor;
 use crate::events::wall_ms;
-use crate::ipc::{ApiCall, ApiReply, Asker, ToApi, ToEdge, ToVip, VipAction};
+use crate::ipc::{ApiCall, ApiReply, Asker, RouteExplained, ToApi, ToEdge, ToVip, VipAction};
 use crate::role::Role;
 use crate::status::{Counter, Status, WorkerStatus};
 
@@ -30,6 +31,9 @@ pub(super) struct Calls {
     /// What the vip worker has answered.
     from_vip: Option<Status>,
     by: Option<Boot>,
+    /// Questions about routes: number, the edge's slot, and the asker's slot and number.
+    questions: Vec<(u64, usize, (usize, u64))>,
+    next_question: u64,
     /// Commands under way, so that their askers can be told when exec dies.
     /// and the slot of the exec worker that runs each.
     pub(super) runs: HashMap<(Asker, u64), (CommandId, usize)>,
@@ -57,6 +61,10 @@ impl Supervisor {
                 return;
             }
             ApiCall::Vip { name, action } => self.vip_action(&name, action),
+            ApiCall::Route(question) => {
+                self.ask_route(slot, id, question);
+                return;
+            }
             ApiCall::Pool { name, action } => self.pool_action(&name, &action),
             ApiCall::Events { .. } => ApiReply::Events { events: self.events.all() },
         };
@@ -134,8 +142,46 @@ impl Supervisor {
     /// A worker is dead: it neither waits nor answers.
     pub(super) fn forget_calls(&mut self, slot: usize) {
         self.calls.status.retain(|(asker, _)| *asker != slot);
+        self.calls.questions.retain(|(_, _, (asker, _))| *asker != slot);
+        let lost: Vec<(usize, u64)> = self
+            .calls
+            .questions
+            .extract_if(.., |(_, edge, _)| *edge == slot)
+            .map(|(.., asker)| asker)
+            .collect();
+        for (slot, id) in lost {
+            let message = "the edge worker that was asked has died; try once more".into();
+            self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
+        }
         self.calls.asked.remove(&slot);
         self.answer_if_known();
+    }
+
+    /// Has an edge process say what would become of a request.
+    fn ask_route(&mut self, slot: usize, id: u64, question: Question) {
+        let ready = |w: &super::Worker| {
+            w.role == Role::Edge && w.is_current() && w.running.as_ref().is_some_and(|r| r.ready)
+        };
+        let Some(edge) = self.workers.iter().position(ready) else {
+            let message = if self.plan.edge.is_empty() {
+                "the configuration has no listener".into()
+            } else {
+                "no edge worker is ready; try once more".into()
+            };
+            self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
+            return;
+        };
+        let number = self.calls.next_question;
+        self.calls.next_question += 1;
+        self.calls.questions.push((number, edge, (slot, id)));
+        self.workers[edge].send(&ToEdge::Explain { id: number, question: Box::new(question) });
+    }
+
+    /// An edge worker has said it.
+    pub(super) fn route_explained(&mut self, number: u64, explained: Box<RouteExplained>) {
+        let Some(at) = self.calls.questions.iter().position(|(n, ..)| *n == number) else { return };
+        let (_, _, (slot, id)) = self.calls.questions.swap_remove(at);
+        self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Route(explained) });
     }
 
     fn answer_if_known(&mut self) {

@@ -207,6 +207,7 @@ impl Supervisor {
                 self.workers[slot].edge.status = *status;
                 self.edge_answered(slot);
             }
+            FromEdge::Explained { id, explained } => self.route_explained(id, explained),
             FromEdge::Seen(seen) => self.backends_seen(slot, seen),
             FromEdge::Event(event) => self.news.push_back(event),
             FromEdge::Draining(open) => {
