@@ -122,6 +122,10 @@ impl Control {
                     self.process.log(to, fd).context("start a thread that writes a log")?;
                 }
             }
+            ToEdge::Sync(number) => {
+                self.process.come_round().await;
+                self.say(&FromEdge::Synced(number)).await?;
+            }
             ToEdge::Explain { id, question } => {
                 let explained = self.process.ask(move |thread| explain(thread, &question)).await;
                 let explained = Box::new(explained.into_iter().next().unwrap_or_default());

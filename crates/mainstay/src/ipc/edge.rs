@@ -38,6 +38,8 @@ pub enum ToEdge {
     Tickets(Vec<Vec<u8>>),
     /// Where the lines of these access logs go; the descriptors come with it in this order.
     Logs(Vec<LogTarget>),
+    /// Answer with `FromEdge::Synced` once everything that was said before is done.
+    Sync(u64),
     /// Answer with `FromEdge::Status`.
     Status,
     /// What would become of a request? Answered by `FromEdge::Explained`.
@@ -105,6 +107,8 @@ pub enum FromEdge {
     Ready,
     /// The Plan cannot be used and the one before it goes on: why.
     Refused(String),
+    /// What was said before `ToEdge::Sync` is done by all threads.
+    Synced(u64),
     /// All threads do what they are told: sent every second.
     Alive,
     /// Nothing waits on these sockets any more, and they are closed here.

@@ -18,6 +18,9 @@ use crate::status::{Counter, Status, WorkerStatus};
 /// How long the vip role may take to answer a question for its status.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
+/// How long edge processes may take to do what they are told before the asker hears that it is done.
+const DONE_MAX: Duration = Duration::from_secs(3);
+
 /// An api worker asks for the status once at a time; a status of thousands of vips takes long to encode.
 const STATUS_MAX: usize = 4;
 
@@ -34,14 +37,26 @@ pub(super) struct Calls {
     /// Questions about routes: number, the edge's slot, and the asker's slot and number.
     questions: Vec<(u64, usize, (usize, u64))>,
     next_question: u64,
+    /// Answers that are held back until edge processes have done what they tell of.
+    held: Vec<Held>,
     /// Commands under way, so that their askers can be told when exec dies.
     /// and the slot of the exec worker that runs each.
     pub(super) runs: HashMap<(Asker, u64), (CommandId, usize)>,
 }
 
+/// An answer that waits.
+struct Held {
+    number: u64,
+    /// Slots of edge workers that have not done it.
+    waits_for: HashSet<usize>,
+    by: Boot,
+    asker: (usize, u64),
+    reply: ApiReply,
+}
+
 impl Calls {
-    pub(super) const fn deadline(&self) -> Option<Boot> {
-        self.by
+    pub(super) fn deadline(&self) -> Option<Boot> {
+        self.held.iter().map(|held| held.by).chain(self.by).min()
     }
 }
 
@@ -53,7 +68,10 @@ impl Supervisor {
                 return;
             }
             ApiCall::Reload => match self.reload() {
-                Ok(message) => ApiReply::Done { message },
+                Ok(message) => {
+                    self.answer_when_done(slot, id, ApiReply::Done { message });
+                    return;
+                }
                 Err(message) => ApiReply::Refused { message },
             },
             ApiCall::Upgrade => {
@@ -65,7 +83,11 @@ impl Supervisor {
                 self.ask_route(slot, id, question);
                 return;
             }
-            ApiCall::Pool { name, action } => self.pool_action(&name, &action),
+            ApiCall::Pool { name, action } => {
+                let reply = self.pool_action(&name, &action);
+                self.answer_when_done(slot, id, reply);
+                return;
+            }
             ApiCall::Events { .. } => ApiReply::Events { events: self.events.all() },
         };
         self.workers[slot].send(&ToApi::Reply { id, reply });
@@ -143,6 +165,11 @@ impl Supervisor {
     pub(super) fn forget_calls(&mut self, slot: usize) {
         self.calls.status.retain(|(asker, _)| *asker != slot);
         self.calls.questions.retain(|(_, _, (asker, _))| *asker != slot);
+        self.calls.held.retain(|held| held.asker.0 != slot);
+        for held in &mut self.calls.held {
+            held.waits_for.remove(&slot);
+        }
+        self.let_go(boot_now());
         let lost: Vec<(usize, u64)> = self
             .calls
             .questions
@@ -155,6 +182,39 @@ impl Supervisor {
         }
         self.calls.asked.remove(&slot);
         self.answer_if_known();
+    }
+
+    /// Answers once every edge process has done what it was told: whoever asked may count on it.
+    fn answer_when_done(&mut self, slot: usize, id: u64, reply: ApiReply) {
+        let number = self.calls.next_question;
+        self.calls.next_question += 1;
+        let mut waits_for = HashSet::new();
+        for (slot, worker) in self.workers.iter_mut().enumerate() {
+            if worker.role == Role::Edge && worker.is_current() && worker.running.is_some() {
+                worker.send(&ToEdge::Sync(number));
+                waits_for.insert(slot);
+            }
+        }
+        let by = boot_now() + DONE_MAX;
+        self.calls.held.push(Held { number, waits_for, by, asker: (slot, id), reply });
+        self.let_go(boot_now());
+    }
+
+    /// An edge worker has done it.
+    pub(super) fn synced(&mut self, slot: usize, number: u64) {
+        for held in self.calls.held.iter_mut().filter(|held| held.number == number) {
+            held.waits_for.remove(&slot);
+        }
+        self.let_go(boot_now());
+    }
+
+    /// Answers what has nothing to wait for any more.
+    fn let_go(&mut self, now: Boot) {
+        let done = |held: &mut Held| held.waits_for.is_empty() || held.by <= now;
+        let done: Vec<Held> = self.calls.held.extract_if(.., done).collect();
+        for Held { asker: (slot, id), reply, .. } in done {
+            self.workers[slot].send(&ToApi::Reply { id, reply });
+        }
     }
 
     /// Has an edge process say what would become of a request.
@@ -191,6 +251,7 @@ impl Supervisor {
     }
 
     pub(super) fn expire_calls(&mut self, now: Boot) {
+        self.let_go(now);
         if self.calls.by.is_some_and(|by| now >= by) {
             self.answer_status();
         }

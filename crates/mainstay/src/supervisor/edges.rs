@@ -199,6 +199,7 @@ impl Supervisor {
                 self.news.push_back(crate::events::event(&self.plan.node, "config", "edge", message));
             }
             FromEdge::Alive => {}
+            FromEdge::Synced(number) => self.synced(slot, number),
             FromEdge::Finished(keys) => {
                 self.workers[slot].edge.sockets.retain(|key| !keys.contains(key));
                 self.close_sockets();
