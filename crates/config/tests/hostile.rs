@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mainstay_config::{Checks, Loaded, Report, fmt, parse_str};
 
 const TEXT: &str = include_str!("../../../examples/iam-nginx/node-1.toml");
+const EDGE: &str = include_str!("../../../examples/edge/web-1.toml");
 
 fn parse(text: &str) -> Result<Loaded, Report> {
     parse_str("t.toml", text, &|name| Some(name.to_owned()), Checks::NONE)
@@ -33,6 +34,16 @@ fn assert_formatted(text: &str) {
 
 #[test]
 fn a_text_cut_or_changed_anywhere_is_read_or_refused() {
+    cut_and_changed(TEXT, 1);
+}
+
+#[test]
+fn an_edge_cut_or_changed_is_read_or_refused() {
+    cut_and_changed(EDGE, 5);
+}
+
+/// Cuts and changes the text at each `step`th byte.
+fn cut_and_changed(whole: &str, step: usize) {
     let strange = [
         "\"",
         "[",
@@ -51,9 +62,9 @@ fn a_text_cut_or_changed_anywhere_is_read_or_refused() {
         "\t",
         "9999999999999",
     ];
-    for at in (0..TEXT.len()).filter(|at| TEXT.is_char_boundary(*at)) {
+    for at in (0..whole.len()).step_by(step).filter(|at| whole.is_char_boundary(*at)) {
         let piece = strange[at % strange.len()];
-        let (before, after) = TEXT.split_at(at);
+        let (before, after) = whole.split_at(at);
         let replaced = format!("{before}{piece}{}", &after[1..]);
         for text in [before.to_owned(), format!("{before}{piece}{after}"), replaced] {
             read(&text);
@@ -84,10 +95,17 @@ fn the_largest_texts_are_read_in_seconds() {
         )
     };
     let one_line = format!("a=[{}]\n", full_of(|n| format!("{n},")).split_at(900_000).0);
+    let values = full_of(|n| format!("{{regex='\\w+x{n}',to=''}},")).split_at(1_000_000).0.to_owned();
     let texts = [
         full_of(|n| format!("a{n}=1\n")),
         full_of(vip),
         full_of(|n| format!("[[probe]]\nname=\"p{n}\"\nhttp=\"http://h/\"\nbody=\"(a{{99}}){{99}}\"\n")),
+        full_of(|n| format!("[[route]]\npath_regex='(a{{99}}){{99}}{n}'\nanswer={{}}\n")),
+        full_of(|_| "[[route]]\nanswer={}\n".to_owned()),
+        full_of(|n| format!("[[listener]]\nname='{n}'\nbind='unix:/{n}'\n[[route]]\nanswer={{}}\n")),
+        full_of(|n| format!("[[map]]\nname='m{n}'\nfrom='{{m{}}}'\nvalues=[]\n", n + 1)),
+        full_of(|n| format!("[[pool]]\nname='{n}'\nbackends=['a:1','b:1']\nprobe={{tcp=true}}\n")),
+        format!("[[map]]\nname='m'\nfrom='{{uri}}'\nvalues=[{}]", &values[..values.rfind("{regex").unwrap()]),
         full_of(|n| format!("[[probe]]\nname=\"p\"\nexec=[\"/bin/{n}\"]\n")),
         full_of(|_| "[".to_owned()),
         full_of(|_| "a={b=[".to_owned()),

@@ -98,7 +98,8 @@ pub(crate) fn route() -> Route {
 
 /// A configuration in force.
 pub(crate) fn snapshot(edge: Edge) -> Snapshot {
-    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), None).expect("the configuration is good")
+    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), &crate::tls::Tickets::new(), None)
+        .expect("the configuration is good")
 }
 
 /// A text with `{uri}`, `{args}`, `{remote_addr}`, `{http_x}` and `{arg_x}` in it.

@@ -10,6 +10,7 @@ use mainstay_config::plan::edge::Gzip;
 
 use crate::exchange::FieldSink;
 use crate::request::{Request, Version};
+use crate::response::{Body, Response};
 
 /// Encoders at once in a thread; one takes about a quarter of a MiB. Further responses go out as they are.
 const AT_ONCE: usize = 256;
@@ -137,6 +138,48 @@ impl FieldSink for Fields<'_> {
         }
         self.inner.field(name, value);
     }
+}
+
+/// Fields of a response of ours.
+#[derive(Default)]
+struct Kept(Vec<(Box<str>, Vec<u8>)>);
+
+impl FieldSink for Kept {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.0.push((String::from_utf8_lossy(name).into(), value.to_vec()));
+    }
+}
+
+/// Compresses a response of ours where that is to be: a body in memory here and now; for one from a file the encoder that
+/// it is to go through is returned, and its length is not known. The fields are changed in any case.
+#[must_use]
+pub fn apply(gzip: &Gzip, request: &Request, response: &mut Response) -> Option<Encoder> {
+    let fields = &response.fields;
+    let mut choice = choose(gzip, request, response.status, Some(response.body.len()), |name| {
+        let found = fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_slice())
+    });
+    if response.body.is_empty() || choice == Choice::Leave {
+        return None;
+    }
+    let encoder = (choice == Choice::Compress).then(|| Encoder::new(gzip)).flatten();
+    if encoder.is_none() {
+        choice = Choice::LeaveAndVary;
+    }
+    let mut kept = Kept::default();
+    let mut changed = Fields::new(gzip, choice, &mut kept);
+    for (name, value) in &response.fields {
+        changed.field(name.as_bytes(), value);
+    }
+    changed.end();
+    response.fields = kept.0;
+    let mut encoder = encoder?;
+    let Body::Bytes(bytes) = &response.body else { return Some(encoder) };
+    let mut packed = Vec::with_capacity(bytes.len() / 3 + ROOM);
+    encoder.push(bytes, &mut packed);
+    encoder.finish(&mut packed);
+    response.body = Body::Bytes(packed.into());
+    None
 }
 
 #[derive(Default)]
@@ -368,6 +411,27 @@ mod tests {
         let once = passed(Choice::LeaveAndVary, &[("Vary", "Origin, accept-encoding")]);
         assert_eq!(once, ["Vary: Origin, accept-encoding"]);
         assert_eq!(passed(Choice::Compress, &[("ETag", "W/\"a\"")])[0], "ETag: W/\"a\"");
+    }
+
+    #[test]
+    fn a_response_of_ours_is_compressed_in_memory_or_handed_an_encoder() {
+        let request = request(TAKES);
+        let fields =
+            || vec![("Content-Type".into(), b"text/html".to_vec()), ("ETag".into(), b"\"a\"".to_vec())];
+        let body = text(5000);
+        let mut response = Response { status: 200, fields: fields(), body: Body::Bytes(body.clone().into()) };
+        assert!(apply(&gzip(), &request, &mut response).is_none());
+        let Body::Bytes(packed) = &response.body else { panic!("no bytes") };
+        assert_eq!(plain(packed), body);
+        let names: Vec<&str> = response.fields.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["Content-Type", "ETag", "Vary", "Content-Encoding"]);
+        let file = std::rc::Rc::new(std::fs::File::open("/dev/null").unwrap());
+        let pieces = vec![crate::response::FilePiece::Range { start: 0, length: 5000 }];
+        let mut response = Response { status: 200, fields: fields(), body: Body::File { file, pieces } };
+        assert!(apply(&gzip(), &request, &mut response).is_some());
+        let mut response = Response { status: 200, fields: fields(), body: Body::Empty };
+        assert!(apply(&Gzip { min_length: 0, ..gzip() }, &request, &mut response).is_none());
+        assert_eq!(response.fields, fields());
     }
 
     fn plain(packed: &[u8]) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! A connection from accept on: PROXY header, TLS, then the protocol that it speaks.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ pub enum Accepted {
 /// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
 pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
     thread.counters.accepted(listener);
+    thread.keep_house();
     let (socket, peer, local) = match socket {
         Accepted::Tcp(stream, peer) => {
             let local = stream.local_addr().ok();
@@ -44,6 +47,11 @@ pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u
         Some(name) => begin(thread, snapshot, socket, connection, name).await,
         None => thread.counters.closed(listener),
     }
+}
+
+/// A socket of the runtime's.
+pub(crate) fn socket_of(fd: OwnedFd, inet: bool) -> io::Result<Socket> {
+    Ok(if inet { TcpStream::from_std(fd.into())?.into() } else { UnixStream::from_std(fd.into())?.into() })
 }
 
 async fn begin(

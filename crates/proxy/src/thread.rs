@@ -3,13 +3,15 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_config::plan::edge::BackendHttp;
 use mainstay_core::name::PoolId;
 use tokio::sync::Notify;
 
+use crate::clock::boot_now;
 use crate::deadline::Deadlines;
-use crate::http1::Kept;
+use crate::http1::{Kept, Parked};
 use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
@@ -17,6 +19,7 @@ use crate::pool::Pools;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::relay::Relays;
+use crate::stream::pipes::Pipes;
 
 /// One thread's state.
 #[derive(Debug)]
@@ -42,12 +45,20 @@ pub struct Thread {
     client_tls: RefCell<Vec<(u64, PoolId, Arc<rustls::ClientConfig>)>>,
     /// Connections that are relayed as bytes; there from [`Self::relays`]'s first call on.
     relays: OnceCell<Rc<Relays>>,
+    /// Clients between two requests, once there were any.
+    parked: RefCell<Option<Rc<Parked>>>,
+    /// Pipes that bodies are spliced through.
+    pub pipes: Pipes,
+    keeps_house: Cell<bool>,
     draining: Cell<bool>,
     /// Told once: what still runs is to end now.
     cut: Notify,
     was_cut: Cell<bool>,
     connections: Cell<u64>,
 }
+
+/// How often what is kept is looked through.
+const HOUSE: Duration = Duration::from_secs(1);
 
 impl Thread {
     /// A thread that begins with this configuration.
@@ -78,6 +89,9 @@ impl Thread {
             links: Links::default(),
             client_tls: RefCell::default(),
             relays: OnceCell::new(),
+            parked: RefCell::default(),
+            pipes: Pipes::default(),
+            keeps_house: Cell::new(false),
             draining: Cell::new(false),
             cut: Notify::new(),
             was_cut: Cell::new(false),
@@ -145,6 +159,43 @@ impl Thread {
         while !self.was_cut.get() {
             self.cut.notified().await;
         }
+    }
+
+    /// The clients between two requests; `None` when the kernel has no descriptor for them.
+    pub(crate) fn parked(self: &Rc<Self>) -> Option<Rc<Parked>> {
+        let mut parked = self.parked.borrow_mut();
+        if parked.is_none() {
+            let fresh = Rc::new(Parked::new().ok()?);
+            tokio::task::spawn_local(Parked::run(Rc::clone(self), Rc::clone(&fresh)));
+            *parked = Some(fresh);
+        }
+        parked.as_ref().map(Rc::clone)
+    }
+
+    /// Clients that wait between two requests without a task.
+    #[must_use]
+    pub fn parked_clients(&self) -> usize {
+        self.parked.borrow().as_ref().map_or(0, |parked| parked.count())
+    }
+
+    /// Has what is kept looked through from time to time, as long as the thread is there.
+    pub(crate) fn keep_house(self: &Rc<Self>) {
+        if self.keeps_house.replace(true) {
+            return;
+        }
+        let thread = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(HOUSE).await;
+                let Some(thread) = thread.upgrade() else { return };
+                let now = boot_now();
+                thread.kept.borrow_mut().sweep(now);
+                let parked = thread.parked.borrow().as_ref().map(Rc::clone);
+                if let Some(parked) = parked {
+                    parked.sweep(&thread, now);
+                }
+            }
+        });
     }
 
     /// TLS towards a pool; `None` when it has none that can be used.

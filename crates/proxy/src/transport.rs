@@ -1,7 +1,7 @@
 //! Connections as bytes: TCP and unix sockets, plain or under TLS.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -201,6 +201,21 @@ impl Io {
         let mut buf = ReadBuf::new(into);
         ready!(Pin::new(self).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// The descriptor alone, of a connection without TLS.
+    ///
+    /// # Errors
+    ///
+    /// When there is TLS, or the runtime does not let go of the socket.
+    pub fn into_descriptor(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Plain(socket) => match socket.stream {
+                Stream::Tcp(stream) => Ok(stream.into_std()?.into()),
+                Stream::Unix(stream) => Ok(stream.into_std()?.into()),
+            },
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// The socket itself, when bytes may go to it and come from it as they are.

@@ -59,7 +59,7 @@ pub(crate) fn resolve(
     env: &dyn Fn(&str) -> Option<String>,
     checks: Checks,
 ) -> Plan {
-    let tables = edge::Tables::of(&mut root);
+    let mut tables = edge::Tables::of(&mut root);
     let node = root.node.map(|node| node.value).unwrap_or_default();
     let mut r = Resolver {
         findings,
@@ -89,7 +89,7 @@ pub(crate) fn resolve(
     let raw_probes = root.probe.map(|list| list.value).unwrap_or_default();
     let raw_vips = root.vip.map(|list| list.value).unwrap_or_default();
     let raw_groups = root.group.map(|list| list.value).unwrap_or_default();
-    r.edge_names(&tables);
+    r.edge_names(&mut tables);
     let mut probes = r.all_probes(&raw_probes);
     let pools = r.pools_of(&tables, &mut probes);
     let edge = r.edge(&tables, pools);

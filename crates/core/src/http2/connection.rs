@@ -260,6 +260,12 @@ impl Connection {
         self.preface > 0 || !self.settled || self.block.is_some()
     }
 
+    /// Whether the peer's SETTINGS have come: how many streams it takes is a guess before.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// Streams that are not over.
     #[must_use]
     pub fn living(&self) -> usize {

@@ -346,11 +346,7 @@ fn trimmed(raw: &[u8], value: Span) -> Span {
 /// One Cookie field of its crumbs (RFC 9113 section 8.2.3), where the first one was.
 fn join_cookies(raw: &mut Vec<u8>, fields: &mut Vec<Field>) {
     let start = raw.len() as u32;
-    for at in 0..fields.len() {
-        let field = fields[at];
-        if field.name.of(raw) != b"cookie" {
-            continue;
-        }
+    for field in fields.iter().filter(|field| field.name.of(raw) == b"cookie").copied().collect::<Vec<_>>() {
         if raw.len() as u32 > start {
             raw.extend_from_slice(b"; ");
         }

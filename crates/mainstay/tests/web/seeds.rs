@@ -12,83 +12,16 @@ use mainstay_lab::probe::{Mirror, Web};
 use crate::bed::{Ground, LIMIT, get, import, start, write};
 
 /// What the bastion's documents put into conf.d.
-const WEB: &str = r#"
-# 设置上游节点服务组 tp_web,注意,仅需加入提供了前端UI服务的节点。
-upstream tp_web {
-    server 192.168.10.23:52100;
-    server 192.168.10.24:52100;
-}
-
-upstream tp_api {
-    server 192.168.10.23:52100;
-    server 192.168.10.24:52100;
-    server 192.168.10.25:52100;
-}
-
-server {
-    listen 80;
-    server_name tp.my-domain.com;
-
-    root /opt/tacport/web;
-    index index.html index.htm;
-
-    location / {
-        proxy_pass_header Server;
-        proxy_set_header Host $http_host;
-        proxy_redirect off;
-        proxy_set_header X-Real-IP $remote_addr;
-        proxy_set_header X-Scheme $scheme;
-        proxy_pass http://tp_web;
-    }
-
-    location ~ ^/api/ {
-        proxy_pass_header Server;
-        proxy_set_header Host $http_host;
-        proxy_redirect off;
-        proxy_set_header X-Real-IP $remote_addr;
-        proxy_set_header X-Scheme $scheme;
-        proxy_pass http://tp_api;
-
-        # 以下三行是 websocket 需要的
-        proxy_http_version 1.1;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection "upgrade";
-    }
-}
-"#;
+const WEB: &str = include_str!("../../../../examples/bastion-nginx/conf.d/tacport.conf");
 
 /// What they put into stream.d.
-const STREAM: &str = r"
-upstream tcp_tp_ssh {
-    server 192.168.10.25:52101;
-    server 192.168.10.26:52201;
-    server 192.168.10.28:52301;
-    server 192.168.10.29:52301;
-}
-
-server {
-    listen 52001;
-    proxy_pass tcp_tp_ssh;
-}
-";
+const STREAM: &str = include_str!("../../../../examples/bastion-nginx/stream.d/tacport-stream.conf");
 
 /// The main file around both.
-const MAIN: &str = "events {}\nhttp {\n  include conf.d/*;\n}\nstream {\n  include stream.d/*;\n}\n";
+const MAIN: &str = include_str!("../../../../examples/bastion-nginx/nginx.conf");
 
 /// The IAM service's file, the reverse proxy of its example.
-const IAM: &str = r"
-server {
-listen 80; server_name iam.marmotedu.com;
-client_max_body_size 1024M; location / {
-proxy_set_header Host $http_host;
-proxy_set_header X-Forwarded-Host $http_host;
-proxy_set_header X-Real-IP $remote_addr;
-proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-proxy_pass http://127.0.0.1:8080/;
-client_max_body_size 100m;
-}
-}
-";
+const IAM: &str = include_str!("../../../../examples/iam-nginx/iam.conf");
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address and a port")

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::packed::Packed;
 use super::{Broken, Client, ResponseBody, Sink, Way};
 use crate::buffers;
 use crate::clock::wall;
 use crate::exchange::Exchange;
+use crate::gzip;
 use crate::response::{Body, FilePiece, Response};
 
 /// What we call ourselves.
@@ -83,8 +85,11 @@ pub(super) async fn respond<C: Client>(
     way: Way<'_>,
     exchange: &mut Exchange,
     client: &mut C,
-    response: Response,
+    mut response: Response,
 ) {
+    let route = exchange.route.and_then(|id| way.snapshot.edge.routes.get(id.index()));
+    let gzip = route.and_then(|route| route.gzip.as_ref());
+    let encoder = gzip.and_then(|gzip| gzip::apply(gzip, &exchange.request, &mut response));
     let Response { status, fields, body } = response;
     exchange.status = status;
     if way.thread.draining() {
@@ -96,6 +101,7 @@ pub(super) async fn respond<C: Client>(
         204 => ResponseBody::None(None),
         304 => ResponseBody::None(None),
         _ if bodiless => ResponseBody::None(Some(length)),
+        _ if encoder.is_some() => ResponseBody::Open,
         _ => ResponseBody::Known(length),
     };
     client.start_head(status, b"", framing);
@@ -106,12 +112,16 @@ pub(super) async fn respond<C: Client>(
     }
     client.end_head();
     let patience = way.limits(exchange).send_timeout;
-    let sent = match body {
+    let sent = match (body, encoder) {
         _ if bodiless || matches!(framing, ResponseBody::None(_)) => Ok(()),
-        Body::Empty => Ok(()),
-        Body::Bytes(bytes) => send_counted(way, patience, exchange, client, &bytes).await,
-        Body::File { file, pieces } => {
+        (Body::Empty, _) => Ok(()),
+        (Body::Bytes(bytes), _) => send_counted(way, patience, exchange, client, &bytes).await,
+        (Body::File { file, pieces }, None) => {
             Box::pin(send_file(way, patience, exchange, client, &file, pieces)).await
+        }
+        (Body::File { file, pieces }, Some(encoder)) => {
+            let mut packed = Packed::new(client, encoder);
+            Box::pin(send_packed(way, patience, exchange, &mut packed, &file, pieces)).await
         }
     };
     let done = match sent {
@@ -160,6 +170,24 @@ async fn send_counted(
     send(way.watch, patience, to, bytes).await?;
     exchange.body_sent += bytes.len() as u64;
     Ok(())
+}
+
+/// Sends a file compressed; of what was sent the compressed bytes count.
+async fn send_packed<C: Client>(
+    way: Way<'_>,
+    patience: Duration,
+    exchange: &mut Exchange,
+    packed: &mut Packed<'_, C>,
+    file: &File,
+    pieces: Vec<FilePiece>,
+) -> Result<(), Broken> {
+    let mut sent = send_file(way, patience, exchange, packed, file, pieces).await;
+    if sent.is_ok() {
+        packed.pack_rest();
+        sent = way.watch.within(patience, |cx| packed.poll_out(cx)).await.unwrap_or(Err(Broken::Gone));
+    }
+    exchange.body_sent = packed.sent;
+    sent
 }
 
 async fn send_file(

@@ -7,6 +7,7 @@ mod attempt;
 mod exchange;
 mod flow;
 mod once;
+mod packed;
 mod replay;
 mod sides;
 

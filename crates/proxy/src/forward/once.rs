@@ -3,22 +3,24 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{BackendHttp, ProxyHeader, RetryOn};
+use mainstay_config::plan::edge::{BackendHttp, Gzip, ProxyHeader, RetryOn};
 use mainstay_core::time::Boot;
 
 use super::attempt::{self, Trouble, Upload};
 use super::exchange::{Job, Tried, host_of, status_of};
 use super::flow::Flow;
+use super::packed::Packed;
 use super::replay::Replay;
 use super::{Ask, Backend, Broken, Client, ResponseBody, answer};
 use crate::clock::boot_now;
 use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
+use crate::gzip::{self, Choice, Encoder};
 use crate::http1::{self, Keep, Key};
 use crate::http2::{self, Link, Links, Turn};
 use crate::pool::{Lease, Outcome};
 use crate::request::Version;
-use crate::response::ResponseHead as _;
+use crate::response::ResponseHead;
 use crate::route;
 use crate::transport::Io;
 
@@ -37,6 +39,27 @@ enum Over {
     Tried(Tried),
     /// The connection was kept, and closed before it saw the request.
     Stale,
+}
+
+/// Whether a backend's response is compressed, and by what.
+fn packing(
+    gzip: &Gzip,
+    exchange: &Exchange,
+    status: u16,
+    body: ResponseBody,
+    head: &dyn ResponseHead,
+) -> (Choice, Option<Encoder>) {
+    let length = match body {
+        ResponseBody::None(_) => return (Choice::Leave, None),
+        ResponseBody::Known(length) => Some(length),
+        ResponseBody::Open => None,
+    };
+    let choice = gzip::choose(gzip, &exchange.request, status, length, |name| head.field(name));
+    let encoder = (choice == Choice::Compress).then(|| Encoder::new(gzip)).flatten();
+    match (choice, &encoder) {
+        (Choice::Compress, None) => (Choice::LeaveAndVary, None),
+        (Choice::Compress | Choice::Leave | Choice::LeaveAndVary, _) => (choice, encoder),
+    }
 }
 
 /// Asks the leased backend.
@@ -117,11 +140,11 @@ impl Try<'_, '_> {
                         Ok(io) => io,
                         Err(tried) => return tried,
                     };
-                    let link = Link::new(thread, io, key.clone(), keep);
-                    if let Some(Turn::Dial(place)) = turn {
-                        place.succeeded();
-                    }
-                    link
+                    let place = match turn {
+                        Some(Turn::Dial(place)) => Some(place),
+                        Some(Turn::Take(_) | Turn::Failed) | None => None,
+                    };
+                    Link::new(thread, io, key.clone(), keep, place)
                 }
             };
             let backend = http2::BackendExchange::new(link, key.name.is_some());
@@ -313,11 +336,24 @@ impl Try<'_, '_> {
         if status == 101 {
             return Box::pin(self.switch(backend, exchange, client)).await;
         }
-        self.write_head(&backend, exchange, client);
         let mut download = Flow::new(way.watch);
-        let done =
-            attempt::body(way.watch, &job.patience, client, &mut backend, &mut upload, &mut download).await;
-        exchange.body_sent += download.moved;
+        let (watch, patience) = (way.watch, &job.patience);
+        let done = match self.write_head(&backend, exchange, client) {
+            None => {
+                let done =
+                    attempt::body(watch, patience, client, &mut backend, &mut upload, &mut download).await;
+                exchange.body_sent += download.moved;
+                done
+            }
+            Some(encoder) => {
+                let mut packed = Packed::new(client, encoder);
+                let body =
+                    attempt::body(watch, patience, &mut packed, &mut backend, &mut upload, &mut download);
+                let done = Box::pin(body).await;
+                exchange.body_sent += packed.sent;
+                done
+            }
+        };
         match done {
             Ok(()) => {
                 exchange.complete = true;
@@ -340,7 +376,13 @@ impl Try<'_, '_> {
         Tried::Done
     }
 
-    fn write_head<C: Client, B: Backend>(&self, backend: &B, exchange: &mut Exchange, client: &mut C) {
+    /// Writes the head; its body goes through the encoder, if there is one.
+    fn write_head<C: Client, B: Backend>(
+        &self,
+        backend: &B,
+        exchange: &mut Exchange,
+        client: &mut C,
+    ) -> Option<Encoder> {
         let way = self.job.way;
         let head = backend.head();
         let own = head.status();
@@ -350,12 +392,32 @@ impl Try<'_, '_> {
             client.close_after();
         }
         let reason: &[u8] = if status == own { backend.reason() } else { b"" };
-        client.start_head(status, reason, backend.body());
-        route::response_fields(way.snapshot, exchange, head, client);
+        let route = exchange.route.and_then(|id| way.snapshot.edge.routes.get(id.index()));
+        let mut body = backend.body();
+        let (gzip, choice, encoder) = match route.and_then(|route| route.gzip.as_ref()) {
+            None => (None, Choice::Leave, None),
+            Some(gzip) => {
+                let (choice, encoder) = packing(gzip, exchange, status, body, head);
+                (Some(gzip), choice, encoder)
+            }
+        };
+        if encoder.is_some() {
+            body = ResponseBody::Open;
+        }
+        client.start_head(status, reason, body);
+        match gzip.filter(|_| choice != Choice::Leave) {
+            None => route::response_fields(way.snapshot, exchange, head, client),
+            Some(gzip) => {
+                let mut fields = gzip::Fields::new(gzip, choice, client);
+                route::response_fields(way.snapshot, exchange, head, &mut fields);
+                fields.end();
+            }
+        }
         if let Some(cookie) = self.lease.set_cookie() {
             client.field(b"Set-Cookie", cookie.as_bytes());
         }
         client.end_head();
+        encoder
     }
 
     /// The backend speaks another protocol from here on.

@@ -49,6 +49,8 @@ pub struct Connection {
     key: Key,
     /// Requests that went over it.
     requests: u32,
+    /// Its pool, once it is kept.
+    pool: u32,
     /// When it is not kept any longer.
     until: Boot,
 }
@@ -64,7 +66,7 @@ impl Connection {
     /// A fresh one.
     #[must_use]
     pub fn new(io: Io, key: Key) -> Self {
-        Self { talk: Talk::new(Wire::new(io)), key, requests: 0, until: Boot::NEVER }
+        Self { talk: Talk::new(Wire::new(io)), key, requests: 0, pool: 0, until: Boot::NEVER }
     }
 
     /// Whether it can still be used, as far as is known: what waits has nothing to say.
@@ -99,6 +101,20 @@ impl Kept {
         if self.by_pool[pool] < keep.most {
             self.by_pool[pool] += 1;
             self.by_backend[backend].push(connection);
+        }
+    }
+
+    /// Closes those that were kept long enough, or that the backend has closed.
+    pub(crate) fn sweep(&mut self, now: Boot) {
+        for kept in &mut self.by_backend {
+            let by_pool = &mut self.by_pool;
+            kept.retain_mut(|connection| {
+                let stays = now < connection.until && connection.is_quiet();
+                if !stays {
+                    by_pool[connection.pool as usize] -= 1;
+                }
+                stays
+            });
         }
     }
 
@@ -367,6 +383,7 @@ impl Backend for Exchange {
             reusable && !worn && !wire.ended && wire.unread().is_empty() && connection.talk.is_clean();
         if keep.most > 0 && usable && !thread.draining() {
             connection.talk.wire.rest();
+            connection.pool = keep.pool;
             connection.until = thread.deadlines.now() + keep.time;
             thread.kept.borrow_mut().put(connection, keep);
         }

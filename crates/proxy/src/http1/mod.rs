@@ -3,16 +3,18 @@
 mod backend;
 mod client;
 mod head;
+mod parked;
 mod serve;
 mod status;
 mod talk;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub use backend::{
     Connection as BackendConnection, Exchange as BackendExchange, Head as BackendHead, Keep, Kept, Key,
 };
 pub use client::Side as ClientSide;
+pub use parked::Parked;
 pub use serve::serve;
 pub use status::reason;

@@ -11,12 +11,14 @@ use mainstay_core::time::Boot;
 
 use super::client::Side;
 use super::head;
+use super::parked::Idle;
 use crate::clock::boot_now;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
 use crate::http2;
 use crate::request::Request;
+use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::Io;
@@ -28,25 +30,33 @@ const LINGER: (Duration, Duration) = (Duration::from_secs(15), Duration::from_se
 /// Bytes that are read while lingering.
 const LINGER_BYTES: u64 = 64 << 20;
 
-/// Serves a client's requests until its connection ends.
+/// How long a connection without a request keeps its task.
+const TASK_IDLE: Duration = Duration::from_millis(500);
+
+/// Serves a client's requests until its connection ends, or is parked between two of them.
 pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name: Rc<str>) {
-    let mut open = Open {
+    let watch = thread.deadlines.watch();
+    let side = Side::new(io);
+    let open = Open { watch, side, thread, connection, name, earlier: 0, generation: 0 };
+    open.run(true).await;
+}
+
+/// Goes on with a client that was parked.
+pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
+    let Idle { socket, connection, name, earlier, generation, .. } = idle;
+    let Ok(socket) = socket_of(socket, connection.peer.is_some()) else {
+        return thread.counters.closed(connection.listener);
+    };
+    let open = Open {
         watch: thread.deadlines.watch(),
-        side: Side::new(io),
-        thread,
+        side: Side::new(Io::Plain(socket)),
+        thread: Rc::clone(thread),
         connection,
         name,
-        earlier: 0,
-        generation: 0,
+        earlier,
+        generation,
     };
-    loop {
-        match Box::pin(open.one()).await {
-            Next::Again => {}
-            Next::End => break,
-            Next::Http2 => return Box::pin(open.speak_http2()).await,
-        }
-    }
-    open.thread.counters.closed(open.connection.listener);
+    tokio::task::spawn_local(open.run(true));
 }
 
 /// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
@@ -57,6 +67,8 @@ fn is_preface(bytes: &[u8]) -> bool {
 /// What follows a request.
 enum Next {
     Again,
+    /// It has said nothing for a while.
+    Idle,
     End,
     /// The client speaks HTTP/2, by prior knowledge.
     Http2,
@@ -64,14 +76,14 @@ enum Next {
 
 /// A head, or why there is none.
 enum Came {
-    Request(Box<Request>, Boot),
+    Request(Request, Boot),
     Refused(Reject),
     /// The preface of HTTP/2.
     Http2,
-    /// Nothing, or not enough.
-    Late {
-        began: bool,
-    },
+    /// Not all of it.
+    Late,
+    /// Nothing.
+    Nothing,
     End,
 }
 
@@ -90,6 +102,80 @@ struct Open {
 }
 
 impl Open {
+    /// Serves requests. What a request needs is there only while there are some: what waits is small.
+    async fn run(mut self, fresh: bool) {
+        let mut patience = if fresh { TASK_IDLE } else { Duration::ZERO };
+        loop {
+            let Some(limits) = self.limits() else { break };
+            let idle =
+                limits.idle_timeout.max(if self.earlier == 0 { limits.head_timeout } else { Duration::ZERO });
+            if self.is_readable(patience.min(idle)).await.is_none() {
+                self = match self.park(idle) {
+                    None => return,
+                    Some(open) => open,
+                };
+                if self.is_readable(idle.saturating_sub(TASK_IDLE)).await.is_none() {
+                    break;
+                }
+            }
+            match Box::pin(self.requests()).await {
+                Next::Again | Next::Idle => {}
+                Next::Http2 => return Box::pin(self.speak_http2()).await,
+                Next::End => break,
+            }
+            patience = Duration::ZERO;
+        }
+        self.thread.counters.closed(self.connection.listener);
+    }
+
+    /// Waits for the first byte of a request, or the end.
+    async fn is_readable(&mut self, patience: Duration) -> Option<()> {
+        if !self.side.talk.wire.unread().is_empty() {
+            return Some(());
+        }
+        if patience.is_zero() {
+            return None;
+        }
+        let wire = &mut self.side.talk.wire;
+        self.watch.within(patience, |cx| wire.poll_peer(cx).map(|_| ())).await
+    }
+
+    /// Leaves the connection to those who wait without a task, where that can be done.
+    fn park(mut self, idle: Duration) -> Option<Self> {
+        let wire = &mut self.side.talk.wire;
+        if wire.io().direct().is_none() || !wire.unread().is_empty() || wire.has_staged() {
+            return Some(self);
+        }
+        let Some(parked) = self.thread.parked() else { return Some(self) };
+        let Self { thread, side, connection, name, earlier, generation, .. } = self;
+        let since = thread.deadlines.now();
+        let until = since + idle.saturating_sub(TASK_IDLE);
+        let Ok(socket) = side.talk.wire.into_io().into_descriptor() else {
+            thread.counters.closed(connection.listener);
+            return None;
+        };
+        let idle = Idle { socket, connection, name, earlier, generation, since, until };
+        if let Err(idle) = parked.park(idle) {
+            resume(&thread, idle);
+        }
+        None
+    }
+
+    /// Serves requests as long as they come.
+    async fn requests(&mut self) -> Next {
+        loop {
+            match self.one().await {
+                Next::Again => {}
+                next @ (Next::Idle | Next::Http2 | Next::End) => return next,
+            }
+        }
+    }
+
+    fn limits(&mut self) -> Option<HttpLimits> {
+        let snapshot = self.snapshot()?;
+        Some(snapshot.edge.listeners[self.connection.listener as usize].http)
+    }
+
     /// The snapshot that the next request follows; without its listener the connection has no future.
     fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
         let snapshot = self.thread.snapshot();
@@ -111,12 +197,13 @@ impl Open {
             Came::Request(request, started) => {
                 // What was in force when the request came counts, not what was when the wait for it began.
                 let snapshot = self.snapshot().unwrap_or(snapshot);
-                self.request(&snapshot, *request, started).await
+                self.request(&snapshot, request, started).await
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
-            Came::Late { began: true } => self.refuse(&limits, "head-timeout", 408).await,
+            Came::Late => self.refuse(&limits, "head-timeout", 408).await,
+            Came::Nothing => Next::Idle,
             Came::Http2 => Next::Http2,
-            Came::Late { began: false } | Came::End => Next::End,
+            Came::End => Next::End,
         }
     }
 
@@ -167,7 +254,7 @@ impl Open {
                         Ok(Some((request, length))) => {
                             self.side.begin(&request, length);
                             self.watch.disarm();
-                            return Came::Request(Box::new(request), began);
+                            return Came::Request(request, began);
                         }
                         Ok(None) => {}
                         Err(reject) => return Came::Refused(reject),
@@ -180,7 +267,7 @@ impl Open {
                 return Came::Refused(Reject::HeadTooLarge);
             }
             let due = match started {
-                None => self.watch.now() + limits.idle_timeout.max(limits.head_timeout),
+                None => self.watch.now() + TASK_IDLE.min(limits.idle_timeout),
                 Some(began) => began + limits.head_timeout,
             };
             self.watch.arm(due);
@@ -190,7 +277,8 @@ impl Open {
                 std::task::Poll::Pending => watch.poll(cx).map(|()| None),
             });
             match filled.await {
-                None => return Came::Late { began: started.is_some() },
+                None if started.is_some() => return Came::Late,
+                None => return Came::Nothing,
                 Some(Ok(0) | Err(_)) => return Came::End,
                 Some(Ok(_)) => {}
             }

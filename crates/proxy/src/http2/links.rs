@@ -61,7 +61,7 @@ struct Dialing {
 pub enum Turn {
     /// This connection has room for one.
     Take(Link),
-    /// Dial; the place is given back by dropping the guard.
+    /// Dial, and give the place to [`Link::new`]; others wait until it is dropped.
     Dial(Place),
     /// Another request has dialed for both, in vain.
     Failed,
@@ -77,7 +77,7 @@ pub struct Place {
 
 impl Place {
     /// There is a connection: those who wait may use it.
-    pub fn succeeded(self) {
+    fn succeeded(self) {
         self.failed.set(false);
     }
 }
@@ -141,7 +141,7 @@ impl Links {
 impl Link {
     /// Has a connection driven by a task of its own. One that is not to be shared serves this request alone.
     #[must_use]
-    pub fn new(thread: &Rc<Thread>, io: Io, key: Key, keep: Keep) -> Self {
+    pub fn new(thread: &Rc<Thread>, io: Io, key: Key, keep: Keep, place: Option<Place>) -> Self {
         let shared = Shared::new(Connection::client(LIMITS));
         let link = Self { shared, key, keep, used: Rc::new(Cell::new(false)) };
         if keep.most > 0 {
@@ -152,6 +152,7 @@ impl Link {
             watch: thread.deadlines.watch(),
             link: link.clone(),
             thread: Rc::clone(thread),
+            place,
             pinged: false,
             idle: false,
         };
@@ -162,7 +163,7 @@ impl Link {
     fn has_room(&self) -> bool {
         let mux = self.shared.borrow();
         let worn = self.keep.requests > 0 && mux.h2.opened() >= u64::from(self.keep.requests);
-        !worn && mux.h2.may_open()
+        !worn && mux.h2.is_settled() && mux.h2.may_open()
     }
 
     fn retire(&self) {
@@ -178,6 +179,8 @@ struct Driver {
     link: Link,
     wire: Wire,
     watch: Watch,
+    /// Held until the backend has said how many streams it takes.
+    place: Option<Place>,
     pinged: bool,
     idle: bool,
 }
@@ -186,6 +189,7 @@ impl Driver {
     async fn run(mut self) {
         let failed = std::future::poll_fn(|cx| self.poll(cx)).await;
         self.thread.links.remove(&self.link);
+        self.place = None;
         if let Err(error) = &failed {
             tracing::debug!("backend connection: {error}");
         }
@@ -225,6 +229,11 @@ impl Driver {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             while mux.next_event().is_some() {}
+            if mux.h2.is_settled()
+                && let Some(place) = self.place.take()
+            {
+                place.succeeded();
+            }
             let blocked = match wire.poll_send(cx, &mut mux.h2, now) {
                 Poll::Ready(sent) => {
                     sent?;

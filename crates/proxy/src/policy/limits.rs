@@ -8,6 +8,7 @@ use std::time::Duration;
 use mainstay_config::plan::edge::{RateUse, Route};
 use mainstay_core::name::ZoneId;
 use mainstay_core::rate::{Rate, Verdict};
+use smallvec::SmallVec;
 
 use super::{Denied, table};
 use crate::clock;
@@ -61,8 +62,13 @@ struct Asked {
     status: u16,
 }
 
-fn asked(rates: &[RateUse], snapshot: &Snapshot, exchange: &Exchange, render: Render<'_>) -> Vec<Asked> {
-    let mut all = Vec::with_capacity(rates.len());
+fn asked(
+    rates: &[RateUse],
+    snapshot: &Snapshot,
+    exchange: &Exchange,
+    render: Render<'_>,
+) -> SmallVec<[Asked; 2]> {
+    let mut all = SmallVec::new();
     for used in rates {
         let Some(zone) = snapshot.edge.zones.get(used.zone.index()) else { continue };
         let Some(hash) = key_of(used.zone, snapshot, exchange, render) else { continue };

@@ -198,7 +198,7 @@ fn snapshot(generation: u64, pools: Vec<Pool>) -> Arc<Snapshot> {
         .collect();
     let edge = Edge { pools, resolve: Duration::from_millis(100), ..Edge::default() };
     let mut names = crate::metrics::Names::default();
-    let mut snapshot = Snapshot::compile(edge, slots, &mut names, None).unwrap();
+    let mut snapshot = Snapshot::compile(edge, slots, &mut names, &crate::tls::Tickets::new(), None).unwrap();
     snapshot.generation = generation;
     Arc::new(snapshot)
 }

@@ -210,7 +210,7 @@ pub(super) fn edge(routes: Vec<Route>) -> Edge {
 }
 
 pub(super) fn snapshot(edge: Edge) -> Snapshot {
-    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), None).unwrap()
+    Snapshot::compile(edge, HashMap::new(), &mut Names::default(), &crate::tls::Tickets::new(), None).unwrap()
 }
 
 /// A request as its head's lines.
@@ -373,4 +373,9 @@ pub(super) fn gets(routes: Vec<Route>, targets: &[(&str, &str)]) {
     for (target, expected) in targets {
         assert_eq!(outcome(&snapshot, &mut get(target)), *expected, "GET {target}");
     }
+}
+
+/// A step that rewrites.
+pub(super) fn rewrite(pattern: &str, to: &str, then: Then) -> Step {
+    Step::Rewrite { pattern: pattern.to_owned(), ignore_case: false, to: text(to), then }
 }

@@ -423,6 +423,7 @@ pub(super) fn cut(to: &Template) -> (Template, Option<Template>, bool) {
             Some(Piece::Text(_) | Piece::Var(_)) => {}
         }
     }
+    let query = query.filter(|pieces| keep || !pieces.is_empty());
     (Template(path), query.map(Template), keep)
 }
 

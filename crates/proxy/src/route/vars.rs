@@ -195,7 +195,7 @@ impl<'a> Scope<'a> {
             Known::Https => push(if connection.tls.is_some() { "on" } else { "" }, out),
             Known::RemoteAddr => addr(exchange.client, out),
             Known::RemotePort => number(u64::from(exchange.client_port), out, exchange.client_port != 0),
-            Known::RemoteUser => push(exchange.user.as_deref().unwrap_or_default(), out),
+            Known::RemoteUser => push(&crate::policy::user(exchange).unwrap_or_default(), out),
             Known::PeerAddr => addr(connection.peer.map(|peer| peer.ip()), out),
             Known::PeerPort => port(connection.peer, out),
             Known::ProxyProtocolAddr => addr_of(connection.proxy.map(|(from, _)| from), out),

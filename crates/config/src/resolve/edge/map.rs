@@ -14,9 +14,6 @@ const WHOLE: u32 = 10_000;
 
 impl Resolver<'_> {
     pub(super) fn maps(&mut self, list: &[At<raw::Map>]) -> Vec<Map> {
-        if let Some(extra) = list.get(super::MOST) {
-            self.error(extra.span, format!("more than {} maps", super::MOST), "join some of them");
-        }
         for At { value: raw, .. } in list {
             if let Some(name) = &raw.name {
                 self.define(&name.value, Definer::Map, name.span, &format!("map \"{}\"", name.value));

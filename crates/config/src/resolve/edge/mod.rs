@@ -44,6 +44,8 @@ pub(super) struct Tables {
 
 /// More of one kind is a mistake in a template; each is looked at on the way of a request.
 const MOST: usize = 4096;
+/// Each has a socket for each thread.
+const MOST_LISTENERS: usize = 1024;
 const PERCENT: RangeInclusive<i64> = 0..=100;
 /// Times of connections and requests.
 const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
@@ -70,7 +72,13 @@ impl Tables {
 
 impl Resolver<'_> {
     /// Registers every name of the edge.
-    pub(super) fn edge_names(&mut self, tables: &Tables) {
+    pub(super) fn edge_names(&mut self, tables: &mut Tables) {
+        self.at_most(&mut tables.listeners, MOST_LISTENERS, "listeners");
+        self.at_most(&mut tables.routes, MOST, "routes");
+        self.at_most(&mut tables.pools, MOST, "pools");
+        self.at_most(&mut tables.zones, MOST, "zones");
+        self.at_most(&mut tables.maps, MOST, "maps");
+        self.at_most(&mut tables.logs, MOST, "logs");
         fn slots<T>(list: &[At<T>], get: fn(&T) -> (&Option<At<String>>, &Header)) -> Vec<Slot> {
             let slot = |at: &At<T>| {
                 let (name, head) = get(&at.value);
@@ -83,6 +91,13 @@ impl Resolver<'_> {
         self.register(Kind::Zone, &slots(&tables.zones, |raw| (&raw.name, &raw.head)));
         self.register(Kind::Log, &slots(&tables.logs, |raw| (&raw.name, &raw.head)));
         self.register_routes(&tables.routes);
+    }
+
+    fn at_most<T>(&mut self, list: &mut Vec<At<T>>, most: usize, what: &str) {
+        if let Some(extra) = list.get(most) {
+            self.error(extra.span, format!("more than {most} {what}"), "join some of them");
+            list.truncate(most);
+        }
     }
 
     /// Everything but the pools, which probes had to know before.

@@ -60,13 +60,11 @@ struct Entry {
 
 /// More expressions are a mistake; each takes memory in every process.
 const MOST_PATTERNS: usize = 8192;
+const PATIENCE: usize = 512;
 
 impl Resolver<'_> {
     pub(super) fn register(&mut self, kind: Kind, slots: &[Slot]) {
         let word = kind.word();
-        if let Some((_, head)) = slots.get(super::MOST) {
-            self.error(head.span, format!("more than {} of {word}", super::MOST), "join some of them");
-        }
         let mut taken = HashMap::new();
         for (id, (name, head)) in slots.iter().enumerate() {
             let name = self.required(name, head, &format!("[[{word}]]"), "name");
@@ -198,6 +196,10 @@ impl Resolver<'_> {
         let groups = match self.edge.patterns.get(&key) {
             Some(groups) => groups.clone(),
             None if self.findings.full() => return at.value.clone(),
+            // Nobody waits for thousands of them when the load has failed already.
+            None if self.edge.patterns.len() > PATIENCE && self.findings.has_errors() => {
+                return at.value.clone();
+            }
             None => match pattern(&at.value, ignore_case) {
                 Ok(regex) => {
                     let groups: Vec<String> = regex.capture_names().flatten().map(str::to_owned).collect();
@@ -253,9 +255,11 @@ impl Resolver<'_> {
             };
             self.findings.warn(entry.span, message, help);
         }
+        let uses: HashSet<String> =
+            std::mem::take(&mut self.edge.uses).into_iter().map(|(used, ..)| used).collect();
         for At { value: map, .. } in maps {
             let Some(name) = &map.name else { continue };
-            if !self.edge.uses.iter().any(|(used, ..)| *used == name.value) {
+            if !uses.contains(&name.value) {
                 let message = format!("nothing uses the variable of map \"{}\"", name.value);
                 self.findings.warn(
                     name.span,

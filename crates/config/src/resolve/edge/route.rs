@@ -1,6 +1,6 @@
 //! Routes: what they take and what answers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use mainstay_core::name::{PoolId, RouteId};
 
@@ -15,19 +15,14 @@ use crate::resolve::Resolver;
 use crate::source::At;
 use crate::values::{Codes, Status, Templated};
 
-/// A page for every status has fewer.
+/// A number of bytes that no disk has.
 const MOST_BYTES: u64 = 1 << 50;
+/// More pairs of listener and host are not compared: the answer is a warning alone.
+const MOST_PLACES: usize = 100_000;
 
 impl Resolver<'_> {
     /// Names of routes: the operator's, or made of host and path, told apart by a number.
     pub(super) fn register_routes(&mut self, routes: &[At<raw::Route>]) {
-        if let Some(extra) = routes.get(super::MOST) {
-            self.error(
-                extra.span,
-                format!("more than {} routes", super::MOST),
-                "join some of them by expressions",
-            );
-        }
         let mut taken = HashMap::new();
         for (id, At { value: raw, .. }) in routes.iter().enumerate() {
             if raw.name.is_some()
@@ -36,14 +31,15 @@ impl Resolver<'_> {
                 self.enter(Kind::Route, name, id, span_of(&raw.name).unwrap_or(raw.head.span));
             }
         }
+        let mut numbers = HashMap::new();
         for (id, At { value: raw, .. }) in routes.iter().enumerate().filter(|(_, at)| at.value.name.is_none())
         {
             let plain = made_name(raw);
             let mut name = plain.clone();
-            let mut nth = 2;
+            let nth: &mut u32 = numbers.entry(plain.clone()).or_insert(1);
             while self.has_name(Kind::Route, &name) {
+                *nth += 1;
                 name = format!("{plain}#{nth}");
-                nth += 1;
             }
             self.enter(Kind::Route, name.clone(), id, raw.head.span);
             self.edge.route_names.insert(id, name);
@@ -378,6 +374,10 @@ impl Resolver<'_> {
     /// A route whose every place is taken by an equal one before it.
     fn never_reached(&mut self, list: &[At<raw::Route>], routes: &[Route]) {
         let mut taken: Seen<String> = Seen::new();
+        let all: usize = routes.iter().map(|route| route.listeners.len() * route.hosts.len().max(1)).sum();
+        if all > MOST_PLACES {
+            return;
+        }
         for (At { value: raw, .. }, route) in list.iter().zip(routes) {
             let places = places(route);
             let first = places.iter().map(|place| taken.get(place)).collect::<Option<Vec<_>>>();
@@ -401,9 +401,10 @@ impl Resolver<'_> {
 
     /// Listeners that speak http and have nothing to say.
     fn idle_listeners(&mut self, routes: &[Route], edge: &Edge) {
+        let routes = routes.iter().filter(|route| route.path != PathMatch::Never);
+        let taken: HashSet<u32> = routes.flat_map(|route| route.listeners.iter().copied()).collect();
         for (nth, listener) in edge.listeners.iter().enumerate() {
-            let nth = u32::try_from(nth).unwrap_or(u32::MAX);
-            let taken = routes.iter().any(|r| r.listeners.contains(&nth) && r.path != PathMatch::Never);
+            let taken = u32::try_from(nth).is_ok_and(|nth| taken.contains(&nth));
             if listener.protocol != Protocol::Http || taken {
                 continue;
             }

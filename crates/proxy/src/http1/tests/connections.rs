@@ -189,3 +189,47 @@ fn without_kept_connections_each_request_has_its_own() {
         assert_eq!(backend.connections(), 2);
     });
 }
+
+#[test]
+fn a_client_that_says_nothing_for_a_while_is_parked_and_comes_back() {
+    run(async {
+        let backend = Scripted::answers(OK).await;
+        let rig = Rig::new(&[backend.addr]).await;
+        let mut client = rig.client().await;
+        let mut silent = rig.client().await;
+        for _ in 0..2 {
+            client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
+            assert_eq!(client.bytes(2).await, "hi");
+            until(|| rig.thread.parked_clients() == 2).await;
+        }
+        // Who never said anything is parked too; and who leaves is forgotten.
+        silent.finish().await;
+        assert_eq!(silent.rest().await, "");
+        until(|| rig.thread.parked_clients() == 1).await;
+        client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(client.rest().await.starts_with("HTTP/1.1 200 OK"));
+        assert_eq!(rig.thread.parked_clients(), 0);
+    });
+}
+
+#[test]
+fn a_parked_client_is_closed_when_its_time_is_over() {
+    run(async {
+        let rig = Rig::with(&[], |edge| {
+            edge.listeners[0].http.idle_timeout = std::time::Duration::from_millis(600);
+            edge.listeners[0].http.head_timeout = std::time::Duration::from_millis(600);
+        })
+        .await;
+        let mut client = rig.client().await;
+        until(|| rig.thread.parked_clients() == 1).await;
+        assert_eq!(client.rest().await, "");
+        assert_eq!(rig.thread.parked_clients(), 0);
+    });
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}

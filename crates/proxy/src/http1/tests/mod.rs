@@ -4,5 +4,6 @@ mod bodies;
 mod connections;
 mod refused;
 mod retries;
-mod rig;
+pub(crate) mod rig;
+mod served;
 mod upgrades;

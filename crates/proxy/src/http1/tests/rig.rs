@@ -26,26 +26,26 @@ use crate::thread::Thread;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A thread with one listener.
-pub(super) struct Rig {
-    pub(super) thread: Rc<Thread>,
-    pub(super) addr: SocketAddr,
+pub(crate) struct Rig {
+    pub(crate) thread: Rc<Thread>,
+    pub(crate) addr: SocketAddr,
 }
 
 /// A backend that says what its script says.
-pub(super) struct Scripted {
-    pub(super) addr: SocketAddr,
+pub(crate) struct Scripted {
+    pub(crate) addr: SocketAddr,
     /// The connections that it got.
-    pub(super) connections: Rc<RefCell<usize>>,
+    pub(crate) connections: Rc<RefCell<usize>>,
 }
 
 /// One end of a connection.
-pub(super) struct Peer {
-    pub(super) stream: TcpStream,
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
     unread: Vec<u8>,
 }
 
 /// Runs a test on a thread of its own runtime.
-pub(super) fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let test = async { tokio::time::timeout(PATIENCE, test).await.expect("in time") };
     LocalSet::new().block_on(&runtime, test);
@@ -53,18 +53,20 @@ pub(super) fn run(test: impl Future<Output = ()>) {
 
 impl Rig {
     /// One that forwards everything to these backends.
-    pub(super) async fn new(backends: &[SocketAddr]) -> Self {
+    pub(crate) async fn new(backends: &[SocketAddr]) -> Self {
         Self::with(backends, |_| {}).await
     }
 
     /// The same with changes.
-    pub(super) async fn with(backends: &[SocketAddr], change: impl FnOnce(&mut Edge)) -> Self {
+    pub(crate) async fn with(backends: &[SocketAddr], change: impl FnOnce(&mut Edge)) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
         let mut edge = edge(addr, backends);
         change(&mut edge);
         let slots = (0..).zip(backends).map(|(slot, addr)| (format!("pool/{addr}"), slot)).collect();
-        let snapshot = Arc::new(Snapshot::compile(edge, slots, &mut Names::default(), None).unwrap());
+        let snapshot = Arc::new(
+            Snapshot::compile(edge, slots, &mut Names::default(), &crate::tls::Tickets::new(), None).unwrap(),
+        );
         let counters = Arc::new(Counters::default());
         counters.adopt(&snapshot);
         let thread = Rc::new(Thread::new(snapshot, Cells::private(), counters));
@@ -79,12 +81,12 @@ impl Rig {
         Self { thread, addr }
     }
 
-    pub(super) async fn client(&self) -> Peer {
+    pub(crate) async fn client(&self) -> Peer {
         Peer::new(TcpStream::connect(self.addr).await.unwrap())
     }
 
     /// What the client gets for these bytes, until its connection is closed.
-    pub(super) async fn says(&self, bytes: &str) -> String {
+    pub(crate) async fn says(&self, bytes: &str) -> String {
         let mut client = self.client().await;
         client.send(bytes).await;
         client.rest().await
@@ -93,7 +95,7 @@ impl Rig {
 
 impl Scripted {
     /// Each connection is played by `script`.
-    pub(super) async fn new<F: Future<Output = ()> + 'static>(script: impl Fn(Peer) -> F + 'static) -> Self {
+    pub(crate) async fn new<F: Future<Output = ()> + 'static>(script: impl Fn(Peer) -> F + 'static) -> Self {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
         let connections = Rc::new(RefCell::new(0));
@@ -108,7 +110,7 @@ impl Scripted {
     }
 
     /// Each request without body gets this answer.
-    pub(super) async fn answers(answer: &'static str) -> Self {
+    pub(crate) async fn answers(answer: &'static str) -> Self {
         Self::new(move |mut peer| async move {
             while !peer.head().await.is_empty() {
                 peer.send(answer).await;
@@ -117,7 +119,7 @@ impl Scripted {
         .await
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         *self.connections.borrow()
     }
 }
@@ -128,7 +130,7 @@ impl Peer {
         Self { stream, unread: Vec::new() }
     }
 
-    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // Whoever closes while we still send is right to.
         let _ = self.stream.write_all(bytes.as_ref()).await;
     }
@@ -143,12 +145,12 @@ impl Peer {
     }
 
     /// The next head, or what came before the end.
-    pub(super) async fn head(&mut self) -> String {
+    pub(crate) async fn head(&mut self) -> String {
         self.until("\r\n\r\n").await
     }
 
     /// Everything until this text, or the end.
-    pub(super) async fn until(&mut self, text: &str) -> String {
+    pub(crate) async fn until(&mut self, text: &str) -> String {
         loop {
             let found = self.unread.windows(text.len()).position(|window| window == text.as_bytes());
             if let Some(at) = found {
@@ -160,24 +162,24 @@ impl Peer {
         }
     }
 
-    pub(super) async fn bytes(&mut self, count: usize) -> String {
+    pub(crate) async fn bytes(&mut self, count: usize) -> String {
         while self.unread.len() < count && self.more().await {}
         self.take(count.min(self.unread.len()))
     }
 
     /// Everything until the end.
-    pub(super) async fn rest(&mut self) -> String {
+    pub(crate) async fn rest(&mut self) -> String {
         while self.more().await {}
         self.take(self.unread.len())
     }
 
-    pub(super) async fn finish(&mut self) {
+    pub(crate) async fn finish(&mut self) {
         let _ = self.stream.shutdown().await;
     }
 }
 
 /// A response without the fields that differ each time.
-pub(super) fn plain(response: &str) -> String {
+pub(crate) fn plain(response: &str) -> String {
     let fickle = |line: &&str| !line.starts_with("Date: ") && !line.starts_with("Server: ");
     response.split_inclusive("\r\n").filter(fickle).collect()
 }
@@ -265,7 +267,7 @@ fn backend(addr: &SocketAddr) -> Backend {
 }
 
 /// The action of the rig's one route.
-pub(super) fn forward(edge: &mut Edge) -> &mut Forward {
+pub(crate) fn forward(edge: &mut Edge) -> &mut Forward {
     match &mut edge.routes[0].action {
         Action::Forward(forward) => forward,
         Action::Files(_) | Action::Answer(_) => panic!("the rig forwards"),

@@ -1,0 +1,152 @@
+//! Clients between two requests: a descriptor and who it is, watched by an epoll instance of their own, without task,
+//! timer or buffer.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_core::time::Boot;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::net::RecvFlags;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::serve;
+use crate::exchange::Connection;
+use crate::thread::Thread;
+
+/// Events that are taken at once.
+const BATCH: usize = 256;
+
+/// While a thread drains, who has been silent for so long is closed: a request may be on its way to those who have not.
+const DRAIN_IDLE: Duration = Duration::from_secs(5);
+
+/// A client that waits.
+#[derive(Debug)]
+pub(super) struct Idle {
+    pub(super) socket: OwnedFd,
+    pub(super) connection: Rc<Connection>,
+    /// Its listener's name.
+    pub(super) name: Rc<str>,
+    /// Requests so far.
+    pub(super) earlier: u32,
+    /// Of the snapshot that `connection` has its listener's position of.
+    pub(super) generation: u64,
+    pub(super) since: Boot,
+    pub(super) until: Boot,
+}
+
+/// The clients of a thread that wait.
+#[derive(Debug)]
+pub struct Parked {
+    epoll: AsyncFd<OwnedFd>,
+    slots: RefCell<Vec<Option<Idle>>>,
+    free: RefCell<Vec<u32>>,
+    count: Cell<usize>,
+}
+
+impl Parked {
+    /// A place for them. Whoever makes it runs [`Parked::run`] beside.
+    ///
+    /// # Errors
+    ///
+    /// Outside a runtime, or when the kernel has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe for types whose descriptor may change; ours does not"
+        )]
+        let epoll = AsyncFd::with_interest(epoll, Interest::READABLE)?;
+        Ok(Self { epoll, slots: RefCell::default(), free: RefCell::default(), count: Cell::new(0) })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.get()
+    }
+
+    /// Parks a client; gives it back when that cannot be done.
+    pub(super) fn park(&self, idle: Idle) -> Result<(), Idle> {
+        let mut slots = self.slots.borrow_mut();
+        let at = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            slots.push(None);
+            u32::try_from(slots.len() - 1).expect("a process has fewer than 2^32 descriptors")
+        });
+        let flags = EventFlags::IN | EventFlags::RDHUP;
+        if epoll::add(self.epoll.get_ref(), &idle.socket, EventData::new_u64(u64::from(at)), flags).is_err() {
+            self.free.borrow_mut().push(at);
+            return Err(idle);
+        }
+        slots[at as usize] = Some(idle);
+        self.count.set(self.count.get() + 1);
+        Ok(())
+    }
+
+    fn take(&self, at: u32) -> Option<Idle> {
+        let idle = self.slots.borrow_mut().get_mut(at as usize)?.take()?;
+        self.free.borrow_mut().push(at);
+        self.count.set(self.count.get() - 1);
+        // It cannot fail: the descriptor was added and is open.
+        let _ = epoll::delete(self.epoll.get_ref(), &idle.socket);
+        Some(idle)
+    }
+
+    /// Brings back those who say something, until the thread ends.
+    pub async fn run(thread: Rc<Thread>, parked: Rc<Self>) {
+        let mut events: Vec<Event> = Vec::with_capacity(BATCH);
+        loop {
+            let Ok(mut ready) = parked.epoll.readable().await else { return };
+            events.clear();
+            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let waited = epoll::wait(parked.epoll.get_ref(), spare_capacity(&mut events), Some(&now));
+            if waited.is_ok_and(|count| count < BATCH) {
+                ready.clear_ready();
+            }
+            for event in &events {
+                let at = u32::try_from({ event.data }.u64()).expect("a slot's number");
+                let Some(idle) = parked.take(at) else { continue };
+                let flags = { event.flags };
+                let over = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+                if over && is_at_end(&idle.socket) {
+                    close(&thread, idle);
+                } else {
+                    serve::resume(&thread, idle);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Closes those who have waited long enough.
+    pub(crate) fn sweep(&self, thread: &Thread, now: Boot) {
+        let draining = thread.draining();
+        let slots = self.slots.borrow().len();
+        for at in 0..slots {
+            let over = |idle: &Idle| idle.until <= now || (draining && now.since(idle.since) >= DRAIN_IDLE);
+            let over = self.slots.borrow()[at].as_ref().is_some_and(over);
+            if let Some(idle) = over.then(|| self.take(u32::try_from(at).expect("a slot's number"))).flatten()
+            {
+                close(thread, idle);
+            }
+        }
+    }
+}
+
+/// Whether there is nothing to read but the end.
+fn is_at_end(socket: &OwnedFd) -> bool {
+    let mut one = [0_u8; 1];
+    match rustix::net::recv(socket, &mut one[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((_, count)) => count == 0,
+        Err(error) => error != rustix::io::Errno::AGAIN && error != rustix::io::Errno::INTR,
+    }
+}
+
+fn close(thread: &Thread, idle: Idle) {
+    let listener = thread.listener_of(&idle.name).unwrap_or(idle.connection.listener);
+    drop(idle);
+    thread.counters.closed(listener);
+}
