@@ -286,12 +286,15 @@ impl Supervisor {
         status.uptime_s = boot_now().since(self.started).as_secs();
         status.at_ms = wall_ms();
         status.probes = self.plan.probes.iter().filter_map(|p| self.probes.get(&p.name).cloned()).collect();
-        status.workers = self
-            .workers
-            .iter()
-            .filter(|w| w.is_current() && w.role.wanted(&self.plan))
-            .map(|w| WorkerStatus { role: w.role.name().into(), pid: w.pid(), restarts: w.restarts })
-            .collect();
+        let wanted = |w: &&super::Worker| w.is_current() && w.role.wanted(&self.plan);
+        let mut workers: Vec<&super::Worker> = self.workers.iter().filter(wanted).collect();
+        workers.sort_by_key(|w| (w.role, w.instance));
+        let shown = |w: &&super::Worker| WorkerStatus {
+            role: w.role.name().into(),
+            pid: w.pid(),
+            restarts: w.restarts,
+        };
+        status.workers = workers.iter().map(shown).collect();
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
