@@ -195,11 +195,12 @@ fn answer(at: &Directive, block: &Block<'_, '_>, under: bool, cx: &mut Cx<'_>) -
         return Some(Table::of("redirect", Table::of("to", to).with("status", status)));
     }
     let mut answer = Table::of("status", status);
+    // A success without a text has an empty body, and its media type.
+    let text = text.or_else(|| (200..300).contains(&status).then(String::new)).filter(|_| status != 204);
     if let Some(body) = text {
         let media = location::default_type(scope);
-        // Nginx sends no body here; an empty text is none.
         answer.set("body", body);
-        if media != "text/plain" {
+        if media != "text/plain" && media.contains('/') {
             answer.set("media", media);
         }
     }
