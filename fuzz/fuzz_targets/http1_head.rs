@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use mainstay_core::http1::{Field, HeadLimits, Span, head_may_be_whole, request, response};
 
-const LIMITS: HeadLimits = HeadLimits { bytes: 8192, fields: 50, refuse_underscores: false };
+const LIMITS: HeadLimits = HeadLimits { bytes: 8192, fields: 50, drop_underscores: false };
 
 /// What every head that was taken has in common.
 fn is_sound(head: &[u8], fields: &[Field]) {

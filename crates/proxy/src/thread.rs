@@ -18,8 +18,8 @@ use crate::metrics::Counters;
 use crate::pool::Pools;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
-use crate::stream::relay::Relays;
 use crate::stream::pipes::Pipes;
+use crate::stream::relay::Relays;
 
 /// One thread's state.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ mod decode;
 mod encode;
 mod frame;
 mod head;
+#[cfg(test)]
+mod hostile;
 mod huffman;
 mod receive;
 mod send;

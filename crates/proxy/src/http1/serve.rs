@@ -12,7 +12,7 @@ use mainstay_core::time::Boot;
 use super::client::Side;
 use super::head;
 use super::parked::Idle;
-use crate::clock::boot_now;
+use crate::clock::recent;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
@@ -76,7 +76,7 @@ enum Next {
 
 /// A head, or why there is none.
 enum Came {
-    Request(Request, Boot),
+    Request(Boot),
     Refused(Reject),
     /// The preface of HTTP/2.
     Http2,
@@ -163,8 +163,9 @@ impl Open {
 
     /// Serves requests as long as they come.
     async fn requests(&mut self) -> Next {
+        let mut slot = None;
         loop {
-            match self.one().await {
+            match self.one(&mut slot).await {
                 Next::Again => {}
                 next @ (Next::Idle | Next::Http2 | Next::End) => return next,
             }
@@ -190,14 +191,16 @@ impl Open {
     }
 
     /// Serves one request.
-    async fn one(&mut self) -> Next {
+    async fn one(&mut self, slot: &mut Option<Request>) -> Next {
         let Some(snapshot) = self.snapshot() else { return Next::End };
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
-        match self.head(&limits).await {
-            Came::Request(request, started) => {
+        match self.head(&limits, slot).await {
+            Came::Request(started) => {
                 // What was in force when the request came counts, not what was when the wait for it began.
                 let snapshot = self.snapshot().unwrap_or(snapshot);
-                self.request(&snapshot, request, started).await
+                let request = slot.take().expect("it came");
+                let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
+                self.request(&snapshot, &mut exchange).await
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
             Came::Late => self.refuse(&limits, "head-timeout", 408).await,
@@ -215,9 +218,8 @@ impl Open {
         http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
     }
 
-    async fn request(&mut self, snapshot: &Arc<Snapshot>, request: Request, started: Boot) -> Next {
+    async fn request(&mut self, snapshot: &Arc<Snapshot>, exchange: &mut Exchange) -> Next {
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
-        let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
         exchange.earlier = self.earlier;
         self.earlier = self.earlier.saturating_add(1);
         exchange.pipelined = self.earlier > 1 && !self.side.talk.wire.unread().is_empty();
@@ -225,7 +227,7 @@ impl Open {
         if worn || limits.idle_timeout.is_zero() || self.thread.draining() {
             self.side.keep = false;
         }
-        forward::serve(&self.thread, snapshot, &self.watch, &mut exchange, &mut self.side).await;
+        forward::serve(&self.thread, snapshot, &self.watch, exchange, &mut self.side).await;
         if self.side.is_ready_for_next() {
             return Next::Again;
         }
@@ -234,27 +236,29 @@ impl Open {
     }
 
     /// Waits for a request's head.
-    async fn head(&mut self, limits: &HttpLimits) -> Came {
+    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Request>) -> Came {
         let bounds = HeadLimits {
             bytes: limits.head_max,
             fields: limits.fields_max,
-            refuse_underscores: limits.underscores,
+            drop_underscores: !limits.underscores,
         };
         let mut seen = 0;
         let mut started = None;
         loop {
             let bytes = self.side.talk.wire.unread();
             if !bytes.is_empty() {
-                let began = *started.get_or_insert_with(boot_now);
+                let began = *started.get_or_insert_with(recent);
                 if self.earlier == 0 && limits.http2 && self.connection.tls.is_none() && is_preface(bytes) {
                     return Came::Http2;
                 }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
-                    match head::request(bytes, &bounds) {
-                        Ok(Some((request, length))) => {
-                            self.side.begin(&request, length);
+                    match head::request(bytes, &bounds, slot) {
+                        Ok(Some(length)) => {
+                            if let Some(request) = slot {
+                                self.side.begin(request, length);
+                            }
                             self.watch.disarm();
-                            return Came::Request(request, began);
+                            return Came::Request(began);
                         }
                         Ok(None) => {}
                         Err(reject) => return Came::Refused(reject),

@@ -409,6 +409,39 @@ fn a_head_that_is_not_served_is_answered() {
     });
 }
 
+/// Takes TLS connections and serves them as ALPN says.
+async fn serve_tls(rig: &Rig, server: Arc<crate::tls::Server>) -> std::net::SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    let thread = Rc::clone(&rig.thread);
+    spawn_local(async move {
+        while let Ok((stream, _)) = socket.accept().await {
+            let (thread, server) = (Rc::clone(&thread), Arc::clone(&server));
+            spawn_local(async move {
+                let Ok((stream, info)) = crate::tls::accept(stream.into(), &server).await else { return };
+                let (h2, tls) = (info.h2, Some(info));
+                let (number, listener) = (1, 0);
+                let connection = crate::exchange::Connection {
+                    number,
+                    listener,
+                    peer: None,
+                    local: None,
+                    proxy: None,
+                    tls,
+                };
+                let io = crate::transport::Io::Tls(Box::new(stream));
+                let (connection, name) = (Rc::new(connection), thread.listener_name(0).unwrap());
+                if h2 {
+                    super::serve(thread, io, connection, name, Vec::new()).await;
+                } else {
+                    crate::http1::serve(thread, io, connection, name).await;
+                }
+            });
+        }
+    });
+    addr
+}
+
 #[test]
 fn over_tls_alpn_chooses() {
     use mainstay_config::plan::edge::{BackendTls, ClientAuth, TlsMaterial, TlsServer};
@@ -437,33 +470,7 @@ fn over_tls_alpn_chooses() {
                 BackendTls { name: None, verify: true, ca: Some(("ca".into(), cert.pem())), cert: None };
             crate::tls::client_config(&trust, http2).unwrap()
         };
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = socket.local_addr().unwrap();
-        let thread = Rc::clone(&rig.thread);
-        spawn_local(async move {
-            while let Ok((stream, _)) = socket.accept().await {
-                let (thread, server) = (Rc::clone(&thread), Arc::clone(&server));
-                spawn_local(async move {
-                    let Ok((stream, info)) = crate::tls::accept(stream.into(), &server).await else { return };
-                    let h2 = info.h2;
-                    let connection = crate::exchange::Connection {
-                        number: 1,
-                        listener: 0,
-                        peer: None,
-                        local: None,
-                        proxy: None,
-                        tls: Some(info),
-                    };
-                    let io = crate::transport::Io::Tls(Box::new(stream));
-                    let name = thread.listener_name(0).unwrap();
-                    if h2 {
-                        super::serve(thread, io, Rc::new(connection), name, Vec::new()).await;
-                    } else {
-                        crate::http1::serve(thread, io, Rc::new(connection), name).await;
-                    }
-                });
-            }
-        });
+        let addr = serve_tls(&rig, server).await;
         let stream = TcpStream::connect(addr).await.unwrap();
         let config = ask_over(true);
         let (stream, info) =

@@ -77,11 +77,21 @@ pub(super) fn begin(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exch
     }
     let trust = table.listeners.get(exchange.connection.listener as usize).and_then(|l| l.trust.as_ref());
     client::find(trust, exchange);
-    let turn = match admit(exchange) {
+    let turn = match admit(exchange).and_then(|()| vouched(snapshot, exchange)) {
         Ok(()) => Turn::Select,
         Err(status) => Turn::Status(status),
     };
     go(snapshot, asked, exchange, turn)
+}
+
+/// A client whose certificate does not verify, or that should show one and does not, gets 400 as from nginx.
+fn vouched(snapshot: &Snapshot, exchange: &Exchange) -> Result<(), u16> {
+    let listener = snapshot.edge.listeners.get(exchange.connection.listener as usize);
+    let asked = listener.and_then(|listener| listener.tls.as_ref()).map(|tls| tls.client);
+    match asked.zip(exchange.connection.tls.as_ref()) {
+        Some((auth, info)) if crate::tls::refusal(auth, info).is_some() => Err(400),
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(super) fn fail(

@@ -34,7 +34,7 @@ pub use decide::{decide, failed, verdict};
 pub use explain::{Candidate, Explanation, Question, Stage, Way, explain};
 pub use fields::request_fields;
 pub use memory::Memory;
-pub use reply::{response_fields, shown_status};
+pub use reply::{rate_bytes, response_fields, shown_status};
 pub use table::{Error, Table};
 pub use target::{request_method, request_target};
 pub use vars::render;
