@@ -149,7 +149,7 @@ pub(super) struct Body<'a, C> {
 }
 
 impl<C: Source> Body<'_, C> {
-    fn from_replay(&self) -> bool {
+    fn is_kept(&self) -> bool {
         self.replay.as_ref().is_some_and(|replay| replay.whole || replay.has_more())
     }
 }
@@ -164,13 +164,13 @@ impl<C: Source> Source for Body<'_, C> {
 
     fn data(&self) -> &[u8] {
         match &self.replay {
-            Some(replay) if self.from_replay() => replay.data(),
+            Some(replay) if self.is_kept() => replay.data(),
             Some(_) | None => self.client.data(),
         }
     }
 
     fn consume(&mut self, count: usize) {
-        let kept = self.from_replay();
+        let kept = self.is_kept();
         match &mut self.replay {
             Some(replay) if kept => replay.consume(count),
             Some(replay) => {

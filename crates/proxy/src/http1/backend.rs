@@ -61,8 +61,14 @@ pub struct Connection {
 /// The connections that a thread keeps, those used last first.
 #[derive(Debug, Default)]
 pub struct Kept {
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection goes in and out with each request: it is too large to be moved"
+    )]
     by_backend: Vec<Vec<Box<Connection>>>,
     by_pool: Vec<u32>,
+    /// Counts up when all are forgotten: those made before are not kept.
+    epoch: u32,
 }
 
 impl Connection {
@@ -136,6 +142,7 @@ impl Kept {
     pub fn clear(&mut self) {
         self.by_backend.clear();
         self.by_pool.clear();
+        self.epoch += 1;
     }
 }
 
@@ -172,6 +179,7 @@ pub struct Exchange {
     thread: Rc<Thread>,
     connection: Box<Connection>,
     keep: Keep,
+    epoch: u32,
     body: ResponseBody,
     to_head: bool,
     /// The request asks for an upgrade.
@@ -190,7 +198,9 @@ impl Exchange {
     #[must_use]
     pub fn new(thread: Rc<Thread>, connection: Box<Connection>, keep: Keep) -> Self {
         let received_before = connection.talk.wire.received;
+        let epoch = thread.kept.borrow().epoch;
         Self {
+            epoch,
             thread,
             connection,
             keep,
@@ -391,7 +401,7 @@ impl Backend for Exchange {
     }
 
     fn release(self) {
-        let Self { thread, mut connection, keep, reusable, .. } = self;
+        let Self { thread, mut connection, keep, epoch, reusable, .. } = self;
         let wire = &connection.talk.wire;
         connection.requests += 1;
         let worn = keep.requests > 0 && connection.requests >= keep.requests;
@@ -402,7 +412,10 @@ impl Backend for Exchange {
             buffers::give_back_text(std::mem::take(&mut connection.head.raw));
             connection.pool = keep.pool;
             connection.until = thread.deadlines.now() + keep.time;
-            thread.kept.borrow_mut().put(connection, keep);
+            let mut kept = thread.kept.borrow_mut();
+            if kept.epoch == epoch {
+                kept.put(connection, keep);
+            }
         }
     }
 }

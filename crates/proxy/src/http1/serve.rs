@@ -18,7 +18,7 @@ use crate::forward;
 use crate::http2;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
-use crate::thread::Thread;
+use crate::thread::{Current, Thread};
 use crate::transport::Io;
 
 /// How long a connection that is closed while its client still sends is read from, so that the client sees the response
@@ -103,8 +103,7 @@ impl Open {
     /// Serves requests. What a request needs is there only while there are some: what waits is small.
     async fn run(mut self) {
         let mut patience = TASK_IDLE;
-        loop {
-            let Some(limits) = self.limits() else { break };
+        while let Some(limits) = self.limits() {
             let idle =
                 limits.idle_timeout.max(if self.earlier == 0 { limits.head_timeout } else { Duration::ZERO });
             if self.is_readable(patience.min(idle)).await.is_none() {
@@ -186,18 +185,18 @@ impl Open {
 
     fn limits(&mut self) -> Option<HttpLimits> {
         let snapshot = self.snapshot()?;
-        Some(snapshot.edge.listeners[self.connection.listener as usize].http)
+        Some(snapshot.0.edge.listeners[self.connection.listener as usize].http)
     }
 
     /// The snapshot that the next request follows; without its listener the connection has no future.
-    fn snapshot(&mut self) -> Option<Rc<Arc<Snapshot>>> {
+    fn snapshot(&mut self) -> Option<Rc<Current>> {
         let snapshot = self.thread.current();
-        if snapshot.generation != self.generation {
+        if snapshot.0.generation != self.generation {
             let listener = self.thread.listener_of(&self.name)?;
             if listener != self.connection.listener {
                 self.connection = Rc::new(Connection { listener, ..(*self.connection).clone() });
             }
-            self.generation = snapshot.generation;
+            self.generation = snapshot.0.generation;
         }
         Some(snapshot)
     }
@@ -214,7 +213,7 @@ impl Open {
                 if !Rc::ptr_eq(&exchange.connection, &self.connection) {
                     exchange.connection = Rc::clone(&self.connection);
                 }
-                let next = self.request(&snapshot, exchange).await;
+                let next = self.request(&snapshot.0, exchange).await;
                 *slot = None;
                 next
             }
