@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mainstay_config::plan::edge::BackendHttp;
@@ -60,6 +60,13 @@ pub struct Thread {
     was_cut: Cell<bool>,
     connections: Cell<u64>,
 }
+
+/// Gives freed memory back to the kernel; set once by a process that can. Without it, a burst of clients leaves behind what their
+/// requests needed.
+pub static TRIM: OnceLock<fn()> = OnceLock::new();
+
+/// So many clients more that wait are worth a look for memory that can go back.
+const TRIM_STEP: usize = 256;
 
 /// How often what is kept is looked through.
 const HOUSE: Duration = Duration::from_secs(1);
@@ -195,6 +202,7 @@ impl Thread {
         }
         let thread = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
+            let mut trimmed_at = 0;
             loop {
                 tokio::time::sleep(HOUSE).await;
                 let Some(thread) = thread.upgrade() else { return };
@@ -203,6 +211,11 @@ impl Thread {
                 let parked = thread.parked.borrow().as_ref().map(Rc::clone);
                 if let Some(parked) = parked {
                     parked.sweep(&thread, now);
+                    trimmed_at = trimmed_at.min(parked.count());
+                    if parked.count() >= trimmed_at + TRIM_STEP {
+                        trimmed_at = parked.count();
+                        TRIM.get().inspect(|trim| trim());
+                    }
                 }
             }
         });

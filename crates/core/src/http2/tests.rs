@@ -806,7 +806,7 @@ fn few_resets_a_second_are_no_attack() {
     for n in 0..5000 {
         peer.get(2 * n + 1);
         peer.frame(kind::RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]);
-        peer.now = peer.now + Duration::from_millis(25);
+        peer.now += Duration::from_millis(25);
     }
     assert!(!peer.server.is_closed());
 }

@@ -16,8 +16,10 @@ fn a_backend_aside_gets_one_request_when_its_time_is_over() {
     assert_eq!(roster.poll_timeout(), ms(10_000));
     assert!((0..30).all(|_| next(&mut roster).member() != 0));
     roster.handle(Input::Tick, ms(10_000));
-    let trial =
-        std::iter::repeat_with(|| next(&mut roster)).take(3).find(|ticket| ticket.member() == 0).unwrap();
+    let trial = std::iter::repeat_with(|| next(&mut roster))
+        .take(3)
+        .find(|ticket| ticket.member() == 0)
+        .expect("somebody is in use");
     assert!(trial.trial);
     roster.handle(Input::Sent(trial), ms(10_000));
     assert!((0..30).all(|_| next(&mut roster).member() != 0), "one, not two");
@@ -34,7 +36,7 @@ fn when_its_trial_fails_it_stays_away_twice_as_long() {
     let mut roster = roster(Policy::Turns, &[1, 1]);
     fail(&mut roster, 0, 3, ms(0));
     roster.handle(Input::Tick, ms(10_000));
-    let trial = roster.bound(0).unwrap();
+    let trial = roster.bound(0).expect("somebody is in use");
     roster.handle(Input::Sent(trial), ms(10_000));
     roster.handle(Input::Failed(trial), ms(10_500));
     assert_eq!(roster.poll_timeout(), ms(30_500));
@@ -45,7 +47,7 @@ fn a_trial_that_lasts_for_days_leaves_room_for_another() {
     let mut roster = roster(Policy::Turns, &[1, 1]);
     fail(&mut roster, 0, 3, ms(0));
     roster.handle(Input::Tick, ms(10_000));
-    roster.handle(Input::Sent(roster.bound(0).unwrap()), ms(10_000));
+    roster.handle(Input::Sent(roster.bound(0).expect("somebody is in use")), ms(10_000));
     assert_eq!(roster.bound(0), None);
     let again = roster.poll_timeout();
     assert_eq!(again, ms(20_000));
@@ -67,7 +69,7 @@ fn all_aside_and_none_down_are_still_used() {
     assert!((0..4).all(|_| next(&mut roster).member() == 1), "not one that its probe says is down");
     let answered = next(&mut roster);
     roster.handle(Input::Answered(answered), ms(2));
-    assert_eq!(roster.view(1, ms(2)).unwrap().state, State::Up);
+    assert_eq!(roster.view(1, ms(2)).expect("somebody is in use").state, State::Up);
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn over_many_seeds_the_share_holds_and_who_works_again_comes_back() {
                 list.dedup_by_key(|one| one.key);
                 roster.replace(pool, &list, now);
             }
-            let failing = |member: usize| list[member].key % 3 == 0;
+            let failing = |member: usize| list[member].key.is_multiple_of(3);
             step(&mut roster, &mut draw, now, failing);
             assert!(roster.asides() * 100 <= share_max as usize * list.len(), "seed {seed}");
         }
@@ -140,7 +142,7 @@ fn only_down_and_drained_backends_leave_a_pool_without_any() {
             }
             let picked = pick(&mut roster, 0, &mut draw, &World::of(size));
             let out = |one: usize| {
-                let state = roster.view(one, now).unwrap().state;
+                let state = roster.view(one, now).expect("somebody is in use").state;
                 matches!(
                     state,
                     State::DownByProbe | State::DownByOrder | State::DownAsWritten | State::Drained
@@ -160,7 +162,7 @@ fn step(roster: &mut Roster, draw: &mut Draw, now: Boot, failing: impl Fn(usize)
         roster.handle(Input::Tick, now);
     }
     let world = World::of(roster.len());
-    let ticket = pick(roster, draw.next(), draw, &world).unwrap();
+    let ticket = pick(roster, draw.next(), draw, &world).expect("somebody is in use");
     roster.handle(Input::Sent(ticket), now);
     let failed = failing(ticket.member()) && draw.below(10) > 0;
     roster.handle(if failed { Input::Failed(ticket) } else { Input::Answered(ticket) }, now);
@@ -169,7 +171,7 @@ fn step(roster: &mut Roster, draw: &mut Draw, now: Boot, failing: impl Fn(usize)
 fn fail(roster: &mut Roster, member: usize, times: u32, now: Boot) {
     let Some(term) = roster.bound(member).map(|ticket| ticket.term) else { return };
     for _ in 0..times {
-        let member = u32::try_from(member).unwrap();
+        let member = u32::try_from(member).expect("a small number");
         roster.handle(Input::Failed(Ticket { member, term, trial: false }), now);
     }
 }
@@ -180,5 +182,5 @@ fn effects(roster: &mut Roster) -> Vec<Effect> {
 
 fn next(roster: &mut Roster) -> Ticket {
     let world = World::of(roster.len());
-    pick(roster, 0, &mut Draw(0), &world).unwrap()
+    pick(roster, 0, &mut Draw(0), &world).expect("somebody is in use")
 }

@@ -37,7 +37,7 @@ fn chance_follows_weights() {
         let mut roster = roster(Policy::Random, &[1, 2, 3, 4]);
         let (mut draw, world, mut got) = (Draw(seed), World::of(4), [0_u32; 4]);
         for _ in 0..50_000 {
-            got[pick(&mut roster, 0, &mut draw, &world).unwrap().member()] += 1;
+            got[pick(&mut roster, 0, &mut draw, &world).expect("somebody is in use").member()] += 1;
         }
         for (member, got) in got.into_iter().enumerate() {
             let wanted = 5000.0 * (member as f64 + 1.0);
@@ -52,7 +52,7 @@ fn keys_follow_weights() {
     let (mut draw, world, mut got) = (Draw(1), World::of(4), [0_u32; 4]);
     for _ in 0..80_000 {
         let key = draw.next();
-        got[pick(&mut roster, key, &mut draw, &world).unwrap().member()] += 1;
+        got[pick(&mut roster, key, &mut draw, &world).expect("somebody is in use").member()] += 1;
     }
     for (got, wanted) in got.into_iter().zip([10_000, 10_000, 20_000, 40_000]) {
         assert!((f64::from(got) / f64::from(wanted) - 1.0).abs() < 0.05, "{got} of {wanted}");
@@ -77,7 +77,7 @@ fn the_least_loaded_and_two_choices_give_less_to_the_slow_and_starve_nobody() {
         for seed in 0..20 {
             let service = [5, 5, 5, 50].map(Duration::from_millis);
             let (got, worst) = Farm::new(policy, seed).run(&service, 20_000);
-            let fast = got[..3].iter().min().unwrap();
+            let fast = got[..3].iter().min().expect("somebody is in use");
             assert!(got[3] * 4 < *fast, "{policy:?}, seed {seed}: {got:?}");
             assert!(got[3] > 5, "{policy:?}, seed {seed}: {got:?} starves one");
             assert!(worst <= 20, "{policy:?}, seed {seed}: {worst} under way at one");
@@ -118,9 +118,10 @@ fn a_newcomer_has_a_way_up_and_a_first_list_has_none() {
     let slow = mainstay_core::balance::Spec { slow_start: Duration::from_secs(10), ..spec(Policy::Turns) };
     let mut roster = Roster::new(slow);
     roster.replace(slow, &members(&[1, 1]), ms(0));
-    assert_eq!(roster.view(0, ms(0)).unwrap().share, 100);
+    assert_eq!(roster.view(0, ms(0)).expect("somebody is in use").share, 100);
     roster.replace(slow, &members(&[1, 1, 1]), ms(5000));
-    let shares: Vec<u32> = (0..3).map(|one| roster.view(one, ms(6000)).unwrap().share).collect();
+    let shares: Vec<u32> =
+        (0..3).map(|one| roster.view(one, ms(6000)).expect("somebody is in use").share).collect();
     assert_eq!(shares, [100, 100, 9], "and a tenth at least, rounded down");
 }
 
@@ -182,7 +183,8 @@ impl Farm {
             for (member, latency) in self.latencies.iter().enumerate() {
                 self.world.latencies[member] = latency.at(now);
             }
-            let member = pick(&mut self.roster, 0, &mut self.draw, &self.world).unwrap().member();
+            let member =
+                pick(&mut self.roster, 0, &mut self.draw, &self.world).expect("somebody is in use").member();
             got[member] += 1;
             self.world.loads[member] += 1;
             worst = worst.max(self.world.loads[member]);
@@ -204,5 +206,5 @@ impl Farm {
 }
 
 fn next(roster: &mut Roster, world: &World) -> usize {
-    pick(roster, 0, &mut Draw(0), world).unwrap().member()
+    pick(roster, 0, &mut Draw(0), world).expect("somebody is in use").member()
 }

@@ -23,7 +23,7 @@ fn only_the_keys_of_a_backend_that_goes_down_move_and_they_spread_and_come_back(
             }
         }
         let lost = before.iter().filter(|owner| **owner == 0).count();
-        let most = heirs.iter().max().unwrap();
+        let most = heirs.iter().max().expect("somebody is in use");
         assert!(most * (size - 1) < lost * 2 + 100, "of {size}: {most} of {lost} keys went to one");
         roster.handle(Input::Verdict { member: 0, verdict: Verdict::Up }, ms(0));
         assert_eq!(owners(&mut roster, size), before);
@@ -64,14 +64,15 @@ fn a_changed_list_keeps_verdicts_orders_and_turns() {
     roster.handle(Input::Verdict { member: 2, verdict: Verdict::Down }, ms(0));
     roster.handle(Input::Order { member: 1, order: Order::Drain }, ms(0));
     roster.replace(spec(Policy::Turns), &[member(2), member(7), member(1), member(0)], ms(0));
-    let mut seen: Vec<usize> =
-        (0..4).map(|_| pick(&mut roster, 0, &mut Draw(0), &World::of(4)).unwrap().member()).collect();
+    let mut seen: Vec<usize> = (0..4)
+        .map(|_| pick(&mut roster, 0, &mut Draw(0), &World::of(4)).expect("somebody is in use").member())
+        .collect();
     seen.sort_unstable();
     assert_eq!(seen, [1, 1, 3, 3]);
     let unprobed = MemberSpec { probed: false, ..member(2) };
     roster.replace(spec(Policy::Turns), &[unprobed, member(1)], ms(0));
     assert_eq!(
-        pick(&mut roster, 0, &mut Draw(0), &World::of(2)).unwrap().member(),
+        pick(&mut roster, 0, &mut Draw(0), &World::of(2)).expect("somebody is in use").member(),
         0,
         "no probe, no verdict"
     );
@@ -82,7 +83,7 @@ fn owners(roster: &mut Roster, size: usize) -> Vec<usize> {
     (0..KEYS)
         .map(|_| {
             let key = keys.next();
-            pick(roster, key, &mut Draw(0), &world).unwrap().member()
+            pick(roster, key, &mut Draw(0), &world).expect("somebody is in use").member()
         })
         .collect()
 }

@@ -39,6 +39,7 @@ const ROOM: Duration = Duration::from_millis(2);
 /// # Errors
 /// When the first message does not start it, a thread has died, or the channel fails.
 pub fn run(channel: Channel) -> anyhow::Result<()> {
+    mainstay_proxy::thread::TRIM.get_or_init(|| mainstay_sys::process::trim_memory);
     let first = channel.receive::<ToEdge>()?.context("no first message")?;
     let ToEdge::Start { column, threads } = first.message else { bail!("the first message must start it") };
     let memory = first.fds.into_iter().next().context("no shared memory came with the first message")?;

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,11 +24,12 @@ const BATCH: usize = 256;
 /// While a thread drains, who has been silent for so long is closed: a request may be on its way to those who have not.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(5);
 
-/// A client that waits.
+/// A client that waits. There may be very many: what it needs lies side by side with the others', without allocations of
+/// its own that would keep the memory of its last request from going back to the kernel.
 #[derive(Debug)]
 pub(super) struct Idle {
     pub(super) socket: OwnedFd,
-    pub(super) connection: Rc<Connection>,
+    pub(super) who: Who,
     /// Its listener's name.
     pub(super) name: Rc<str>,
     /// Requests so far.
@@ -36,6 +38,31 @@ pub(super) struct Idle {
     pub(super) generation: u64,
     pub(super) since: Boot,
     pub(super) until: Boot,
+}
+
+/// A connection without TLS, as small as it can be.
+#[derive(Debug)]
+pub(super) struct Who {
+    number: u64,
+    pub(super) listener: u32,
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    proxy: Option<Box<(SocketAddr, SocketAddr)>>,
+}
+
+impl From<&Connection> for Who {
+    fn from(connection: &Connection) -> Self {
+        let Connection { number, listener, peer, local, proxy, tls: _ } = connection;
+        let (number, listener, peer, local) = (*number, *listener, *peer, *local);
+        Self { number, listener, peer, local, proxy: proxy.map(Box::new) }
+    }
+}
+
+impl From<Who> for Connection {
+    fn from(who: Who) -> Self {
+        let Who { number, listener, peer, local, proxy } = who;
+        Self { number, listener, peer, local, proxy: proxy.map(|ends| *ends), tls: None }
+    }
 }
 
 /// The clients of a thread that wait.
@@ -70,7 +97,7 @@ impl Parked {
     }
 
     /// Parks a client; gives it back when that cannot be done.
-    pub(super) fn park(&self, idle: Idle) -> Result<(), Idle> {
+    pub(super) fn park(&self, idle: Idle) -> Result<(), Box<Idle>> {
         let mut slots = self.slots.borrow_mut();
         let at = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(None);
@@ -79,7 +106,7 @@ impl Parked {
         let flags = EventFlags::IN | EventFlags::RDHUP;
         if epoll::add(self.epoll.get_ref(), &idle.socket, EventData::new_u64(u64::from(at)), flags).is_err() {
             self.free.borrow_mut().push(at);
-            return Err(idle);
+            return Err(Box::new(idle));
         }
         slots[at as usize] = Some(idle);
         self.count.set(self.count.get() + 1);
@@ -146,7 +173,7 @@ fn is_at_end(socket: &OwnedFd) -> bool {
 }
 
 fn close(thread: &Thread, idle: Idle) {
-    let listener = thread.listener_of(&idle.name).unwrap_or(idle.connection.listener);
+    let listener = thread.listener_of(&idle.name).unwrap_or(idle.who.listener);
     drop(idle);
     thread.counters.closed(listener);
 }

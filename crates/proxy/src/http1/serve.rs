@@ -10,7 +10,7 @@ use mainstay_core::http2::PREFACE;
 
 use super::client::Side;
 use super::head;
-use super::parked::{DRAIN_IDLE, Idle};
+use super::parked::{DRAIN_IDLE, Idle, Who};
 use crate::clock::recent;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
@@ -41,7 +41,8 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
 
 /// Goes on with a client that was parked.
 pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
-    let Idle { socket, connection, name, earlier, generation, .. } = idle;
+    let Idle { socket, who, name, earlier, generation, .. } = idle;
+    let connection = Rc::new(Connection::from(who));
     let Ok(socket) = socket_of(socket, connection.peer.is_some()) else {
         return thread.counters.closed(connection.listener);
     };
@@ -165,9 +166,11 @@ impl Open {
             thread.counters.closed(connection.listener);
             return None;
         };
-        let idle = Idle { socket, connection, name, earlier, generation, since, until };
+        let who = Who::from(&*connection);
+        drop(connection);
+        let idle = Idle { socket, who, name, earlier, generation, since, until };
         if let Err(idle) = parked.park(idle) {
-            resume(&thread, idle);
+            resume(&thread, *idle);
         }
         None
     }
