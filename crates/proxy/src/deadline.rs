@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mainstay_core::time::Boot;
 
-use crate::clock::boot_now;
+use crate::clock;
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -21,7 +21,6 @@ pub struct Deadlines {
 #[derive(Debug, Default)]
 struct All {
     slots: RefCell<Slots>,
-    now: Cell<Boot>,
     ticking: Cell<bool>,
 }
 
@@ -60,7 +59,7 @@ impl Deadlines {
         slots.slots[at] = Some(Rc::clone(&slot));
         drop(slots);
         if !self.all.ticking.replace(true) {
-            self.all.now.set(boot_now());
+            clock::refresh();
             tokio::task::spawn_local(tick(Rc::downgrade(&self.all)));
         }
         Watch { all: Rc::clone(&self.all), slot, at }
@@ -84,16 +83,12 @@ impl Deadlines {
 
 impl All {
     fn now(&self) -> Boot {
-        if !self.ticking.get() {
-            self.now.set(boot_now());
-        }
-        self.now.get()
+        if self.ticking.get() { clock::recent() } else { clock::refresh() }
     }
 
     /// Wakes whose deadline has passed; whether there is anything to watch.
     fn sweep(&self) -> bool {
-        let now = boot_now();
-        self.now.set(now);
+        let now = clock::refresh();
         let slots = self.slots.borrow();
         for slot in slots.slots.iter().flatten().filter(|slot| slot.due.get() <= now) {
             slot.due.set(Boot::NEVER);

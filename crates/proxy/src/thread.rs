@@ -21,10 +21,14 @@ use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
 use crate::stream::relay::Relays;
 
+/// The snapshot in force. Who asks often shares this: the count of the Arc is a word that all threads write to.
+#[derive(Debug)]
+pub(crate) struct Current(pub(crate) Arc<Snapshot>);
+
 /// One thread's state.
 #[derive(Debug)]
 pub struct Thread {
-    snapshot: RefCell<Arc<Snapshot>>,
+    snapshot: RefCell<Rc<Current>>,
     /// Names of listeners, by position in the snapshot in force: what a connection remembers of its listener.
     listeners: RefCell<Vec<Rc<str>>>,
     /// Counters shared with the other processes.
@@ -79,7 +83,7 @@ impl Thread {
         pools.adopt(&snapshot);
         Self {
             listeners: RefCell::new(names(&snapshot, &[])),
-            snapshot: RefCell::new(snapshot),
+            snapshot: RefCell::new(Rc::new(Current(snapshot))),
             cells,
             pools,
             counters,
@@ -102,7 +106,13 @@ impl Thread {
     /// The configuration in force.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot.borrow())
+        Arc::clone(&self.snapshot.borrow().0)
+    }
+
+    /// The same for those of this thread, without a word that all threads write to.
+    #[must_use]
+    pub(crate) fn current(&self) -> Rc<Current> {
+        Rc::clone(&self.snapshot.borrow())
     }
 
     /// Requests that begin from here on follow this configuration.
@@ -111,8 +121,8 @@ impl Thread {
         let known = names(&snapshot, &self.listeners.borrow());
         self.listeners.replace(known);
         self.client_tls.borrow_mut().clear();
-        let old = self.snapshot.replace(snapshot);
-        if old.edge.pools != self.snapshot.borrow().edge.pools {
+        let old = self.snapshot.replace(Rc::new(Current(snapshot)));
+        if old.0.edge.pools != self.snapshot.borrow().0.edge.pools {
             self.kept.borrow_mut().clear();
             self.links.clear();
         }

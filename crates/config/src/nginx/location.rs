@@ -113,7 +113,7 @@ fn one_site<'a>(site: &mut Site<'_, 'a>, cx: &mut Cx<'a>) {
             site.named.insert(name.clone(), ours);
         }
     }
-    let steps = rewrite::steps(&Block { server, scope: &server.scope, location: None }, cx);
+    let steps = rewrite::steps(&mut Block { server, scope: &server.scope, location: None, end: None }, cx);
     site.once = steps.list;
     if let Some(end) = steps.end {
         // No location is ever chosen; named ones still stand for error pages.
@@ -288,7 +288,10 @@ fn body<'a>(
     let found = if of_server {
         rewrite::Steps::default()
     } else {
-        rewrite::steps(&Block { server: site.server, scope, location: Some((site, place)) }, cx)
+        rewrite::steps(
+            &mut Block { server: site.server, scope, location: Some((site, place)), end: None },
+            cx,
+        )
     };
     let mut steps = if named { Vec::new() } else { once_steps(site.once.clone()) };
     steps.append(&mut first);
@@ -325,7 +328,7 @@ fn may_end(step: &Table) -> bool {
         }
         Some(_) | None => false,
     };
-    breaks || inner || step.get("route").is_some()
+    breaks || inner
 }
 
 /// `absolute_redirect off`: the path stands alone in the response.

@@ -24,6 +24,8 @@ pub(super) struct Block<'b, 'a> {
     pub(super) scope: &'b Rc<Scope<'a>>,
     /// The location, with what its `if` blocks need; `None` in a server.
     pub(super) location: Option<(&'b Site<'b, 'a>, &'b Place)>,
+    /// How every request is answered that gets through the steps: under an `if` as well.
+    pub(super) end: Option<Table>,
 }
 
 /// A path that a client is sent to, completed where nginx would complete it in another way than we do.
@@ -49,24 +51,38 @@ pub(super) fn is_step(name: &str) -> bool {
 }
 
 /// The steps of a block.
-pub(super) fn steps<'a>(block: &Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
+pub(super) fn steps<'a>(block: &mut Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
+    let mut all: Vec<&'a Directive> = block.scope.all.iter().filter(|at| is_step(&at.name)).collect();
     let mut steps = Steps::default();
-    let all: Vec<&'a Directive> = block.scope.all.iter().filter(|at| is_step(&at.name)).collect();
+    // What follows a return is never reached.
+    for (nth, at) in all.iter().enumerate().filter(|(_, at)| at.name == "return") {
+        steps.end = answer(at, block, false, cx);
+        if steps.end.is_some() {
+            all.truncate(nth);
+            break;
+        }
+    }
+    if !all.iter().any(|at| breaks(at)) {
+        block.end.clone_from(&steps.end);
+    }
     for (nth, at) in all.iter().enumerate() {
-        let last = nth + 1 == all.len();
+        let last = nth + 1 == all.len() && steps.end.is_none();
         match at.name.as_str() {
-            "return" => {
-                // What follows is never reached.
-                steps.end = answer(at, block, false, cx);
-                if steps.end.is_some() {
-                    break;
-                }
-            }
+            "return" => {}
             "if" => steps.list.extend(condition(at, block, last, cx)),
             _ => steps.list.extend(simple(at, block, last, cx)),
         }
     }
     steps
+}
+
+/// Whether a directive, or one under it, may end the steps.
+fn breaks(at: &Directive) -> bool {
+    match at.name.as_str() {
+        "break" => true,
+        "rewrite" => at.arg(2) == "break",
+        _ => at.children().iter().any(breaks),
+    }
 }
 
 fn simple<'a>(at: &Directive, block: &Block<'_, 'a>, last: bool, cx: &mut Cx<'a>) -> Option<Table> {
@@ -179,11 +195,12 @@ fn answer(at: &Directive, block: &Block<'_, '_>, under: bool, cx: &mut Cx<'_>) -
         return Some(Table::of("redirect", Table::of("to", to).with("status", status)));
     }
     let mut answer = Table::of("status", status);
+    // A success without a text has an empty body, and its media type.
+    let text = text.or_else(|| (200..300).contains(&status).then(String::new)).filter(|_| status != 204);
     if let Some(body) = text {
         let media = location::default_type(scope);
-        // Nginx sends no body here; an empty text is none.
         answer.set("body", body);
-        if media != "text/plain" {
+        if media != "text/plain" && media.contains('/') {
             answer.set("media", media);
         }
     }
@@ -194,7 +211,7 @@ fn answer(at: &Directive, block: &Block<'_, '_>, under: bool, cx: &mut Cx<'_>) -
 fn condition<'a>(at: &'a Directive, block: &Block<'_, 'a>, last: bool, cx: &mut Cx<'a>) -> Option<Table> {
     let when = when(at, block.scope, cx)?;
     let scope = block.scope.inside(at.children());
-    let inner = Block { scope: &scope, location: block.location, server: block.server };
+    let inner = Block { scope: &scope, location: block.location, server: block.server, end: None };
     let all: Vec<&Directive> = scope.all.iter().filter(|at| is_step(&at.name)).collect();
     let mut steps: Vec<Table> = Vec::new();
     for (nth, step) in all.iter().enumerate() {
@@ -209,9 +226,10 @@ fn condition<'a>(at: &'a Directive, block: &Block<'_, 'a>, last: bool, cx: &mut 
         steps.last().is_some_and(|step| step.get("answer").is_some() || step.get("redirect").is_some());
     let others = scope.all.iter().any(|at| !is_step(&at.name));
     let route = match block.location {
-        Some((site, place)) if others && !answered => {
-            Some(location::alternative(site, &scope, place, &mut steps, cx))
-        }
+        Some((site, place)) if others && !answered => Some(match &block.end {
+            Some(end) => location::answering(site, &scope, place, Some(end.clone()), cx),
+            None => location::alternative(site, &scope, place, &mut steps, cx),
+        }),
         Some(_) | None => None,
     };
     if let (Some((site, place)), true, true) = (block.location, others, answered) {
@@ -232,21 +250,19 @@ fn condition<'a>(at: &'a Directive, block: &Block<'_, 'a>, last: bool, cx: &mut 
 /// The condition of an `if`, without its parentheses.
 fn when(at: &Directive, scope: &Scope<'_>, cx: &mut Cx<'_>) -> Option<Table> {
     let mut words: Vec<&str> = at.args.iter().map(String::as_str).collect();
-    let open = words.first().and_then(|word| word.strip_prefix('('));
-    let Some(open) = open else {
-        cx.wrong(at, format!("invalid condition \"{}\"", at.arg(0)));
-        return None;
-    };
-    words[0] = open;
-    let close = words.last().and_then(|word| word.strip_suffix(')'));
-    let Some(close) = close else {
-        cx.wrong(at, format!("invalid condition \"{}\"", at.args.join(" ")));
-        return None;
-    };
-    if let Some(end) = words.last_mut() {
-        *end = close;
+    // A parenthesis may stand alone or stick to what it encloses.
+    match words.first().and_then(|word| word.strip_prefix('(')) {
+        Some("") => {
+            words.remove(0);
+        }
+        Some(rest) => words[0] = rest,
+        None => return invalid(at, cx),
     }
-    words.retain(|word| !word.is_empty() || at.args.iter().any(String::is_empty));
+    match words.pop().and_then(|word| word.strip_suffix(')')) {
+        Some("") => {}
+        Some(rest) => words.push(rest),
+        None => return invalid(at, cx),
+    }
     match words.as_slice() {
         [variable] if variable.starts_with('$') => {
             let value = cx.text(variable, scope, at.pos);

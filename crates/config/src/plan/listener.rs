@@ -164,7 +164,7 @@ pub struct HttpLimits {
     pub requests_max: u32,
     /// HTTP/2 streams at once.
     pub streams_max: u32,
-    /// Whether names of headers with `_` are refused (nginx drops them).
+    /// Whether request headers with `_` in their names are passed; otherwise they are left out, as nginx does.
     pub underscores: bool,
 }
 

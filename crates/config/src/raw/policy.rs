@@ -46,7 +46,7 @@ table! {
     JwtKey "jwt.keys" {
         /// Its id (`kid`).
         id: String,
-        /// HS256, HS384, HS512, RS256 ..., PS256 ..., ES256, ES384, EdDSA.
+        /// HS256, HS384, HS512, RS256 ..., PS256 ..., ES256, ES384, ES512, EdDSA.
         #[schemars(required)]
         algorithm: String,
         /// The secret (HS), or the public key or certificate as PEM.

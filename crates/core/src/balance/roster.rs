@@ -201,6 +201,8 @@ impl Roster {
     /// Puts another list of backends in force; who was there before keeps its state. Newcomers to a pool at work have a way up.
     pub fn replace(&mut self, spec: Spec, members: &[MemberSpec], now: Boot) {
         self.keep_credits();
+        // They speak of the old positions.
+        self.tiers.iter_mut().for_each(Vec::clear);
         let at_work = !self.members.is_empty();
         self.spec = spec;
         let mut before: Vec<Member> = std::mem::take(&mut self.members);
@@ -219,32 +221,19 @@ impl Roster {
 
     /// Takes in one change.
     pub fn handle(&mut self, input: Input, now: Boot) {
-        match input {
+        let changed = match input {
             Input::Verdict { member, verdict } => self.judge(member, verdict),
             Input::Order { member, order } => self.obey(member, order),
-            Input::Sent(ticket) => {
-                if ticket.trial
-                    && let Some(record) = self.record(ticket)
-                {
-                    record.try_it(now);
-                }
-            }
-            Input::Answered(ticket) => {
-                if self.record(ticket).is_some_and(Record::absolve) {
-                    self.back(ticket.member(), "it has answered");
-                }
-            }
+            Input::Sent(ticket) => self.on_trial(ticket, |record| record.try_it(now)),
+            Input::Answered(ticket) => self.answered(ticket),
             Input::Failed(ticket) => self.failed(ticket, now),
-            Input::Unanswered(ticket) => {
-                if ticket.trial
-                    && let Some(record) = self.record(ticket)
-                {
-                    record.try_again();
-                }
-            }
-            Input::Tick => {}
+            Input::Unanswered(ticket) => self.on_trial(ticket, Record::try_again),
+            Input::Tick => false,
+        };
+        // Answers are many, and those that change nothing cost nothing.
+        if changed || self.wake <= now {
+            self.rebuild(now);
         }
-        self.rebuild(now);
     }
 
     /// When the machine wants `Input::Tick` next: before a pick at the latest.
@@ -282,8 +271,8 @@ impl Roster {
         self.members.is_empty()
     }
 
-    fn judge(&mut self, member: usize, verdict: Verdict) {
-        let Some(one) = self.members.get_mut(member) else { return };
+    fn judge(&mut self, member: usize, verdict: Verdict) -> bool {
+        let Some(one) = self.members.get_mut(member) else { return false };
         match verdict {
             Verdict::Pending => {}
             Verdict::Unknown => one.stale = true,
@@ -298,10 +287,11 @@ impl Roster {
                 }
             }
         }
+        true
     }
 
-    fn obey(&mut self, member: usize, order: Order) {
-        let Some(one) = self.members.get_mut(member) else { return };
+    fn obey(&mut self, member: usize, order: Order) -> bool {
+        let Some(one) = self.members.get_mut(member) else { return false };
         match order {
             Order::Ready => {
                 one.mode = Some(Mode::Ready);
@@ -315,19 +305,36 @@ impl Roster {
             Order::AsWritten => (one.mode, one.weight) = (None, None),
         }
         self.lay_table();
+        true
     }
 
-    fn failed(&mut self, ticket: Ticket, now: Boot) {
+    fn on_trial(&mut self, ticket: Ticket, change: impl FnOnce(&mut Record)) -> bool {
+        if !ticket.trial {
+            return false;
+        }
+        self.record(ticket).map(change).is_some()
+    }
+
+    fn answered(&mut self, ticket: Ticket) -> bool {
+        let was_aside = self.record(ticket).is_some_and(Record::absolve);
+        if was_aside {
+            self.back(ticket.member(), "it has answered");
+        }
+        was_aside
+    }
+
+    fn failed(&mut self, ticket: Ticket, now: Boot) -> bool {
         let room = (self.asides + 1) * 100 <= self.spec.share_max as usize * self.members.len();
         let member = ticket.member();
-        let Some(one) = self.members.get_mut(member) else { return };
+        let Some(one) = self.members.get_mut(member) else { return false };
         if one.record.term != ticket.term {
-            return;
+            return false;
         }
         let was_aside = one.record.is_aside();
-        let Some(until) = one.record.failed(&one.spec.outlier, room, now) else { return };
+        let Some(until) = one.record.failed(&one.spec.outlier, room, now) else { return false };
         self.asides += usize::from(!was_aside);
         self.effects.push_back(Effect::Aside { member, until });
+        true
     }
 
     /// The record that a ticket of its present term speaks of.
@@ -476,5 +483,5 @@ pub(super) fn ramp(risen: Option<Boot>, length: Duration, now: Boot) -> (u64, Bo
     }
     let share = age.as_nanos() * u128::from(WHOLE) / length.as_nanos().max(1);
     let share = u64::try_from(share).unwrap_or(WHOLE).clamp(RAMP_FIRST, WHOLE);
-    (share, now + length / RAMP_STEPS)
+    (share, (now + length / RAMP_STEPS).min(risen + length))
 }

@@ -45,8 +45,8 @@ fn attempt<'h>(
         let start = if header.value.is_empty() { colon + 1 } else { header.value.as_ptr() as usize - base };
         let end = start + header.value.len();
         at = line_end(head, end)?;
-        if limits.refuse_underscores && header.name.contains('_') {
-            return Err(Reject::Underscore);
+        if limits.drop_underscores && header.name.contains('_') {
+            continue;
         }
         visit(Field { name: Span::new(colon - header.name.len(), colon), value: Span::new(start, end) })?;
     }

@@ -71,6 +71,7 @@ pub struct HeadLimits {
     pub bytes: u32,
     /// Fields.
     pub fields: u32,
-    /// Whether names with `_` are refused: what reads headers as environment variables takes `_` and `-` for the same.
-    pub refuse_underscores: bool,
+    /// Whether fields with `_` in their names are left out, as nginx does: what reads headers as environment variables
+    /// takes `_` and `-` for the same.
+    pub drop_underscores: bool,
 }

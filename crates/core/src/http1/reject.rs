@@ -54,9 +54,6 @@ pub enum Reject {
     /// A header's value holds a control character.
     #[error("control character in a header value")]
     FieldValue,
-    /// `_` in a header's name.
-    #[error("underscore in a header name")]
-    Underscore,
     /// HTTP/1.1 without Host.
     #[error("no Host header")]
     HostMissing,
@@ -132,7 +129,6 @@ impl Reject {
             Self::EmptyName => "framing:empty-name",
             Self::FieldName => "framing:field-name",
             Self::FieldValue => "framing:field-value",
-            Self::Underscore => "underscore",
             Self::HostMissing => "framing:no-host",
             Self::HostTwice => "framing:two-hosts",
             Self::Host => "framing:host",
@@ -173,7 +169,6 @@ impl Reject {
             | Self::EmptyName
             | Self::FieldName
             | Self::FieldValue
-            | Self::Underscore
             | Self::HostMissing
             | Self::HostTwice
             | Self::Host

@@ -56,8 +56,8 @@ pub struct Limits {
     pub fields_max: u32,
     /// Streams at once that the peer may open.
     pub streams_max: u32,
-    /// Whether names with `_` are refused.
-    pub refuse_underscores: bool,
+    /// Whether fields with `_` in their names are left out, trailers apart.
+    pub drop_underscores: bool,
 }
 
 /// What has happened.

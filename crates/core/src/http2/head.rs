@@ -67,15 +67,15 @@ pub(super) struct Said {
     malformed: Option<Malformed>,
     refused: Option<Reject>,
     fields_max: usize,
-    refuse_underscores: bool,
+    drop_underscores: bool,
 }
 
 impl Said {
-    pub(super) fn new(fields_max: u32, refuse_underscores: bool) -> Self {
+    pub(super) fn new(fields_max: u32, drop_underscores: bool) -> Self {
         Self {
             fields: Vec::with_capacity(FIELDS),
             fields_max: fields_max as usize,
-            refuse_underscores,
+            drop_underscores,
             ..Self::default()
         }
     }
@@ -138,8 +138,8 @@ impl Said {
             7 | 10 | 16 | 17 if is_of_connection(name) => return Err(Malformed("h2:connection-field")),
             _ => {}
         }
-        if self.refuse_underscores && name.contains(&b'_') {
-            self.refused.get_or_insert(Reject::Underscore);
+        if self.drop_underscores && name.contains(&b'_') {
+            return Ok(());
         }
         if self.fields.len() >= self.fields_max {
             self.refused.get_or_insert(Reject::TooManyFields);

@@ -268,7 +268,7 @@ impl Connection {
             Role::Client => stream.answered,
         });
         let limit = if trailers { TRAILERS_MAX } else { self.limits.head_max as usize };
-        let mut said = Said::new(self.limits.fields_max, self.limits.refuse_underscores && !trailers);
+        let mut said = Said::new(self.limits.fields_max, self.limits.drop_underscores && !trailers);
         let mut raw = Vec::with_capacity((block.len() * 2).clamp(256, 2048));
         let whole = self
             .decoder

@@ -8,7 +8,7 @@ use crate::http1::{BodyLength, Reject};
 use crate::time::Boot;
 
 const LIMITS: Limits =
-    Limits { head_max: 16_384, fields_max: 100, streams_max: 100, refuse_underscores: false };
+    Limits { head_max: 16_384, fields_max: 100, streams_max: 100, drop_underscores: false };
 
 /// A request as everybody sends it: GET http / with an authority.
 const GET: &[u8] = &[0x82, 0x86, 0x84, 0x41, 1, b'a'];

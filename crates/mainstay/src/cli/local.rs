@@ -126,7 +126,7 @@ pub(super) fn version() -> anyhow::Result<u8> {
         "(no gate:tc-ebpf: clang was missing when this was built)"
     };
     print(&format!(
-        "mainstay {}\nfeatures: vrrp-v2 vrrp-v3 ipv4 ipv6 {bpf} gate:nft probes notify import:keepalived lab\nsystem: {} {}\n",
+        "mainstay {}\nfeatures: vrrp-v2 vrrp-v3 ipv4 ipv6 {bpf} gate:nft probes notify import:keepalived import:nginx lab\nsystem: {} {}\n",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
         std::env::consts::ARCH

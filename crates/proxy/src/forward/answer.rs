@@ -1,17 +1,21 @@
 //! Responses of ours: written with Date and Server, their bodies from memory or from files.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::Buf as _;
 
+use super::flow::Flow;
 use super::packed::Packed;
-use super::{Broken, Client, ResponseBody, Sink, Way};
+use super::{Broken, Client, More, ResponseBody, Sink, Source, Trailer, Way};
 use crate::buffers;
 use crate::clock::wall;
+use crate::deadline::Watch;
 use crate::exchange::Exchange;
 use crate::gzip;
 use crate::response::{Body, FilePiece, Response};
@@ -57,12 +61,7 @@ fn imf_date(seconds: u64) -> String {
 }
 
 /// Answers a request whose head could not be read: the connection ends with this.
-pub async fn refuse<C: Client>(
-    watch: &crate::deadline::Watch,
-    patience: Duration,
-    client: &mut C,
-    status: u16,
-) {
+pub async fn refuse<C: Client>(watch: &Watch, patience: Duration, client: &mut C, status: u16) {
     let reason = crate::http1::reason(status);
     let page = format!(
         "<html>\r\n<head><title>{status} {reason}</title></head>\r\n<body>\r\n<center><h1>{status} {reason}</h1></center>\r\n\
@@ -95,51 +94,95 @@ pub(super) async fn respond<C: Client>(
     if way.thread.draining() {
         client.close_after();
     }
-    let bodiless = exchange.request.bytes(exchange.request.method) == b"HEAD" || status == 304;
-    let length = body.len();
+    let to_head = exchange.request.bytes(exchange.request.method) == b"HEAD";
     let framing = match status {
-        204 => ResponseBody::None(None),
-        304 => ResponseBody::None(None),
-        _ if bodiless => ResponseBody::None(Some(length)),
+        204 | 304 => ResponseBody::None(None),
+        _ if to_head => ResponseBody::None(Some(body.len())),
         _ if encoder.is_some() => ResponseBody::Open,
-        _ => ResponseBody::Known(length),
+        _ => ResponseBody::Known(body.len()),
     };
     client.start_head(status, b"", framing);
     client.field(b"Server", SERVER);
     date(|date| client.field(b"Date", date));
-    for (name, value) in &fields {
-        client.field(name.as_bytes(), value);
-    }
+    fields.iter().for_each(|(name, value)| client.field(name.as_bytes(), value));
     client.end_head();
     let patience = way.limits(exchange).send_timeout;
+    let rate = route.map_or(0, |route| route.rate_bytes);
     let sent = match (body, encoder) {
-        _ if bodiless || matches!(framing, ResponseBody::None(_)) => Ok(()),
-        (Body::Empty, _) => Ok(()),
-        (Body::Bytes(bytes), _) => send_counted(way, patience, exchange, client, &bytes).await,
-        (Body::File { file, pieces }, None) => {
-            Box::pin(send_file(way, patience, exchange, client, &file, pieces)).await
+        _ if matches!(framing, ResponseBody::None(_)) => finish(way.watch, patience, client).await,
+        (Body::Empty, _) => finish(way.watch, patience, client).await,
+        (Body::Bytes(bytes), _) if rate == 0 => {
+            let sent = send(way.watch, patience, client, &bytes).await;
+            exchange.body_sent += bytes.len() as u64;
+            match sent {
+                Ok(()) => finish(way.watch, patience, client).await,
+                Err(broken) => Err(broken),
+            }
         }
-        (Body::File { file, pieces }, Some(encoder)) => {
+        (body, None) => Box::pin(pass(way, patience, &mut exchange.body_sent, client, body, rate)).await,
+        (body, Some(encoder)) => {
             let mut packed = Packed::new(client, encoder);
-            Box::pin(send_packed(way, patience, exchange, &mut packed, &file, pieces)).await
+            let sent = Box::pin(pass(way, patience, &mut 0, &mut packed, body, rate)).await;
+            exchange.body_sent += packed.sent;
+            sent
         }
     };
-    let done = match sent {
-        Ok(()) => {
-            client.finish(Vec::new());
-            flush(way.watch, patience, client).await
-        }
-        Err(broken) => Err(broken),
-    };
-    match done {
+    match sent {
         Ok(()) => exchange.complete = true,
         Err(_) => client.abort(),
     }
 }
 
+/// The body is complete.
+async fn finish(watch: &Watch, patience: Duration, to: &mut impl Sink) -> Result<(), Broken> {
+    to.finish(Vec::new());
+    flush(watch, patience, to).await
+}
+
+/// Passes a body that is compressed, held back, or in a file.
+async fn pass(
+    way: Way<'_>,
+    patience: Duration,
+    count: &mut u64,
+    to: &mut impl Sink,
+    body: Body,
+    rate: u64,
+) -> Result<(), Broken> {
+    let (file, mut pieces) = match body {
+        Body::Empty => (None, VecDeque::new()),
+        Body::Bytes(bytes) => (None, VecDeque::from([FilePiece::Text(bytes)])),
+        Body::File { file, pieces } => (Some(file), VecDeque::from(pieces)),
+    };
+    let file = file.as_deref();
+    if rate == 0 {
+        return send_pieces(way, patience, count, to, file, &mut pieces).await;
+    }
+    let mut flow = Flow::new(way);
+    flow.hold_back(rate);
+    let mut source = Stored::new(file, pieces);
+    let done = std::future::poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(done) = flow.poll(cx, &mut source, to) {
+                return Poll::Ready(done.map_err(|_| Broken::Gone));
+            }
+            let (due, _) = flow.due(patience, patience);
+            if !way.watch.has_passed(cx, due) {
+                return Poll::Pending;
+            }
+            if way.watch.now() >= due {
+                return Poll::Ready(Err(Broken::Gone));
+            }
+        }
+    })
+    .await;
+    way.watch.disarm();
+    *count += flow.moved;
+    done
+}
+
 /// Sends bytes, waiting no longer than `patience` while none is taken.
 pub(super) async fn send(
-    watch: &crate::deadline::Watch,
+    watch: &Watch,
     patience: Duration,
     to: &mut impl Sink,
     mut bytes: &[u8],
@@ -152,70 +195,40 @@ pub(super) async fn send(
 }
 
 /// Sends what waits.
-pub(super) async fn flush(
-    watch: &crate::deadline::Watch,
-    patience: Duration,
-    to: &mut impl Sink,
-) -> Result<(), Broken> {
+pub(super) async fn flush(watch: &Watch, patience: Duration, to: &mut impl Sink) -> Result<(), Broken> {
     watch.within(patience, |cx| to.poll_flush(cx)).await.ok_or(Broken::Gone)?
 }
 
-async fn send_counted(
+async fn send_pieces(
     way: Way<'_>,
     patience: Duration,
-    exchange: &mut Exchange,
+    count: &mut u64,
     to: &mut impl Sink,
-    bytes: &Bytes,
+    file: Option<&File>,
+    pieces: &mut VecDeque<FilePiece>,
 ) -> Result<(), Broken> {
-    send(way.watch, patience, to, bytes).await?;
-    exchange.body_sent += bytes.len() as u64;
-    Ok(())
-}
-
-/// Sends a file compressed; of what was sent the compressed bytes count.
-async fn send_packed<C: Client>(
-    way: Way<'_>,
-    patience: Duration,
-    exchange: &mut Exchange,
-    packed: &mut Packed<'_, C>,
-    file: &File,
-    pieces: Vec<FilePiece>,
-) -> Result<(), Broken> {
-    let mut sent = send_file(way, patience, exchange, packed, file, pieces).await;
-    if sent.is_ok() {
-        packed.pack_rest();
-        sent = way.watch.within(patience, |cx| packed.poll_out(cx)).await.unwrap_or(Err(Broken::Gone));
-    }
-    exchange.body_sent = packed.sent;
-    sent
-}
-
-async fn send_file(
-    way: Way<'_>,
-    patience: Duration,
-    exchange: &mut Exchange,
-    to: &mut impl Sink,
-    file: &File,
-    pieces: Vec<FilePiece>,
-) -> Result<(), Broken> {
-    for piece in pieces {
-        match piece {
-            FilePiece::Text(text) => send_counted(way, patience, exchange, to, &text).await?,
-            FilePiece::Range { start, length } => {
-                send_range(way, patience, exchange, to, file, start, length).await?;
+    while let Some(piece) = pieces.pop_front() {
+        match (piece, file) {
+            (FilePiece::Text(text), _) => {
+                send(way.watch, patience, to, &text).await?;
+                *count += text.len() as u64;
             }
+            (FilePiece::Range { start, length }, Some(file)) => {
+                send_range(way, patience, count, to, file, start, length).await?;
+            }
+            (FilePiece::Range { .. }, None) => return Err(Broken::Gone),
         }
     }
-    Ok(())
+    finish(way.watch, patience, to).await
 }
 
-/// Bytes of a file that are read, not sent from the page cache: with them the head goes out in one write.
+/// A range up to this long is read, not sent from the page cache: so the head goes out in one write with it.
 const READ_MAX: u64 = 16 << 10;
 
 async fn send_range(
     way: Way<'_>,
     patience: Duration,
-    exchange: &mut Exchange,
+    count: &mut u64,
     to: &mut impl Sink,
     file: &File,
     mut start: u64,
@@ -223,45 +236,110 @@ async fn send_range(
 ) -> Result<(), Broken> {
     if length > READ_MAX {
         flush(way.watch, patience, to).await?;
-    }
-    let mut block = buffers::block(if length > READ_MAX { 2 } else { 0 });
-    let done = loop {
-        if length == 0 {
-            break Ok(());
+        while length > 0 && to.direct().is_some() {
+            let sending = way.watch.within(patience, |cx| poll_sendfile(cx, to, file, start, length));
+            // A file that has become shorter leaves a response that cannot be completed.
+            let sent = sending.await.ok_or(Broken::Gone)??;
+            if sent == 0 {
+                return Err(Broken::Gone);
+            }
+            start += sent;
+            length -= sent;
+            *count += sent;
         }
-        if to.direct().is_some() && length > READ_MAX {
-            match way.watch.within(patience, |cx| poll_sendfile(cx, to, file, start, length)).await {
-                Some(Ok(sent)) if sent > 0 => {
-                    start += sent;
-                    length -= sent;
-                    exchange.body_sent += sent;
-                    continue;
+    }
+    let mut source = Stored::new(Some(file), VecDeque::from([FilePiece::Range { start, length }]));
+    while source.load().map_err(|_| Broken::Gone)? == More::Data {
+        let read = source.data().len();
+        send(way.watch, patience, to, source.data()).await?;
+        source.consume(read);
+        *count += read as u64;
+    }
+    Ok(())
+}
+
+/// A body of ours as a source.
+struct Stored<'a> {
+    file: Option<&'a File>,
+    pieces: VecDeque<FilePiece>,
+    block: Option<Box<[u8]>>,
+    at: usize,
+    end: usize,
+}
+
+impl<'a> Stored<'a> {
+    fn new(file: Option<&'a File>, pieces: VecDeque<FilePiece>) -> Self {
+        Self { file, pieces, block: None, at: 0, end: 0 }
+    }
+
+    /// Sees to it that there are bytes.
+    fn load(&mut self) -> io::Result<More> {
+        loop {
+            if self.at < self.end {
+                return Ok(More::Data);
+            }
+            match self.pieces.front_mut() {
+                None => return Ok(More::End),
+                Some(FilePiece::Text(text)) if !text.is_empty() => return Ok(More::Data),
+                Some(FilePiece::Range { start, length }) if *length > 0 => {
+                    let Some(file) = self.file else { return Err(io::ErrorKind::NotFound.into()) };
+                    let block = self.block.get_or_insert_with(|| buffers::block(1));
+                    let most = usize::try_from(*length).unwrap_or(usize::MAX).min(block.len());
+                    let count = file.read_at(&mut block[..most], *start)?;
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    (self.at, self.end) = (0, count);
+                    *start += count as u64;
+                    *length -= count as u64;
                 }
-                Some(_) | None => break Err(Broken::Gone),
+                Some(FilePiece::Text(_) | FilePiece::Range { .. }) => {
+                    self.pieces.pop_front();
+                }
             }
         }
-        let most = usize::try_from(length).unwrap_or(usize::MAX).min(block.len());
-        // A file that has become shorter leaves a response that cannot be completed.
-        let read = match file.read_at(&mut block[..most], start) {
-            Ok(read) if read > 0 => read,
-            Ok(_) | Err(_) => break Err(Broken::Gone),
-        };
-        if let Err(broken) = send(way.watch, patience, to, &block[..read]).await {
-            break Err(broken);
+    }
+}
+
+impl Source for Stored<'_> {
+    fn poll_data(&mut self, _: &mut Context<'_>) -> Poll<Result<More, Broken>> {
+        Poll::Ready(self.load().map_err(|_| Broken::Gone))
+    }
+
+    fn data(&self) -> &[u8] {
+        match (&self.block, self.pieces.front()) {
+            (Some(block), _) if self.at < self.end => &block[self.at..self.end],
+            (_, Some(FilePiece::Text(text))) => text,
+            _ => &[],
         }
-        start += read as u64;
-        length -= read as u64;
-        exchange.body_sent += read as u64;
-    };
-    buffers::give_back(block);
-    done
+    }
+
+    fn consume(&mut self, count: usize) {
+        if self.at < self.end {
+            self.at += count;
+        } else if let Some(FilePiece::Text(text)) = self.pieces.front_mut() {
+            text.advance(count);
+        }
+    }
+
+    fn trailers(&mut self) -> Vec<Trailer> {
+        Vec::new()
+    }
+}
+
+impl Drop for Stored<'_> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            buffers::give_back(block);
+        }
+    }
 }
 
 /// Bytes that one call of sendfile moves: others get their turn.
 const TURN: u64 = 1 << 20;
 
 fn poll_sendfile(
-    cx: &mut std::task::Context<'_>,
+    cx: &mut Context<'_>,
     to: &mut impl Sink,
     file: &File,
     start: u64,

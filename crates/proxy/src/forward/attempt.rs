@@ -35,6 +35,9 @@ impl Patience {
     }
 }
 
+/// How long a backend may think before it matters whether the client is still there.
+const WATCHED_AFTER: Duration = Duration::from_millis(300);
+
 /// Why a try came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -54,7 +57,7 @@ pub(super) enum Trouble {
 
 /// The request's body on its way to the backend.
 pub(super) struct Upload<'a> {
-    pub(super) flow: Flow,
+    pub(super) flow: Flow<'a>,
     pub(super) replay: Option<&'a mut Replay>,
     /// The backend takes no more of it.
     pub(super) stopped: bool,
@@ -69,12 +72,11 @@ impl Upload<'_> {
     fn poll<C: Client, B: Backend>(
         &mut self,
         cx: &mut Context<'_>,
-        watch: &Watch,
         client: &mut C,
         backend: &mut B,
     ) -> Poll<Result<(), Trouble>> {
         let mut body = Body { client, replay: self.replay.as_deref_mut() };
-        match self.flow.poll(cx, watch, &mut body, backend) {
+        match self.flow.poll(cx, &mut body, backend) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(Fault::Sink(Broken::Refused))) => {
@@ -93,7 +95,7 @@ impl Upload<'_> {
         let (due, waits) = self.flow.due(patience.client_body, patience.backend_send);
         let trouble = match waits {
             Waits::Source => Trouble::ClientSlow,
-            Waits::Sink => Trouble::BackendSlow,
+            Waits::Sink | Waits::Pace => Trouble::BackendSlow,
         };
         (due, trouble)
     }
@@ -112,7 +114,7 @@ pub(super) async fn head<C: Client, B: Backend>(
         loop {
             let mut due = None;
             if !upload.is_over() {
-                match upload.poll(cx, watch, client, backend) {
+                match upload.poll(cx, client, backend) {
                     Poll::Ready(done) => {
                         done?;
                         asked = Some(watch.now());
@@ -124,15 +126,25 @@ pub(super) async fn head<C: Client, B: Backend>(
                 Poll::Ready(head) => return Poll::Ready(head.map_err(Trouble::Backend)),
                 Poll::Pending => {}
             }
-            if due.is_none() && client.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(Trouble::Client(Broken::Gone)));
-            }
             let since = asked.unwrap_or_else(|| watch.now());
-            let (due, trouble) = due.unwrap_or((since + patience.backend_read, Trouble::BackendSlow));
+            let (mut due, trouble) = match due {
+                Some(due) => due,
+                None => (since + patience.backend_read, Trouble::BackendSlow),
+            };
+            let mut early = false;
+            if upload.is_over() {
+                // Most backends answer before it is worth the while to watch whether the client stays.
+                if watch.now() < since + WATCHED_AFTER && since + WATCHED_AFTER < due {
+                    due = since + WATCHED_AFTER;
+                    early = true;
+                } else if client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Trouble::Client(Broken::Gone)));
+                }
+            }
             if !watch.has_passed(cx, due) {
                 return Poll::Pending;
             }
-            if watch.now() >= due {
+            if watch.now() >= due && !early {
                 return Poll::Ready(Err(trouble));
             }
         }
@@ -149,11 +161,11 @@ pub(super) async fn body<C: Client, B: Backend>(
     client: &mut C,
     backend: &mut B,
     upload: &mut Upload<'_>,
-    download: &mut Flow,
+    download: &mut Flow<'_>,
 ) -> Result<(), Trouble> {
     let done = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(done) = download.poll(cx, watch, backend, client) {
+            if let Poll::Ready(done) = download.poll(cx, backend, client) {
                 return Poll::Ready(done.map_err(|fault| match fault {
                     Fault::Source(broken) => Trouble::Backend(broken),
                     Fault::Sink(broken) => Trouble::Client(broken),
@@ -163,10 +175,10 @@ pub(super) async fn body<C: Client, B: Backend>(
             let (mut due, waits) = download.due(patience.backend_read, patience.client_send);
             let mut trouble = match waits {
                 Waits::Source => Trouble::BackendSlow,
-                Waits::Sink => Trouble::ClientDeaf,
+                Waits::Sink | Waits::Pace => Trouble::ClientDeaf,
             };
             if !upload.is_over() {
-                match upload.poll(cx, watch, client, backend) {
+                match upload.poll(cx, client, backend) {
                     Poll::Ready(done) => {
                         // What the client still sends matters only while its response can go on.
                         if let Err(trouble) = done {
@@ -203,8 +215,8 @@ pub(super) async fn tunnel<C: Client, B: Backend>(
     idle: Duration,
     client: &mut C,
     backend: &mut B,
-    up: &mut Flow,
-    down: &mut Flow,
+    up: &mut Flow<'_>,
+    down: &mut Flow<'_>,
 ) -> Result<(), Trouble> {
     let fault = |source: fn(Broken) -> Trouble, sink: fn(Broken) -> Trouble| {
         move |fault| match fault {
@@ -215,10 +227,10 @@ pub(super) async fn tunnel<C: Client, B: Backend>(
     };
     let done = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(Err(error)) = down.poll(cx, watch, backend, client) {
+            if let Poll::Ready(Err(error)) = down.poll(cx, backend, client) {
                 return Poll::Ready(Err(fault(Trouble::Backend, Trouble::Client)(error)));
             }
-            if let Poll::Ready(Err(error)) = up.poll(cx, watch, client, backend) {
+            if let Poll::Ready(Err(error)) = up.poll(cx, client, backend) {
                 return Poll::Ready(Err(fault(Trouble::Client, Trouble::Backend)(error)));
             }
             if up.is_done() && down.is_done() {

@@ -10,6 +10,7 @@ mod once;
 mod packed;
 mod replay;
 mod sides;
+mod splice;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub use answer::{date, refuse};
 pub use sides::{Ask, Backend, Broken, Client, More, ResponseBody, Sink, Source, Trailer};
 
 /// What a request's way needs at every step.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Way<'a> {
     pub(crate) thread: &'a Rc<Thread>,
     pub(crate) snapshot: &'a Arc<Snapshot>,

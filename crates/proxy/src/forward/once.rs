@@ -12,7 +12,7 @@ use super::flow::Flow;
 use super::packed::Packed;
 use super::replay::Replay;
 use super::{Ask, Backend, Broken, Client, ResponseBody, answer};
-use crate::clock::boot_now;
+use crate::clock::recent;
 use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
 use crate::gzip::{self, Choice, Encoder};
@@ -70,10 +70,10 @@ pub(super) async fn ask<C: Client>(
     replay: &mut Option<Replay>,
     lease: Lease,
 ) -> Tried {
-    let mut this = Try { job, lease, began: boot_now(), connect: None, header: None, status: None };
+    let mut this = Try { job, lease, began: recent(), connect: None, header: None, status: None };
     let tried = this.ask(exchange, client, replay).await;
     let addr = Rc::clone(this.lease.address());
-    let total = boot_now().since(this.began);
+    let total = recent().since(this.began);
     exchange.attempts.push(Attempt {
         addr,
         status: this.status,
@@ -176,7 +176,7 @@ impl Try<'_, '_> {
 
     async fn dial(&mut self, exchange: &Exchange, key: &Key) -> Result<Io, Tried> {
         let (job, way) = (self.job, self.job.way);
-        let began = boot_now();
+        let began = recent();
         let connection = &exchange.connection;
         let tls = match &key.name {
             None => None,
@@ -193,7 +193,7 @@ impl Try<'_, '_> {
         };
         match dial.connect(self.lease.target()).await {
             Ok(io) => {
-                self.connect = Some(boot_now().since(began));
+                self.connect = Some(recent().since(began));
                 Ok(io)
             }
             Err(error) => {
@@ -213,7 +213,7 @@ impl Try<'_, '_> {
 
     /// There will be no response of this backend.
     fn failed(&mut self, on: RetryOn, outcome: Outcome, sent: bool, replay: Option<&Replay>) -> Tried {
-        self.lease.tell(outcome, boot_now().since(self.began));
+        self.lease.tell(outcome, recent().since(self.began));
         let status = match on {
             RetryOn::Timeout => 504,
             RetryOn::Error | RetryOn::InvalidHeader => 502,
@@ -240,7 +240,7 @@ impl Try<'_, '_> {
         });
         route::request_fields(way.snapshot, exchange, &mut backend);
         backend.end_head();
-        let mut flow = Flow::new(way.watch);
+        let mut flow = Flow::new(way);
         flow.most = job.most.filter(|_| replay.as_ref().is_none_or(|replay| !replay.whole));
         flow.moved = 0;
         let mut upload = Upload { flow, replay: replay.as_mut(), stopped: false };
@@ -249,7 +249,7 @@ impl Try<'_, '_> {
                 attempt::head(way.watch, &job.patience, client, &mut backend, &mut upload).await
             {
                 let stale = backend.is_stale();
-                return self.no_head(trouble, stale, upload.flow.moved > 0, replay.as_ref());
+                return self.no_head(trouble, stale, upload.flow.moved > 0, upload.replay.as_deref());
             }
             let status = backend.head().status();
             if status >= 200 || status == 101 {
@@ -287,7 +287,7 @@ impl Try<'_, '_> {
     }
 
     fn cancelled(&mut self, status: Option<u16>) -> Tried {
-        self.lease.tell(Outcome::Cancelled, boot_now().since(self.began));
+        self.lease.tell(Outcome::Cancelled, recent().since(self.began));
         Tried::Client(status)
     }
 
@@ -316,7 +316,7 @@ impl Try<'_, '_> {
     ) -> Tried {
         let (job, way) = (self.job, self.job.way);
         let status = backend.head().status();
-        let header = boot_now().since(self.began);
+        let header = recent().since(self.began);
         self.status = Some(status);
         self.header = Some(header);
         let unwanted = RetryOn::Status(status);
@@ -336,7 +336,8 @@ impl Try<'_, '_> {
         if status == 101 {
             return Box::pin(self.switch(backend, exchange, client)).await;
         }
-        let mut download = Flow::new(way.watch);
+        let mut download = Flow::new(way);
+        download.hold_back(self.rate(&backend));
         let (watch, patience) = (way.watch, &job.patience);
         let done = match self.write_head(&backend, exchange, client) {
             None => {
@@ -420,6 +421,13 @@ impl Try<'_, '_> {
         encoder
     }
 
+    /// Bytes a second of the response's body; those before compression count.
+    fn rate<B: Backend>(&self, backend: &B) -> u64 {
+        let said = self.job.forward.accel.then(|| backend.head().field("x-accel-limit-rate")).flatten();
+        let said = said.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        said.unwrap_or(self.job.rate)
+    }
+
     /// The backend speaks another protocol from here on.
     async fn switch<C: Client, B: Backend>(
         &mut self,
@@ -437,7 +445,7 @@ impl Try<'_, '_> {
         client.end_head();
         client.tunnel();
         backend.tunnel();
-        let (mut up, mut down) = (Flow::new(way.watch), Flow::new(way.watch));
+        let (mut up, mut down) = (Flow::new(way), Flow::new(way));
         let idle = job.forward.read_timeout;
         let done = attempt::tunnel(way.watch, idle, client, &mut backend, &mut up, &mut down).await;
         exchange.body_sent += down.moved;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::task::{Context, Poll};
 
 use super::{Broken, More, Source, Trailer};
+use crate::transport::Stream;
 
 /// Bytes kept in memory; what comes beyond goes to a file.
 pub(super) const MEMORY: usize = 64 << 10;
@@ -148,7 +149,7 @@ pub(super) struct Body<'a, C> {
 }
 
 impl<C: Source> Body<'_, C> {
-    fn from_replay(&self) -> bool {
+    fn is_kept(&self) -> bool {
         self.replay.as_ref().is_some_and(|replay| replay.whole || replay.has_more())
     }
 }
@@ -163,13 +164,13 @@ impl<C: Source> Source for Body<'_, C> {
 
     fn data(&self) -> &[u8] {
         match &self.replay {
-            Some(replay) if self.from_replay() => replay.data(),
+            Some(replay) if self.is_kept() => replay.data(),
             Some(_) | None => self.client.data(),
         }
     }
 
     fn consume(&mut self, count: usize) {
-        let kept = self.from_replay();
+        let kept = self.is_kept();
         match &mut self.replay {
             Some(replay) if kept => replay.consume(count),
             Some(replay) => {
@@ -178,6 +179,16 @@ impl<C: Source> Source for Body<'_, C> {
             }
             None => self.client.consume(count),
         }
+    }
+
+    fn direct(&self) -> Option<(&Stream, u64)> {
+        // What may be needed again must be seen.
+        let seen = self.replay.as_ref().is_some_and(|replay| !replay.lost || replay.whole);
+        if seen { None } else { self.client.direct() }
+    }
+
+    fn took_direct(&mut self, count: u64) {
+        self.client.took_direct(count);
     }
 
     fn trailers(&mut self) -> Vec<Trailer> {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use mainstay_core::http1::{self, BodyLength, Decoder, Field, Framing, HeadLimits, Reject};
 use mainstay_core::time::Boot;
+use rustix::net::RecvFlags;
 use smallvec::SmallVec;
+use tokio::io::Interest;
 
-use super::head::HeadText;
 use super::talk::{Incoming, Outgoing, Talk, decimal, line};
 use super::wire::Wire;
+use crate::buffers;
 use crate::exchange::FieldSink;
 use crate::forward::{Ask, Backend, Broken, More, ResponseBody, Sink, Source, Trailer};
 use crate::response::ResponseHead;
@@ -18,7 +20,7 @@ use crate::thread::Thread;
 use crate::transport::{Io, Stream};
 
 /// Bounds of a response's head: as large as backends are known to send.
-const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 256, refuse_underscores: false };
+const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 256, drop_underscores: false };
 
 /// Which requests may use a kept connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub struct Keep {
 #[derive(Debug)]
 pub struct Connection {
     talk: Talk,
+    head: Head,
     key: Key,
     /// Requests that went over it.
     requests: u32,
@@ -58,27 +61,44 @@ pub struct Connection {
 /// The connections that a thread keeps, those used last first.
 #[derive(Debug, Default)]
 pub struct Kept {
-    by_backend: Vec<Vec<Connection>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection goes in and out with each request: it is too large to be moved"
+    )]
+    by_backend: Vec<Vec<Box<Connection>>>,
     by_pool: Vec<u32>,
+    /// Counts up when all are forgotten: those made before are not kept.
+    epoch: u32,
 }
 
 impl Connection {
     /// A fresh one.
     #[must_use]
-    pub fn new(io: Io, key: Key) -> Self {
-        Self { talk: Talk::new(Wire::new(io)), key, requests: 0, pool: 0, until: Boot::NEVER }
+    pub fn new(io: Io, key: Key) -> Box<Self> {
+        let talk = Talk::new(Wire::new(io));
+        Box::new(Self { talk, head: Head::default(), key, requests: 0, pool: 0, until: Boot::NEVER })
     }
 
     /// Whether it can still be used, as far as is known: what waits has nothing to say.
     fn is_quiet(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.talk.wire.poll_peer(&mut cx).is_pending()
+        let wire = &mut self.talk.wire;
+        if wire.poll_peer(&mut cx).is_pending() {
+            return true;
+        }
+        // After a splice nobody knows that the socket is empty.
+        let Some(socket) = wire.io().direct() else { return false };
+        let peeked = socket.try_io(Interest::READABLE, || {
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            rustix::net::recv(socket, &mut [0_u8; 1][..], flags).map_err(std::io::Error::from)
+        });
+        peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 }
 
 impl Kept {
     /// Takes one.
-    pub fn take(&mut self, key: &Key, keep: Keep, now: Boot) -> Option<Connection> {
+    pub fn take(&mut self, key: &Key, keep: Keep, now: Boot) -> Option<Box<Connection>> {
         let kept = self.by_backend.get_mut(key.backend as usize)?;
         while let Some(at) = kept.iter().rposition(|connection| connection.key == *key) {
             let mut connection = kept.remove(at);
@@ -90,7 +110,7 @@ impl Kept {
         None
     }
 
-    fn put(&mut self, connection: Connection, keep: Keep) {
+    fn put(&mut self, connection: Box<Connection>, keep: Keep) {
         let (backend, pool) = (connection.key.backend as usize, keep.pool as usize);
         if self.by_pool.len() <= pool {
             self.by_pool.resize(pool + 1, 0);
@@ -122,13 +142,14 @@ impl Kept {
     pub fn clear(&mut self) {
         self.by_backend.clear();
         self.by_pool.clear();
+        self.epoch += 1;
     }
 }
 
 /// A response's head.
 #[derive(Debug, Default)]
 pub struct Head {
-    raw: HeadText,
+    raw: Vec<u8>,
     status: u16,
     reason: http1::Span,
     fields: SmallVec<[Field; 24]>,
@@ -141,12 +162,12 @@ impl ResponseHead for Head {
 
     fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         for field in &self.fields {
-            visit(field.name.of(&self.raw.0), field.value.of(&self.raw.0));
+            visit(field.name.of(&self.raw), field.value.of(&self.raw));
         }
     }
 
     fn field(&self, name: &str) -> Option<&[u8]> {
-        let raw = &self.raw.0;
+        let raw = &self.raw;
         let named = |f: &&Field| f.name.of(raw).eq_ignore_ascii_case(name.as_bytes());
         self.fields.iter().find(named).map(|f| f.value.of(raw))
     }
@@ -156,9 +177,9 @@ impl ResponseHead for Head {
 #[derive(Debug)]
 pub struct Exchange {
     thread: Rc<Thread>,
-    connection: Connection,
+    connection: Box<Connection>,
     keep: Keep,
-    head: Head,
+    epoch: u32,
     body: ResponseBody,
     to_head: bool,
     /// The request asks for an upgrade.
@@ -175,13 +196,14 @@ pub struct Exchange {
 impl Exchange {
     /// A request over `connection`.
     #[must_use]
-    pub fn new(thread: Rc<Thread>, connection: Connection, keep: Keep) -> Self {
+    pub fn new(thread: Rc<Thread>, connection: Box<Connection>, keep: Keep) -> Self {
         let received_before = connection.talk.wire.received;
+        let epoch = thread.kept.borrow().epoch;
         Self {
+            epoch,
             thread,
             connection,
             keep,
-            head: Head::default(),
             body: ResponseBody::None(None),
             to_head: false,
             upgrades: false,
@@ -194,7 +216,8 @@ impl Exchange {
 
     /// The head that is here, if it is whole.
     fn parse(&mut self) -> Result<Option<http1::ResponseHead>, Reject> {
-        let bytes = self.connection.talk.wire.unread();
+        let Connection { talk, head: into, .. } = &mut *self.connection;
+        let bytes = talk.wire.unread();
         if bytes.is_empty() || (self.seen > 0 && !http1::head_may_be_whole(bytes, self.seen)) {
             if bytes.len() >= LIMITS.bytes as usize {
                 return Err(Reject::HeadTooLarge);
@@ -202,12 +225,15 @@ impl Exchange {
             self.seen = bytes.len();
             return Ok(None);
         }
-        self.head.fields.clear();
-        let head = http1::response(bytes, &LIMITS, self.to_head, &mut self.head.fields)?;
+        into.fields.clear();
+        let head = http1::response(bytes, &LIMITS, self.to_head, |field| into.fields.push(field))?;
         match &head {
             Some(head) => {
-                self.head.raw.0.clear();
-                self.head.raw.0.extend_from_slice(&bytes[..head.length]);
+                if into.raw.capacity() == 0 {
+                    into.raw = buffers::text();
+                }
+                into.raw.clear();
+                into.raw.extend_from_slice(&bytes[..head.length]);
                 self.seen = 0;
             }
             None => self.seen = bytes.len(),
@@ -333,8 +359,8 @@ impl Backend for Exchange {
         loop {
             if let Some(head) = self.parse()? {
                 self.connection.talk.wire.consume(head.length);
-                self.head.status = head.status;
-                self.head.reason = head.reason;
+                self.connection.head.status = head.status;
+                self.connection.head.reason = head.reason;
                 match head.status {
                     100 => continue,
                     101 if !self.upgrades => return Poll::Ready(Err(Broken::Malformed(Reject::StatusLine))),
@@ -355,11 +381,11 @@ impl Backend for Exchange {
     }
 
     fn head(&self) -> &Head {
-        &self.head
+        &self.connection.head
     }
 
     fn reason(&self) -> &[u8] {
-        self.head.reason.of(&self.head.raw.0)
+        self.connection.head.reason.of(&self.connection.head.raw)
     }
 
     fn body(&self) -> ResponseBody {
@@ -375,7 +401,7 @@ impl Backend for Exchange {
     }
 
     fn release(self) {
-        let Self { thread, mut connection, keep, reusable, .. } = self;
+        let Self { thread, mut connection, keep, epoch, reusable, .. } = self;
         let wire = &connection.talk.wire;
         connection.requests += 1;
         let worn = keep.requests > 0 && connection.requests >= keep.requests;
@@ -383,9 +409,13 @@ impl Backend for Exchange {
             reusable && !worn && !wire.ended && wire.unread().is_empty() && connection.talk.is_clean();
         if keep.most > 0 && usable && !thread.draining() {
             connection.talk.wire.rest();
+            buffers::give_back_text(std::mem::take(&mut connection.head.raw));
             connection.pool = keep.pool;
             connection.until = thread.deadlines.now() + keep.time;
-            thread.kept.borrow_mut().put(connection, keep);
+            let mut kept = thread.kept.borrow_mut();
+            if kept.epoch == epoch {
+                kept.put(connection, keep);
+            }
         }
     }
 }

@@ -170,6 +170,9 @@ impl Source for Side {
     }
 
     fn direct(&self) -> Option<(&Stream, u64)> {
+        if self.awaits_continue {
+            return None;
+        }
         self.talk.direct_in()
     }
 

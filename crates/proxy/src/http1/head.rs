@@ -4,27 +4,41 @@ use bytes::{Bytes, BytesMut};
 use mainstay_core::http1::{self, HeadLimits, Reject, RequestHead, Span};
 use smallvec::SmallVec;
 
-use crate::buffers;
-use crate::request::{Request, Version};
+use crate::request::{BodyLength, Request, Version};
 
-/// Parses a request's head; with how many bytes it took.
-pub(crate) fn request(bytes: &[u8], limits: &HeadLimits) -> Result<Option<(Request, usize)>, Reject> {
-    let mut fields = SmallVec::new();
-    let Some(head) = http1::request(bytes, limits, &mut fields)? else { return Ok(None) };
-    let (raw, target) = raw(bytes, &head);
-    let request = Request {
-        raw,
-        method: head.method,
-        target,
-        authority: head.authority,
-        version: if head.minor == 0 { Version::Http10 } else { Version::Http11 },
-        body: head.body,
-        close: head.close,
-        upgrade: head.upgrade,
-        expects_continue: head.expects_continue,
-        fields,
-    };
-    Ok(Some((request, head.length)))
+/// Parses a request's head into a blank one; says how many bytes it took.
+pub(crate) fn parse(
+    bytes: &[u8],
+    limits: &HeadLimits,
+    request: &mut Request,
+) -> Result<Option<usize>, Reject> {
+    let fields = &mut request.fields;
+    let Some(head) = http1::request(bytes, limits, |field| fields.push(field))? else { return Ok(None) };
+    (request.raw, request.target) = raw(bytes, &head);
+    request.method = head.method;
+    request.authority = head.authority;
+    request.version = if head.minor == 0 { Version::Http10 } else { Version::Http11 };
+    request.body = head.body;
+    request.close = head.close;
+    request.upgrade = head.upgrade;
+    request.expects_continue = head.expects_continue;
+    Ok(Some(head.length))
+}
+
+/// A request of which nothing is known.
+pub(crate) fn blank() -> Request {
+    Request {
+        raw: Bytes::new(),
+        method: Span::default(),
+        target: Span::default(),
+        authority: Span::default(),
+        version: Version::Http11,
+        body: BodyLength::None,
+        close: false,
+        upgrade: None,
+        expects_continue: false,
+        fields: SmallVec::new(),
+    }
 }
 
 /// The head's bytes, and where its target is; a slash that the target lacks is put behind them.
@@ -40,20 +54,4 @@ fn raw(bytes: &[u8], head: &RequestHead) -> (Bytes, Span) {
     all.extend_from_slice(query);
     let end = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     (all.freeze(), Span { start: end(head.length), end: end(head.length + 1 + query.len()) })
-}
-
-/// A head's bytes in a borrowed text.
-#[derive(Debug)]
-pub(crate) struct HeadText(pub(crate) Vec<u8>);
-
-impl Default for HeadText {
-    fn default() -> Self {
-        Self(buffers::text())
-    }
-}
-
-impl Drop for HeadText {
-    fn drop(&mut self) {
-        buffers::give_back_text(std::mem::take(&mut self.0));
-    }
 }

@@ -7,20 +7,18 @@ use std::time::Duration;
 use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
 use mainstay_core::http2::PREFACE;
-use mainstay_core::time::Boot;
 
 use super::client::Side;
 use super::head;
-use super::parked::Idle;
-use crate::clock::boot_now;
+use super::parked::{DRAIN_IDLE, Idle};
+use crate::clock::recent;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
 use crate::http2;
-use crate::request::Request;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
-use crate::thread::Thread;
+use crate::thread::{Current, Thread};
 use crate::transport::Io;
 
 /// How long a connection that is closed while its client still sends is read from, so that the client sees the response
@@ -38,7 +36,7 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
     let watch = thread.deadlines.watch();
     let side = Side::new(io);
     let open = Open { watch, side, thread, connection, name, earlier: 0, generation: 0 };
-    open.run(true).await;
+    open.run().await;
 }
 
 /// Goes on with a client that was parked.
@@ -56,7 +54,7 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
         earlier,
         generation,
     };
-    tokio::task::spawn_local(open.run(true));
+    tokio::task::spawn_local(open.run());
 }
 
 /// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
@@ -76,7 +74,7 @@ enum Next {
 
 /// A head, or why there is none.
 enum Came {
-    Request(Request, Boot),
+    Request,
     Refused(Reject),
     /// The preface of HTTP/2.
     Http2,
@@ -103,10 +101,9 @@ struct Open {
 
 impl Open {
     /// Serves requests. What a request needs is there only while there are some: what waits is small.
-    async fn run(mut self, fresh: bool) {
-        let mut patience = if fresh { TASK_IDLE } else { Duration::ZERO };
-        loop {
-            let Some(limits) = self.limits() else { break };
+    async fn run(mut self) {
+        let mut patience = TASK_IDLE;
+        while let Some(limits) = self.limits() {
             let idle =
                 limits.idle_timeout.max(if self.earlier == 0 { limits.head_timeout } else { Duration::ZERO });
             if self.is_readable(patience.min(idle)).await.is_none() {
@@ -114,7 +111,7 @@ impl Open {
                     None => return,
                     Some(open) => open,
                 };
-                if self.is_readable(idle.saturating_sub(TASK_IDLE)).await.is_none() {
+                if self.waits_long(idle.saturating_sub(TASK_IDLE)).await.is_none() {
                     break;
                 }
             }
@@ -140,6 +137,20 @@ impl Open {
         self.watch.within(patience, |cx| wire.poll_peer(cx).map(|_| ())).await
     }
 
+    /// The same for long; while the thread drains nobody waits longer than a slice of it.
+    async fn waits_long(&mut self, patience: Duration) -> Option<()> {
+        let until = self.watch.now() + patience;
+        loop {
+            let left = until.since(self.watch.now());
+            if self.is_readable(left.min(DRAIN_IDLE)).await.is_some() {
+                return Some(());
+            }
+            if left <= DRAIN_IDLE || self.thread.draining() {
+                return None;
+            }
+        }
+    }
+
     /// Leaves the connection to those who wait without a task, where that can be done.
     fn park(mut self, idle: Duration) -> Option<Self> {
         let wire = &mut self.side.talk.wire;
@@ -163,8 +174,9 @@ impl Open {
 
     /// Serves requests as long as they come.
     async fn requests(&mut self) -> Next {
+        let mut slot = None;
         loop {
-            match self.one().await {
+            match self.one(&mut slot).await {
                 Next::Again => {}
                 next @ (Next::Idle | Next::Http2 | Next::End) => return next,
             }
@@ -173,31 +185,37 @@ impl Open {
 
     fn limits(&mut self) -> Option<HttpLimits> {
         let snapshot = self.snapshot()?;
-        Some(snapshot.edge.listeners[self.connection.listener as usize].http)
+        Some(snapshot.0.edge.listeners[self.connection.listener as usize].http)
     }
 
     /// The snapshot that the next request follows; without its listener the connection has no future.
-    fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
-        let snapshot = self.thread.snapshot();
-        if snapshot.generation != self.generation {
+    fn snapshot(&mut self) -> Option<Rc<Current>> {
+        let snapshot = self.thread.current();
+        if snapshot.0.generation != self.generation {
             let listener = self.thread.listener_of(&self.name)?;
             if listener != self.connection.listener {
                 self.connection = Rc::new(Connection { listener, ..(*self.connection).clone() });
             }
-            self.generation = snapshot.generation;
+            self.generation = snapshot.0.generation;
         }
         Some(snapshot)
     }
 
-    /// Serves one request.
-    async fn one(&mut self) -> Next {
-        let Some(snapshot) = self.snapshot() else { return Next::End };
-        let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
-        match self.head(&limits).await {
-            Came::Request(request, started) => {
-                // What was in force when the request came counts, not what was when the wait for it began.
-                let snapshot = self.snapshot().unwrap_or(snapshot);
-                self.request(&snapshot, request, started).await
+    /// Serves one request, which is kept in `slot` meanwhile: it is too large to be moved about.
+    async fn one(&mut self, slot: &mut Option<Exchange>) -> Next {
+        let Some(limits) = self.limits() else { return Next::End };
+        match self.head(&limits, slot).await {
+            Came::Request => {
+                // What is in force when the request came counts, not what was when the wait for it began.
+                let (Some(snapshot), Some(exchange)) = (self.snapshot(), slot.as_mut()) else {
+                    return Next::End;
+                };
+                if !Rc::ptr_eq(&exchange.connection, &self.connection) {
+                    exchange.connection = Rc::clone(&self.connection);
+                }
+                let next = self.request(&snapshot.0, exchange).await;
+                *slot = None;
+                next
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
             Came::Late => self.refuse(&limits, "head-timeout", 408).await,
@@ -215,9 +233,8 @@ impl Open {
         http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
     }
 
-    async fn request(&mut self, snapshot: &Arc<Snapshot>, request: Request, started: Boot) -> Next {
+    async fn request(&mut self, snapshot: &Arc<Snapshot>, exchange: &mut Exchange) -> Next {
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
-        let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
         exchange.earlier = self.earlier;
         self.earlier = self.earlier.saturating_add(1);
         exchange.pipelined = self.earlier > 1 && !self.side.talk.wire.unread().is_empty();
@@ -225,7 +242,7 @@ impl Open {
         if worn || limits.idle_timeout.is_zero() || self.thread.draining() {
             self.side.keep = false;
         }
-        forward::serve(&self.thread, snapshot, &self.watch, &mut exchange, &mut self.side).await;
+        forward::serve(&self.thread, snapshot, &self.watch, exchange, &mut self.side).await;
         if self.side.is_ready_for_next() {
             return Next::Again;
         }
@@ -234,27 +251,29 @@ impl Open {
     }
 
     /// Waits for a request's head.
-    async fn head(&mut self, limits: &HttpLimits) -> Came {
+    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Exchange>) -> Came {
         let bounds = HeadLimits {
             bytes: limits.head_max,
             fields: limits.fields_max,
-            refuse_underscores: limits.underscores,
+            drop_underscores: !limits.underscores,
         };
         let mut seen = 0;
         let mut started = None;
         loop {
             let bytes = self.side.talk.wire.unread();
             if !bytes.is_empty() {
-                let began = *started.get_or_insert_with(boot_now);
+                let began = *started.get_or_insert_with(recent);
                 if self.earlier == 0 && limits.http2 && self.connection.tls.is_none() && is_preface(bytes) {
                     return Came::Http2;
                 }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
-                    match head::request(bytes, &bounds) {
-                        Ok(Some((request, length))) => {
-                            self.side.begin(&request, length);
+                    let exchange = Exchange::new(head::blank(), Rc::clone(&self.connection), began);
+                    let request = &mut slot.insert(exchange).request;
+                    match head::parse(bytes, &bounds, request) {
+                        Ok(Some(length)) => {
+                            self.side.begin(request, length);
                             self.watch.disarm();
-                            return Came::Request(request, began);
+                            return Came::Request;
                         }
                         Ok(None) => {}
                         Err(reject) => return Came::Refused(reject),

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite as _;
 
 use crate::buffers::{self, SIZES};
+use crate::clock;
 use crate::transport::Io;
 
 /// Staged bytes beyond which more are not copied to them but written from where they are.
@@ -74,17 +75,6 @@ impl Wire {
         }
     }
 
-    /// Bytes that came before this connection was ours.
-    pub(crate) fn put_unread(&mut self, bytes: &[u8]) {
-        debug_assert!(self.block.is_none(), "nothing was read yet");
-        let class = SIZES.iter().position(|size| *size >= bytes.len()).unwrap_or(SIZES.len() - 1);
-        let mut block = buffers::block(class);
-        block[..bytes.len()].copy_from_slice(bytes);
-        self.block = Some(block);
-        self.end = bytes.len();
-        self.received += bytes.len() as u64;
-    }
-
     /// Waits until the other end says something, or ends.
     pub(crate) fn poll_peer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_readable(cx)
@@ -92,19 +82,18 @@ impl Wire {
 
     /// Waits for more bytes and says how many came; none at the end. The buffer must have room, see [`Wire::is_full`].
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.start == self.end {
-            match self.io.poll_readable(cx) {
-                Poll::Ready(ready) => ready?,
-                Poll::Pending => {
-                    self.give_back_block();
-                    return Poll::Pending;
-                }
-            }
-        }
         self.make_room();
         let Some(block) = self.block.as_deref_mut() else { return Poll::Ready(Ok(0)) };
         let room = block.len() - self.end;
-        let count = ready!(self.io.poll_fill(cx, &mut block[self.end..]))?;
+        let Poll::Ready(count) = self.io.poll_fill(cx, &mut block[self.end..]) else {
+            // What waits owns no buffer.
+            if self.start == self.end {
+                self.give_back_block();
+            }
+            return Poll::Pending;
+        };
+        let count = count?;
+        clock::refresh();
         self.end += count;
         self.received += count as u64;
         self.ended |= count == 0;

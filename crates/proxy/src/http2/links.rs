@@ -17,7 +17,7 @@ use crate::transport::Io;
 
 /// Bounds of a response's head: as large as backends are known to send.
 const LIMITS: Limits =
-    Limits { head_max: 64 << 10, fields_max: 256, streams_max: 0, refuse_underscores: false };
+    Limits { head_max: 64 << 10, fields_max: 256, streams_max: 0, drop_underscores: false };
 
 /// A backend that owes a response and says nothing for this long is asked whether it lives.
 const PING_AFTER: Duration = Duration::from_secs(10);

@@ -143,7 +143,7 @@ impl Open {
             head_max: limits.head_max,
             fields_max: limits.fields_max,
             streams_max: limits.streams_max,
-            refuse_underscores: limits.underscores,
+            drop_underscores: !limits.underscores,
         });
         let shared = Shared::new(h2);
         let now = thread.deadlines.now();

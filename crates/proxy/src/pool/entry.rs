@@ -13,6 +13,9 @@ use super::set::Set;
 use crate::clock::boot_now;
 use crate::shared::{Cells, Permit};
 
+/// So many answers make up the mean latency that is shown.
+const MEAN_OF: u64 = 16;
+
 /// One address of one backend.
 pub(super) struct Entry {
     /// Unique on this thread.
@@ -36,6 +39,8 @@ pub(super) struct Entry {
     /// Requests under way on this thread.
     pub(super) here: Cell<u32>,
     pub(super) latency: Cell<Latency>,
+    /// The mean of the last answers' latencies in nanoseconds, for people; 0 before the first.
+    pub(super) mean: Cell<u64>,
     pub(super) requests: Cell<u64>,
     pub(super) failures: Cell<u64>,
     pub(super) retries: Cell<u64>,
@@ -58,6 +63,7 @@ impl Entry {
             max: Cell::default(),
             here: Cell::default(),
             latency: Cell::default(),
+            mean: Cell::default(),
             requests: Cell::default(),
             failures: Cell::default(),
             retries: Cell::default(),
@@ -77,6 +83,15 @@ impl Entry {
             // Of the others' requests nobody knows to which address they went: to all alike, as a rule.
             sharing => (self.load(cells) / sharing).max(u64::from(self.here.get())),
         }
+    }
+
+    /// One more answer.
+    fn average(&self, latency: Duration) {
+        let took = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.mean.set(match self.mean.get() {
+            0 => took,
+            mean => mean - mean / MEAN_OF + took / MEAN_OF,
+        });
     }
 
     /// Takes a place; `None` when it has as many as it may, over all processes.
@@ -192,6 +207,7 @@ impl Lease {
     }
 
     fn answered(&self, latency: Duration) {
+        self.entry.average(latency);
         let Some(set) = self.entry.set.upgrade() else { return };
         let needs_time = set.measures.get();
         let heard = set.inner.borrow().roster.hears_answers();

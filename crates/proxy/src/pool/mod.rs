@@ -21,6 +21,7 @@ mod sticky;
 mod tests;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -30,7 +31,6 @@ use mainstay_core::balance::hash::Key;
 use mainstay_core::balance::{Input, Nobody};
 use mainstay_core::election::Verdict;
 use mainstay_core::name::PoolId;
-use mainstay_core::time::Boot;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -74,6 +74,8 @@ struct Table {
     generation: u64,
     snapshot: Weak<Snapshot>,
     sets: Vec<Rc<Set>>,
+    /// Pool and backend, by position, of each row.
+    slots: HashMap<u32, (usize, usize)>,
 }
 
 impl Pools {
@@ -107,34 +109,36 @@ impl Pools {
     /// Puts a snapshot in force. Backends that stay (by pool, name and address) keep their state; requests of older snapshots go on under theirs.
     pub fn adopt(&self, snapshot: &Arc<Snapshot>) {
         let now = boot_now();
-        let mut next_id = self.next_id.get();
         let mut tables = self.tables.borrow_mut();
-        let sets = snapshot.edge.pools.iter().map(|pool| {
+        let mut slots = HashMap::new();
+        let mut sets = Vec::with_capacity(snapshot.edge.pools.len());
+        for pool in &snapshot.edge.pools {
             let known =
                 tables.first().and_then(|table| table.sets.iter().find(|set| *set.name == *pool.name));
-            let set =
-                known.map_or_else(|| Rc::new(Set::new(pool, self.cells, self.new_seed(), now)), Rc::clone);
+            let set = match known {
+                Some(set) => Rc::clone(set),
+                None => Rc::new(Set::new(pool, self.cells, self.new_seed(), now)),
+            };
             set.configure(pool);
             let mut before = set.sources.take();
-            let sources = pool.backends.iter().map(|backend| {
+            let mut sources = Vec::with_capacity(pool.backends.len());
+            for backend in &pool.backends {
                 let slot = snapshot.slots.get(&format!("{}/{}", pool.name, backend.name)).copied();
                 let mut source = Source::new(backend, slot);
-                let old = before.iter_mut().find(|one| one.backend.name == backend.name);
-                if let Some(old) = old {
+                if let Some(old) = before.iter_mut().find(|one| one.backend.name == backend.name) {
                     source.inherit(old);
                 }
-                source
-            });
-            let sources = sources.collect();
+                slots.extend(slot.map(|slot| (slot, (sets.len(), sources.len()))));
+                sources.push(source);
+            }
             set.sources.replace(sources);
-            set.relist(pool, self.key.get(), &mut next_id, now);
-            set
-        });
-        let sets = sets.collect();
-        let table = Table { generation: snapshot.generation, snapshot: Arc::downgrade(snapshot), sets };
+            set.relist(pool, self.key.get(), &self.next_id, now);
+            sets.push(set);
+        }
+        let table =
+            Table { generation: snapshot.generation, snapshot: Arc::downgrade(snapshot), sets, slots };
         tables.retain(|one| one.generation != snapshot.generation && one.snapshot.strong_count() > 0);
         tables.insert(0, table);
-        self.next_id.set(next_id);
         drop(tables);
         self.take_names();
         self.adopted.notify_one();
@@ -180,32 +184,50 @@ impl Pools {
         self.set(snapshot, pool).is_some_and(|set| set.inner.borrow_mut().budget.retry(boot_now()))
     }
 
-    /// What the probe of the backend with this row says, and its own words. An `Unknown` keeps what was said before.
+    /// What the probe of the backend with this row says, and its own words; to be told again after each [`Self::adopt`]. An
+    /// `Unknown` keeps what was said before. Until the first word a backend is used.
     pub fn health(&self, slot: u32, verdict: Verdict, detail: &str) {
-        self.each_source(
-            |source| source.slot == Some(slot),
-            |set, source, members, now| {
-                source.verdict = Some((verdict, detail.to_owned()));
-                members.iter().for_each(|member| set.hear(Input::Verdict { member: *member, verdict }, now));
-            },
-        );
+        let tables = self.tables.borrow();
+        let Some(table) = tables.first() else { return };
+        let Some((set, source)) = table.slots.get(&slot).map(|(set, at)| (&table.sets[*set], *at)) else {
+            return;
+        };
+        let name = {
+            let source = &mut set.sources.borrow_mut()[source];
+            let (old, words) = source.verdict.get_or_insert_with(|| (Verdict::Pending, String::new()));
+            if words != detail {
+                detail.clone_into(words);
+            }
+            if std::mem::replace(old, verdict) == verdict {
+                return;
+            }
+            source.backend.name.clone()
+        };
+        let now = boot_now();
+        for member in set.members_of(&name) {
+            set.hear(Input::Verdict { member, verdict }, now);
+        }
     }
 
     /// What the operator wants of a backend. Returns whether there is one of that name.
     pub fn operator(&self, pool: &str, backend: &str, order: Order) -> bool {
-        let mut found = false;
-        self.each_source(
-            |source| source.backend.name == backend,
-            |set, source, members, now| {
-                if *set.name != *pool {
-                    return;
-                }
-                found = true;
-                source.order(order);
-                members.iter().for_each(|member| set.hear(Input::Order { member: *member, order }, now));
-            },
-        );
-        found
+        let tables = self.tables.borrow();
+        let Some(set) = tables.first().and_then(|table| table.sets.iter().find(|set| *set.name == *pool))
+        else {
+            return false;
+        };
+        {
+            let mut sources = set.sources.borrow_mut();
+            let Some(source) = sources.iter_mut().find(|one| one.backend.name == backend) else {
+                return false;
+            };
+            source.order(order);
+        }
+        let now = boot_now();
+        for member in set.members_of(backend) {
+            set.hear(Input::Order { member, order }, now);
+        }
+        true
     }
 
     /// Every backend of every pool, as this thread sees it.
@@ -245,32 +267,13 @@ impl Pools {
         let tables = self.tables.borrow();
         let Some(table) = tables.first() else { return };
         let Some(snapshot) = table.snapshot.upgrade() else { return };
-        let mut next_id = self.next_id.get();
         for (set, pool) in table.sets.iter().zip(&snapshot.edge.pools) {
             let mut changed = false;
             for source in set.sources.borrow_mut().iter_mut() {
                 changed |= source.learn(&self.names);
             }
             if changed {
-                set.relist(pool, self.key.get(), &mut next_id, now);
-            }
-        }
-        self.next_id.set(next_id);
-    }
-
-    /// Calls with each source of the newest table that is wanted, and with the positions of its backends.
-    fn each_source(
-        &self,
-        wanted: impl Fn(&Source) -> bool,
-        mut call: impl FnMut(&Set, &mut Source, &[usize], Boot),
-    ) {
-        let now = boot_now();
-        let tables = self.tables.borrow();
-        let Some(table) = tables.first() else { return };
-        for set in &table.sets {
-            for source in set.sources.borrow_mut().iter_mut().filter(|source| wanted(source)) {
-                let members = set.members_of(&source.backend.name);
-                call(set, source, &members, now);
+                set.relist(pool, self.key.get(), &self.next_id, now);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The backends of a pool as they are written, and the list that follows: each address of a name is one.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -101,10 +103,13 @@ impl Source {
 
 impl Set {
     /// Makes the list of backends anew; addresses that stay keep their state.
-    pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &mut u32, now: Boot) {
+    pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &Cell<u32>, now: Boot) {
         let sources = self.sources.borrow();
         let mut inner = self.inner.borrow_mut();
         let old = std::mem::take(&mut inner.entries);
+        let known: HashMap<u64, Rc<Entry>> = old.iter().map(|one| (one.key, Rc::clone(one))).collect();
+        // Those that stay are given their new place below.
+        old.iter().for_each(|one| one.at.set(u32::MAX));
         let mut specs = Vec::new();
         let mut from = Vec::new();
         for (index, source) in sources.iter().enumerate() {
@@ -113,10 +118,9 @@ impl Set {
             for place in places {
                 let address = written(&place);
                 let hash = name_hash(&source.backend.name, &address);
-                let known = old.iter().find(|one| one.key == hash).cloned();
-                let entry = known.unwrap_or_else(|| {
-                    *next_id = next_id.wrapping_add(1);
-                    Rc::new(Entry::new(*next_id, self, &source.backend.name, &address, place, hash))
+                let entry = known.get(&hash).cloned().unwrap_or_else(|| {
+                    next_id.set(next_id.get().wrapping_add(1));
+                    Rc::new(Entry::new(next_id.get(), self, &source.backend.name, &address, place, hash))
                 });
                 entry.at.set(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX));
                 entry.slot.set(source.slot);
@@ -127,13 +131,8 @@ impl Set {
                     (value, sticky::set_cookie(table, value).into())
                 });
                 specs.push(member(pool, &source.backend, hash));
-                from.push((index, old.iter().any(|one| one.key == hash)));
+                from.push((index, known.contains_key(&hash)));
                 inner.entries.push(entry);
-            }
-        }
-        for gone in &old {
-            if !inner.entries.iter().any(|entry| entry.key == gone.key) {
-                gone.at.set(u32::MAX);
             }
         }
         self.bounded.set(sources.iter().any(|source| source.backend.max_connections > 0));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mainstay_core::balance::{MemberView, State};
-use mainstay_core::time::Boot;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
@@ -59,7 +58,7 @@ pub struct BackendStatus {
     pub load: u64,
     /// Its bound of them; 0 is without.
     pub max_connections: u32,
-    /// Average latency in milliseconds, sensitive to peaks; 0 when unknown. Measured for `two-choices` alone, and after failures.
+    /// Mean time to the head of its last answers in milliseconds; 0 before the first.
     pub latency_ms: f64,
     /// Requests that were sent to it.
     pub requests: u64,
@@ -122,7 +121,7 @@ impl Set {
                     && let Some(view) = inner.roster.view(at, now)
                 {
                     known = true;
-                    list.push(self.known(source, entry, view, now));
+                    list.push(self.known(source, entry, view));
                 }
             }
             if !known {
@@ -132,7 +131,7 @@ impl Set {
         list
     }
 
-    fn known(&self, source: &Source, entry: &Entry, view: MemberView, now: Boot) -> BackendStatus {
+    fn known(&self, source: &Source, entry: &Entry, view: MemberView) -> BackendStatus {
         let load = entry.load(self.cells);
         let (state, why) = standing(source, entry, view, load);
         BackendStatus {
@@ -147,7 +146,7 @@ impl Set {
             share: view.share,
             load,
             max_connections: entry.max.get(),
-            latency_ms: entry.latency.get().at(now).as_secs_f64() * 1000.0,
+            latency_ms: Duration::from_nanos(entry.mean.get()).as_secs_f64() * 1000.0,
             requests: entry.requests.get(),
             failures: entry.failures.get(),
             retries: entry.retries.get(),

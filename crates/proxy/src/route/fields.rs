@@ -198,7 +198,10 @@ fn forwarded(plan: &RequestFields, scope: &Scope<'_>, value: &mut Vec<u8>, sink:
             sink.field(b"X-Forwarded-For", value);
         }
     }
-    let said = |name: &str| exchange.request.field(name).filter(|said| believed && !said.is_empty());
+    let said = |name: &str| {
+        let said = if believed { exchange.request.field(name) } else { None };
+        said.filter(|said| !said.is_empty())
+    };
     if proto {
         let own: &[u8] = if exchange.connection.tls.is_some() { b"https" } else { b"http" };
         sink.field(b"X-Forwarded-Proto", said("x-forwarded-proto").unwrap_or(own));

@@ -31,10 +31,10 @@ mod vars;
 
 pub use answer::reason;
 pub use decide::{decide, failed, verdict};
-pub use explain::{Explanation, Question, explain};
+pub use explain::{Candidate, Explanation, Question, Stage, Way, explain};
 pub use fields::request_fields;
 pub use memory::Memory;
-pub use reply::{response_fields, shown_status};
+pub use reply::{rate_bytes, response_fields, shown_status};
 pub use table::{Error, Table};
 pub use target::{request_method, request_target};
 pub use vars::render;

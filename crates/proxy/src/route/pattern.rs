@@ -1,11 +1,9 @@
-//! Expressions: written as PCRE, which nginx speaks, matched in linear time.
-//!
-//! What only backtracking can do (look-around, back references, atomic groups) is refused with a sentence. `\d`, `\w`, `\s` and `\b`
-//! mean ASCII as they do in nginx.
+//! Expressions, compiled as the configuration has checked them, and what their groups give to a request.
 
 use std::rc::Rc;
 
-use regex::{Regex, RegexBuilder};
+use mainstay_config::plan::edge::pattern;
+use regex::Regex;
 
 use crate::exchange::Exchange;
 
@@ -24,7 +22,7 @@ pub(crate) type Groups = Vec<Option<Box<str>>>;
 impl Pattern {
     /// Compiles an expression; the error says what is wrong with it.
     pub(crate) fn new(text: &str, ignore_case: bool) -> Result<Self, regex::Error> {
-        let regex = RegexBuilder::new(&translate(text)).case_insensitive(ignore_case).build()?;
+        let regex = pattern(text, ignore_case)?;
         let names = regex
             .capture_names()
             .enumerate()
@@ -82,169 +80,9 @@ pub(crate) fn set(vars: &mut Vec<(Rc<str>, Rc<str>)>, name: &str, value: &str) {
     }
 }
 
-/// An expression of PCRE in the grammar of the `regex` crate.
-fn translate(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let after = &rest[c.len_utf8()..];
-        rest = match c {
-            '\\' => escape(after, &mut out, false),
-            '[' => class(after, &mut out),
-            '{' if !is_count(after) => {
-                out.push_str("\\{");
-                after
-            }
-            '(' if after.starts_with("?'") => match after[2..].split_once('\'') {
-                Some((name, behind)) => {
-                    out.push_str("(?P<");
-                    out.push_str(name);
-                    out.push('>');
-                    behind
-                }
-                None => literal(c, after, &mut out),
-            },
-            _ => literal(c, after, &mut out),
-        };
-    }
-    out
-}
-
-fn literal<'a>(c: char, after: &'a str, out: &mut String) -> &'a str {
-    out.push(c);
-    after
-}
-
-/// What stands behind a backslash.
-fn escape<'a>(after: &'a str, out: &mut String, in_class: bool) -> &'a str {
-    let Some(c) = after.chars().next() else {
-        out.push('\\');
-        return after;
-    };
-    let (plain, negated) = match c {
-        'd' | 'D' => ("0-9", c == 'D'),
-        'w' | 'W' => ("0-9A-Za-z_", c == 'W'),
-        's' | 'S' => ("\\t-\\r ", c == 'S'),
-        'h' | 'H' => ("\\t ", c == 'H'),
-        _ => ("", false),
-    };
-    match (plain, c) {
-        ("", 'b') if in_class => out.push_str("\\x08"),
-        ("", 'b' | 'B') => {
-            out.push_str(if c == 'b' { "(?-u:\\b)" } else { "\\B" });
-        }
-        ("", 'Z') => out.push_str("\\z"),
-        ("", '<' | '>') => out.push(c),
-        ("", c) if c.is_alphanumeric() || c.is_ascii_punctuation() => {
-            out.push('\\');
-            out.push(c);
-        }
-        ("", c) => out.push(c),
-        (set, _) if negated => {
-            out.push_str("[^");
-            out.push_str(set);
-            out.push(']');
-        }
-        (set, _) if in_class => out.push_str(set),
-        (set, _) => {
-            out.push('[');
-            out.push_str(set);
-            out.push(']');
-        }
-    }
-    &after[c.len_utf8()..]
-}
-
-/// A class in brackets, from behind its `[`.
-fn class<'a>(after: &'a str, out: &mut String) -> &'a str {
-    out.push('[');
-    let mut rest = after;
-    if let Some(negated) = rest.strip_prefix('^') {
-        out.push('^');
-        rest = negated;
-    }
-    if let Some(behind) = rest.strip_prefix(']') {
-        out.push_str("\\]");
-        rest = behind;
-    }
-    let mut before = '\0';
-    while let Some(c) = rest.chars().next() {
-        let behind = &rest[c.len_utf8()..];
-        match c {
-            ']' => {
-                out.push(']');
-                return behind;
-            }
-            '\\' => rest = escape(behind, out, true),
-            '[' if behind.starts_with(':') && behind.contains(":]") => {
-                let end = behind.find(":]").map_or(behind.len(), |n| n + 2);
-                out.push('[');
-                out.push_str(&behind[..end]);
-                rest = &behind[end..];
-            }
-            '[' => {
-                out.push_str("\\[");
-                rest = behind;
-            }
-            '&' | '-' | '~' if before == c => {
-                out.push('\\');
-                out.push(c);
-                rest = behind;
-            }
-            _ => {
-                out.push(c);
-                rest = behind;
-            }
-        }
-        before = c;
-    }
-    rest
-}
-
-/// Whether a `{` begins a count: `{2}`, `{2,}`, `{2,3}`.
-fn is_count(after: &str) -> bool {
-    let Some((inside, _)) = after.split_once('}') else { return false };
-    let (low, high) = inside.split_once(',').unwrap_or((inside, "0"));
-    !low.is_empty() && low.chars().chain(high.chars()).all(|c| c.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(pattern: &str, text: &str) -> Option<String> {
-        Pattern::new(pattern, false).unwrap().groups(text).and_then(|g| g[0].as_deref().map(str::to_owned))
-    }
-
-    #[test]
-    fn what_nginx_users_write_means_what_it_does_there() {
-        for (pattern, text, expected) in [
-            (r"\.php$", "/a.php", Some(".php")),
-            (r"^\/api\/v\d+\-x", "/api/v12-x", Some("/api/v12-x")),
-            (r"^/a{b}$", "/a{b}", Some("/a{b}")),
-            (r"^/a{2,}$", "/aaa", Some("/aaa")),
-            (r"^/[]x]+", "/]x]", Some("/]x]")),
-            (r"[[a]+", "[a", Some("[a")),
-            (r"[\w-]+$", "/a-b_c", Some("a-b_c")),
-            (r"[^\d]+", "12ab3", Some("ab")),
-            (r"[[:alpha:]]+", "1ab", Some("ab")),
-            (r"a&&b[&&]", "a&&b&", Some("a&&b&")),
-            (r"\d+", "٣", None),
-            (r"\bend\b", "/the.end", Some("end")),
-            (r"^(?'name'x+)", "xx", Some("xx")),
-            (r"\<b\>", "<b>", Some("<b>")),
-            (r"[\D]+", "1ab2", Some("ab")),
-        ] {
-            assert_eq!(found(pattern, text).as_deref(), expected, "{pattern}");
-        }
-    }
-
-    #[test]
-    fn what_needs_backtracking_is_refused() {
-        for pattern in ["(?!a)b", r"(a)\1", "(?>a)", "a(?=b)", "(", "[a"] {
-            assert!(Pattern::new(pattern, false).is_err(), "{pattern}");
-        }
-    }
 
     #[test]
     fn groups_that_took_no_part_are_absent() {

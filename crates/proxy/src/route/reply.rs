@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::fields::{Changes, write};
 use super::names::{HOP, Names, clean, listed};
-use super::table::{Error, Replace, Sought, replaces};
+use super::table::{Error, Replace, Sought, forward_of, replaces};
 use super::vars::Scope;
 use super::{answer, date};
 use crate::clock;
@@ -92,6 +92,16 @@ const fn is_good(status: u16) -> bool {
 #[must_use]
 pub fn shown_status(exchange: &Exchange, status: u16) -> u16 {
     exchange.memory.shown.unwrap_or(status)
+}
+
+/// Bytes per second of a response's body, 0 without bound: the route's, or what a backend that is obeyed asks for.
+#[must_use]
+pub fn rate_bytes(snapshot: &Snapshot, exchange: &Exchange, head: Option<Head<'_>>) -> u64 {
+    let Some(route) = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index())) else { return 0 };
+    let obeyed = head.filter(|_| forward_of(&route.action).is_some_and(|forward| forward.accel));
+    let asked =
+        obeyed.and_then(|head| std::str::from_utf8(head.field("x-accel-limit-rate")?).ok()?.parse().ok());
+    asked.unwrap_or(route.rate_bytes)
 }
 
 /// Writes the fields that the client gets of a backend's response, without framing and without what is about a connection.

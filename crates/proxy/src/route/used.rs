@@ -21,8 +21,8 @@ pub(super) struct Used {
 impl Used {
     /// Looks through a configuration.
     pub(super) fn new(edge: &Edge) -> Self {
-        let mut used = Self::default();
-        used.id = edge.logs.iter().any(|log| matches!(log.format, LogFormat::Json));
+        let id = edge.logs.iter().any(|log| matches!(log.format, LogFormat::Json));
+        let mut used = Self { id, ..Self::default() };
         each_template(edge, &mut |template| {
             for var in vars(template) {
                 match var {

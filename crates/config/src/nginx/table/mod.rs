@@ -146,7 +146,7 @@ pub(super) fn check(all: &[Directive], context: Context, report: &mut Report) {
     for directive in all {
         let name = directive.name.as_str();
         let Some(row) = row(name, context) else {
-            unknown(directive, report);
+            unknown(directive, context, report);
             continue;
         };
         if !fits(directive, row.takes, report) {
@@ -177,10 +177,20 @@ pub(super) fn check(all: &[Directive], context: Context, report: &mut Report) {
     }
 }
 
-fn unknown(directive: &Directive, report: &mut Report) {
+fn unknown(directive: &Directive, context: Context, report: &mut Report) {
     let name = directive.name.as_str();
     if rows().contains_key(name) {
-        return error(directive, format!("\"{name}\" directive is not allowed here"), report);
+        let text = format!("\"{name}\" directive is not allowed here");
+        let part = |part: Context| context == Context::Main && row(name, part).is_some();
+        let help = match (part(Context::Http), part(Context::Stream)) {
+            (true, true) => {
+                "if the file is a part of `http` or `stream`, say so: --context http or --context stream"
+            }
+            (true, false) => "if the file is a part of `http`, say so: --context http",
+            (false, true) => "if the file is a part of `stream`, say so: --context stream",
+            (false, false) => "nginx would not start with this; `nginx -t` says the same",
+        };
+        return report.error(directive.pos, text, help);
     }
     let what = match nearest(name, rows().keys().copied()) {
         Some(near) => format!("did you mean `{near}`?"),

@@ -25,6 +25,7 @@ const ALGORITHMS: &[(&str, Option<usize>)] = &[
     ("PS512", None),
     ("ES256", None),
     ("ES384", None),
+    ("ES512", None),
     ("EdDSA", None),
 ];
 

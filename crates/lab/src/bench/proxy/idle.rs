@@ -13,6 +13,9 @@ use crate::{Host, process};
 /// Connections that are opened and left alone.
 const CONNECTIONS: usize = 4000;
 
+/// Connections that come before.
+const WARM: usize = 200;
+
 /// After this long of silence a connection counts as idle.
 const SILENCE: Duration = Duration::from_secs(4);
 
@@ -29,20 +32,20 @@ pub(super) fn table(host: &Host, peers: &Peers, out: &mut dyn Write) -> Result<(
 
 fn measure(host: &Host, peer: &Peer) -> Result<u64> {
     let port = peer.ports()[0];
-    // The first round warms buffers and pools up, which belong to no connection.
-    drop(host.run(|| open(port))??);
-    std::thread::sleep(Duration::from_secs(1));
+    // Buffers and pools, which belong to no connection, are there after a few; these stay open, so that nothing is used twice.
+    let _warm = host.run(|| open(port, WARM))??;
+    std::thread::sleep(SILENCE);
     let before = memory(peer)?;
-    let kept = host.run(|| open(port))??;
+    let kept = host.run(|| open(port, CONNECTIONS))??;
     std::thread::sleep(SILENCE);
     let after = memory(peer)?;
     Ok(after.saturating_sub(before) / kept.len() as u64)
 }
 
-fn open(port: u16) -> Result<Vec<TcpStream>> {
-    let mut kept = Vec::with_capacity(CONNECTIONS);
+fn open(port: u16, count: usize) -> Result<Vec<TcpStream>> {
+    let mut kept = Vec::with_capacity(count);
     let mut answer = [0; 4096];
-    for number in 0..CONNECTIONS {
+    for number in 0..count {
         let mut stream =
             TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("connect {number}"))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -6,7 +6,7 @@ use mainstay_config::plan::edge::*;
 
 use super::super::decide::begin;
 use super::super::rig::*;
-use super::super::{request_fields, request_target, response_fields};
+use super::super::{rate_bytes, request_fields, request_target, response_fields};
 use crate::exchange::{Connection, Decision, Exchange};
 
 fn sent_by(edge: Edge, mut exchange: Exchange) -> Collected {
@@ -414,5 +414,18 @@ fn domains_and_paths_of_cookies_are_rewritten() {
     ] {
         let reply = Reply(200, vec![("Set-Cookie", Box::leak(cookie.to_owned().into_boxed_str()))]);
         assert_eq!(received(one.clone(), &reply).all("set-cookie"), [expected]);
+    }
+}
+
+#[test]
+fn a_backend_that_is_obeyed_says_how_fast_its_body_goes() {
+    for (accel, said, expected) in [(true, "5", 5), (true, "x", 7), (true, "0", 0), (false, "5", 7)] {
+        let one = Route { rate_bytes: 7, ..answering(Forward { accel, ..forward() }) };
+        let snapshot = snapshot(edge(vec![one]));
+        let mut exchange = get("/");
+        begin(&snapshot, &Open, &mut exchange);
+        let reply = Reply(200, vec![("X-Accel-Limit-Rate", said)]);
+        assert_eq!(rate_bytes(&snapshot, &exchange, Some(&reply)), expected);
+        assert_eq!(rate_bytes(&snapshot, &exchange, None), 7);
     }
 }
