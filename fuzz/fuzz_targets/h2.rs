@@ -44,6 +44,7 @@ fuzz_target!(|input: &[u8]| {
         assert!(taken <= left.len());
         left.drain(..taken);
         serve(&mut connection, server, &mut keys, mode & 8 == 0);
+        connection.tick(now);
         assert!(connection.output().len() < OUTPUT_MAX, "{} bytes wait", connection.output().len());
         if mode & 8 == 0 {
             connection.sent(connection.output().len());

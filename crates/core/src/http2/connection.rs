@@ -40,6 +40,13 @@ const RESET_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of frames that carry nothing, which a peer may send beyond eight times those that carry something.
 const IDLE_BYTES: u64 = 1 << 20;
 
+/// A client that still sends when its response is whole has this long to read that before the stream is reset: curl 7.88
+/// loses a response that a reset follows too soon.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A body that a successful response did not wait for is thrown away up to here: curl wants to send all of it.
+pub(super) const LINGER_BYTES: u32 = 64 << 20;
+
 /// Bounds of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -137,6 +144,8 @@ pub struct Connection {
     /// Bytes that left `out` since the beginning, with those of `out` that were sent.
     pub(super) out_gone: u64,
     pub(super) awaits_pong: bool,
+    /// Identifiers of streams that linger, and until when, once [`Connection::tick`] has seen them.
+    pub(super) lingering: VecDeque<(u32, Option<Boot>)>,
     /// When bytes came last.
     pub(super) now: Boot,
     /// When the client could have reset the last stream of those that it may.
@@ -206,6 +215,7 @@ impl Connection {
             out_at: 0,
             out_gone: 0,
             awaits_pong: false,
+            lingering: VecDeque::new(),
             now: Boot::ZERO,
             resets: Boot::ZERO,
             frames_bytes: 0,
@@ -355,6 +365,28 @@ impl Connection {
         self.events.push_back(Event::Closed(code));
     }
 
+    /// Resets streams that have lingered long enough, and says when to ask again.
+    pub fn tick(&mut self, now: Boot) -> Option<Boot> {
+        while let Some((id, until)) = self.lingering.front_mut() {
+            let (id, until) = (*id, *until.get_or_insert(now + LINGER));
+            let key = self.streams.find(id);
+            let lingers =
+                key.and_then(|key| self.streams.look(key).filter(|s| s.lingers).map(|s| (key, s.heard)));
+            match lingers {
+                Some((_, heard)) if now < until.max(heard + LINGER) => {
+                    return Some(until.max(heard + LINGER));
+                }
+                Some((key, _)) => {
+                    frame::reset(&mut self.out, id, Code::NoError);
+                    self.drop_stream(key, Code::NoError, true);
+                }
+                None => {}
+            }
+            self.lingering.pop_front();
+        }
+        None
+    }
+
     /// Asks whether the peer is alive; [`Self::awaits_pong`] until it has answered.
     pub fn ping(&mut self) {
         if !self.awaits_pong {
@@ -395,13 +427,13 @@ impl Connection {
         stream.reset = Some(code);
         let id = stream.id;
         let (read, write) = (std::mem::take(&mut stream.wants_read), std::mem::take(&mut stream.wants_write));
-        let untaken = matches!(stream.head, Some(Head::Request(_)));
+        let unknown = stream.lingers || matches!(stream.head, Some(Head::Request(_)));
         let unread = stream.received.len();
         stream.received = Vec::new();
         self.streams.close(id, by_us);
         self.give_credit(unread);
-        if untaken {
-            // Nobody knows of it yet; its event finds nothing.
+        if unknown {
+            // Nobody knows of it yet, and its event finds nothing; or nobody does any more.
             self.streams.remove(key);
             return;
         }

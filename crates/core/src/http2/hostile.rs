@@ -155,6 +155,7 @@ fn play(mut connection: Connection, mut stream: Vec<u8>, seed: u64) -> u64 {
         let taken = connection.receive(&left, now);
         left.drain(..taken);
         serve(&mut connection, &mut keys, &mut draw);
+        connection.tick(now);
         assert!(connection.output().len() < OUTPUT_MAX, "{} bytes wait", connection.output().len());
         if reads {
             connection.sent(connection.output().len());

@@ -172,8 +172,18 @@ impl Connection {
             }
             *missing -= length;
         }
-        stream.credit += padding as u32;
-        stream.received.extend_from_slice(data);
+        if stream.lingers {
+            stream.heard = self.now;
+            if let Some(spare) = stream.spare.checked_sub(data.len() as u32) {
+                stream.spare = spare;
+                self.consumed(key, data.len());
+            } else {
+                self.give_credit(data.len());
+            }
+        } else {
+            stream.credit += padding as u32;
+            stream.received.extend_from_slice(data);
+        }
         if end {
             self.received_end(key);
         }
@@ -184,9 +194,12 @@ impl Connection {
     fn received_end(&mut self, key: Key) {
         let Some(stream) = self.streams.get(key) else { return };
         stream.received_end = true;
-        if stream.sent_end {
-            let id = stream.id;
+        let (id, sent_end, lingers) = (stream.id, stream.sent_end, stream.lingers);
+        if sent_end {
             self.streams.close(id, false);
+        }
+        if lingers {
+            self.streams.remove(key);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is sent on streams, and what is taken of them.
 
 use super::Code;
-use super::connection::{Connection, OUTPUT_MAX, Role, STREAM_WINDOW};
+use super::connection::{Connection, LINGER_BYTES, OUTPUT_MAX, Role, STREAM_WINDOW};
 use super::encode::Encoder;
 use super::frame::{self, flag, kind};
 use super::head::Trailer;
@@ -49,6 +49,9 @@ impl Connection {
 
     /// Sends the head of a response, an interim one (1xx) or the final one.
     pub fn respond<'f>(&mut self, key: Key, status: u16, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) {
+        if let Some(stream) = self.streams.get(key) {
+            stream.spare = if status < 300 { LINGER_BYTES } else { 0 };
+        }
         self.send_block(key, |encoder, out| {
             encoder.status(status, out);
             fields.for_each(|(name, value)| encoder.field(name, value, out));
@@ -220,11 +223,18 @@ impl Connection {
         }
     }
 
-    /// Nobody wants to know of a stream any more. One that is not over is reset: with NO_ERROR when only the peer's side is missing
-    /// (RFC 9113 section 8.1), else with `code`.
+    /// Nobody wants to know of a stream any more. One that is not over is reset with `code`; when only the rest of a request is
+    /// missing it lingers, see [`Self::tick`] (RFC 9113 section 8.1).
     pub fn forget(&mut self, key: Key, code: Code) {
-        let only_theirs = self.role == Role::Server && self.streams.look(key).is_some_and(|s| s.sent_end);
-        self.reset(key, if only_theirs { Code::NoError } else { code });
+        let server = self.role == Role::Server;
+        if let Some(stream) = self.streams.get(key).filter(|s| server && s.sent_end && !s.is_over()) {
+            stream.lingers = true;
+            let (id, unread) = (stream.id, std::mem::take(&mut stream.received).len());
+            let refused = stream.spare == 0;
+            self.lingering.push_back((id, None));
+            return if refused { self.give_credit(unread) } else { self.consumed(key, unread) };
+        }
+        self.reset(key, code);
         if let Some(stream) = self.streams.remove(key) {
             self.give_credit(stream.received.len());
         }

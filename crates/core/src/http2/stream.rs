@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::Code;
 use super::head::{RequestHead, ResponseHead, Trailer};
+use crate::time::Boot;
 
 /// Names a stream from when it is opened until it is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +73,12 @@ pub(super) struct Stream {
     pub(super) wants_write: bool,
     /// It is in the queue of those who wait for room.
     pub(super) queued: bool,
+    /// It was forgotten with its response sent; what still comes of its request is thrown away.
+    pub(super) lingers: bool,
+    /// Bytes that may still be thrown away so; none behind a refusal.
+    pub(super) spare: u32,
+    /// When data came last while it lingers.
+    pub(super) heard: Boot,
 }
 
 impl Stream {
@@ -94,6 +101,9 @@ impl Stream {
             wants_read: false,
             wants_write: false,
             queued: false,
+            lingers: false,
+            spare: 0,
+            heard: Boot::ZERO,
         }
     }
 

@@ -365,18 +365,82 @@ fn a_stream_that_is_over_stays_so() {
     }
 }
 
-#[test]
-fn what_was_on_its_way_to_a_stream_that_we_reset_is_ignored() {
+/// A stream whose response is whole while its request is not.
+fn answered_early(status: u16) -> Peer {
     let mut peer = Peer::new();
     peer.post(1);
     let (key, _) = peer.request();
-    peer.answer(key, b"early");
+    peer.server.respond(key, status, std::iter::empty());
+    peer.server.finish(key, std::iter::empty());
     peer.server.forget(key, Code::Internal);
-    let said = peer.said();
-    assert_eq!(said.last().unwrap().payload, [0, 0, 0, 0], "NO_ERROR: the response is whole");
+    assert!(
+        peer.said().iter().all(|frame| frame.kind != kind::RST_STREAM),
+        "who reads slowly sees the response"
+    );
+    assert!(peer.server.tick(peer.now).is_some());
+    peer
+}
+
+#[test]
+fn who_still_sends_when_it_is_answered_is_reset_after_a_while() {
+    let mut peer = answered_early(200);
+    peer.now = peer.now + Duration::from_millis(900);
+    peer.frame(kind::DATA, 0, 1, &[7; 16_384]);
+    peer.goes_on();
+    // Who sends gets more time.
+    assert!(peer.server.tick(peer.now + Duration::from_millis(900)).is_some());
+    peer.now = peer.now + Duration::from_secs(2);
+    assert_eq!(peer.server.tick(peer.now), None);
+    let last = peer.said().pop().unwrap();
+    assert_eq!((last.kind, &last.payload[..]), (kind::RST_STREAM, &[0, 0, 0, 0][..]));
+    assert_eq!(peer.server.living(), 0);
+    // What was on its way is no fault.
     peer.frame(kind::DATA, 0, 1, b"late");
     peer.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &literal("x", "y"));
     peer.goes_on();
+}
+
+#[test]
+fn who_ends_its_request_behind_the_response_is_not_reset() {
+    for trailers in [false, true] {
+        let mut peer = answered_early(200);
+        if trailers {
+            peer.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &literal("x", "y"));
+        } else {
+            peer.frame(kind::DATA, flag::END_STREAM, 1, b"all of it");
+        }
+        assert_eq!(peer.server.living(), 0);
+        assert_eq!(peer.server.tick(peer.now + Duration::from_secs(2)), None);
+        peer.goes_on();
+    }
+    let mut peer = answered_early(200);
+    peer.frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+    assert_eq!(peer.server.living(), 0);
+}
+
+#[test]
+fn who_is_refused_and_still_sends_is_stopped() {
+    let mut peer = answered_early(413);
+    for _ in 0..17 {
+        peer.frame(kind::DATA, 0, 1, &[0; 16_384]);
+    }
+    peer.resets(1, Code::FlowControl);
+    assert_eq!(peer.server.living(), 0);
+}
+
+#[test]
+fn who_is_answered_may_send_the_rest_within_bounds() {
+    let mut peer = answered_early(200);
+    let (mut window, mut sent) = (256 << 10, 0);
+    while window >= 16_384 {
+        peer.frame(kind::DATA, 0, 1, &[0; 16_384]);
+        (window, sent) = (window - 16_384, sent + 16_384);
+        let more =
+            peer.said().into_iter().filter(|frame| frame.kind == kind::WINDOW_UPDATE && frame.stream == 1);
+        window += more.filter_map(|frame| frame::number(&frame.payload)).sum::<u32>();
+    }
+    assert!(!peer.server.is_closed());
+    assert!((64 << 20..65 << 20).contains(&sent), "{sent}");
 }
 
 #[test]

@@ -242,6 +242,8 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if let Some(key) = self.key {
             let mut mux = self.link.shared.borrow();
+            // What was taken and goes nowhere must not narrow the connection's window.
+            mux.h2.consumed(key, self.chunk.len() - self.at);
             mux.h2.forget(key, Code::Cancel);
             mux.flush();
         }

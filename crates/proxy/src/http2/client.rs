@@ -190,6 +190,9 @@ impl Client for Side {
 
 impl Drop for Side {
     fn drop(&mut self) {
-        self.shared.borrow().h2.forget(self.key, Code::Internal);
+        let mut mux = self.shared.borrow();
+        // What was taken and goes nowhere must not narrow the connection's window.
+        mux.h2.consumed(self.key, self.chunk.len() - self.at);
+        mux.h2.forget(self.key, Code::Internal);
     }
 }

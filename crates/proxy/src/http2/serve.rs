@@ -62,6 +62,8 @@ enum Late {
     Stalled,
     /// It was told to open no further streams.
     Leaving,
+    /// It sends a body that nobody wants.
+    Lingers,
     /// A head, or the beginning of the connection.
     Head,
     /// Its next request.
@@ -114,6 +116,8 @@ struct Open {
     idle: Option<Boot>,
     /// Since when a head is on its way.
     midway: Option<Boot>,
+    /// When the next stream has lingered long enough.
+    lingers: Option<Boot>,
     /// Since when the client is told to open no further streams.
     left: Option<Boot>,
     /// The connection failed.
@@ -157,6 +161,7 @@ impl Open {
             watches: Vec::new(),
             idle: Some(now),
             midway: Some(now),
+            lingers: None,
             left: None,
             broken: false,
         })
@@ -184,6 +189,7 @@ impl Open {
                 moved = true;
             }
             self.leave_in_time(now);
+            self.lingers = self.shared.borrow().h2.tick(now);
             let blocked = self.send(cx, now);
             if self.is_over(blocked) {
                 return Poll::Ready(());
@@ -312,7 +318,11 @@ impl Open {
                     self.shared.borrow().h2.lost();
                     return true;
                 }
-                Late::Leaving => self.shared.borrow().h2.leave_now(),
+                Late::Leaving => {
+                    self.left = Some(Boot::NEVER);
+                    self.shared.borrow().h2.leave_now();
+                }
+                Late::Lingers => self.lingers = self.shared.borrow().h2.tick(now),
                 Late::Head => {
                     self.thread.counters.refused(self.connection.listener, "head-timeout");
                     self.shared.borrow().h2.close(Code::NoError);
@@ -346,6 +356,7 @@ impl Open {
         let ends = [
             (blocked.then(|| self.wire.flowed + limits.send_timeout), Late::Stalled),
             (open(self.left, LEAVE), Late::Leaving),
+            (self.lingers.filter(|_| !closed), Late::Lingers),
             (open(self.midway, limits.head_timeout), Late::Head),
             (open(self.idle, rest), Late::Idle),
         ];

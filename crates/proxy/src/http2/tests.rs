@@ -373,6 +373,83 @@ fn a_body_that_is_too_large_is_refused_while_it_comes() {
     });
 }
 
+/// What curl says of a request over HTTP/2 with prior knowledge.
+async fn curl(rig: &Rig, body: &'static [u8]) -> String {
+    let url = format!("http://{}/", rig.addr);
+    let said = tokio::task::spawn_blocking(move || {
+        use std::io::Write as _;
+        let mut curl = std::process::Command::new("curl")
+            .args([
+                "-s",
+                "--http2-prior-knowledge",
+                "--max-time",
+                "15",
+                "--data-binary",
+                "@-",
+                "-o",
+                "/dev/null",
+            ])
+            .args(["-w", "%{http_version} %{http_code} %{size_download}", &url])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("curl is installed");
+        // Who has its answer may not read all of it.
+        let _ = curl.stdin.take().unwrap().write_all(body);
+        curl.wait_with_output().unwrap()
+    });
+    String::from_utf8(said.await.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn who_still_sends_when_it_is_answered_is_reset_after_a_while() {
+    run(async {
+        let backend = Scripted::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        let rig = Rig::with(&[backend.addr], http2).await;
+        let (response, mut send) = client(&rig).await.send_request(post("/"), false).unwrap();
+        let response = response.await.unwrap();
+        assert_eq!(whole(response.into_body()).await.unwrap().0, b"ok");
+        // All that the window allows.
+        send.send_data(vec![7; 300_000].into(), false).unwrap();
+        let reset = std::future::poll_fn(|cx| send.poll_reset(cx)).await;
+        assert_eq!(reset.unwrap(), Reason::NO_ERROR);
+    });
+}
+
+#[test]
+fn curl_sees_the_answer_to_a_body_that_nobody_reads() {
+    static BODY: [u8; 3_000_000] = [7; 3_000_000];
+    run(async {
+        let backend = Scripted::new(|mut peer| async move {
+            peer.head().await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            peer.finish().await;
+        })
+        .await;
+        let rig = Rig::with(&[backend.addr], http2).await;
+        for _ in 0..3 {
+            // As much as the window allows: curl 7.88 hears of no further room once it has its response.
+            assert_eq!(curl(&rig, &BODY[..200_000]).await, "2 200 2");
+        }
+        let refusing = Rig::with(&[backend.addr], |edge| {
+            http2(edge);
+            edge.routes[0].body_max = Some(1000);
+        })
+        .await;
+        assert!(curl(&refusing, &BODY).await.starts_with("2 413 "));
+    });
+}
+
+#[test]
+fn curl_posts_a_body_and_gets_it_back() {
+    static BODY: [u8; 3_000_000] = [7; 3_000_000];
+    run(async {
+        let backend = Echo::new().await;
+        let rig = Rig::with(&[backend.addr], both).await;
+        assert_eq!(curl(&rig, &BODY).await, "2 200 3000000");
+    });
+}
+
 #[test]
 fn a_backend_that_is_gone_is_told() {
     run(async {
@@ -493,5 +570,30 @@ fn over_tls_alpn_chooses() {
         let mut got = Vec::new();
         stream.read_to_end(&mut got).await.unwrap();
         assert!(got.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&got));
+    });
+}
+
+#[test]
+fn bodies_that_nobody_reads_do_not_narrow_the_connection() {
+    run(async {
+        let backend = Echo::new().await;
+        let rig = Rig::with(&[backend.addr], |edge| {
+            both(edge);
+            edge.routes[0].body_max = Some(1000);
+        })
+        .await;
+        let mut client = client(&rig).await;
+        for _ in 0..30 {
+            let (response, send) = client.send_request(post("/"), false).unwrap();
+            let poured = spawn_local(async move { pour(send, &[7; 200_000], None).await });
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 413);
+            whole(response.into_body()).await.unwrap();
+            poured.await.unwrap();
+        }
+        // What is allowed still passes.
+        let (response, send) = client.send_request(post("/"), false).unwrap();
+        pour(send, &[7; 900], None).await;
+        assert_eq!(whole(response.await.unwrap().into_body()).await.unwrap().0.len(), 900);
     });
 }
