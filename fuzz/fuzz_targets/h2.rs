@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use mainstay_core::http2::{Code, Connection, Event, Key, Limits, PREFACE, RequestLine, Taken};
 use mainstay_core::time::Boot;
 
-const LIMITS: Limits = Limits { head_max: 4096, fields_max: 20, streams_max: 8, refuse_underscores: true };
+const LIMITS: Limits = Limits { head_max: 4096, fields_max: 20, streams_max: 8, drop_underscores: true };
 
 /// Waits to be sent at most: what senders may fill, and what one frame may add to it.
 const OUTPUT_MAX: usize = (128 << 10) + (64 << 10);

@@ -2,10 +2,11 @@
 
 use clap::CommandFactory as _;
 use mainstay_core::election::{Reason, State};
+use mainstay_proxy::route::Question;
 use serde_json::Value;
 
 use crate::cli::{self, Cli};
-use crate::ipc::{ApiCall, ApiReply, VipAction};
+use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
 use crate::status::Status;
 use crate::words;
 
@@ -42,6 +43,9 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
     let calls = [
         ApiCall::Status,
         ApiCall::Reload,
+        ApiCall::Upgrade,
+        ApiCall::Pool { name: "app".into(), action: PoolAction::Drain { backend: "10.0.4.20:8080".into() } },
+        ApiCall::Route(Question { url: "https://a.example/".into(), ..Question::default() }),
         ApiCall::Vip { name: "front".into(), action: VipAction::Move },
         ApiCall::Events { follow: false },
         ApiCall::Events { follow: true },

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::clock::boot_now;
+use crate::clock::recent;
 use crate::exchange::Exchange;
 use crate::snapshot::Snapshot;
 
@@ -177,7 +177,7 @@ impl Counters {
         route.retries.add((exchange.attempts.len() as u64).saturating_sub(1));
         // How long somebody kept a WebSocket is no time that a request took.
         if exchange.status != 101 {
-            let took = micros(boot_now().since(exchange.started));
+            let took = micros(recent().since(exchange.started));
             route.buckets[BUCKETS.iter().position(|most| took <= *most).unwrap_or(BUCKETS.len())].add(1);
             route.micros.add(took);
         }

@@ -24,7 +24,7 @@ use crate::stream::relay::Relays;
 /// One thread's state.
 #[derive(Debug)]
 pub struct Thread {
-    snapshot: RefCell<Arc<Snapshot>>,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
     /// Names of listeners, by position in the snapshot in force: what a connection remembers of its listener.
     listeners: RefCell<Vec<Rc<str>>>,
     /// Counters shared with the other processes.
@@ -79,7 +79,7 @@ impl Thread {
         pools.adopt(&snapshot);
         Self {
             listeners: RefCell::new(names(&snapshot, &[])),
-            snapshot: RefCell::new(snapshot),
+            snapshot: RefCell::new(Rc::new(snapshot)),
             cells,
             pools,
             counters,
@@ -105,13 +105,19 @@ impl Thread {
         Arc::clone(&self.snapshot.borrow())
     }
 
+    /// The same for those of this thread, without a word that all threads write to.
+    #[must_use]
+    pub(crate) fn current(&self) -> Rc<Arc<Snapshot>> {
+        Rc::clone(&self.snapshot.borrow())
+    }
+
     /// Requests that begin from here on follow this configuration.
     pub fn adopt(&self, snapshot: Arc<Snapshot>) {
         self.pools.adopt(&snapshot);
         let known = names(&snapshot, &self.listeners.borrow());
         self.listeners.replace(known);
         self.client_tls.borrow_mut().clear();
-        let old = self.snapshot.replace(snapshot);
+        let old = self.snapshot.replace(Rc::new(snapshot));
         if old.edge.pools != self.snapshot.borrow().edge.pools {
             self.kept.borrow_mut().clear();
             self.links.clear();

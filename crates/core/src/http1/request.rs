@@ -34,8 +34,8 @@ pub struct RequestHead {
     pub expects_continue: bool,
 }
 
-/// Parses a head; `None` when more bytes are needed. The fields are put at the end of `out`, which is only of use when
-/// a head was returned.
+/// Parses a head; `None` when more bytes are needed. Each field is given to `out`, which is only of use when a
+/// head was returned.
 ///
 /// # Errors
 ///
@@ -43,14 +43,14 @@ pub struct RequestHead {
 pub fn request(
     bytes: &[u8],
     limits: &HeadLimits,
-    out: &mut impl Extend<Field>,
+    mut out: impl FnMut(Field),
 ) -> Result<Option<RequestHead>, Reject> {
     let Some(start) = first_line(bytes)? else { return Ok(None) };
     let Some((line, at)) = request_line(bytes, start, limits)? else { return Ok(None) };
     let mut said = Said::default();
     let length = fields::parse(bytes, at, limits, &mut |field| {
         said.hear(bytes, field)?;
-        out.extend([field]);
+        out(field);
         Ok(())
     })?;
     let Some(length) = length else {
@@ -261,10 +261,10 @@ impl Said {
                     self.names_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(number(value).ok_or(Reject::Length)?).is_some() {
-                    return Err(Reject::LengthTwice);
-                }
+            14 if name.eq_ignore_ascii_case(b"content-length")
+                && self.length.replace(number(value).ok_or(Reject::Length)?).is_some() =>
+            {
+                return Err(Reject::LengthTwice);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked {

@@ -36,7 +36,7 @@ pub struct ResponseHead {
     pub close: bool,
 }
 
-/// Parses a head; `None` when more bytes are needed. The fields are put at the end of `out`, which is only of use when a
+/// Parses a head; `None` when more bytes are needed. Each field is given to `out`, which is only of use when a
 /// head was returned. `to_head` says that the request was HEAD.
 ///
 /// # Errors
@@ -46,7 +46,7 @@ pub fn response(
     bytes: &[u8],
     limits: &HeadLimits,
     to_head: bool,
-    out: &mut impl Extend<Field>,
+    mut out: impl FnMut(Field),
 ) -> Result<Option<ResponseHead>, Reject> {
     let Some((status, reason, minor, at)) = status_line(bytes)? else {
         return if bytes.len() >= limits.bytes as usize { Err(Reject::HeadTooLarge) } else { Ok(None) };
@@ -54,7 +54,7 @@ pub fn response(
     let mut said = Said::default();
     let length = fields::parse(bytes, at, limits, &mut |field| {
         said.hear(bytes, field)?;
-        out.extend([field]);
+        out(field);
         Ok(())
     })?;
     let Some(length) = length else {
@@ -141,10 +141,10 @@ impl Said {
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(number(value).ok_or(Reject::Length)?).is_some() {
-                    return Err(Reject::LengthTwice);
-                }
+            14 if name.eq_ignore_ascii_case(b"content-length")
+                && self.length.replace(number(value).ok_or(Reject::Length)?).is_some() =>
+            {
+                return Err(Reject::LengthTwice);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if std::mem::replace(&mut self.chunked, true) {

@@ -85,7 +85,7 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>
         ApiReply::Refused { message } => {
             return text(StatusCode::SERVICE_UNAVAILABLE, format!("{message}\n"));
         }
-        ApiReply::Events { .. } | ApiReply::Done { .. } => {
+        ApiReply::Events { .. } | ApiReply::Route(_) | ApiReply::Done { .. } => {
             return text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the supervisor answered something else\n".into(),

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use mainstay_proxy::route::Question;
 
 use super::{DEGRADED, DENIED, FAILURE, UNREACHABLE, local, render};
 use crate::dirs::Dirs;
-use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
+use crate::ipc::{ApiCall, ApiReply, PoolAction, RouteExplained, VipAction};
 use crate::status::{Event, Status};
 
 /// A reload reads files and runs no probe: it is done in milliseconds.
@@ -84,7 +85,10 @@ pub(crate) fn fetch_status(dirs: &Dirs) -> anyhow::Result<Status> {
 fn unexpected(reply: ApiReply) -> anyhow::Error {
     match reply {
         ApiReply::Refused { message } => anyhow::anyhow!(message),
-        other @ (ApiReply::Status(_) | ApiReply::Events { .. } | ApiReply::Done { .. }) => {
+        other @ (ApiReply::Status(_)
+        | ApiReply::Events { .. }
+        | ApiReply::Route(_)
+        | ApiReply::Done { .. }) => {
             anyhow::anyhow!("the node answered something else, is it of another version? {other:?}")
         }
     }
@@ -93,6 +97,13 @@ fn unexpected(reply: ApiReply) -> anyhow::Error {
 pub(super) fn fetch_events(dirs: &Dirs) -> anyhow::Result<Vec<Event>> {
     match ask(dirs, &ApiCall::Events { follow: false })? {
         ApiReply::Events { events } => Ok(events),
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(super) fn fetch_route(dirs: &Dirs, question: Question) -> anyhow::Result<RouteExplained> {
+    match ask(dirs, &ApiCall::Route(question))? {
+        ApiReply::Route(explained) => Ok(*explained),
         other => Err(unexpected(other)),
     }
 }

@@ -1,11 +1,14 @@
-//! `explain vip`: why it is where it is, in the order in which it came about.
+//! `explain vip`: why it is where it is, in the order in which it came about. `explain route`: the way of a request.
 
 use std::fmt::Write as _;
 
+use anyhow::Context as _;
 use mainstay_core::election::State;
+use mainstay_proxy::route::{Question, Stage};
 
 use super::{ask, local, render};
 use crate::dirs::Dirs;
+use crate::ipc::RouteExplained;
 use crate::status::{Counter, Event, Status, VipStatus};
 use crate::words;
 
@@ -17,6 +20,73 @@ pub(super) fn vip(dirs: &Dirs, name: &str) -> anyhow::Result<u8> {
     };
     let events = ask::fetch_events(dirs)?;
     local::print(&story(&status, vip, &events))
+}
+
+pub(super) fn route(dirs: &Dirs, asked: super::RouteQuestion) -> anyhow::Result<u8> {
+    let mut headers = Vec::new();
+    for header in &asked.header {
+        let (name, value) = header
+            .split_once(':')
+            .with_context(|| format!("\"{header}\" is no header: write --header \"Name: value\""))?;
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    let question = Question {
+        url: asked.url,
+        listener: asked.listener,
+        method: Some(asked.method),
+        headers,
+        source: asked.from,
+    };
+    let explained = ask::fetch_route(dirs, question)?;
+    if asked.json {
+        return local::print(
+            &(serde_json::to_string_pretty(&explained).context("encode the answer")? + "\n"),
+        );
+    }
+    if let Some(problem) = &explained.explanation.problem {
+        anyhow::bail!("{problem}");
+    }
+    local::print(&ways(&explained))
+}
+
+fn ways(explained: &RouteExplained) -> String {
+    let mut out = String::new();
+    for way in &explained.explanation.ways {
+        let client = way.client.map_or_else(String::new, |client| format!(", client {client}"));
+        let _ = writeln!(out, "{}", render::style("1", format!("listener {}{client}", way.listener)));
+        for stage in &way.stages {
+            match stage {
+                Stage::Note(note) => {
+                    let _ = writeln!(out, "  {note}");
+                }
+                Stage::Choice { host, path, candidates } => {
+                    let host = if host.is_empty() { "no host" } else { host };
+                    let _ = writeln!(out, "  {host}, path {path}:");
+                    for candidate in candidates {
+                        let mark =
+                            if candidate.takes { render::style("32", "->".into()) } else { "  ".into() };
+                        let _ = writeln!(out, "    {mark} {}: {}", candidate.route, candidate.why);
+                    }
+                }
+            }
+        }
+        let _ = writeln!(out, "  {}", way.outcome);
+        if let Some(request) = &way.request {
+            let _ = writeln!(out, "  the backend gets {request}");
+            for (name, value) in &way.fields {
+                let _ = writeln!(out, "    {name}: {value}");
+            }
+        }
+        let pool = explained.pools.iter().find(|pool| Some(&pool.pool) == way.pool.as_ref());
+        let Some(pool) = pool else { continue };
+        let refused = pool.refused.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let _ = writeln!(out, "  pool {}{refused}", pool.pool);
+        for backend in &pool.backends {
+            let mark = if backend.chosen { render::style("32", "->".into()) } else { "  ".into() };
+            let _ = writeln!(out, "    {mark} {}: {}", backend.backend, backend.why);
+        }
+    }
+    out
 }
 
 fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {

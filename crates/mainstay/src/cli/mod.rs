@@ -106,7 +106,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell the story behind a vip: why it is where it is.
+    /// Tell the story behind a vip, or the way of a request: why it is as it is.
     #[command(subcommand)]
     Explain(Explain),
     /// List, move, drain or readmit vips.
@@ -218,6 +218,30 @@ enum Explain {
         /// Its name.
         name: String,
     },
+    /// Which route would take a request and which backend it would get, and why not the others.
+    Route(RouteQuestion),
+}
+
+/// A request that nobody sends.
+#[derive(Args, Debug)]
+struct RouteQuestion {
+    /// https://a.example/path?query, or a path alone.
+    url: String,
+    /// Its method.
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// A header of it, as "Name: value"; may be repeated.
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The address that it comes from.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<std::net::IpAddr>,
+    /// The listener that it comes to; those that fit the URL by default.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -336,6 +360,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Status { json } => ask::status(&dirs, json),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),
         Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
+        Command::Explain(Explain::Route(question)) => explain::route(&dirs, question),
         Command::Vip(VipCommand::List) => ask::list(&dirs),
         Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),

@@ -3,17 +3,23 @@
 mod backends;
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use mainstay_config::plan::edge::Pool;
+use mainstay_core::name::PoolId;
+use mainstay_proxy::pool::Ask;
+use mainstay_proxy::route::Question;
 use mainstay_proxy::shared::{Cells, WORDS};
+use mainstay_proxy::thread::Thread;
 use mainstay_proxy::tls::TICKET_KEY;
 use mainstay_proxy::worker::Process;
 use mainstay_sys::shared::Shared;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use crate::ipc::{Channel, Closed, FromEdge, Received, ToEdge};
+use crate::ipc::{Channel, Closed, FromEdge, Received, RouteExplained, ToEdge};
 use backends::Backends;
 
 /// How often the supervisor hears that this process lives.
@@ -116,6 +122,15 @@ impl Control {
                     self.process.log(to, fd).context("start a thread that writes a log")?;
                 }
             }
+            ToEdge::Sync(number) => {
+                self.process.come_round().await;
+                self.say(&FromEdge::Synced(number)).await?;
+            }
+            ToEdge::Explain { id, question } => {
+                let explained = self.process.ask(move |thread| explain(thread, &question)).await;
+                let explained = Box::new(explained.into_iter().next().unwrap_or_default());
+                self.say(&FromEdge::Explained { id, explained }).await?;
+            }
             ToEdge::Status => self.say(&FromEdge::Status(Box::new(self.process.status().await))).await?,
             ToEdge::Drain(within) => {
                 self.process.drain().await;
@@ -141,6 +156,21 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// The way of a request as this thread would have it, and the backend that it would choose.
+fn explain(thread: &Rc<Thread>, question: &Question) -> RouteExplained {
+    let snapshot = thread.snapshot();
+    let explanation = mainstay_proxy::route::explain(&snapshot, question);
+    let mut pools = Vec::new();
+    for way in &explanation.ways {
+        let named = |pool: &Pool| Some(&pool.name) == way.pool.as_ref();
+        let Some(at) = snapshot.edge.pools.iter().position(named) else { continue };
+        let ask = Ask { client: way.client, ..Ask::default() };
+        let id = PoolId(u32::try_from(at).unwrap_or(u32::MAX));
+        pools.extend(thread.pools.explain(&snapshot, id, &ask));
+    }
+    RouteExplained { explanation, pools }
 }
 
 /// Reads what there is; nothing when the supervisor has hung up.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::{Edge, LogTarget};
 use mainstay_core::balance::Order;
-use mainstay_proxy::pool::Standing;
+use mainstay_proxy::pool::{Explained, Standing};
+use mainstay_proxy::route::{Explanation, Question};
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +38,17 @@ pub enum ToEdge {
     Tickets(Vec<Vec<u8>>),
     /// Where the lines of these access logs go; the descriptors come with it in this order.
     Logs(Vec<LogTarget>),
+    /// Answer with `FromEdge::Synced` once everything that was said before is done.
+    Sync(u64),
     /// Answer with `FromEdge::Status`.
     Status,
+    /// What would become of a request? Answered by `FromEdge::Explained`.
+    Explain {
+        /// Chosen by the supervisor.
+        id: u64,
+        /// The request.
+        question: Box<Question>,
+    },
     /// Serve what waits, let connections end, and exit when none is left or this long after.
     Drain(Duration),
 }
@@ -65,6 +75,16 @@ pub struct PoolOrder {
     pub order: Order,
 }
 
+/// What would become of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteExplained {
+    /// Its way to a route, by each listener that it may come to.
+    #[serde(flatten)]
+    pub explanation: Explanation,
+    /// Which backend it would get of each pool on those ways, and why not the others.
+    pub pools: Vec<Explained>,
+}
+
 /// How one process sees a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -87,12 +107,21 @@ pub enum FromEdge {
     Ready,
     /// The Plan cannot be used and the one before it goes on: why.
     Refused(String),
+    /// What was said before `ToEdge::Sync` is done by all threads.
+    Synced(u64),
     /// All threads do what they are told: sent every second.
     Alive,
     /// Nothing waits on these sockets any more, and they are closed here.
     Finished(Vec<SocketKey>),
     /// The answer to `ToEdge::Status`.
     Status(Box<EdgeStatus>),
+    /// The answer to `ToEdge::Explain`.
+    Explained {
+        /// The question's number.
+        id: u64,
+        /// What would become of it.
+        explained: Box<RouteExplained>,
+    },
     /// Backends that stand elsewhere than they did.
     Seen(Vec<Seen>),
     /// Something happened that events should tell.

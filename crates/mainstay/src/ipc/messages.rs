@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use mainstay_config::plan::{NotifyOn, Plan};
 use mainstay_core::election::Operator;
 use mainstay_core::name::{CommandId, VipId};
+use mainstay_proxy::route::Question;
 use serde::{Deserialize, Serialize};
 
+use super::edge::RouteExplained;
 use crate::status::{Event, ProbeStatus, Status};
 
 /// Supervisor to vip.
@@ -249,6 +251,8 @@ pub enum ApiCall {
         #[serde(flatten)]
         action: PoolAction,
     },
+    /// What would become of a request?
+    Route(Question),
     /// The events kept so far; on the control socket, `follow` goes on with one event a line.
     Events {
         /// Whether to go on.
@@ -314,6 +318,8 @@ pub enum ApiReply {
         /// At most 256.
         events: Vec<Event>,
     },
+    /// What would become of a request.
+    Route(Box<RouteExplained>),
     /// Done; what was done.
     Done {
         /// A sentence.

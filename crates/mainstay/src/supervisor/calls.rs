@@ -6,16 +6,20 @@ use std::time::Duration;
 use mainstay_core::election::Operator;
 use mainstay_core::name::{CommandId, VipId};
 use mainstay_core::time::Boot;
+use mainstay_proxy::route::Question;
 use mainstay_sys::clock::boot_now;
 
 use super::Supervisor;
 use crate::events::wall_ms;
-use crate::ipc::{ApiCall, ApiReply, Asker, ToApi, ToEdge, ToVip, VipAction};
+use crate::ipc::{ApiCall, ApiReply, Asker, RouteExplained, ToApi, ToEdge, ToVip, VipAction};
 use crate::role::Role;
 use crate::status::{Counter, Status, WorkerStatus};
 
 /// How long the vip role may take to answer a question for its status.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// How long edge processes may take to do what they are told before the asker hears that it is done.
+const DONE_MAX: Duration = Duration::from_secs(3);
 
 /// An api worker asks for the status once at a time; a status of thousands of vips takes long to encode.
 const STATUS_MAX: usize = 4;
@@ -30,14 +34,29 @@ pub(super) struct Calls {
     /// What the vip worker has answered.
     from_vip: Option<Status>,
     by: Option<Boot>,
+    /// Questions about routes: number, the edge's slot, and the asker's slot and number.
+    questions: Vec<(u64, usize, (usize, u64))>,
+    next_question: u64,
+    /// Answers that are held back until edge processes have done what they tell of.
+    held: Vec<Held>,
     /// Commands under way, so that their askers can be told when exec dies.
     /// and the slot of the exec worker that runs each.
     pub(super) runs: HashMap<(Asker, u64), (CommandId, usize)>,
 }
 
+/// An answer that waits.
+struct Held {
+    number: u64,
+    /// Slots of edge workers that have not done it.
+    waits_for: HashSet<usize>,
+    by: Boot,
+    asker: (usize, u64),
+    reply: ApiReply,
+}
+
 impl Calls {
-    pub(super) const fn deadline(&self) -> Option<Boot> {
-        self.by
+    pub(super) fn deadline(&self) -> Option<Boot> {
+        self.held.iter().map(|held| held.by).chain(self.by).min()
     }
 }
 
@@ -49,7 +68,10 @@ impl Supervisor {
                 return;
             }
             ApiCall::Reload => match self.reload() {
-                Ok(message) => ApiReply::Done { message },
+                Ok(message) => {
+                    self.answer_when_done(slot, id, ApiReply::Done { message });
+                    return;
+                }
                 Err(message) => ApiReply::Refused { message },
             },
             ApiCall::Upgrade => {
@@ -57,7 +79,15 @@ impl Supervisor {
                 return;
             }
             ApiCall::Vip { name, action } => self.vip_action(&name, action),
-            ApiCall::Pool { name, action } => self.pool_action(&name, &action),
+            ApiCall::Route(question) => {
+                self.ask_route(slot, id, question);
+                return;
+            }
+            ApiCall::Pool { name, action } => {
+                let reply = self.pool_action(&name, &action);
+                self.answer_when_done(slot, id, reply);
+                return;
+            }
             ApiCall::Events { .. } => ApiReply::Events { events: self.events.all() },
         };
         self.workers[slot].send(&ToApi::Reply { id, reply });
@@ -134,8 +164,84 @@ impl Supervisor {
     /// A worker is dead: it neither waits nor answers.
     pub(super) fn forget_calls(&mut self, slot: usize) {
         self.calls.status.retain(|(asker, _)| *asker != slot);
+        self.calls.questions.retain(|(_, _, (asker, _))| *asker != slot);
+        self.calls.held.retain(|held| held.asker.0 != slot);
+        for held in &mut self.calls.held {
+            held.waits_for.remove(&slot);
+        }
+        self.let_go(boot_now());
+        let lost: Vec<(usize, u64)> = self
+            .calls
+            .questions
+            .extract_if(.., |(_, edge, _)| *edge == slot)
+            .map(|(.., asker)| asker)
+            .collect();
+        for (slot, id) in lost {
+            let message = "the edge worker that was asked has died; try once more".into();
+            self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
+        }
         self.calls.asked.remove(&slot);
         self.answer_if_known();
+    }
+
+    /// Answers once every edge process has done what it was told: whoever asked may count on it.
+    fn answer_when_done(&mut self, slot: usize, id: u64, reply: ApiReply) {
+        let number = self.calls.next_question;
+        self.calls.next_question += 1;
+        let mut waits_for = HashSet::new();
+        for (slot, worker) in self.workers.iter_mut().enumerate() {
+            if worker.role == Role::Edge && worker.is_current() && worker.running.is_some() {
+                worker.send(&ToEdge::Sync(number));
+                waits_for.insert(slot);
+            }
+        }
+        let by = boot_now() + DONE_MAX;
+        self.calls.held.push(Held { number, waits_for, by, asker: (slot, id), reply });
+        self.let_go(boot_now());
+    }
+
+    /// An edge worker has done it.
+    pub(super) fn synced(&mut self, slot: usize, number: u64) {
+        for held in self.calls.held.iter_mut().filter(|held| held.number == number) {
+            held.waits_for.remove(&slot);
+        }
+        self.let_go(boot_now());
+    }
+
+    /// Answers what has nothing to wait for any more.
+    fn let_go(&mut self, now: Boot) {
+        let done = |held: &mut Held| held.waits_for.is_empty() || held.by <= now;
+        let done: Vec<Held> = self.calls.held.extract_if(.., done).collect();
+        for Held { asker: (slot, id), reply, .. } in done {
+            self.workers[slot].send(&ToApi::Reply { id, reply });
+        }
+    }
+
+    /// Has an edge process say what would become of a request.
+    fn ask_route(&mut self, slot: usize, id: u64, question: Question) {
+        let ready = |w: &super::Worker| {
+            w.role == Role::Edge && w.is_current() && w.running.as_ref().is_some_and(|r| r.ready)
+        };
+        let Some(edge) = self.workers.iter().position(ready) else {
+            let message = if self.plan.edge.is_empty() {
+                "the configuration has no listener".into()
+            } else {
+                "no edge worker is ready; try once more".into()
+            };
+            self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
+            return;
+        };
+        let number = self.calls.next_question;
+        self.calls.next_question += 1;
+        self.calls.questions.push((number, edge, (slot, id)));
+        self.workers[edge].send(&ToEdge::Explain { id: number, question: Box::new(question) });
+    }
+
+    /// An edge worker has said it.
+    pub(super) fn route_explained(&mut self, number: u64, explained: Box<RouteExplained>) {
+        let Some(at) = self.calls.questions.iter().position(|(n, ..)| *n == number) else { return };
+        let (_, _, (slot, id)) = self.calls.questions.swap_remove(at);
+        self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Route(explained) });
     }
 
     fn answer_if_known(&mut self) {
@@ -145,6 +251,7 @@ impl Supervisor {
     }
 
     pub(super) fn expire_calls(&mut self, now: Boot) {
+        self.let_go(now);
         if self.calls.by.is_some_and(|by| now >= by) {
             self.answer_status();
         }
@@ -179,12 +286,15 @@ impl Supervisor {
         status.uptime_s = boot_now().since(self.started).as_secs();
         status.at_ms = wall_ms();
         status.probes = self.plan.probes.iter().filter_map(|p| self.probes.get(&p.name).cloned()).collect();
-        status.workers = self
-            .workers
-            .iter()
-            .filter(|w| w.is_current() && w.role.wanted(&self.plan))
-            .map(|w| WorkerStatus { role: w.role.name().into(), pid: w.pid(), restarts: w.restarts })
-            .collect();
+        let wanted = |w: &&super::Worker| w.is_current() && w.role.wanted(&self.plan);
+        let mut workers: Vec<&super::Worker> = self.workers.iter().filter(wanted).collect();
+        workers.sort_by_key(|w| (w.role, w.instance));
+        let shown = |w: &&super::Worker| WorkerStatus {
+            role: w.role.name().into(),
+            pid: w.pid(),
+            restarts: w.restarts,
+        };
+        status.workers = workers.iter().map(shown).collect();
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }

@@ -31,6 +31,9 @@ const AT_ONCE: usize = 7;
 /// How much longer than its time to drain a process may take to end.
 const END_GRACE: Duration = Duration::from_secs(5);
 
+/// How often edge processes are asked what they have counted: what one that is killed has counted since is lost.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
 /// How long commands, deliveries and questions of a worker that is replaced may go on.
 const FINISH_MAX: Duration = Duration::from_secs(10);
 
@@ -45,6 +48,8 @@ pub(super) struct Edges {
     pub(super) gone: EdgeStatus,
     /// Where backends stand, as events told it last.
     pub(super) told: HashMap<(String, String, String), Standing>,
+    /// When processes are asked next what they have counted.
+    pub(super) count_at: Boot,
     pub(super) logs: Logs,
     pub(super) secrets: Secrets,
     pub(super) tickets: TicketKeys,
@@ -95,6 +100,14 @@ impl Supervisor {
         while logs.peek().is_some() {
             let (targets, fds): (Vec<_>, Vec<_>) = logs.by_ref().take(AT_ONCE).unzip();
             self.workers[slot].send_with(&ToEdge::Logs(targets), fds);
+        }
+    }
+
+    /// Asks edge processes now and then what they have counted, so that it outlives them.
+    pub(super) fn count(&mut self, now: Boot) {
+        if !self.plan.edge.is_empty() && self.edges.count_at <= now {
+            self.edges.count_at = now + COUNT_EVERY;
+            self.tell(Role::Edge, &ToEdge::Status);
         }
     }
 
@@ -199,6 +212,7 @@ impl Supervisor {
                 self.news.push_back(crate::events::event(&self.plan.node, "config", "edge", message));
             }
             FromEdge::Alive => {}
+            FromEdge::Synced(number) => self.synced(slot, number),
             FromEdge::Finished(keys) => {
                 self.workers[slot].edge.sockets.retain(|key| !keys.contains(key));
                 self.close_sockets();
@@ -207,6 +221,7 @@ impl Supervisor {
                 self.workers[slot].edge.status = *status;
                 self.edge_answered(slot);
             }
+            FromEdge::Explained { id, explained } => self.route_explained(id, explained),
             FromEdge::Seen(seen) => self.backends_seen(slot, seen),
             FromEdge::Event(event) => self.news.push_back(event),
             FromEdge::Draining(open) => {

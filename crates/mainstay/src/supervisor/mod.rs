@@ -424,6 +424,7 @@ impl Supervisor {
         self.expire_calls(now);
         self.finish_sockets(now);
         self.turn_tickets(now);
+        self.count(now);
         self.look_at_secrets();
         self.press_retired(now);
         self.press_upgrade(now);
@@ -438,7 +439,8 @@ impl Supervisor {
         let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(|s| s.deadline(now)));
         let others = others.chain(self.edges.listeners.next()).chain(self.upgrade.as_ref().map(|u| u.by));
         let others = others.chain(self.edges.secrets.next());
-        let tickets = (!self.plan.edge.is_empty()).then(|| self.edges.tickets.next());
+        let tickets =
+            (!self.plan.edge.is_empty()).then(|| self.edges.tickets.next().min(self.edges.count_at));
         let others = others.chain(tickets).chain(self.workers.iter().filter_map(|w| w.retire_by));
         let next = restarts.chain(self.next_judgement()).chain(others).min().unwrap_or(Boot::NEVER);
         next.since(now).clamp(Duration::from_millis(1), Duration::from_secs(60))

@@ -72,7 +72,9 @@ impl Supervisor {
             self.renew_edges();
         }
         self.fill_slots();
+        // Before the others are told: a role that has work from now on is started with this Plan.
         self.send_plans(&old, api_again);
+        self.start_wanted(boot_now());
         self.settle_sockets();
         Ok(())
     }

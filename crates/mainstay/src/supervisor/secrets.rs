@@ -50,7 +50,7 @@ impl Secrets {
 
     /// Looks, if it is time to. Files with which something is wrong are looked at again and again.
     pub(super) fn look(&mut self, now: Boot) -> Look {
-        if !self.next.is_some_and(|next| next <= now) {
+        if self.next.is_none_or(|next| next > now) {
             return Look::Nothing;
         }
         self.next = Some(now + EVERY);

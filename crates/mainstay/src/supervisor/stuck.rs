@@ -14,6 +14,9 @@ use crate::role::Role;
 /// closed long before.
 pub(super) const VIP_SILENCE: Duration = Duration::from_secs(5);
 
+/// An edge process whose threads do not come round for this long is stuck and is killed; a large configuration takes seconds.
+const EDGE_SILENCE: Duration = Duration::from_secs(15);
+
 /// A loop of ours that comes round so much too late was not running, and its workers perhaps neither.
 const FROZEN: Duration = Duration::from_millis(500);
 
@@ -29,10 +32,12 @@ impl Supervisor {
             self.heard.values_mut().for_each(|heard| *heard = now);
         }
         self.looked = now;
-        for worker in self.workers.iter().filter(|w| w.role == Role::Vip) {
-            let Some(running) = worker.running.as_ref() else { continue };
-            if running.ready && now.since(running.alive) > VIP_SILENCE {
-                tracing::error!("the vip worker has been silent for 5 s: killing it");
+        for worker in &self.workers {
+            let (Some(most), Some(running)) = (silence(worker.role), worker.running.as_ref()) else {
+                continue;
+            };
+            if running.ready && now.since(running.alive) > most {
+                tracing::error!(role = %worker.role, "the worker has been silent for {} s: killing it", most.as_secs());
                 running.kill();
             }
         }
@@ -65,11 +70,19 @@ impl Supervisor {
 
     /// When somebody may be found stuck.
     pub(super) fn next_judgement(&self) -> Option<Boot> {
-        let vips = self.workers.iter().filter(|w| w.role == Role::Vip);
-        let vips = vips.filter_map(|w| w.running.as_ref()).map(|r| r.alive + VIP_SILENCE);
+        let vips = self.workers.iter().filter_map(|w| Some(w.running.as_ref()?.alive + silence(w.role)?));
         let probes = self.plan.probes.iter();
         let probes = probes.filter_map(|p| Some(*self.heard.get(&p.name)? + patience(p)));
         vips.chain(probes).min()
+    }
+}
+
+/// How long a worker that says that it lives may say nothing.
+const fn silence(role: Role) -> Option<Duration> {
+    match role {
+        Role::Vip => Some(VIP_SILENCE),
+        Role::Edge => Some(EDGE_SILENCE),
+        Role::Exec | Role::Probe | Role::Api => None,
     }
 }
 

@@ -35,6 +35,9 @@ impl Patience {
     }
 }
 
+/// How long a backend may think before it matters whether the client is still there.
+const WATCHED_AFTER: Duration = Duration::from_millis(300);
+
 /// Why a try came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -123,15 +126,25 @@ pub(super) async fn head<C: Client, B: Backend>(
                 Poll::Ready(head) => return Poll::Ready(head.map_err(Trouble::Backend)),
                 Poll::Pending => {}
             }
-            if due.is_none() && client.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(Trouble::Client(Broken::Gone)));
-            }
             let since = asked.unwrap_or_else(|| watch.now());
-            let (due, trouble) = due.unwrap_or((since + patience.backend_read, Trouble::BackendSlow));
+            let (mut due, trouble) = match due {
+                Some(due) => due,
+                None => (since + patience.backend_read, Trouble::BackendSlow),
+            };
+            let mut early = false;
+            if upload.is_over() {
+                // Most backends answer before it is worth the while to watch whether the client stays.
+                if watch.now() < since + WATCHED_AFTER && since + WATCHED_AFTER < due {
+                    due = since + WATCHED_AFTER;
+                    early = true;
+                } else if client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Trouble::Client(Broken::Gone)));
+                }
+            }
             if !watch.has_passed(cx, due) {
                 return Poll::Pending;
             }
-            if watch.now() >= due {
+            if watch.now() >= due && !early {
                 return Poll::Ready(Err(trouble));
             }
         }

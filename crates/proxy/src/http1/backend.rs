@@ -216,7 +216,7 @@ impl Exchange {
             return Ok(None);
         }
         into.fields.clear();
-        let head = http1::response(bytes, &LIMITS, self.to_head, &mut into.fields)?;
+        let head = http1::response(bytes, &LIMITS, self.to_head, |field| into.fields.push(field))?;
         match &head {
             Some(head) => {
                 if into.raw.capacity() == 0 {

@@ -6,15 +6,14 @@ use smallvec::SmallVec;
 
 use crate::request::{BodyLength, Request, Version};
 
-/// Parses a request's head into `slot`; says how many bytes it took.
-pub(crate) fn request(
+/// Parses a request's head into a blank one; says how many bytes it took.
+pub(crate) fn parse(
     bytes: &[u8],
     limits: &HeadLimits,
-    slot: &mut Option<Request>,
+    request: &mut Request,
 ) -> Result<Option<usize>, Reject> {
-    // Built where it stays: a request is large, and each move of it would cost more than a part of its parsing.
-    let request = slot.insert(blank());
-    let Some(head) = http1::request(bytes, limits, &mut request.fields)? else { return Ok(None) };
+    let fields = &mut request.fields;
+    let Some(head) = http1::request(bytes, limits, |field| fields.push(field))? else { return Ok(None) };
     (request.raw, request.target) = raw(bytes, &head);
     request.method = head.method;
     request.authority = head.authority;
@@ -26,7 +25,8 @@ pub(crate) fn request(
     Ok(Some(head.length))
 }
 
-fn blank() -> Request {
+/// A request of which nothing is known.
+pub(crate) fn blank() -> Request {
     Request {
         raw: Bytes::new(),
         method: Span::default(),

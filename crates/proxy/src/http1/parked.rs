@@ -21,7 +21,7 @@ use crate::thread::Thread;
 const BATCH: usize = 256;
 
 /// While a thread drains, who has been silent for so long is closed: a request may be on its way to those who have not.
-const DRAIN_IDLE: Duration = Duration::from_secs(5);
+pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(5);
 
 /// A client that waits.
 #[derive(Debug)]

@@ -7,17 +7,15 @@ use std::time::Duration;
 use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
 use mainstay_core::http2::PREFACE;
-use mainstay_core::time::Boot;
 
 use super::client::Side;
 use super::head;
-use super::parked::Idle;
+use super::parked::{DRAIN_IDLE, Idle};
 use crate::clock::recent;
 use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
 use crate::http2;
-use crate::request::Request;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
@@ -38,7 +36,7 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
     let watch = thread.deadlines.watch();
     let side = Side::new(io);
     let open = Open { watch, side, thread, connection, name, earlier: 0, generation: 0 };
-    open.run(true).await;
+    open.run().await;
 }
 
 /// Goes on with a client that was parked.
@@ -56,7 +54,7 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
         earlier,
         generation,
     };
-    tokio::task::spawn_local(open.run(true));
+    tokio::task::spawn_local(open.run());
 }
 
 /// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
@@ -76,7 +74,7 @@ enum Next {
 
 /// A head, or why there is none.
 enum Came {
-    Request(Boot),
+    Request,
     Refused(Reject),
     /// The preface of HTTP/2.
     Http2,
@@ -103,8 +101,8 @@ struct Open {
 
 impl Open {
     /// Serves requests. What a request needs is there only while there are some: what waits is small.
-    async fn run(mut self, fresh: bool) {
-        let mut patience = if fresh { TASK_IDLE } else { Duration::ZERO };
+    async fn run(mut self) {
+        let mut patience = TASK_IDLE;
         loop {
             let Some(limits) = self.limits() else { break };
             let idle =
@@ -114,7 +112,7 @@ impl Open {
                     None => return,
                     Some(open) => open,
                 };
-                if self.is_readable(idle.saturating_sub(TASK_IDLE)).await.is_none() {
+                if self.waits_long(idle.saturating_sub(TASK_IDLE)).await.is_none() {
                     break;
                 }
             }
@@ -138,6 +136,20 @@ impl Open {
         }
         let wire = &mut self.side.talk.wire;
         self.watch.within(patience, |cx| wire.poll_peer(cx).map(|_| ())).await
+    }
+
+    /// The same for long; while the thread drains nobody waits longer than a slice of it.
+    async fn waits_long(&mut self, patience: Duration) -> Option<()> {
+        let until = self.watch.now() + patience;
+        loop {
+            let left = until.since(self.watch.now());
+            if self.is_readable(left.min(DRAIN_IDLE)).await.is_some() {
+                return Some(());
+            }
+            if left <= DRAIN_IDLE || self.thread.draining() {
+                return None;
+            }
+        }
     }
 
     /// Leaves the connection to those who wait without a task, where that can be done.
@@ -178,8 +190,8 @@ impl Open {
     }
 
     /// The snapshot that the next request follows; without its listener the connection has no future.
-    fn snapshot(&mut self) -> Option<Arc<Snapshot>> {
-        let snapshot = self.thread.snapshot();
+    fn snapshot(&mut self) -> Option<Rc<Arc<Snapshot>>> {
+        let snapshot = self.thread.current();
         if snapshot.generation != self.generation {
             let listener = self.thread.listener_of(&self.name)?;
             if listener != self.connection.listener {
@@ -190,17 +202,21 @@ impl Open {
         Some(snapshot)
     }
 
-    /// Serves one request.
-    async fn one(&mut self, slot: &mut Option<Request>) -> Next {
-        let Some(snapshot) = self.snapshot() else { return Next::End };
-        let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
+    /// Serves one request, which is kept in `slot` meanwhile: it is too large to be moved about.
+    async fn one(&mut self, slot: &mut Option<Exchange>) -> Next {
+        let Some(limits) = self.limits() else { return Next::End };
         match self.head(&limits, slot).await {
-            Came::Request(started) => {
-                // What was in force when the request came counts, not what was when the wait for it began.
-                let snapshot = self.snapshot().unwrap_or(snapshot);
-                let request = slot.take().expect("it came");
-                let mut exchange = Exchange::new(request, Rc::clone(&self.connection), started);
-                self.request(&snapshot, &mut exchange).await
+            Came::Request => {
+                // What is in force when the request came counts, not what was when the wait for it began.
+                let (Some(snapshot), Some(exchange)) = (self.snapshot(), slot.as_mut()) else {
+                    return Next::End;
+                };
+                if !Rc::ptr_eq(&exchange.connection, &self.connection) {
+                    exchange.connection = Rc::clone(&self.connection);
+                }
+                let next = self.request(&snapshot, exchange).await;
+                *slot = None;
+                next
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
             Came::Late => self.refuse(&limits, "head-timeout", 408).await,
@@ -236,7 +252,7 @@ impl Open {
     }
 
     /// Waits for a request's head.
-    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Request>) -> Came {
+    async fn head(&mut self, limits: &HttpLimits, slot: &mut Option<Exchange>) -> Came {
         let bounds = HeadLimits {
             bytes: limits.head_max,
             fields: limits.fields_max,
@@ -252,13 +268,13 @@ impl Open {
                     return Came::Http2;
                 }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
-                    match head::request(bytes, &bounds, slot) {
+                    let exchange = Exchange::new(head::blank(), Rc::clone(&self.connection), began);
+                    let request = &mut slot.insert(exchange).request;
+                    match head::parse(bytes, &bounds, request) {
                         Ok(Some(length)) => {
-                            if let Some(request) = slot {
-                                self.side.begin(request, length);
-                            }
+                            self.side.begin(request, length);
                             self.watch.disarm();
-                            return Came::Request(began);
+                            return Came::Request;
                         }
                         Ok(None) => {}
                         Err(reject) => return Came::Refused(reject),

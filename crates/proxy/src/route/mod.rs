@@ -31,7 +31,7 @@ mod vars;
 
 pub use answer::reason;
 pub use decide::{decide, failed, verdict};
-pub use explain::{Explanation, Question, explain};
+pub use explain::{Candidate, Explanation, Question, Stage, Way, explain};
 pub use fields::request_fields;
 pub use memory::Memory;
 pub use reply::{rate_bytes, response_fields, shown_status};

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Host, Listener, Protocol, SniRule};
+use mainstay_config::plan::edge::{Host, Listener, Protocol, SniRule, Template};
 use mainstay_core::name::PoolId;
 use mainstay_core::proxy_header::{self, Header};
 use mainstay_core::time::Boot;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::open::Job;
 use super::slow;
-use crate::exchange::Connection;
+use crate::exchange::{Connection, Exchange};
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Socket, Stream};
@@ -48,16 +48,9 @@ pub(super) async fn prepare(
         }
     }
     if let Some(answer) = &listener.answer {
-        let mut text = Vec::new();
-        let exchange = crate::exchange::Exchange::of_stream(connection.clone(), started);
-        crate::route::render(answer, &snapshot, &exchange, &mut text);
-        let mut socket = socket(stream, &first);
-        let _ = timeout(FIRST_WORDS, async {
-            socket.write_all(&text).await?;
-            socket.shutdown().await
-        })
-        .await;
-        thread.counters.stream_done(connection.listener, 0, text.len() as u64);
+        let socket = socket(stream, &first);
+        let sent = tell(answer, &snapshot, &connection, started, socket).await;
+        thread.counters.stream_done(connection.listener, 0, sent);
         thread.counters.closed(connection.listener);
         return;
     }
@@ -95,6 +88,28 @@ pub(super) async fn prepare(
         started,
     };
     job.start();
+}
+
+/// Answers at once, whatever the client says; how many bytes that were.
+async fn tell(
+    answer: &Template,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    started: Boot,
+    mut socket: Socket,
+) -> u64 {
+    let mut text = Vec::new();
+    let exchange = Exchange::of_stream(connection.clone(), started);
+    crate::route::render(answer, snapshot, &exchange, &mut text);
+    let sending = async {
+        socket.write_all(&text).await?;
+        socket.shutdown().await
+    };
+    match timeout(FIRST_WORDS, sending).await {
+        Ok(Ok(())) => text.len() as u64,
+        // Whoever does not read it has not got it.
+        Ok(Err(_)) | Err(_) => 0,
+    }
 }
 
 /// A socket that gives `first` before its own bytes.

@@ -3,7 +3,7 @@
 use super::*;
 
 fn parse(bytes: &[u8]) -> Result<Option<RequestHead>, Reject> {
-    request(bytes, &LIMITS, &mut Vec::new())
+    request(bytes, &LIMITS, |_| {})
 }
 
 fn whole(bytes: &[u8]) -> RequestHead {
@@ -185,7 +185,7 @@ fn a_head_is_waited_for_until_its_last_byte() {
     let mut with_body = head.to_vec();
     with_body.extend_from_slice(b"hello");
     let mut fields = Vec::new();
-    let found = request(&with_body, &LIMITS, &mut fields).unwrap().unwrap();
+    let found = request(&with_body, &LIMITS, |field| fields.push(field)).unwrap().unwrap();
     assert_eq!(found.length, head.len());
     assert_eq!(found.method.of(head), b"POST");
     assert_eq!(found.target.of(head), b"/a?b");
@@ -304,7 +304,7 @@ fn who_expects_a_100_is_heard_in_http_1_1_alone() {
 #[test]
 fn heads_are_bounded() {
     let limits = HeadLimits { bytes: 100, fields: 3, drop_underscores: true };
-    let parse = |head: &str| request(head.as_bytes(), &limits, &mut Vec::new());
+    let parse = |head: &str| request(head.as_bytes(), &limits, |_| {});
     let long = "a".repeat(100);
     assert_eq!(parse(&format!("GET /{long}")), Err(Reject::LineTooLong));
     assert_eq!(parse(&format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n")), Err(Reject::LineTooLong));
@@ -317,12 +317,12 @@ fn heads_are_bounded() {
     );
     let mut fields = Vec::new();
     let head = "GET / HTTP/1.1\r\nHost: x\r\na_b: c\r\nD: e\r\n\r\n";
-    assert!(request(head.as_bytes(), &limits, &mut fields).unwrap().is_some());
+    assert!(request(head.as_bytes(), &limits, |field| fields.push(field)).unwrap().is_some());
     assert_eq!(fields.len(), 2, "names with _ are left out");
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(60));
     let wide = HeadLimits { bytes: 4096, fields: 61, drop_underscores: false };
     let mut fields = Vec::new();
-    assert!(request(many.as_bytes(), &wide, &mut fields).unwrap().is_some());
+    assert!(request(many.as_bytes(), &wide, |field| fields.push(field)).unwrap().is_some());
     assert_eq!(fields.len(), 61);
 }
 

@@ -296,3 +296,55 @@ fn a_large_response_comes_whole_whoever_is_slower() {
         assert_eq!(backend.connections(), 1);
     });
 }
+
+#[test]
+fn both_bodies_flow_at_once() {
+    run(async {
+        let backend = Scripted::new(|mut peer| async move {
+            while !peer.head().await.is_empty() {
+                peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+                for _ in 0..3 {
+                    let chunk = peer.until("ping\r\n").await;
+                    peer.send(chunk.replace("ping", "pong")).await;
+                }
+                assert_eq!(peer.until("0\r\n\r\n").await, "0\r\n\r\n");
+                peer.send("0\r\n\r\n").await;
+            }
+        })
+        .await;
+        let rig = Rig::new(&[backend.addr]).await;
+        let mut client = rig.client().await;
+        for _ in 0..2 {
+            client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
+            for _ in 0..3 {
+                client.send("4\r\nping\r\n").await;
+                assert_eq!(client.until("pong\r\n").await, "4\r\npong\r\n");
+            }
+            client.send("0\r\n\r\n").await;
+            assert_eq!(client.until("0\r\n\r\n").await, "0\r\n\r\n");
+        }
+    });
+}
+
+#[test]
+fn a_rate_holds_a_response_back() {
+    run(async {
+        let backend = Scripted::new(|mut peer| async move {
+            while !peer.head().await.is_empty() {
+                peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 1500\r\n\r\n{}", "x".repeat(1500)))
+                    .await;
+            }
+        })
+        .await;
+        let rig = Rig::with(&[backend.addr], |edge| edge.routes[0].rate_bytes = 1000).await;
+        let mut client = rig.client().await;
+        let began = crate::clock::boot_now();
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        client.head().await;
+        assert_eq!(client.bytes(1500).await.len(), 1500);
+        // The first second's bytes go at once.
+        let took = crate::clock::boot_now().since(began);
+        assert!(took >= Duration::from_millis(400), "{took:?}");
+    });
+}

@@ -1,0 +1,96 @@
+//! Edge processes: what they may, what becomes of their work when they end.
+
+use std::io::{Read as _, Write as _};
+
+use anyhow::{Result, ensure};
+use mainstay_lab::peer::Keeper as _;
+use rustix::process::{Signal, kill_process};
+
+use crate::bed::{Bed, EDGE, HEAD, LIMIT, WEB, dial, edges, get, reload};
+
+#[test]
+fn an_edge_process_has_no_privilege_and_as_many_descriptors_as_the_host_allows() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let node = bed.start(&(HEAD.to_owned() + WEB))?;
+        for pid in edges(&node)? {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_nonzero()));
+            let status = read("status")?;
+            ensure!(status.contains("NoNewPrivs:\t1"), "{status}");
+            if rustix::process::getuid().is_root() {
+                ensure!(status.contains("CapEff:\t0000000000000000"), "{status}");
+                ensure!(!status.contains("Uid:\t0\t"), "{status}");
+            }
+            let limits = read("limits")?;
+            let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+            let words: Vec<&str> = files.split_whitespace().collect();
+            ensure!(words[3] == words[4], "{files}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn while_one_process_is_away_its_sockets_are_served_by_the_other() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let node = bed.start(&(HEAD.to_owned() + WEB))?;
+        for _ in 0..5 {
+            let all = edges(&node)?;
+            kill_process(all[0], Signal::KILL)?;
+            // A connection that came to a socket of the dead one would wait for its successor otherwise, or for ever.
+            for _ in 0..20 {
+                bed.who()?;
+            }
+            node.daemon().wait_until("both run", LIMIT, || Ok(edges(&node)?.len() == 2))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_stop_lets_requests_under_way_end_and_refuses_new_connections() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let node = bed.start(&(HEAD.to_owned() + WEB))?;
+        let mut slow = dial(&bed.client, EDGE)?;
+        let head =
+            "POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 4\r\nConnection: close\r\n\r\nab";
+        slow.write_all(head.as_bytes())?;
+        node.wait_until("it is being served", LIMIT, |status| status["listeners"][0]["open"] == 1)?;
+        node.daemon().stop()?;
+        let refused = || Ok(dial(&bed.client, EDGE).is_err());
+        mainstay_lab::wait_until("nothing new is taken", LIMIT, refused)?;
+        slow.write_all(b"cd")?;
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        node.daemon().wait_ended(LIMIT)
+    });
+}
+
+#[test]
+fn a_process_that_a_reload_makes_superfluous_serves_what_it_has() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let config = HEAD.to_owned() + WEB;
+        let node = bed.start(&config)?;
+        let head =
+            "POST / HTTP/1.1\r\nHost: edge.example\r\nContent-Length: 4\r\nConnection: close\r\n\r\nab";
+        // So many that some are with each process.
+        let mut slow = (0..16).map(|_| dial(&bed.client, EDGE)).collect::<Result<Vec<_>>>()?;
+        for stream in &mut slow {
+            stream.write_all(head.as_bytes())?;
+        }
+        node.wait_until("all are being served", LIMIT, |status| status["listeners"][0]["open"] == 16)?;
+        reload(&node, &config.replace("instances = 2", "instances = 1"))?;
+        for stream in &mut slow {
+            stream.write_all(b"cd")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        ensure!(bed.ask(EDGE, "/")?.contains("GET / HTTP/1.1"), "{}", get("/"));
+        Ok(())
+    });
+}
