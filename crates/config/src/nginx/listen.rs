@@ -119,6 +119,8 @@ pub(super) struct Made {
     pub(super) default: usize,
     /// The real address is found here, for all its routes.
     pub(super) real_ip: Option<Table>,
+    /// Clients are asked for certificates of these authorities, and the servers decide.
+    pub(super) asks: Option<String>,
 }
 
 /// Listeners by address.
@@ -181,9 +183,10 @@ fn listener(
         [one] => table.set("bind", one.as_str()),
         many => table.set("bind", many.to_vec()),
     }
+    let mut asks = None;
     if entrance.ssl {
         let all: Vec<&Server<'_>> = entrance.servers.iter().map(|number| &servers[*number]).collect();
-        tls::server(&all, &mut table, cx);
+        asks = tls::server(&all, &mut table, cx);
     }
     if entrance.proxy {
         table.set("proxy_from", vec!["0.0.0.0/0", "::/0"]);
@@ -199,7 +202,7 @@ fn listener(
     }
     limits(servers, entrance, &mut table, cx);
     cx.draft.push(Kind::Listener, pos, table, &mut cx.report);
-    Made { name, default, real_ip }
+    Made { name, default, real_ip, asks }
 }
 
 /// Bounds and times of connections: nginx has them for servers and locations, and takes those of the default server

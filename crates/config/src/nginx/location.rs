@@ -13,7 +13,7 @@ use super::server::Server;
 use super::table::{self, Context, Treat};
 use super::toml::{Table, Value};
 use super::tree::Directive;
-use super::{Cx, access, files, maps, response};
+use super::{Cx, access, files, maps, response, tls};
 
 /// What the routes of a server have in common, for the addresses where it is, or is not, the default server.
 pub(super) struct Site<'s, 'a> {
@@ -28,6 +28,8 @@ pub(super) struct Site<'s, 'a> {
     pub(super) named: HashMap<String, String>,
     /// Found by the listener already.
     real_ip: Option<Table>,
+    /// Refuses those without a certificate.
+    gate: Option<Table>,
     /// What the server does before a location is chosen.
     once: Vec<Table>,
 }
@@ -66,7 +68,12 @@ pub(super) fn routes<'a>(server: &Server<'a>, number: usize, listeners: &Listene
             nameless: false,
             prefix,
             named: HashMap::new(),
-            real_ip: first.real_ip.clone(),
+            // Routes say it themselves when not all of their listeners do.
+            real_ip: first
+                .real_ip
+                .clone()
+                .filter(|own| here.iter().all(|made| made.real_ip.as_ref() == Some(own))),
+            gate: here.iter().find_map(|made| made.asks.as_deref()).and_then(|ca| tls::gate(server, ca, cx)),
             once: Vec::new(),
         };
         if !default && server.nameless {
@@ -114,7 +121,7 @@ fn one_site<'a>(site: &mut Site<'_, 'a>, cx: &mut Cx<'a>) {
         }
     }
     let steps = rewrite::steps(&mut Block { server, scope: &server.scope, location: None, end: None }, cx);
-    site.once = steps.list;
+    site.once = site.gate.iter().cloned().chain(steps.list).collect();
     if let Some(end) = steps.end {
         // No location is ever chosen; named ones still stand for error pages.
         let place = Place::Prefix { path: "/".to_owned(), last: false };

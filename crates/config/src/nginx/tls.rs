@@ -5,8 +5,9 @@ use super::server::Server;
 use super::toml::Table;
 use super::{Cx, vars};
 
-/// Fills the TLS keys of a listener; the default server stands first.
-pub(super) fn server(servers: &[&Server<'_>], table: &mut Table, cx: &mut Cx<'_>) {
+/// Fills the TLS keys of a listener; the default server stands first. When its servers differ about the certificates of
+/// clients, all are asked for one: the answer is the file of authorities, and [`gate`] refuses those without.
+pub(super) fn server(servers: &[&Server<'_>], table: &mut Table, cx: &mut Cx<'_>) -> Option<String> {
     let mut list: Vec<Table> = Vec::new();
     for server in servers {
         for pair in certificates(&server.scope, cx) {
@@ -15,7 +16,7 @@ pub(super) fn server(servers: &[&Server<'_>], table: &mut Table, cx: &mut Cx<'_>
             }
         }
     }
-    let Some(first) = servers.first() else { return };
+    let first = servers.first()?;
     let missing = first.scope.every("ssl_certificate").is_empty();
     let refuses = first.scope.flag("ssl_reject_handshake", false);
     if missing && !refuses {
@@ -32,9 +33,9 @@ pub(super) fn server(servers: &[&Server<'_>], table: &mut Table, cx: &mut Cx<'_>
             cx.report.dropped(at.pos, "ssl_reject_handshake is left out", what);
         }
     }
-    options(&first.scope, list, table, cx);
+    protocols(&first.scope, list, table, cx);
     for other in servers.iter().skip(1) {
-        for name in ["ssl_verify_client", "ssl_client_certificate", "ssl_protocols", "ssl_session_tickets"] {
+        for name in ["ssl_protocols", "ssl_session_tickets"] {
             let own =
                 other.scope.every(name).last().filter(|_| other.scope.word(name) != first.scope.word(name));
             if let Some(at) = own {
@@ -43,10 +44,51 @@ pub(super) fn server(servers: &[&Server<'_>], table: &mut Table, cx: &mut Cx<'_>
             }
         }
     }
+    if servers.iter().all(|other| asked(&other.scope) == asked(&first.scope)) {
+        clients(&first.scope, table, cx);
+        return None;
+    }
+    let (_, ca) = servers.iter().find_map(|server| asked(&server.scope))?;
+    let ca = cx.beside(&ca);
+    table.set("client_ca", ca.as_str());
+    table.set("client_auth", "optional");
+    Some(ca)
+}
+
+/// How a server asks for certificates, and the file that they are checked against.
+fn asked(scope: &Scope<'_>) -> Option<(String, String)> {
+    let verify = scope.word("ssl_verify_client").filter(|verify| *verify != "off")?;
+    let ca = scope.word("ssl_client_certificate").or_else(|| scope.word("ssl_trusted_certificate"));
+    Some((verify.to_owned(), ca.unwrap_or_default().to_owned()))
+}
+
+/// The step that refuses requests over TLS without a good certificate, at an address where only some servers want one.
+pub(super) fn gate(server: &Server<'_>, ca: &str, cx: &mut Cx<'_>) -> Option<Table> {
+    let (verify, own) = asked(&server.scope)?;
+    let same = cx.beside(&own) == ca;
+    if !same {
+        let at = server.scope.get("ssl_verify_client")?;
+        let what = "an address has one file of authorities: with another one nobody comes in over TLS; \
+                    give the server an address of its own";
+        cx.report.dropped(at.pos, "ssl_client_certificate of this server is left out", what);
+    }
+    let refused = match (verify.as_str(), same) {
+        ("on", true) => "^on:(?:NONE|FAILED|$)",
+        (_, false) => "^on:",
+        (_, true) => return None,
+    };
+    let when = Table::of("value", "{https}:{ssl_client_verify}").with("regex", refused);
+    let answer = Table::of("answer", Table::of("status", 400i64));
+    Some(Table::of("when", when).with("steps", vec![answer]))
 }
 
 /// Fills the TLS keys of a listener with one server.
 pub(super) fn options(scope: &Scope<'_>, list: Vec<Table>, table: &mut Table, cx: &mut Cx<'_>) {
+    protocols(scope, list, table, cx);
+    clients(scope, table, cx);
+}
+
+fn protocols(scope: &Scope<'_>, list: Vec<Table>, table: &mut Table, cx: &mut Cx<'_>) {
     table.set("tls", list);
     if let Some(protocols) = scope.get("ssl_protocols") {
         let modern = protocols.args.iter().any(|word| word == "TLSv1.3");
@@ -69,6 +111,9 @@ pub(super) fn options(scope: &Scope<'_>, list: Vec<Table>, table: &mut Table, cx
     if !scope.flag("ssl_session_tickets", true) {
         table.set("tickets", false);
     }
+}
+
+fn clients(scope: &Scope<'_>, table: &mut Table, cx: &mut Cx<'_>) {
     let verify = scope.word("ssl_verify_client").unwrap_or("off");
     let ca = scope.word("ssl_client_certificate").or_else(|| scope.word("ssl_trusted_certificate"));
     let Some(at) = scope.get("ssl_verify_client").filter(|_| verify != "off") else { return };

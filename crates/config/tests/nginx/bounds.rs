@@ -57,3 +57,54 @@ fn odd_texts_stay_texts() {
         ends(text);
     }
 }
+
+#[test]
+fn files_with_pieces_lost_doubled_or_swapped_are_read_or_refused() {
+    const TEXT: &str = "map $http_upgrade $up { default upgrade; '' close; ~^(?<n>x)$ $n; } geo $g { ranges; 10.0.0.0-10.0.0.9 a; }
+        limit_req_zone $binary_remote_addr zone=one:1m rate=1r/s; log_format f escape=json '{\"a\":\"$uri\"}';
+        upstream u { hash $uri consistent; server 127.0.0.1:81 weight=2 max_fails=3; server unix:/a.sock backup; keepalive 2; }
+        server { listen 80 default_server; listen [::]:443 ssl http2; server_name .a.example ~^b(?<c>.+)$; ssl_certificate a; ssl_certificate_key b;
+          ssl_verify_client on; ssl_client_certificate c; set_real_ip_from 10.0.0.0/8; error_page 404 =200 @n; access_log /a f if=$g;
+          location ^~ /a/ { proxy_pass http://u/b/; proxy_redirect ~^(.*)$ $1; proxy_set_header Upgrade $up; location ~* \\.php$ { return 403; } }
+          location ~ ^/c/(\\w+) { alias /d/$1; location ~ x { deny all; } } location @n { return 200 \"n $uri\"; }
+          location / { if ($arg_a ~* \"^(x|y)$\") { set $b $1; proxy_pass http://u; } rewrite ^/e/(.*)$ /f/$1?g last; limit_except GET { deny all; }
+            try_files $uri $uri/ @n; limit_req zone=one burst=3; valid_referers none *.x.example; add_header X $b always; gzip on; expires 1h; } }";
+    let mut state = 0x2545_F491_4F6C_DD1Du64;
+    let mut draw = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let odd = [
+        "{", "}", ";", "\"", "'", "$", "${", "~", "@", "=", "(", ")", "\\", "*", "/", "[", "#", " ", "\n",
+        "é", "0",
+    ];
+    for _ in 0..300 {
+        let mut chars: Vec<char> = TEXT.chars().collect();
+        for _ in 0..=draw(4) {
+            let (at, other) = (draw(chars.len()), draw(chars.len()));
+            match draw(4) {
+                0 => drop(chars.drain(at..(at + draw(20)).min(chars.len()))),
+                1 => drop(chars.splice(at..at, odd[draw(odd.len())].chars())),
+                2 => chars.swap(at, other),
+                _ => {
+                    let copy = chars[at..(at + 20).min(chars.len())].to_vec();
+                    drop(chars.splice(other..other, copy));
+                }
+            }
+        }
+        let text: String = chars.into_iter().collect();
+        for part in [Part::Http, Part::Stream] {
+            let done = import_files(&[(CONF, &text)], part);
+            let read =
+                mainstay_config::parse_str("x.toml", &done.toml, &|_| None, mainstay_config::Checks::NONE);
+            // What is imported without complaint is a configuration.
+            if done.exit_code(false) == 0
+                && let Err(report) = read
+            {
+                panic!("{report}\n{text}\n{}", done.toml);
+            }
+        }
+    }
+}

@@ -228,3 +228,39 @@ fn what_nginx_would_refuse_is_refused_in_its_words() {
         "2: \"client_max_body_size\" directive is duplicate"
     );
 }
+
+#[test]
+fn servers_of_one_address_that_differ_about_client_certificates_decide_for_themselves() {
+    let pair = "listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;";
+    let done = http(&format!(
+        "server {{ {pair} server_name open.example; location / {{ return 200; }} }}
+         server {{ {pair} server_name closed.example; ssl_client_certificate ca.pem; ssl_verify_client on; location / {{ root /a; }} }}"
+    ))
+    .clean();
+    assert_eq!(format!("{:?}", done.edge.listeners[0].tls.as_ref().unwrap().client), "Optional");
+    assert!(done.route("open.example/").steps.is_empty());
+    let steps = format!("{:?}", done.route("closed.example/").steps);
+    assert!(steps.contains("NONE|FAILED") && steps.contains("status: 400"), "{steps}");
+}
+
+#[test]
+fn a_second_file_of_authorities_at_an_address_lets_nobody_in() {
+    let pair = "listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_verify_client on;";
+    let done = http(&format!(
+        "server {{ {pair} server_name a.example; ssl_client_certificate a-ca.pem; location / {{ return 200; }} }}
+         server {{ {pair} server_name b.example; ssl_client_certificate b-ca.pem; location / {{ return 200; }} }}"
+    ))
+    .drops("ssl_client_certificate of this server is left out");
+    assert!(format!("{:?}", done.route("b.example/").steps).contains("\"^on:\""));
+    assert!(format!("{:?}", done.route("a.example/").steps).contains("NONE|FAILED"));
+}
+
+#[test]
+fn a_server_on_two_listeners_of_which_one_finds_the_real_address_finds_it_itself() {
+    let done = http(
+        "server { listen 80; listen 81; server_name a.example; set_real_ip_from 10.0.0.0/8; location / { return 200; } }
+         server { listen 81; server_name b.example; location / { return 200; } }",
+    )
+    .clean();
+    assert!(done.route("a.example/").real_ip.is_some() && done.route("b.example/").real_ip.is_none());
+}
