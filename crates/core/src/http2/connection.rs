@@ -7,7 +7,7 @@ use super::decode::Decoder;
 use super::encode::Encoder;
 use super::frame::{self, setting};
 use super::head::ResponseHead;
-use super::stream::{Head, Key, Stream, Streams};
+use super::stream::{End, Head, Key, Stream, Streams};
 use super::{Code, PREFACE, RequestHead};
 use crate::time::Boot;
 
@@ -398,7 +398,7 @@ impl Connection {
         let untaken = matches!(stream.head, Some(Head::Request(_)));
         let unread = stream.received.len();
         stream.received = Vec::new();
-        self.streams.close(id, by_us);
+        self.streams.close(id, if by_us { End::ByUs } else { End::ByPeer });
         self.give_credit(unread);
         if untaken {
             // Nobody knows of it yet; its event finds nothing.

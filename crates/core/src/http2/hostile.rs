@@ -6,7 +6,7 @@ use super::frame::{self, kind};
 use super::*;
 use crate::time::Boot;
 
-const LIMITS: Limits = Limits { head_max: 4096, fields_max: 20, streams_max: 8, refuse_underscores: true };
+const LIMITS: Limits = Limits { head_max: 4096, fields_max: 20, streams_max: 8, drop_underscores: true };
 
 /// What may wait to be sent: what senders may fill, and what the frames of one read add to it.
 const OUTPUT_MAX: usize = (128 << 10) + (64 << 10);
