@@ -7,7 +7,7 @@ use super::decode::Decoder;
 use super::encode::Encoder;
 use super::frame::{self, setting};
 use super::head::ResponseHead;
-use super::stream::{Head, Key, Stream, Streams};
+use super::stream::{End, Head, Key, Stream, Streams};
 use super::{Code, PREFACE, RequestHead};
 use crate::time::Boot;
 
@@ -430,7 +430,7 @@ impl Connection {
         let unknown = stream.lingers || matches!(stream.head, Some(Head::Request(_)));
         let unread = stream.received.len();
         stream.received = Vec::new();
-        self.streams.close(id, by_us);
+        self.streams.close(id, if by_us { End::ByUs } else { End::ByPeer });
         self.give_credit(unread);
         if unknown {
             // Nobody knows of it yet, and its event finds nothing; or nobody does any more.

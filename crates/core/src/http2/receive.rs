@@ -3,7 +3,7 @@
 use super::connection::{Block, Connection, Event, Phase, Role};
 use super::frame::{self, Head as FrameHead, flag, kind, setting};
 use super::head::{Malformed, Said, Trailer};
-use super::stream::{Head, Key};
+use super::stream::{End, Head, Key};
 use super::{Code, PREFACE};
 use crate::time::Boot;
 
@@ -112,7 +112,8 @@ impl Connection {
         frame::reset(&mut self.out, id, code);
         match self.streams.find(id) {
             Some(key) => self.drop_stream(key, code, true),
-            None => self.streams.remember(id, true),
+            None if self.is_idle(id) || self.streams.reset_again(id, End::ByUs) => {}
+            None => self.streams.remember(id, End::ByUs),
         }
         // It makes no difference who is made to reset streams again and again (CVE-2025-8671).
         if self.role == Role::Server && !self.may_reset() {
@@ -139,11 +140,15 @@ impl Connection {
         self.useful_bytes += data.len() as u64;
         let Some(key) = self.streams.find(head.stream) else {
             self.give_credit(size);
-            // What was on its way when we reset a stream is no fault.
-            if self.streams.was_reset_by_us(head.stream) == Some(true) {
-                return Ok(());
-            }
-            return Err(Fault::Stream(head.stream, Code::StreamClosed, "h2:stream-closed"));
+            return match self.streams.end_of(head.stream) {
+                // What was on its way when we reset a stream is no fault.
+                Some(End::ByUs) => Ok(()),
+                // Data behind the end of the data (RFC 9113 section 5.1).
+                Some(End::Whole) => Err(Code::StreamClosed.into()),
+                Some(End::ByPeer) | None => {
+                    Err(Fault::Stream(head.stream, Code::StreamClosed, "h2:stream-closed"))
+                }
+            };
         };
         let padding = size - data.len();
         self.give_credit(padding);
@@ -196,7 +201,7 @@ impl Connection {
         stream.received_end = true;
         let (id, sent_end, lingers) = (stream.id, stream.sent_end, stream.lingers);
         if sent_end {
-            self.streams.close(id, false);
+            self.streams.close(id, End::Whole);
         }
         if lingers {
             self.streams.remove(key);
@@ -229,9 +234,9 @@ impl Connection {
             return Ok(());
         }
         if !self.is_idle(id) {
-            return match self.streams.was_reset_by_us(id) {
-                Some(true) => Ok(()),
-                Some(false) => Err(Code::StreamClosed),
+            return match self.streams.end_of(id) {
+                Some(End::ByUs) => Ok(()),
+                Some(End::Whole | End::ByPeer) => Err(Code::StreamClosed),
                 None => Err(Code::Protocol),
             };
         }
@@ -300,8 +305,9 @@ impl Connection {
                 self.answer(key, id, head)
             }
             None if self.is_idle(id) => self.open_by_peer(id, said, raw, whole, end),
-            // A stream that we have reset.
-            None => Ok(()),
+            // A stream that we have reset. Its first head is behind it, so this one is its trailers or wrong.
+            None if end || self.role == Role::Client => Ok(()),
+            None => Err(fault(Malformed("h2:second-head"))),
         }
     }
 
@@ -322,7 +328,7 @@ impl Connection {
             Phase::Open | Phase::Leaving => {}
             // Behind the last GOAWAY the client knows that this is not looked at.
             Phase::Draining(_) | Phase::Closed(_) => {
-                self.streams.remember(id, true);
+                self.streams.remember(id, End::ByUs);
                 return Ok(());
             }
         }
@@ -393,14 +399,17 @@ impl Connection {
         let (4, Some(code)) = (payload.len(), frame::number(payload)) else {
             return Err(Code::FrameSize.into());
         };
-        let Some(key) = self.streams.find(head.stream) else { return Ok(()) };
+        let Some(key) = self.streams.find(head.stream) else {
+            self.streams.reset_again(head.stream, End::ByPeer);
+            return Ok(());
+        };
         // A response that is whole stays so: a server may end a request's body with a reset (RFC 9113 section 8.1).
         let whole = self.streams.look(key).is_some_and(|stream| stream.received_end);
         if self.role == Role::Client && whole && code == Code::NoError as u32 {
             if let Some(stream) = self.streams.get(key) {
                 stream.sent_end = true;
             }
-            self.streams.close(head.stream, false);
+            self.streams.close(head.stream, End::Whole);
             self.writable(key);
             return Ok(());
         }
@@ -524,10 +533,10 @@ impl Connection {
         if self.is_idle(head.stream) {
             return Err(Code::Protocol.into());
         }
-        let Some(key) = self.streams.find(head.stream) else { return Ok(()) };
         if more == 0 {
             return Err(Fault::Stream(head.stream, Code::Protocol, "h2:empty-window-update"));
         }
+        let Some(key) = self.streams.find(head.stream) else { return Ok(()) };
         let Some(stream) = self.streams.get(key) else { return Ok(()) };
         stream.send_window += more;
         if stream.send_window > WINDOW_MAX {

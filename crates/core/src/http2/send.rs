@@ -5,7 +5,7 @@ use super::connection::{Connection, LINGER_BYTES, OUTPUT_MAX, Role, STREAM_WINDO
 use super::encode::Encoder;
 use super::frame::{self, flag, kind};
 use super::head::Trailer;
-use super::stream::{Key, Stream, Taken};
+use super::stream::{End, Key, Stream, Taken};
 
 /// A request's pseudo-header fields.
 #[derive(Clone, Copy, Debug)]
@@ -160,7 +160,7 @@ impl Connection {
             None => frame::head(&mut self.out, 0, kind::DATA, flag::END_STREAM, id),
         }
         if over {
-            self.streams.close(id, false);
+            self.streams.close(id, End::Whole);
         }
     }
 

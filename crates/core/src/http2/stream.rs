@@ -133,6 +133,17 @@ impl Hasher for Plain {
     }
 }
 
+/// How a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both sides have said all they had to say.
+    Whole,
+    /// We have reset it: the peer may not know yet.
+    ByUs,
+    /// The peer has reset it.
+    ByPeer,
+}
+
 /// How many closed streams are remembered.
 const CLOSED: usize = 64;
 
@@ -143,8 +154,8 @@ pub(super) struct Streams {
     free: Vec<u32>,
     /// Those that are not over, by identifier.
     living: HashMap<u32, Key, BuildHasherDefault<Plain>>,
-    /// Identifiers of those that ended last, and whether we reset them.
-    closed: Vec<(u32, bool)>,
+    /// Identifiers of those that ended last.
+    closed: Vec<(u32, End)>,
     next_closed: usize,
 }
 
@@ -179,25 +190,31 @@ impl Streams {
     }
 
     /// A stream is over: frames for it have no effect any more.
-    pub(super) fn close(&mut self, id: u32, by_us: bool) {
+    pub(super) fn close(&mut self, id: u32, how: End) {
         if self.living.remove(&id).is_some() {
-            self.remember(id, by_us);
+            self.remember(id, how);
         }
     }
 
     /// Remembers the end of a stream that may never have lived.
-    pub(super) fn remember(&mut self, id: u32, by_us: bool) {
+    pub(super) fn remember(&mut self, id: u32, how: End) {
         if self.closed.len() < CLOSED {
-            self.closed.push((id, by_us));
+            self.closed.push((id, how));
         } else {
-            self.closed[self.next_closed] = (id, by_us);
+            self.closed[self.next_closed] = (id, how);
             self.next_closed = (self.next_closed + 1) % CLOSED;
         }
     }
 
-    /// Whether a stream that is over was reset by us; `None` when it is not among the last ones.
-    pub(super) fn was_reset_by_us(&self, id: u32) -> Option<bool> {
-        self.closed.iter().rev().find(|(closed, _)| *closed == id).map(|(_, by_us)| *by_us)
+    /// A stream that is over is reset as well: whether it is among the last ones.
+    pub(super) fn reset_again(&mut self, id: u32, how: End) -> bool {
+        let known = self.closed.iter_mut().find(|(closed, _)| *closed == id);
+        known.map(|(_, end)| *end = how).is_some()
+    }
+
+    /// How a stream ended that is over; `None` when it is not among the last ones.
+    pub(super) fn end_of(&self, id: u32) -> Option<End> {
+        self.closed.iter().find(|(closed, _)| *closed == id).map(|(_, how)| *how)
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<Stream> {

@@ -350,7 +350,11 @@ fn a_stream_that_is_over_stays_so() {
     for by_reset in [false, true] {
         let mut peer = over(by_reset);
         peer.frame(kind::DATA, 0, 1, b"x");
-        peer.resets(1, Code::StreamClosed);
+        if by_reset {
+            peer.resets(1, Code::StreamClosed);
+        } else {
+            peer.ends_with(Code::StreamClosed);
+        }
         let mut peer = over(by_reset);
         peer.get(1);
         peer.ends_with(Code::StreamClosed);
@@ -441,6 +445,37 @@ fn who_is_answered_may_send_the_rest_within_bounds() {
     }
     assert!(!peer.server.is_closed());
     assert!((64 << 20..65 << 20).contains(&sent), "{sent}");
+}
+
+#[test]
+fn to_a_stream_that_both_sides_have_reset_nothing_is_on_its_way() {
+    let over = || {
+        let mut peer = Peer::new();
+        peer.post(1);
+        let (key, _) = peer.request();
+        peer.answer(key, b"early");
+        peer.server.forget(key, Code::Internal);
+        peer.said();
+        peer
+    };
+    let mut peer = over();
+    peer.frame(kind::RST_STREAM, 0, 1, &[0; 4]);
+    peer.frame(kind::DATA, 0, 1, b"late");
+    peer.resets(1, Code::StreamClosed);
+    // That was our reset; what comes behind it may have been sent before it was known.
+    peer.frame(kind::DATA, 0, 1, b"late");
+    peer.goes_on();
+    let mut peer = over();
+    peer.frame(kind::RST_STREAM, 0, 1, &[0; 4]);
+    peer.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, GET);
+    peer.ends_with(Code::StreamClosed);
+    // What was wrong before we reset it is wrong behind it.
+    let mut peer = over();
+    peer.frame(kind::HEADERS, flag::END_HEADERS, 1, &literal("x", "y"));
+    peer.resets(1, Code::Protocol);
+    let mut peer = over();
+    peer.frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4]);
+    peer.resets(1, Code::Protocol);
 }
 
 #[test]
