@@ -384,12 +384,12 @@ fn answered_early(status: u16) -> Peer {
 #[test]
 fn who_still_sends_when_it_is_answered_is_reset_after_a_while() {
     let mut peer = answered_early(200);
-    peer.now = peer.now + Duration::from_millis(900);
+    peer.now += Duration::from_millis(900);
     peer.frame(kind::DATA, 0, 1, &[7; 16_384]);
     peer.goes_on();
     // Who sends gets more time.
     assert!(peer.server.tick(peer.now + Duration::from_millis(900)).is_some());
-    peer.now = peer.now + Duration::from_secs(2);
+    peer.now += Duration::from_secs(2);
     assert_eq!(peer.server.tick(peer.now), None);
     let last = peer.said().pop().unwrap();
     assert_eq!((last.kind, &last.payload[..]), (kind::RST_STREAM, &[0, 0, 0, 0][..]));
@@ -870,7 +870,7 @@ fn few_resets_a_second_are_no_attack() {
     for n in 0..5000 {
         peer.get(2 * n + 1);
         peer.frame(kind::RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]);
-        peer.now = peer.now + Duration::from_millis(25);
+        peer.now += Duration::from_millis(25);
     }
     assert!(!peer.server.is_closed());
 }
