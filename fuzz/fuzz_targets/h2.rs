@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
     let mut now = Boot::ZERO;
     let mut keys = Vec::new();
     for chunk in stream.chunks(piece) {
-        now = now + Duration::from_micros(100);
+        now += Duration::from_micros(100);
         left.extend_from_slice(chunk);
         let taken = connection.receive(&left, now);
         assert!(taken <= left.len());

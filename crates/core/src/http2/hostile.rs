@@ -28,7 +28,7 @@ impl Draw {
 
     /// A header block that is nearly right.
     fn block(&mut self) -> Vec<u8> {
-        let mut block = vec![0x80 | (2 + self.next(2) as u8), 0x86, 0x84, 0x41, 1, b'a'];
+        let mut block = vec![0x82 + self.next(2) as u8, 0x86, 0x84, 0x41, 1, b'a'];
         for _ in 0..self.next(5) {
             let piece: &[u8] = match self.next(9) {
                 0 => &[0xbe],
@@ -67,7 +67,7 @@ impl Draw {
         };
         let stream = if matches!(kind, kind::SETTINGS | kind::PING) { 0 } else { stream };
         // Mostly the flags that let things go on.
-        let flags = if self.next(3) == 0 { flags } else { flags & 1 | 4 };
+        let flags = if self.next(3) == 0 { flags } else { (flags & 1) | 4 };
         frame::head(out, payload.len(), kind, flags, stream);
         out.extend_from_slice(&payload);
     }
