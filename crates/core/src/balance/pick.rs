@@ -89,8 +89,9 @@ impl Roster {
             if let Some(ticket) = picked {
                 return Ok(ticket);
             }
-            let full = |one: &Candidate| view.admits(one.ticket.member()) == Admits::Full;
-            if self.tiers[tier].iter().any(full) {
+            // One that was full a moment ago may have room by now: that is no reason to give up either.
+            let asked = |one: &Candidate| view.admits(one.ticket.member()) == Admits::Tried;
+            if !self.tiers[tier].iter().all(asked) {
                 return Err(Nobody::Full);
             }
             why = Nobody::Spent;

@@ -176,9 +176,11 @@ fn size_line_end(rest: &[u8]) -> Result<Option<usize>, Reject> {
     }
 }
 
-/// What frames, routes or authenticates a message may not come after it (RFC 9110 6.5.1).
+/// What frames, routes or authenticates a message, or says who sent it, may not come after it (RFC 9110 6.5.1): a reader
+/// that merges trailers with the head would believe it.
 fn forbidden(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 10] = [
+    const FORWARDED: &[u8] = b"x-forwarded-";
+    const NAMES: [&[u8]; 17] = [
         b"transfer-encoding",
         b"content-length",
         b"host",
@@ -189,6 +191,14 @@ fn forbidden(name: &[u8]) -> bool {
         b"authorization",
         b"expect",
         b"content-encoding",
+        b"content-range",
+        b"cookie",
+        b"forwarded",
+        b"keep-alive",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"x-real-ip",
     ];
-    NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+    name.get(..FORWARDED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED))
+        || NAMES.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }

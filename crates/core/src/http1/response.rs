@@ -69,6 +69,10 @@ pub fn response(
     if said.chunked && minor == 0 {
         return Err(Reject::EncodingInHttp10);
     }
+    if status < 200 && status != 101 && (said.chunked || said.length.is_some_and(|n| n > 0)) {
+        // The body that it announces would pass for the response that is still to come.
+        return Err(Reject::Length);
+    }
     let bare = status < 200 || status == 204;
     let framing = match said.length {
         _ if bare || status == 304 || to_head => Framing::None,

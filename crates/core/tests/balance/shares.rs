@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use mainstay_core::balance::{Input, Latency, MemberSpec, Nobody, Order, Policy, Roster};
+use mainstay_core::balance::{Admits, Input, Latency, MemberSpec, Nobody, Order, Policy, Roster, View};
 use mainstay_core::election::Verdict;
 use mainstay_core::time::Boot;
 
@@ -207,4 +207,30 @@ impl Farm {
 
 fn next(roster: &mut Roster, world: &World) -> usize {
     pick(roster, 0, &mut Draw(0), world).expect("somebody is in use").member()
+}
+
+#[test]
+fn a_backend_that_gets_room_while_one_is_picked_was_not_asked() {
+    /// Full when it is looked at for the first time.
+    struct Freed(std::cell::Cell<bool>);
+
+    impl View for Freed {
+        fn admits(&self, _member: usize) -> Admits {
+            if self.0.replace(true) { Admits::Yes } else { Admits::Full }
+        }
+
+        fn load(&self, _member: usize) -> u64 {
+            0
+        }
+
+        fn latency(&self, _member: usize) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    for policy in [Policy::Turns, Policy::Least, Policy::Random] {
+        let mut roster = roster(policy, &[1]);
+        let picked = roster.pick(0, &mut || 7, &Freed(std::cell::Cell::new(false)));
+        assert_ne!(picked, Err(Nobody::Spent), "{policy:?}");
+    }
 }

@@ -13,7 +13,7 @@ use bytes::Buf as _;
 use super::flow::Flow;
 use super::packed::Packed;
 use super::{Broken, Client, More, ResponseBody, Sink, Source, Trailer, Way};
-use crate::buffers;
+use crate::buffers::{self, Block};
 use crate::clock::wall;
 use crate::deadline::Watch;
 use crate::exchange::Exchange;
@@ -262,7 +262,7 @@ async fn send_range(
 struct Stored<'a> {
     file: Option<&'a File>,
     pieces: VecDeque<FilePiece>,
-    block: Option<Box<[u8]>>,
+    block: Option<Block>,
     at: usize,
     end: usize,
 }
@@ -283,7 +283,7 @@ impl<'a> Stored<'a> {
                 Some(FilePiece::Text(text)) if !text.is_empty() => return Ok(More::Data),
                 Some(FilePiece::Range { start, length }) if *length > 0 => {
                     let Some(file) = self.file else { return Err(io::ErrorKind::NotFound.into()) };
-                    let block = self.block.get_or_insert_with(|| buffers::block(1));
+                    let block = self.block.get_or_insert_with(|| buffers::block(buffers::affordable(1)));
                     let most = usize::try_from(*length).unwrap_or(usize::MAX).min(block.len());
                     let count = file.read_at(&mut block[..most], *start)?;
                     if count == 0 {
@@ -324,14 +324,6 @@ impl Source for Stored<'_> {
 
     fn trailers(&mut self) -> Vec<Trailer> {
         Vec::new()
-    }
-}
-
-impl Drop for Stored<'_> {
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            buffers::give_back(block);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_config::plan::edge::{BackendHttp, Gzip, ProxyHeader, RetryOn};
+use mainstay_core::http1::Reject;
 use mainstay_core::time::Boot;
 
 use super::attempt::{self, Trouble, Upload};
@@ -252,6 +253,11 @@ impl Try<'_, '_> {
                 return self.no_head(trouble, stale, upload.flow.moved > 0, upload.replay.as_deref());
             }
             let status = backend.head().status();
+            if status == 101 && !upload.flow.is_done() {
+                // What is left of the body would be said in the other protocol.
+                let trouble = Trouble::Backend(Broken::Malformed(Reject::StatusLine));
+                return self.no_head(trouble, false, true, upload.replay.as_deref());
+            }
             if status >= 200 || status == 101 {
                 break;
             }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite as _;
 
-use crate::buffers::{self, SIZES};
+use crate::buffers::{self, Block, SIZES};
 use crate::clock;
 use crate::transport::Io;
 
@@ -20,7 +20,7 @@ const COPY_MAX: usize = 4 << 10;
 #[derive(Debug)]
 pub(crate) struct Wire {
     io: Io,
-    block: Option<Box<[u8]>>,
+    block: Option<Block>,
     start: usize,
     end: usize,
     /// The size of the next block.
@@ -122,7 +122,6 @@ impl Wire {
         block[..count].copy_from_slice(&old[self.start..self.end]);
         self.start = 0;
         self.end = count;
-        buffers::give_back(old);
         self.block = Some(block);
         true
     }
@@ -131,9 +130,10 @@ impl Wire {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.block.as_deref().is_none_or(|block| block.len() < SIZES[self.class]) {
+            let class = buffers::affordable(self.class);
+            if self.block.as_deref().is_none_or(|block| block.len() < SIZES[class]) {
                 self.give_back_block();
-                self.block = Some(buffers::block(self.class));
+                self.block = Some(buffers::block(class));
             }
         } else if let Some(block) = self.block.as_deref_mut().filter(|block| self.end == block.len()) {
             block.copy_within(self.start..self.end, 0);
@@ -215,9 +215,7 @@ impl Wire {
     fn give_back_block(&mut self) {
         self.start = 0;
         self.end = 0;
-        if let Some(block) = self.block.take() {
-            buffers::give_back(block);
-        }
+        self.block = None;
     }
 
     fn give_back_staged(&mut self) {

@@ -159,7 +159,6 @@ impl Wire {
             self.keep(&block[taken..end]);
             self.held = taken < end && !h2.wants_input();
         }
-        buffers::give_back(block);
         filled.map_ok(|_| ())
     }
 
@@ -199,9 +198,7 @@ impl Wire {
     /// Reads and throws away; zero at the end.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut block = buffers::block(0);
-        let count = self.io.poll_fill(cx, &mut block);
-        buffers::give_back(block);
-        count
+        self.io.poll_fill(cx, &mut block)
     }
 }
 

@@ -95,6 +95,10 @@ impl<'a> Scope<'a> {
     }
 
     fn header(&self, name: &str, out: &mut Vec<u8>) {
+        if name == "host" {
+            // What the route was found by: a target's host wins over the Host header (RFC 9112 3.2.2).
+            return out.extend_from_slice(self.exchange.request.bytes(self.exchange.request.authority));
+        }
         let between: &[u8] = if name == "cookie" { b"; " } else { b", " };
         let mut first = true;
         for (own, value) in self.exchange.request.fields() {
@@ -105,9 +109,6 @@ impl<'a> Scope<'a> {
                 out.extend_from_slice(value);
                 first = false;
             }
-        }
-        if first && name == "host" {
-            out.extend_from_slice(self.exchange.request.bytes(self.exchange.request.authority));
         }
     }
 

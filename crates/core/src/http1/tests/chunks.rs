@@ -77,6 +77,9 @@ fn what_is_no_chunked_body_is_refused() {
         ("0\r\nContent-Length: 5\r\n\r\n", Reject::Trailer),
         ("0\r\ntransfer-encoding: chunked\r\n\r\n", Reject::Trailer),
         ("0\r\nHost: y\r\n\r\n", Reject::Trailer),
+        ("0\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n", Reject::Trailer),
+        ("0\r\nx-real-ip: 10.0.0.1\r\n\r\n", Reject::Trailer),
+        ("0\r\nCookie: a=b\r\n\r\n", Reject::Trailer),
         (&many, Reject::TrailersTooLarge),
         (&large, Reject::TrailersTooLarge),
     ];

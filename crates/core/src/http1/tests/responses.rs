@@ -64,13 +64,27 @@ fn bodies_are_delimited_as_status_method_and_fields_say() {
     assert_eq!(framing(200, "Content-Length: 0\r\n"), Framing::Known(0));
     assert_eq!(framing(200, "Transfer-Encoding: chunked\r\n"), Framing::Chunked);
     assert_eq!(framing(200, ""), Framing::Close);
-    for status in [100, 101, 103, 204, 304] {
+    for status in [101, 204, 304] {
         assert_eq!(framing(status, "Content-Length: 5\r\n"), Framing::None, "{status}");
         assert_eq!(framing(status, "Transfer-Encoding: chunked\r\n"), Framing::None, "{status}");
     }
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
     let to_head = response(head.as_bytes(), &LIMITS, true, |_| {}).unwrap().unwrap();
     assert_eq!((to_head.framing, to_head.content_length), (Framing::None, Some(5)));
+}
+
+#[test]
+fn an_interim_response_that_announces_a_body_is_refused() {
+    for status in [100, 102, 103] {
+        for fields in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let head = format!("HTTP/1.1 {status} X\r\n{fields}\r\n\r\n");
+            assert_eq!(parse(&head).unwrap_err(), Reject::Length, "{head}");
+        }
+        assert_eq!(
+            whole(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).framing,
+            Framing::None
+        );
+    }
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use std::io::Read as _;
 
 use mainstay_config::plan::edge::{
-    Action, Auth, ConcurrencyUse, Edge, Files, Gzip, Known, RateUse, Template, Zone,
+    Action, Auth, ConcurrencyUse, Edge, Files, Gzip, Known, Piece, RateUse, Template, Var, Zone,
 };
 use mainstay_core::name::ZoneId;
 use tokio::io::AsyncReadExt as _;
 
-use super::rig::{Rig, Scripted, run};
+use super::rig::{Rig, Scripted, forward, run};
 
 fn gzip(edge: &mut Edge) {
     let types = vec!["text/plain".to_owned(), "text/event-stream".to_owned()];
@@ -193,5 +193,23 @@ fn requests_beyond_a_rate_or_at_once_are_refused_with_when_to_come_again() {
         assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("Retry-After: 1\r\n"), "{said}");
         let said = rig.says(ask).await;
         assert!(said.starts_with("HTTP/1.1 429 ") && said.contains("Retry-After: 100\r\n"), "{said}");
+    });
+}
+
+#[test]
+fn the_backend_gets_the_host_that_the_route_was_found_by() {
+    run(async {
+        let backend = Scripted::new(|mut peer| async move {
+            let head = peer.head().await;
+            assert!(head.starts_with("GET /x HTTP/1.1\r\nHost: a\r\n"), "{head}");
+            assert!(!head.contains("Host: b"), "{head}");
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        })
+        .await;
+        let host = Template(vec![Piece::Var(Var::Header("host".to_owned()))]);
+        let rig = Rig::with(&[backend.addr], |edge| forward(edge).host = host).await;
+        let mut client = rig.client().await;
+        client.send("GET http://a/x HTTP/1.1\r\nHost: b\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 OK"));
     });
 }

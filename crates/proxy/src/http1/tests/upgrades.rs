@@ -42,6 +42,26 @@ fn after_a_101_bytes_pass_both_ways_those_that_came_early_too() {
 }
 
 #[test]
+fn a_101_before_the_request_is_whole_switches_nothing() {
+    run(async {
+        let backend = Scripted::new(|mut peer| async move {
+            peer.head().await;
+            peer.send(SWITCH).await;
+            peer.rest().await;
+        })
+        .await;
+        let rig = Rig::new(&[backend.addr]).await;
+        for framing in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\na\r\nhello"] {
+            let mut client = rig.client().await;
+            let ask = ASK.replace("GET", "POST");
+            client.send(format!("{}{framing}", &ask[..ask.len() - 2])).await;
+            let head = client.head().await;
+            assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
+        }
+    });
+}
+
+#[test]
 fn a_backend_may_decline_an_upgrade() {
     run(async {
         let backend = Scripted::answers("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno").await;
