@@ -80,7 +80,7 @@ const TRANSLATED: &[(&str, &str)] = &[
     ("error_page", "write errors = [{ codes = [404], path = \"/404.html\" }]"),
     ("frontend", "write [[listener]] and [[route]]"),
     ("ip_hash", "write balance = \"source\""),
-    ("keepalive", "write keep = 64"),
+    ("keepalive", "write keep = 256"),
     ("least_conn", "write balance = \"least\""),
     ("limit_conn", "write concurrency = [{ zone = \"name\", max = 10 }]"),
     ("limit_req", "write rates = [{ zone = \"name\", burst = 20 }]"),

@@ -78,7 +78,7 @@ fn the_smallest_edge_is_a_listener_a_route_and_a_pool() {
         (&pool.balance, pool.http, pool.proxy),
         (&Balance::RoundRobin, BackendHttp::Http1, ProxyHeader::Off)
     );
-    assert_eq!((pool.keep, pool.keep_timeout, pool.retry_budget, pool.queue.max), (64, secs(60), 20, 1000));
+    assert_eq!((pool.keep, pool.keep_timeout, pool.retry_budget, pool.queue.max), (256, secs(60), 20, 1000));
     assert_eq!((pool.outlier.failures, pool.outlier.aside, pool.outlier.share_max), (5, secs(10), 50));
     assert_eq!(pool.backends[0].target, Target::Inet("10.0.4.20:8080".parse().unwrap()));
     assert_eq!(pool.backends[1].target, Target::Name { host: "api.internal".to_owned(), port: 8080 });

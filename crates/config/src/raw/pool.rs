@@ -33,7 +33,7 @@ table! {
         queue: Queue,
         /// A backend that comes back takes this long to get its full share. Default "0s".
         slow_start: Time,
-        /// Idle connections that each thread keeps. Default 64.
+        /// Idle connections that each thread keeps. Default 256.
         keep: i64,
         /// How long an idle connection is kept. Default "60s".
         keep_timeout: Time,

@@ -305,8 +305,9 @@ impl Connection {
                 self.answer(key, id, head)
             }
             None if self.is_idle(id) => self.open_by_peer(id, said, raw, whole, end),
-            // A stream that we have reset. Its first head is behind it, so this one is its trailers or wrong.
-            None if end || self.role == Role::Client => Ok(()),
+            // A stream that we have reset. Its first head is behind it, so a client sends its trailers or what is wrong.
+            None if self.role == Role::Client => Ok(()),
+            None if end => said.trailers(&raw, whole).map(drop).map_err(fault),
             None => Err(fault(Malformed("h2:second-head"))),
         }
     }

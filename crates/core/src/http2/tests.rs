@@ -470,9 +470,11 @@ fn to_a_stream_that_both_sides_have_reset_nothing_is_on_its_way() {
     peer.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, GET);
     peer.ends_with(Code::StreamClosed);
     // What was wrong before we reset it is wrong behind it.
-    let mut peer = over();
-    peer.frame(kind::HEADERS, flag::END_HEADERS, 1, &literal("x", "y"));
-    peer.resets(1, Code::Protocol);
+    for (end, block) in [(0, literal("x", "y")), (flag::END_STREAM, literal(":method", "GET"))] {
+        let mut peer = over();
+        peer.frame(kind::HEADERS, flag::END_HEADERS | end, 1, &block);
+        peer.resets(1, Code::Protocol);
+    }
     let mut peer = over();
     peer.frame(kind::WINDOW_UPDATE, 0, 1, &[0; 4]);
     peer.resets(1, Code::Protocol);

@@ -48,7 +48,7 @@ impl Resolver<'_> {
             outlier,
             queue: self.queue(raw.queue.as_ref(), &format!("{who}: queue")),
             slow_start: self.time(&raw.slow_start, Duration::ZERO, Duration::ZERO..=HOUR, who, "slow_start"),
-            keep: self.count(&raw.keep, 64, 0..=65_535, who, "keep"),
+            keep: self.count(&raw.keep, 256, 0..=65_535, who, "keep"),
             keep_timeout: self.wait(&raw.keep_timeout, SECOND * 60, who, "keep_timeout"),
             keep_requests: self.count(&raw.keep_requests, 0, 0..=MOST, who, "keep_requests"),
             retry_budget: self.count(&raw.retry_budget, 20, 0..=1000, who, "retry_budget"),
