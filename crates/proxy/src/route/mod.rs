@@ -1,6 +1,6 @@
 //! Which route takes a request, and what it makes of it.
 //!
-//! [`decide`] finds the client, the route and what acts; [`request_fields`], [`request_target`] and [`request_method`] write what a
+//! [`decide()`] finds the client, the route and what acts; [`request_fields`], [`request_target`] and [`request_method`] write what a
 //! backend gets, [`verdict`], [`response_fields`] and [`shown_status`] what the client gets of its answer; [`failed`] is for errors on
 //! the way; [`render`] writes variables.
 
