@@ -276,7 +276,7 @@ enum PoolCommand {
     Add {
         /// The pool.
         pool: String,
-        /// The backend: 10.0.4.20:8080, name:8080, [2001:db8::1]:8080 or unix:/path.
+        /// The backend: 10.0.4.20:8080, name:8080, `[2001:db8::1]:8080` or unix:/path.
         backend: String,
         /// Its share.
         #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
