@@ -25,6 +25,8 @@ pub(super) struct Side {
     awaits_continue: bool,
     /// HEAD: a body is not sent whatever is said of its length.
     bodiless: bool,
+    /// The response is whole.
+    answered: bool,
     received: u64,
     sent: u64,
 }
@@ -57,8 +59,23 @@ impl Side {
             fields: Fields::new(),
             awaits_continue: head.expects_continue,
             bodiless: head.method.of(&head.raw) == b"HEAD",
+            answered: false,
             received: head.raw.len() as u64,
             sent: 0,
+        }
+    }
+
+    /// Discards the rest of a request that was answered before its end; ready when there is none.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.answered {
+            return Poll::Ready(());
+        }
+        loop {
+            match self.poll_data(cx) {
+                Poll::Ready(Ok(More::Data)) => self.consume(self.data().len()),
+                Poll::Ready(Ok(More::End) | Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 }
@@ -142,6 +159,7 @@ impl Sink for Side {
     fn finish(&mut self, trailers: Vec<Trailer>) {
         let trailers = trailers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
         self.shared.borrow().h2.finish(self.key, trailers);
+        self.answered = true;
     }
 
     /// The connection's task sends what all streams have to say when each had its turn.
