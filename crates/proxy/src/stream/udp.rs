@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::{Place, ProxyHeader};
 use mainstay_core::name::PoolId;
+use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
@@ -232,11 +233,13 @@ impl Session {
         self.asked.set(self.asked.get() + 1);
         self.received.set(self.received.get() + bytes.len() as u64);
         let mut header = self.header.borrow_mut();
+        // Straight to the socket: the runtime takes a fresh one for busy and would lose the session's first datagram.
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = if header.is_empty() {
-            self.backend.try_send(bytes)
+            rustix::net::send(&self.backend, bytes, flags)
         } else {
             header.extend_from_slice(bytes);
-            self.backend.try_send(&std::mem::take(&mut *header))
+            rustix::net::send(&self.backend, &std::mem::take(&mut *header), flags)
         };
         if let Err(error) = sent {
             // UDP promises nothing; the receiving side learns of a backend that is not there.
