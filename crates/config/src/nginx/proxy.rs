@@ -397,11 +397,11 @@ fn cookies(scope: &Scope<'_>, name: &str, cx: &mut Cx<'_>) -> Vec<Table> {
     for at in scope.every(name).to_vec() {
         match (at.arg(0), at.args.get(1)) {
             ("off", None) => return Vec::new(),
-            // A domain is compared as a whole, its case and a leading dot aside.
+            // A domain is compared as a whole, its case and a leading dot aside; the new one loses its dot.
             (from, Some(to))
                 if name == "proxy_cookie_domain" && !from.starts_with('~') && !vars::has_vars(from) =>
             {
-                let to = cx.text(to, scope, at.pos);
+                let to = cx.text(to.strip_prefix('.').unwrap_or(to), scope, at.pos);
                 let pattern = format!("^\\.?{}$", pcre::literal(from.strip_prefix('.').unwrap_or(from)));
                 list.push(Table::of("regex", pattern).with("ignore_case", true).with("to", to));
             }

@@ -65,6 +65,7 @@ pub(super) fn steps<'a>(block: &mut Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
     if !all.iter().any(|at| breaks(at)) {
         block.end.clone_from(&steps.end);
     }
+    let goes_on = block.location.is_some() && all.iter().any(|at| goes_on(at));
     for (nth, at) in all.iter().enumerate() {
         let last = nth + 1 == all.len() && steps.end.is_none();
         match at.name.as_str() {
@@ -73,7 +74,19 @@ pub(super) fn steps<'a>(block: &mut Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
             _ => steps.list.extend(simple(at, block, last, cx)),
         }
     }
+    if goes_on {
+        // A changed path looks for its route when the steps are through: the answer has to come before that.
+        steps.list.extend(steps.end.clone());
+    }
     steps
+}
+
+/// Whether a directive, or one under it, changes the path and lets the next step follow.
+fn goes_on(at: &Directive) -> bool {
+    match at.name.as_str() {
+        "rewrite" => at.args.len() == 2,
+        _ => at.children().iter().any(goes_on),
+    }
 }
 
 /// Whether a directive, or one under it, may end the steps.

@@ -16,7 +16,7 @@ const ABSENT: &str = "request_body request_body_file limit_rate gzip_ratio ssl_c
     upstream_cache_etag upstream_cache_key upstream_cache_age upstream_response_length upstream_queue_time \
     upstream_first_byte_time upstream_session_time upstream_last_server_name date_local date_gmt \
     fastcgi_script_name fastcgi_path_info memcached_key secure_link secure_link_expires slice_range uid_got uid_set \
-    uid_reset connection_time proxy_protocol_server_addr proxy_protocol_server_port request_port is_request_port \
+    uid_reset connection_time request_port is_request_port \
     limit_req_status limit_conn_status tcpinfo_rtt tcpinfo_rttvar tcpinfo_snd_cwnd tcpinfo_rcv_space http3 quic \
     ssl_preread_protocol ssl_preread_alpn_protocols ssl_preread_server_name proxy_internal_body_length \
     proxy_internal_chunked grpc_internal_trailers modern_browser ancient_browser msie spdy spdy_request_priority \

@@ -105,6 +105,10 @@ known! {
     ProxyProtocolAddr "proxy_protocol_addr",
     /// Its port.
     ProxyProtocolPort "proxy_protocol_port",
+    /// The address that the client connected to as the PROXY header gave it.
+    ProxyProtocolServerAddr "proxy_protocol_server_addr",
+    /// Its port.
+    ProxyProtocolServerPort "proxy_protocol_server_port",
     /// The address that the connection came to.
     ServerAddr "server_addr",
     /// Its port.

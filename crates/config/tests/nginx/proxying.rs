@@ -128,6 +128,9 @@ fn redirects_and_cookies_are_rewritten() {
         matches!(&forward.cookie_domains[0].from, TextPattern::Regex { pattern, .. } if pattern == "^\\.?a\\.example$")
     );
     assert!(matches!(&forward.cookie_paths[0].from, TextPattern::Prefix(from) if text(from) == "/x/"));
+    let dotted =
+        server("location / { proxy_pass http://127.0.0.1:81; proxy_cookie_domain a.example .b.example; }");
+    assert_eq!(text(&dotted.clean().forward(ROUTE).cookie_domains[0].to), "b.example");
     let off = done.forward("example.org/off");
     assert!(off.redirects.is_empty() && off.cookie_domains.is_empty());
 }

@@ -64,6 +64,16 @@ fn rewrites_keep_their_flags() {
 }
 
 #[test]
+fn a_return_after_a_rewrite_that_goes_on_is_a_step() {
+    let after = steps("rewrite ^/a /b; return 200 $uri;");
+    assert!(matches!(&after[..], [Step::Rewrite { then: Then::Continue, .. }, Step::Answer(_)]), "{after:?}");
+    let under = steps("if ($arg_a) { rewrite ^/a /b; } return 204;");
+    assert!(matches!(under.last(), Some(Step::Answer(_))), "{under:?}");
+    let last = steps("rewrite ^/a /b last; return 204;");
+    assert!(matches!(&last[..], [Step::Rewrite { then: Then::Again, .. }]), "{last:?}");
+}
+
+#[test]
 fn a_rewrite_to_a_url_redirects() {
     let Step::Rewrite { then, .. } = &steps("rewrite ^ https://x.example$uri;")[0] else { panic!() };
     assert_eq!(*then, Then::Redirect(302));

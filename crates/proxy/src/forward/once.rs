@@ -33,6 +33,8 @@ struct Try<'j, 'a> {
     connect: Option<Duration>,
     header: Option<Duration>,
     status: Option<u16>,
+    /// The exchange has it among its attempts.
+    told: bool,
 }
 
 /// What came of a request over a connection.
@@ -71,21 +73,37 @@ pub(super) async fn ask<C: Client>(
     replay: &mut Option<Replay>,
     lease: Lease,
 ) -> Tried {
-    let mut this = Try { job, lease, began: recent(), connect: None, header: None, status: None };
+    let mut this =
+        Try { job, lease, began: recent(), connect: None, header: None, status: None, told: false };
     let tried = this.ask(exchange, client, replay).await;
-    let addr = Rc::clone(this.lease.address());
-    let total = recent().since(this.began);
-    exchange.attempts.push(Attempt {
-        addr,
-        status: this.status,
-        connect: this.connect,
-        header: this.header,
-        total,
-    });
+    if this.status.is_none() {
+        // As nginx tells it: 502 or 504 of a backend that did not answer.
+        this.status = match tried {
+            Tried::Again(status) | Tried::Failed(status) => Some(status),
+            Tried::Done | Tried::Instead(_) | Tried::Client(_) => None,
+        };
+    }
+    this.tell(exchange);
     tried
 }
 
 impl Try<'_, '_> {
+    /// Puts this try among the attempts, as far as it is: headers of the response ask for them too.
+    fn tell(&mut self, exchange: &mut Exchange) {
+        let attempt = Attempt {
+            addr: Rc::clone(self.lease.address()),
+            status: self.status,
+            connect: self.connect,
+            header: self.header,
+            total: recent().since(self.began),
+        };
+        if self.told {
+            exchange.attempts.pop();
+        }
+        self.told = true;
+        exchange.attempts.push(attempt);
+    }
+
     async fn ask<C: Client>(
         &mut self,
         exchange: &mut Exchange,
@@ -335,6 +353,7 @@ impl Try<'_, '_> {
         } else {
             self.lease.tell(Outcome::Answered(status), header);
         }
+        self.tell(exchange);
         match route::verdict(way.snapshot, way.thread, exchange, backend.head()) {
             Verdict::Pass => {}
             Verdict::Instead(decision) => return Tried::Instead(decision),

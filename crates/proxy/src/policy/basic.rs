@@ -10,7 +10,7 @@ use mainstay_config::plan::edge::Template;
 
 use super::Denied;
 use super::budget::Budget;
-use super::compiled::{Compiled, Error};
+use super::compiled::Compiled;
 use super::htpasswd::Hash;
 use super::verified::{Verified, digest};
 use crate::clock;
@@ -42,16 +42,19 @@ pub(super) struct Basic {
 }
 
 impl Basic {
-    pub(super) fn new(route: &str, realm: &Template, users: &[(String, String)]) -> Result<Self, Error> {
+    pub(super) fn new(route: &str, realm: &Template, users: &[(String, String)]) -> Self {
         let mut known = HashMap::new();
         for (user, text) in users {
-            let hash = Hash::parse(text)
-                .ok_or_else(|| Error::Hash { route: route.to_owned(), user: user.clone() })?;
+            // As in nginx one line that can't be used shuts out its user and nobody else.
+            let hash = Hash::parse(text).unwrap_or_else(|| {
+                tracing::warn!(route, user, "the hash of a password is in no known format");
+                Hash::Never
+            });
             // As in a file that is read from its beginning, the first line of a user counts.
             known.entry(user.as_bytes().to_vec()).or_insert(hash);
         }
         let decoy = known.values().find(|hash| hash.slow()).cloned();
-        Ok(Self { realm: realm.clone(), users: known, decoy })
+        Self { realm: realm.clone(), users: known, decoy }
     }
 
     /// Whether the password is the user's. Slow only as long as wrong passwords have not used up their time.

@@ -38,6 +38,8 @@ pub(super) enum Hash {
     Bcrypt(String),
     /// `$5$` and `$6$`.
     Sha2(String),
+    /// One that is in no known format: no password is right.
+    Never,
 }
 
 impl std::fmt::Debug for Hash {
@@ -81,7 +83,7 @@ impl Hash {
     /// Whether it takes long to verify a password.
     pub(super) const fn slow(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Sha1 { .. } => false,
+            Self::Plain(_) | Self::Sha1 { .. } | Self::Never => false,
             Self::Md5 { .. } | Self::Bcrypt(_) | Self::Sha2(_) => true,
         }
     }
@@ -92,6 +94,7 @@ impl Hash {
             return false;
         }
         match self {
+            Self::Never => false,
             Self::Plain(plain) => verify_slices_are_equal(plain, password).is_ok(),
             Self::Sha1 { sum, salt } => {
                 let mut context = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);

@@ -135,11 +135,17 @@ fn with_satisfy_any_a_good_source_or_a_good_password_is_enough() {
 }
 
 #[test]
-fn a_hash_or_key_that_can_not_be_used_refuses_the_configuration() {
-    let users = vec![("ann".to_owned(), "plain text".to_owned())];
+fn a_hash_in_no_known_format_shuts_out_its_user_alone() {
+    let users = ["ann:plain text", "bob:{PLAIN}two"].map(|user| user.split_once(':').unwrap());
+    let users = users.map(|(user, hash)| (user.to_owned(), hash.to_owned())).to_vec();
     let auth = Auth::Basic { realm: template("x"), file: None, users };
-    let said = Compiled::new(&edge(Route { auth: Some(auth), ..route() })).unwrap_err().to_string();
-    assert_eq!(said, "route \"all\": the hash of user \"ann\" is in no known format");
+    let (snapshot, cells) = (snapshot(edge(Route { auth: Some(auth), ..route() })), Cells::private());
+    assert_eq!(status(&snapshot, cells, &with_password("ann", "plain text")), 401);
+    assert_eq!(status(&snapshot, cells, &with_password("bob", "two")), 200);
+}
+
+#[test]
+fn a_key_that_can_not_be_used_refuses_the_configuration() {
     for (algorithm, key) in [
         ("HS256", ""),
         ("HS256", "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"),

@@ -1,6 +1,6 @@
 //! What is done with a request: the client, the route, its steps, who may come in, what acts, and pages for errors.
 
-use mainstay_config::plan::edge::{Action, ErrorPage, Files, Page, Route, Template};
+use mainstay_config::plan::edge::{Action, Answer, ErrorPage, Files, Page, Route, Template};
 use mainstay_core::name::RouteId;
 use mainstay_core::path;
 
@@ -236,8 +236,9 @@ fn after(next: Next<'_>, snapshot: &Snapshot, exchange: &mut Exchange, id: Route
         Next::Act => Turn::Act(id),
         Next::ActAs(id) => Turn::Act(id),
         Next::Select => again(exchange, Turn::Select),
-        Next::Answer(answer) => fixed(answer::fixed(answer, snapshot, exchange), snapshot, exchange),
+        Next::Answer(answer) => answered(answer, snapshot, exchange),
         Next::Redirect(status, location) => {
+            exchange.memory.shown = None;
             respond(snapshot, exchange, answer::redirect(snapshot, exchange, status, &location))
         }
         Next::Status(status) => Turn::Status(status),
@@ -265,6 +266,14 @@ fn respond(snapshot: &Snapshot, exchange: &Exchange, response: Response) -> Turn
     Turn::Done(Decision::Respond(reply::finish(snapshot, exchange, response)))
 }
 
+/// A fixed answer. A redirect shows its own status even where it stands for the page of an error, as in nginx.
+fn answered(answer: &Answer, snapshot: &Snapshot, exchange: &mut Exchange) -> Turn {
+    if answer.location.is_some() {
+        exchange.memory.shown = None;
+    }
+    fixed(answer::fixed(answer, snapshot, exchange), snapshot, exchange)
+}
+
 fn fixed(answer: Fixed, snapshot: &Snapshot, exchange: &Exchange) -> Turn {
     match answer {
         Fixed::Respond(response) => respond(snapshot, exchange, response),
@@ -290,13 +299,14 @@ fn action(action: &Action, snapshot: &Snapshot, asked: &impl Asked, exchange: &m
         let files = match action {
             Action::Forward(_) => return Turn::Done(Decision::Forward),
             Action::Answer(answer) => {
-                return fixed(answer::fixed(answer, snapshot, exchange), snapshot, exchange);
+                return answered(answer, snapshot, exchange);
             }
             Action::Files(files) => files,
         };
         match asked.files(files, snapshot, exchange) {
             Outcome::Respond(response) => return respond(snapshot, exchange, response),
             Outcome::Redirect(to) => {
+                exchange.memory.shown = None;
                 return respond(snapshot, exchange, answer::redirect(snapshot, exchange, 301, to.as_bytes()));
             }
             Outcome::Path { path, query } => {

@@ -80,7 +80,7 @@ impl<'a> Scope<'a> {
             Var::Header(name) => self.header(name, out),
             Var::Sent(name) => noted(&self.exchange.memory.noted.borrow().sent, name, out),
             Var::Upstream(name) => match self.head {
-                Some(head) => out.extend_from_slice(head.field(name).unwrap_or_default()),
+                Some(head) => lines(head, name, out),
                 None => noted(&self.exchange.memory.noted.borrow().backend, name, out),
             },
             Var::Cookie(name) => self.cookie(name, out),
@@ -201,6 +201,8 @@ impl<'a> Scope<'a> {
             Known::PeerPort => port(connection.peer, out),
             Known::ProxyProtocolAddr => addr_of(connection.proxy.map(|(from, _)| from), out),
             Known::ProxyProtocolPort => port(connection.proxy.map(|(from, _)| from), out),
+            Known::ProxyProtocolServerAddr => addr_of(connection.proxy.map(|(_, to)| to), out),
+            Known::ProxyProtocolServerPort => port(connection.proxy.map(|(_, to)| to), out),
             Known::ServerAddr => addr(connection.local.map(|local| local.ip()), out),
             Known::ServerPort => port(connection.local, out),
             Known::ServerProtocol => push(version(request.version), out),
@@ -359,6 +361,19 @@ pub(super) fn method(exchange: &Exchange) -> &[u8] {
 
 fn push(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&path::to_bytes(text));
+}
+
+/// All lines of a response's header, joined.
+fn lines(head: Head<'_>, name: &str, out: &mut Vec<u8>) {
+    let mut first = true;
+    head.each(&mut |own, value| {
+        if own.eq_ignore_ascii_case(name.as_bytes()) {
+            if !std::mem::take(&mut first) {
+                push(", ", out);
+            }
+            out.extend_from_slice(value);
+        }
+    });
 }
 
 fn noted(list: &[(Box<str>, Vec<u8>)], name: &str, out: &mut Vec<u8>) {

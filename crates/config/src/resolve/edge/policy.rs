@@ -63,7 +63,8 @@ impl Resolver<'_> {
             if let Some((name, _)) = users.iter().find(|(_, hash)| !material::is_hash(hash)) {
                 let message =
                     format!("{who}: what {} has for user \"{name}\" is no hash that is known", at.value);
-                self.error(at.span, message, "write it with `htpasswd -B FILE USER`");
+                let help = "nobody comes in by that name; write it with `htpasswd -B FILE USER`";
+                self.findings.warn(at.span, message, help);
             }
             return Auth::Basic { realm, file: Some(file), users };
         }

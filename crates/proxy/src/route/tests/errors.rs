@@ -50,6 +50,16 @@ fn a_page_keeps_the_status_unless_another_is_named() {
 }
 
 #[test]
+fn a_page_that_redirects_shows_the_status_of_the_redirect() {
+    let moved = Answer { status: 302, location: Some(text("http://u.test/")), body: None, media: None };
+    let away = Route { action: Action::Answer(moved), ..route("away", exact("/away")) };
+    gets(
+        vec![failing("kept", 404, to("/away"), None), failing("good", 404, to("/away"), Some(200)), away],
+        &[("/kept", "302 > http://u.test/"), ("/good", "302 > http://u.test/")],
+    );
+}
+
+#[test]
 fn an_answer_with_a_body_asks_no_page() {
     let own = Route { action: answer(404, "own body"), ..failing("own", 404, to("/page"), None) };
     gets(vec![own, page()], &[("/own", "404 own body")]);

@@ -110,6 +110,7 @@ fn tls_and_the_other_ends_of_the_connection_are_shown() {
         ("{ssl_protocol} {ssl_cipher}", "TLSv1.3 TLS_AES_128_GCM_SHA256"),
         ("{ssl_server_name} {ssl_session_reused} {ssl_client_verify}", "a.test r FAILED:expired"),
         ("{proxy_protocol_addr}:{proxy_protocol_port}", "192.0.2.77:99"),
+        ("{proxy_protocol_server_addr}:{proxy_protocol_server_port}", "192.0.2.1:80"),
         ("{remote_addr}|{remote_port}", "unix:|"),
     ] {
         assert_eq!(shown(&snapshot, &exchange, template), expected, "{template}");
