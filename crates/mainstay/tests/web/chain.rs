@@ -1,12 +1,13 @@
 //! Four proxies in a row, as the bastion's documents describe them: the last one tells the node who the client is.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Result, ensure};
 use mainstay_lab::peer::{Mainstay, Nginx};
 use mainstay_lab::probe::Mirror;
+use mainstay_lab::wait_until;
 
-use crate::bed::{Ground, get, import, start, write};
+use crate::bed::{Ground, LIMIT, get, import, start, write};
 
 /// The addresses of the four layers.
 const LAYERS: [&str; 4] = ["10.1.23.8", "10.8.2.163", "10.120.126.14", "192.168.1.23"];
@@ -51,7 +52,11 @@ fn four_layers(with_nginx: bool) -> Result<()> {
         }
         let conf = layer(number, next);
         layers.push(if with_nginx && number % 2 == 0 {
-            Layer::Nginx(Nginx::with_http(&host, "layer", &conf)?)
+            let nginx = Nginx::with_http(&host, "layer", &conf)?;
+            let port = SocketAddr::new(own.parse()?, 52100);
+            let open = || host.run(|| TcpStream::connect(port).is_ok());
+            wait_until(&format!("nginx takes connections on {port}"), LIMIT, open)?;
+            Layer::Nginx(nginx)
         } else {
             let file = write(&host, "layer.conf", &conf)?;
             let toml = import(&host, &file, &["--context", "http"])?;

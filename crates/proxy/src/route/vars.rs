@@ -209,10 +209,8 @@ impl<'a> Scope<'a> {
             Known::Http2 => push(http2(request.version, connection), out),
             Known::RequestId => out.extend_from_slice(exchange.id.as_ref().map_or(&[][..], |id| &id[..])),
             Known::RequestLength => number(exchange.received, out, true),
-            Known::ContentLength => {
-                out.extend_from_slice(request.field("content-length").unwrap_or_default())
-            }
-            Known::ContentType => out.extend_from_slice(request.field("content-type").unwrap_or_default()),
+            Known::ContentLength => self.field("content-length", out),
+            Known::ContentType => self.field("content-type", out),
             Known::Connection => number(connection.number, out, true),
             Known::ConnectionRequests => number(u64::from(exchange.earlier) + 1, out, true),
             Known::Pipe => push(if exchange.pipelined { "p" } else { "." }, out),
@@ -248,6 +246,11 @@ impl<'a> Scope<'a> {
             | Known::SslClientFingerprint
             | Known::SslClientEscapedCert => super::certificate::variable(connection, known, out),
         }
+    }
+
+    /// A header of the request.
+    fn field(&self, name: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.exchange.request.field(name).unwrap_or_default());
     }
 
     fn route(&self) -> Option<&'a mainstay_config::plan::edge::Route> {
