@@ -16,8 +16,9 @@ use rustix::net::SocketFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, LocalSet, spawn_local};
+use tokio::task::{AbortHandle, spawn_local};
 
 use super::SocketKey;
 use crate::log::{Logs, Writers};
@@ -75,9 +76,21 @@ pub(super) fn start(
     kit: Kit,
     words: mpsc::UnboundedReceiver<Word>,
 ) -> io::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let reserve = File::open("/dev/null")?;
-    std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
+        // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let built = builder.enable_all().build_local(LocalOptions::default());
+        let runtime = match built {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                // Whoever started this thread waits for its word.
+                let _ = tell.send(Err(error));
+                return;
+            }
+        };
+        let _ = tell.send(Ok(()));
         let lane = Lane {
             thread: None,
             early: Vec::new(),
@@ -85,8 +98,10 @@ pub(super) fn start(
             kit,
             reserve: Rc::new(RefCell::new(Some(reserve))),
         };
-        LocalSet::new().block_on(&runtime, lane.listen(words));
-    })
+        runtime.block_on(lane.listen(words));
+    })?;
+    told.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))?;
+    Ok(thread)
 }
 
 struct Lane {
