@@ -1,5 +1,6 @@
 //! Findings: what the operator should know of an import, each with its place and what to do.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,7 @@ impl fmt::Display for Finding {
 }
 
 /// A line of one of the files that were read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Pos {
     /// Which file, in the order of reading.
     pub(crate) file: u32,
@@ -138,6 +139,9 @@ impl Report {
     /// All of them, in the order of the files.
     pub(crate) fn into_findings(mut self) -> Vec<Finding> {
         self.findings.sort_by_key(|(pos, _)| *pos);
+        // What several blocks inherit is said once.
+        let mut said = HashSet::new();
+        self.findings.retain(|(pos, finding)| said.insert((*pos, finding.text.clone())));
         let mut all: Vec<Finding> = self.findings.into_iter().map(|(_, finding)| finding).collect();
         all.dedup();
         if self.more > 0

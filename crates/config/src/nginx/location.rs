@@ -266,6 +266,7 @@ fn once_steps(once: Vec<Table>) -> Vec<Table> {
 
 /// What holds for requests whatever answers them; `open` leaves out who may come in, which nginx asks later.
 fn settle(site: &Site<'_, '_>, scope: &Scope<'_>, route: &mut Table, open: bool, cx: &mut Cx<'_>) {
+    unserved(scope, cx);
     let real_ip = response::real_ip(scope, cx);
     if real_ip != site.real_ip && route.get("by_name").is_none() {
         route.maybe("real_ip", real_ip);
@@ -275,6 +276,22 @@ fn settle(site: &Site<'_, '_>, scope: &Scope<'_>, route: &mut Table, open: bool,
     }
     route.maybe("body_max", files::body_max(scope));
     response::fill(scope, &site.named, route, cx);
+}
+
+/// What is understood, and has no counterpart: said where it is not what happens anyway.
+fn unserved(scope: &Scope<'_>, cx: &mut Cx<'_>) {
+    const ASKED: [(&str, &str, &str); 4] = [
+        ("proxy_set_body", "", "the body goes to the backend as the client sent it"),
+        ("merge_slashes", "on", "several slashes in a path are one"),
+        ("ignore_invalid_headers", "on", "a request with a malformed header gets 400"),
+        ("recursive_error_pages", "off", "the error page of an error page is not asked for"),
+    ];
+    for (name, same, instead) in ASKED {
+        let said = scope.get(name).filter(|at| at.arg(0) != same);
+        if let Some(at) = said {
+            cx.report.dropped(at.pos, format!("{name} {} is left out", at.arg(0)), instead);
+        }
+    }
 }
 
 /// Everything of a route but what it matches.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{http, server, text};
+use mainstay_config::nginx::Severity;
 use mainstay_config::plan::edge::{
     Action, Expires, Fallback, Files, HeaderChange, LogFormat, LogTarget, Page,
 };
@@ -155,4 +156,17 @@ fn what_would_change_responses_is_said_to_be_left_out() {
         let name = line.split(' ').next().unwrap();
         let _ = server(line).drops(&format!("{name} is left out"));
     }
+}
+
+#[test]
+fn what_is_understood_but_not_served_is_said_once_and_only_where_it_changes_something() {
+    let done = http(
+        "merge_slashes off; recursive_error_pages on; ignore_invalid_headers on;\n\
+         server { listen 80; proxy_set_body x; location / { return 204; } location /b { recursive_error_pages off; return 204; } }",
+    );
+    let dropped: Vec<String> = done.said(Severity::Dropped).collect();
+    for name in ["merge_slashes off", "recursive_error_pages on", "proxy_set_body x"] {
+        assert_eq!(dropped.iter().filter(|text| text.contains(name)).count(), 1, "{name}: {dropped:?}");
+    }
+    assert_eq!(dropped.len(), 3, "{dropped:?}");
 }
