@@ -124,7 +124,7 @@ fn nginx(host: &Host, folder: &Path) -> Result<Peer> {
                  proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $http_host;";
     let conf = format!(
         "http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 300s;\n\
-         upstream api {{ zone api 256k; server 127.0.0.1:{BACKEND} max_fails=3; keepalive 64; keepalive_requests 1000000000; }}\n\
+         upstream api {{ zone api 256k; server 127.0.0.1:{BACKEND} max_fails=3; keepalive 256; keepalive_requests 1000000000; }}\n\
          server {{ listen 127.0.0.1:1; server_name other.example.com; }}\n\
          server {{ listen 127.0.0.1:{http} backlog=4096; listen 127.0.0.1:{https} ssl http2 backlog=4096; server_name bench.example.com;\n\
          ssl_certificate {cert}/cert.pem; ssl_certificate_key {cert}/key.pem; ssl_protocols TLSv1.3;\n\
