@@ -98,6 +98,10 @@ fn claim(
     let mut best: Option<(&AtomicU64, &AtomicU64, u64, u64)> = None;
     for (key, word) in places(words, hash) {
         let (old, due) = (key.load(Ordering::Acquire), word.load(Ordering::Acquire));
+        if old == hash {
+            // Somebody has made it since we looked: a second place would count the key twice.
+            return Some((key, word));
+        }
         let due = if old == EMPTY { 0 } else { due };
         if best.is_none_or(|(.., least)| due < least) {
             best = Some((key, word, old, due));
