@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Net, Protocol};
+use mainstay_config::plan::edge::Protocol;
 use mainstay_core::proxy_header::{self, Header};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpStream, UnixStream};
@@ -63,7 +63,8 @@ async fn begin(
 ) {
     let settings = &snapshot.edge.listeners[connection.listener as usize];
     debug_assert!(settings.protocol == Protocol::Http, "bytes are relayed elsewhere");
-    let says_proxy = connection.peer.is_some_and(|peer| holds(&settings.proxy_from, peer));
+    let says_proxy =
+        connection.peer.is_some_and(|peer| settings.proxy_from.iter().any(|net| net.holds(peer.ip())));
     let tls = snapshot.tls.get(connection.listener as usize).and_then(Option::as_ref);
     if !says_proxy && tls.is_none() {
         return http1::serve(thread, Io::Plain(socket), Rc::new(connection), name).await;
@@ -131,17 +132,4 @@ async fn read_proxy(socket: &mut Socket) -> Result<Header, &'static str> {
             Err(_) => return Err("proxy:malformed"),
         }
     }
-}
-
-fn holds(nets: &[Net], peer: SocketAddr) -> bool {
-    let bits = |ip: std::net::IpAddr| match ip {
-        std::net::IpAddr::V4(ip) => (u128::from(ip.to_bits()) << 96, 32),
-        std::net::IpAddr::V6(ip) => (ip.to_bits(), 128),
-    };
-    let ip = peer.ip().to_canonical();
-    nets.iter().any(|net| {
-        let ((net_bits, width), (ip_bits, ip_width)) = (bits(net.addr), bits(ip));
-        let prefix = u32::from(net.prefix);
-        width == ip_width && (prefix == 0 || (net_bits ^ ip_bits) >> (128 - prefix.min(128)) == 0)
-    })
 }

@@ -183,6 +183,24 @@ pub struct Net {
     pub prefix: u8,
 }
 
+impl Net {
+    /// Whether an address is in it; one of IPv4 that is written inside IPv6 is taken for what it is, and no family holds the other.
+    #[must_use]
+    pub fn holds(&self, addr: IpAddr) -> bool {
+        match (self.addr, addr.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(addr)) => {
+                let away = net.to_bits() ^ addr.to_bits();
+                away.checked_shr(32_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(net), IpAddr::V6(addr)) => {
+                let away = net.to_bits() ^ addr.to_bits();
+                away.checked_shr(128_u32.saturating_sub(u32::from(self.prefix))).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
 /// A variable computed from others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Map {

@@ -2,40 +2,25 @@
 
 use std::net::IpAddr;
 
-use mainstay_config::plan::edge::{Access, Net};
+use mainstay_config::plan::edge::Access;
 
 /// What the first rule that matches says; `None` when none does. A client without an address (a unix socket that says
 /// nothing) is matched by rules for everybody alone.
-pub(super) fn verdict(rules: &[Access], client: Option<IpAddr>) -> Option<bool> {
-    let client = client.map(|addr| addr.to_canonical());
+pub(crate) fn verdict(rules: &[Access], client: Option<IpAddr>) -> Option<bool> {
     rules
         .iter()
         .find(|rule| match (rule.net, client) {
             (None, _) => true,
-            (Some(net), Some(client)) => holds(net, client),
+            (Some(net), Some(client)) => net.holds(client),
             (Some(_), None) => false,
         })
         .map(|rule| rule.allow)
 }
 
-/// Whether an address is in a network; never one of IPv6 in one of IPv4 or the other way round.
-fn holds(net: Net, addr: IpAddr) -> bool {
-    match (net.addr, addr) {
-        (IpAddr::V4(net_addr), IpAddr::V4(addr)) => {
-            let away = u32::from(net_addr) ^ u32::from(addr);
-            away.checked_shr(32_u32.saturating_sub(u32::from(net.prefix))).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(net_addr), IpAddr::V6(addr)) => {
-            let away = u128::from(net_addr) ^ u128::from(addr);
-            away.checked_shr(128_u32.saturating_sub(u32::from(net.prefix))).unwrap_or(0) == 0
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay_config::plan::edge::Net;
 
     fn rule(allow: bool, net: &str) -> Access {
         if net == "all" {

@@ -4,7 +4,7 @@
 //! where `satisfy_any` makes either of the last two enough. Rates and requests at once are counted for all processes
 //! together, without a lock, in [`crate::shared::Cells`].
 
-mod access;
+pub(crate) mod access;
 mod basic;
 mod budget;
 mod compiled;

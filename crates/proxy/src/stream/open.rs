@@ -1,12 +1,12 @@
 //! A TCP connection from accept on: who may come in, what its first bytes say, which backend gets it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Access, Listener, Net, Place, Protocol, ProxyHeader, Template};
+use mainstay_config::plan::edge::{Access, Listener, Place, Protocol, ProxyHeader, Template};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
 use rustix::io::Errno;
@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use super::relay::{End, Ended, Opening};
 use crate::clock::boot_now;
 use crate::exchange::{Attempt, Connection};
+use crate::policy::access;
 use crate::pool::{Ask, Lease, Outcome, Refused};
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
@@ -33,30 +34,9 @@ pub(super) struct Job {
     pub(super) started: Boot,
 }
 
-/// Whether a network holds an address.
-pub(super) fn holds(net: Net, ip: IpAddr) -> bool {
-    match (net.addr, ip) {
-        (IpAddr::V4(net_ip), IpAddr::V4(ip)) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(net.prefix.min(32))).unwrap_or(0);
-            (net_ip.to_bits() ^ ip.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(net_ip), IpAddr::V6(ip)) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(net.prefix.min(128))).unwrap_or(0);
-            (net_ip.to_bits() ^ ip.to_bits()) & mask == 0
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    }
-}
-
 /// Whether a source may come in: the first rule that matches decides.
 pub(super) fn admits(rules: &[Access], peer: Option<SocketAddr>) -> bool {
-    let ip = peer.map(|peer| peer.ip().to_canonical());
-    let matches = |rule: &&Access| match (rule.net, ip) {
-        (None, _) => true,
-        (Some(net), Some(ip)) => holds(net, ip),
-        (Some(_), None) => false,
-    };
-    rules.iter().find(matches).is_none_or(|rule| rule.allow)
+    access::verdict(rules, peer.map(|peer| peer.ip())).unwrap_or(true)
 }
 
 /// The client as the balance sees it: what the PROXY header says, else the other end.
@@ -303,8 +283,7 @@ pub fn open(
         thread.counters.closed(listener);
         return;
     }
-    let believed =
-        |peer: SocketAddr| settings.proxy_from.iter().any(|net| holds(*net, peer.ip().to_canonical()));
+    let believed = |peer: SocketAddr| settings.proxy_from.iter().any(|net| net.holds(peer.ip()));
     let header = connection.peer.is_some_and(believed);
     let speaks_first =
         settings.tls.is_some() || settings.answer.is_some() || settings.protocol == Protocol::Passthrough;
