@@ -76,12 +76,17 @@ fn change(cells: Cells, hash: u64, now: Boot, decide: impl Fn(Boot) -> Verdict) 
     let mut verdict = decide(Boot::ZERO);
     for _ in 0..TRIES {
         let Some((key, word)) = find(words, hash).or_else(|| claim(words, hash, now)) else { continue };
-        let seen = word.load(Ordering::Acquire);
-        verdict = decide(Boot::from_nanos(seen));
-        let Verdict::Pass { due, .. } = verdict else { return verdict };
-        let swapped =
-            word.compare_exchange(seen, due.as_nanos(), Ordering::AcqRel, Ordering::Acquire).is_ok();
-        if swapped && key.load(Ordering::Acquire) == hash {
+        // Whoever loses the swap has lost it to somebody who went on: some thread always does, so no bound is needed.
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            verdict = decide(Boot::from_nanos(seen));
+            let Verdict::Pass { due, .. } = verdict else { return verdict };
+            match word.compare_exchange_weak(seen, due.as_nanos(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(other) => seen = other,
+            }
+        }
+        if key.load(Ordering::Acquire) == hash {
             return verdict;
         }
     }
