@@ -417,6 +417,11 @@ fn credentials_are_checked_and_never_shown() {
     let private = jwt("algorithm = \"ES256\", key = \"-----BEGIN EC PRIVATE KEY-----\"");
     assert_finding(&private, 9, "is a private key", "issuer's public key");
     assert!(!refused(&private).to_string().contains("BEGIN"), "{}", refused(&private));
+    let public = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\\n-----END PUBLIC KEY-----";
+    let with = |algorithm: &str| jwt(&format!("algorithm = \"{algorithm}\", key = \"{public}\""));
+    assert_finding(&with("RS256"), 9, "is of the kind Ed25519, which is for EdDSA", "public key");
+    assert_finding(&with("HS256"), 9, "is PEM, not a secret", "algorithm of this key");
+    parse_str("t.toml", &with("EdDSA"), &no_env, Checks::NONE).unwrap();
     assert_warning(&jwt("algorithm = \"HS256\", key = \"short\""), 9, "too short for HS256");
     let from = "jwt = { keys = [{ algorithm = \"HS256\", key = \"0123456789abcdef0123456789abcdef\" }], from = [\"body\"] }";
     assert_finding(&routed(from), 9, "no place of a token", "cookie:name");
@@ -496,6 +501,12 @@ fn backends_can_be_reached() {
         7,
         "browsers drop",
         "secure = true",
+    );
+    assert_finding(
+        &with("sticky = { cookie = \"a\", key = \"guess me\" }"),
+        7,
+        "8 bytes can be guessed",
+        "rand -hex",
     );
     assert_finding(&with("outlier = { share_max = 101 }"), 7, "share_max 101", "0 to 100");
     assert_finding(&with("servers = []"), 7, "`servers` is not a key of [[pool]]", "backends");

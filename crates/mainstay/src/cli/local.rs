@@ -9,15 +9,18 @@ use mainstay_sys::process::Signals;
 
 use super::FAILURE;
 use crate::dirs::Dirs;
+use crate::proof;
 use crate::supervisor;
 
 /// Reads a configuration from disk with this process's environment.
 ///
 /// # Errors
-/// The whole report, when it is refused.
+/// The whole report, when it is refused; a sentence, when the edge could not use it.
 pub fn load(path: &Path) -> anyhow::Result<Loaded> {
-    mainstay_config::load(path, &|name| std::env::var(name).ok())
-        .map_err(|report| anyhow::anyhow!("{report}"))
+    let loaded = mainstay_config::load(path, &|name| std::env::var(name).ok())
+        .map_err(|report| anyhow::anyhow!("{report}"))?;
+    proof::usable(&loaded.plan.edge).map_err(|why| anyhow::anyhow!("{}: error: {why}", path.display()))?;
+    Ok(loaded)
 }
 
 pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
@@ -58,15 +61,28 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 complain(&warnings);
             }
             let plan = &loaded.plan;
+            if !elsewhere {
+                let wrong = proof::usable(&plan.edge).err();
+                let wrong: Vec<String> = wrong.into_iter().chain(proof::homeless_logs(&plan.edge)).collect();
+                wrong.iter().for_each(|why| eprintln!("{}: error: {why}", path.display()));
+                if !wrong.is_empty() {
+                    return Ok(FAILURE);
+                }
+                for (route, user) in mainstay_proxy::policy::shut_out(&plan.edge) {
+                    let why = "the hash of a password is in no known format: nobody can log in as";
+                    eprintln!("{}: warning: route \"{route}\": {why} \"{user}\"", path.display());
+                }
+            }
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
             println!(
-                "{}: ok: node {}, {} with {}, {}, {}",
+                "{}: ok: node {}, {} with {}, {}, {}{}",
                 path.display(),
                 plan.node,
                 count(plan.vips.len(), "vip", "vips"),
                 count(addrs, "address", "addresses"),
                 count(plan.probes.len(), "probe", "probes"),
-                count(plan.commands.len(), "command", "commands")
+                count(plan.commands.len(), "command", "commands"),
+                edge_of(&plan.edge)
             );
             Ok(0)
         }
@@ -75,6 +91,21 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+/// How much there is for the edge; nothing without one.
+fn edge_of(edge: &mainstay_config::plan::edge::Edge) -> String {
+    if edge.is_empty() {
+        return String::new();
+    }
+    let backends: usize = edge.pools.iter().map(|pool| pool.backends.len()).sum();
+    format!(
+        ", {}, {}, {} with {}",
+        count(edge.listeners.len(), "listener", "listeners"),
+        count(edge.routes.len(), "route", "routes"),
+        count(edge.pools.len(), "pool", "pools"),
+        count(backends, "backend", "backends")
+    )
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {

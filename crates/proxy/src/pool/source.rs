@@ -104,6 +104,8 @@ impl Source {
 impl Set {
     /// Makes the list of backends anew; addresses that stay keep their state.
     pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &Cell<u32>, now: Boot) {
+        let own = pool.sticky.as_ref().and_then(|sticky| sticky.key.as_ref());
+        let key = own.map_or(key, |own| sticky::key_of(&own.text));
         let sources = self.sources.borrow();
         let mut inner = self.inner.borrow_mut();
         let old = std::mem::take(&mut inner.entries);

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mainstay_config::plan::edge::Protocol;
@@ -66,6 +66,8 @@ pub(super) struct Kit {
     pub(super) counters: Arc<Counters>,
     pub(super) writers: Arc<Writers>,
     pub(super) hosts: Hosts,
+    /// Key of sticky cookies, there before the first configuration.
+    pub(super) sticky: Arc<OnceLock<[u8; 16]>>,
     /// So many threads divide a listener's connections.
     pub(super) share: usize,
 }
@@ -244,6 +246,9 @@ impl Kit {
     /// The thread's state, with the tasks that keep it up.
     fn thread(&self, snapshot: &Arc<Snapshot>) -> Rc<Thread> {
         let pools = Pools::sharing(self.cells, self.hosts.clone());
+        if let Some(key) = self.sticky.get() {
+            pools.set_key(*key);
+        }
         let logs = Logs::new(Arc::clone(&self.writers));
         let counters = Arc::clone(&self.counters);
         let thread = Rc::new(Thread::with(Arc::clone(snapshot), self.cells, counters, pools, logs));
