@@ -55,7 +55,8 @@ pub(crate) fn exchange(head: &str) -> Exchange {
     let request = request(head);
     let target = request.text(request.target).to_owned();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let connection = Connection { number: 1, listener: 0, peer: None, local: None, proxy: None, tls: None };
+    let connection =
+        Connection { number: 1, listener: 0, counts: 0, peer: None, local: None, proxy: None, tls: None };
     let mut exchange = Exchange::new(request, Rc::new(connection), clock::boot_now());
     exchange.client = Some("192.0.2.1".parse().expect("an address"));
     exchange.client_port = 50_000;

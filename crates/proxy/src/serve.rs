@@ -32,7 +32,8 @@ pub enum Accepted {
 
 /// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
 pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
-    thread.counters.accepted(listener);
+    let counts = snapshot.places.listener(listener);
+    thread.counters.accepted(counts);
     thread.keep_house();
     let (socket, peer, local) = match socket {
         Accepted::Tcp(stream, peer) => {
@@ -42,11 +43,9 @@ pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u
         Accepted::Unix(stream) => (Socket::from(stream), None, None),
     };
     let number = thread.number_connection();
-    let connection = Connection { number, listener, peer, local, proxy: None, tls: None };
-    match thread.listener_name(listener) {
-        Some(name) => begin(thread, snapshot, socket, connection, name).await,
-        None => thread.counters.closed(listener),
-    }
+    let connection = Connection { number, listener, counts, peer, local, proxy: None, tls: None };
+    let name = thread.listener_name(&snapshot.edge.listeners[listener as usize].name);
+    begin(thread, snapshot, socket, connection, name).await;
 }
 
 /// A socket of the runtime's.
@@ -84,8 +83,8 @@ async fn greet(
     tls: Option<Arc<crate::tls::Server>>,
 ) {
     let refused = |why| {
-        thread.counters.handshake_failed(connection.listener, why);
-        thread.counters.closed(connection.listener);
+        thread.counters.handshake_failed(connection.counts, why);
+        thread.counters.closed(connection.counts);
     };
     if says_proxy {
         match tokio::time::timeout(PROXY_TIMEOUT, read_proxy(&mut socket)).await {

@@ -253,6 +253,7 @@ pub(super) fn from(head: &str, peer: &str) -> Exchange {
     let connection = Connection {
         number: 7,
         listener: 0,
+        counts: 0,
         peer: Some(peer.parse::<SocketAddr>().unwrap()),
         local: Some("192.0.2.1:8080".parse().unwrap()),
         proxy: None,

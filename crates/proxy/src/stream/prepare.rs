@@ -10,7 +10,7 @@ use mainstay_core::name::PoolId;
 use mainstay_core::proxy_header::{self, Header};
 use mainstay_core::time::Boot;
 use mainstay_core::{hello, proxy_header::BINARY_MAX};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::open::Job;
@@ -34,8 +34,8 @@ pub(super) async fn prepare(
 ) {
     let listener = &snapshot.edge.listeners[connection.listener as usize];
     let failed = |why: &'static str| {
-        thread.counters.handshake_failed(connection.listener, why);
-        thread.counters.closed(connection.listener);
+        thread.counters.handshake_failed(connection.counts, why);
+        thread.counters.closed(connection.counts);
     };
     let Ok(mut stream) = slow::watched(client) else { return failed("descriptors") };
     let mut first = Vec::new();
@@ -49,9 +49,18 @@ pub(super) async fn prepare(
     }
     if let Some(answer) = &listener.answer {
         let socket = socket(stream, &first);
-        let sent = tell(answer, &snapshot, &connection, started, socket).await;
-        thread.counters.stream_done(connection.listener, 0, sent);
-        thread.counters.closed(connection.listener);
+        let sent = match snapshot.tls.get(connection.listener as usize) {
+            Some(Some(server)) => match crate::tls::accept(socket, server).await {
+                Ok((tls, info)) => {
+                    connection.tls = Some(info);
+                    tell(answer, &snapshot, &connection, started, tls).await
+                }
+                Err(error) => return failed(error.why()),
+            },
+            Some(None) | None => tell(answer, &snapshot, &connection, started, socket).await,
+        };
+        thread.counters.stream_done(connection.counts, 0, sent);
+        thread.counters.closed(connection.counts);
         return;
     }
     let mut pool = listener.pool;
@@ -96,7 +105,7 @@ async fn tell(
     snapshot: &Snapshot,
     connection: &Connection,
     started: Boot,
-    mut socket: Socket,
+    mut socket: impl AsyncWrite + Unpin,
 ) -> u64 {
     let mut text = Vec::new();
     let exchange = Exchange::of_stream(connection.clone(), started);

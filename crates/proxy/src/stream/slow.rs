@@ -101,8 +101,8 @@ pub(super) async fn relay(
             }
         }
     }
-    thread.counters.stream_done(index, received, sent);
-    thread.counters.closed(index);
+    thread.counters.stream_done(connection.counts, received, sent);
+    thread.counters.closed(connection.counts);
     if !listener.logs.is_empty() {
         let mut exchange = crate::exchange::Exchange::of_stream(connection, started);
         (exchange.status, exchange.received, exchange.sent) =

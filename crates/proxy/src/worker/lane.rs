@@ -174,7 +174,6 @@ impl Lane {
         if self.thread.is_some() {
             gone.iter().for_each(|key| self.finish(key));
         }
-        self.kit.counters.adopt(snapshot);
         match &self.thread {
             Some(thread) => {
                 thread.adopt(Arc::clone(snapshot));
@@ -365,9 +364,14 @@ impl Door {
                 snapshot.edge.listeners.get(self.listener.get() as usize).map_or(0, |l| l.max_connections);
             (most as usize).div_ceil(self.share) as u64
         };
-        while self.thread.counters.open(self.listener.get()) >= most().max(1) {
+        while self.thread.counters.open(self.counts()) >= most().max(1) {
             self.thread.counters.one_closes().await;
         }
+    }
+
+    /// Where its listener counts.
+    fn counts(&self) -> u32 {
+        self.thread.current().0.places.listener(self.listener.get())
     }
 
     async fn failed(&self, socket: BorrowedFd<'_>, error: Errno) {
@@ -375,7 +379,7 @@ impl Door {
             // It went away while it waited.
             Errno::CONNABORTED | Errno::INTR | Errno::CONNRESET | Errno::PROTO => {}
             Errno::MFILE | Errno::NFILE => {
-                self.thread.counters.refused(self.listener.get(), "no-descriptors");
+                self.thread.counters.refused(self.counts(), "no-descriptors");
                 self.reserve.take();
                 drop(rustix::net::accept(socket));
                 self.reserve.replace(File::open("/dev/null").ok());

@@ -68,7 +68,6 @@ impl Rig {
             Snapshot::compile(edge, slots, &mut Names::default(), &crate::tls::Tickets::new(), None).unwrap(),
         );
         let counters = Arc::new(Counters::default());
-        counters.adopt(&snapshot);
         let thread = Rc::new(Thread::new(snapshot, Cells::private(), counters));
         let accepting = Rc::clone(&thread);
         spawn_local(async move {
