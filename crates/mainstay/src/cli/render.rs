@@ -154,7 +154,9 @@ fn workers(status: &Status) -> String {
 
 /// One line for one event; what it is about is named once.
 pub(super) fn event(event: &Event) -> String {
-    format!("{}  {:<8}  {:<12}  {}", clock(event.at_ms), event.kind, event.about, event.message)
+    // What has several lines is one event all the same.
+    let message = event.message.trim_end().replace('\n', "\n    ");
+    format!("{}  {:<8}  {:<12}  {message}", clock(event.at_ms), event.kind, event.about)
 }
 
 /// Date and time in UTC, with milliseconds.

@@ -182,7 +182,7 @@ fn member(pool: &Pool, backend: &Backend, key: u64) -> MemberSpec {
 }
 
 /// As addresses are shown: `10.0.4.20:8080`, `[::1]:80`, `unix:/path`.
-fn written(place: &Place) -> String {
+pub(crate) fn written(place: &Place) -> String {
     match place {
         Place::Inet(address) => address.to_string(),
         Place::Unix(path) => format!("unix:{}", path.display()),
