@@ -1,30 +1,9 @@
 //! What is refused or warned of in the edge's tables, where the finding points and what it advises.
 
-use mainstay_config::{Checks, Report, Severity, parse_str};
+mod finding;
 
-fn no_env(_: &str) -> Option<String> {
-    None
-}
-
-fn refused(text: &str) -> Report {
-    match parse_str("t.toml", text, &no_env, Checks::NONE) {
-        Err(report) => report,
-        Ok(loaded) => panic!("accepted:\n{text}\n{loaded:?}"),
-    }
-}
-
-/// Asserts that some error of the report points at `line`, says `says` and advises `advises`.
-#[track_caller]
-fn assert_finding(text: &str, line: usize, says: &str, advises: &str) {
-    let report = refused(text);
-    let hit = report.diagnostics.iter().any(|d| {
-        d.severity == Severity::Error
-            && d.place.line == line
-            && d.message.contains(says)
-            && d.help.as_deref().unwrap_or_default().contains(advises)
-    });
-    assert!(hit, "no error in line {line} says {says:?} and advises {advises:?}; the report is\n{report}");
-}
+use finding::{assert_finding, no_env, refused};
+use mainstay_config::{Checks, parse_str};
 
 /// Asserts that the text is accepted with exactly one warning, which says `says`.
 #[track_caller]
