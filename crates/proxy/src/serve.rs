@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_config::plan::edge::Protocol;
-use mainstay_core::proxy_header::{self, Header};
-use tokio::io::AsyncReadExt as _;
+use mainstay_core::proxy_header::Header;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::Connection;
+use crate::proxied;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Io, Socket};
@@ -87,12 +87,15 @@ async fn greet(
         thread.counters.closed(connection.counts);
     };
     if says_proxy {
-        match tokio::time::timeout(PROXY_TIMEOUT, read_proxy(&mut socket)).await {
+        let mut first = Vec::new();
+        let header = proxied::read(&mut socket, &mut first);
+        match tokio::time::timeout(PROXY_TIMEOUT, header).await {
             Ok(Ok(Header::Relayed { source, destination })) => connection.proxy = Some((source, destination)),
             Ok(Ok(Header::Unknown | Header::Local)) => {}
             Ok(Err(why)) => return refused(why),
             Err(_) => return refused("proxy:timeout"),
         }
+        socket.unread(&first);
     }
     let Some(tls) = tls else {
         return Box::pin(http1::serve(thread, Io::Plain(socket), Rc::new(connection), name)).await;
@@ -110,25 +113,6 @@ async fn greet(
         Err(error) => {
             tracing::debug!(peer = ?connection.peer, "{error}");
             refused(error.why());
-        }
-    }
-}
-
-/// Reads a PROXY header; what comes behind it is put back.
-async fn read_proxy(socket: &mut Socket) -> Result<Header, &'static str> {
-    let mut bytes = Vec::with_capacity(256);
-    loop {
-        let count = socket.read_buf(&mut bytes).await.map_err(|_| "proxy:broken")?;
-        if count == 0 {
-            return Err("proxy:closed");
-        }
-        match proxy_header::parse(&bytes) {
-            Ok(Some((header, length))) => {
-                socket.unread(&bytes[length..]);
-                return Ok(header);
-            }
-            Ok(None) => {}
-            Err(_) => return Err("proxy:malformed"),
         }
     }
 }
