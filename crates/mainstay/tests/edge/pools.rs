@@ -138,3 +138,24 @@ fn a_sticky_cookie_is_kept_by_all_processes_whatever_dies_is_reloaded_or_upgrade
         bound()
     });
 }
+
+#[test]
+fn top_shows_once_what_goes_through_in_lines_of_the_width_that_is_asked_for() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let node = bed.start(&(HEAD.to_owned() + WEB))?;
+        let shown = std::thread::scope(|scope| {
+            let load = scope.spawn(|| (0..200).try_for_each(|_| bed.who().map(drop)));
+            let shown = node.say(&["top", "--once"]);
+            load.join().expect("a client does not panic")?;
+            shown
+        })?;
+        for part in ["node edge", "web", "all", "app   10.0.4.31:80  up", "REQ/S", "LATENCY"] {
+            ensure!(shown.contains(part), "{part}: {shown}");
+        }
+        ensure!(shown.lines().all(|line| line.chars().count() <= 80) && !shown.contains('\u{1b}'), "{shown}");
+        let line = shown.lines().find(|line| line.starts_with("all ")).context("the route")?;
+        ensure!(line.split_whitespace().nth(1).is_some_and(|rate| rate != "0"), "{shown}");
+        Ok(())
+    });
+}
