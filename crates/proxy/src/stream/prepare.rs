@@ -34,9 +34,10 @@ pub(super) async fn prepare(
     started: Boot,
 ) {
     let listener = &snapshot.edge.listeners[connection.listener as usize];
+    let counts = connection.counts;
     let failed = |why: &'static str| {
-        thread.counters.handshake_failed(connection.counts, why);
-        thread.counters.closed(connection.counts);
+        thread.counters.handshake_failed(counts, why);
+        thread.counters.closed(counts);
     };
     let Ok(mut stream) = slow::watched(client) else { return failed("descriptors") };
     let mut first = Vec::new();
@@ -48,21 +49,14 @@ pub(super) async fn prepare(
             Err(_) => return failed("proxy:timeout"),
         }
     }
-    if let Some(answer) = &listener.answer {
-        let socket = socket(stream, &first);
-        let sent = match snapshot.tls.get(connection.listener as usize) {
-            Some(Some(server)) => match crate::tls::accept(socket, server).await {
-                Ok((tls, info)) => {
-                    connection.tls = Some(info);
-                    tell(answer, &snapshot, &connection, started, tls).await
-                }
-                Err(error) => return failed(error.why()),
-            },
-            Some(None) | None => tell(answer, &snapshot, &connection, started, socket).await,
+    if listener.answer.is_some() {
+        return match answer(&snapshot, &mut connection, started, socket(stream, &first)).await {
+            Ok(sent) => {
+                thread.counters.stream_done(counts, 0, sent);
+                thread.counters.closed(counts);
+            }
+            Err(why) => failed(why),
         };
-        thread.counters.stream_done(connection.counts, 0, sent);
-        thread.counters.closed(connection.counts);
-        return;
     }
     let mut pool = listener.pool;
     if listener.protocol == Protocol::Passthrough {
@@ -98,6 +92,23 @@ pub(super) async fn prepare(
         started,
     };
     job.start();
+}
+
+/// Gives the listener's fixed answer, over TLS where that ends here; how many bytes that were.
+async fn answer(
+    snapshot: &Snapshot,
+    connection: &mut Connection,
+    started: Boot,
+    socket: Socket,
+) -> Result<u64, &'static str> {
+    let position = connection.listener as usize;
+    let Some(answer) = &snapshot.edge.listeners[position].answer else { return Ok(0) };
+    let Some(Some(server)) = snapshot.tls.get(position) else {
+        return Ok(tell(answer, snapshot, connection, started, socket).await);
+    };
+    let (tls, info) = crate::tls::accept(socket, server).await.map_err(|error| error.why())?;
+    connection.tls = Some(info);
+    Ok(tell(answer, snapshot, connection, started, tls).await)
 }
 
 /// Answers at once, whatever the client says; how many bytes that were.
