@@ -1,0 +1,1 @@
+//! Authenticated sessions between our own processes.
