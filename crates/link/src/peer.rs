@@ -40,8 +40,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// What does not open makes us try anew at most so often.
 const SUSPECT: Duration = Duration::from_secs(1);
-/// Handshakes in a second from the peer's own addresses.
-const HANDSHAKES: u32 = 20;
+/// Handshakes in a second from the peer's own addresses, copies over several wires included.
+const HANDSHAKES: u32 = 40;
 /// Warnings of one kind about one peer are this far apart.
 const WARN: Duration = Duration::from_secs(10);
 

@@ -288,10 +288,10 @@ impl Sessions {
             self.house.causes.bad_code += 1;
             return;
         }
-        if self.peers.iter().any(|peer| peer.answer_again(noise, from, &mut self.house)) {
+        if !self.allowed(from, now) {
             return;
         }
-        if !self.allowed(from, now) {
+        if self.peers.iter().any(|peer| peer.answer_again(noise, from, &mut self.house)) {
             return;
         }
         let house = &mut self.house;
@@ -346,11 +346,11 @@ impl Sessions {
             return;
         };
         let Some(ephemeral) = noise.first_chunk::<32>() else { return };
-        if let Some(guest) = self.guests.iter().find(|guest| guest.ephemeral == *ephemeral) {
-            self.house.transmit(from, guest.reply.clone());
+        if !self.allowed(from, now) {
             return;
         }
-        if !self.allowed(from, now) {
+        if let Some(guest) = self.guests.iter().find(|guest| guest.ephemeral == *ephemeral) {
+            self.house.transmit(from, guest.reply.clone());
             return;
         }
         let house = &mut self.house;

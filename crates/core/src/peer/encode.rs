@@ -119,7 +119,7 @@ impl Pages {
         for Member { id, votes, holds } in &list.members {
             let mut item = Vec::new();
             name(&mut item, id)?;
-            item.push(u8::from(*votes) * flag::VOTES | u8::from(*holds) * flag::HOLDS);
+            item.push(bits(&[(*votes, flag::VOTES), (*holds, flag::HOLDS)]));
             block(&mut body, None, |out| out.extend(item));
         }
         self.record(record::LIST, &body);
@@ -150,6 +150,11 @@ fn name(out: &mut Vec<u8>, text: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
+/// A byte of those flags that are so.
+fn bits(flags: &[(bool, u8)]) -> u8 {
+    flags.iter().filter(|(so, _)| *so).fold(0, |all, (_, bit)| all | bit)
+}
+
 fn nanos(time: Duration) -> [u8; 8] {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_be_bytes()
 }
@@ -163,7 +168,7 @@ fn standing(out: &mut Vec<u8>, standing: &Standing) -> Result<(), Unfit> {
     let Standing { right, epoch, ready, preempts, priority } = standing;
     name(out, right)?;
     out.extend(epoch.to_be_bytes());
-    out.push(u8::from(*ready) * flag::READY | u8::from(*preempts) * flag::PREEMPTS);
+    out.push(bits(&[(*ready, flag::READY), (*preempts, flag::PREEMPTS)]));
     out.push(*priority);
     Ok(())
 }
@@ -171,7 +176,7 @@ fn standing(out: &mut Vec<u8>, standing: &Standing) -> Result<(), Unfit> {
 fn asked(out: &mut Vec<u8>, asked: &Asked) -> Result<(), Unfit> {
     name(out, &asked.right)?;
     out.extend(asked.epoch.to_be_bytes());
-    out.push(u8::from(asked.renewal) * flag::RENEWAL);
+    out.push(bits(&[(asked.renewal, flag::RENEWAL)]));
     Ok(())
 }
 
@@ -209,7 +214,7 @@ fn answered(out: &mut Vec<u8>, answered: &Answered) -> Result<(), Unfit> {
 fn freed(out: &mut Vec<u8>, freed: &Freed) -> Result<(), Unfit> {
     name(out, &freed.right)?;
     out.extend(freed.epoch.to_be_bytes());
-    out.push(u8::from(freed.next.is_some()) * flag::NEXT);
+    out.push(bits(&[(freed.next.is_some(), flag::NEXT)]));
     match &freed.next {
         Some(next) => name(out, next),
         None => Ok(()),

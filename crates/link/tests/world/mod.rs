@@ -73,6 +73,8 @@ pub(crate) struct World {
     /// Time, tie, source, destination, bytes.
     pub(crate) flying: BTreeMap<(Boot, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) tie: u64,
+    /// What was said in reply and does not fly yet.
+    pub(crate) said: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Every datagram that was ever sent.
     pub(crate) tape: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) taping: bool,
@@ -117,6 +119,7 @@ impl World {
             cuts: Vec::new(),
             flying: BTreeMap::new(),
             tie: 0,
+            said: Vec::new(),
             tape: Vec::new(),
             taping: false,
         }
@@ -157,7 +160,7 @@ impl World {
     }
 
     pub(crate) fn node(&mut self, node: u8) -> &mut Node {
-        self.nodes.get_mut(&node).unwrap()
+        self.nodes.get_mut(&node).expect("a node that was started")
     }
 
     pub(crate) fn run(&mut self, time: Duration) {
@@ -200,9 +203,15 @@ impl World {
             }
             let (from, to, bytes) = entry.remove();
             let IpAddr::V4(ip) = to.ip() else { continue };
-            if let Some(node) = self.nodes.get_mut(&ip.octets()[3]) {
-                node.heard.extend(node.sessions.receive(from, &bytes, now));
+            let (at, wire) = (ip.octets()[3], ip.octets()[2]);
+            let Some(node) = self.nodes.get_mut(&at) else { continue };
+            node.heard.extend(node.sessions.receive(from, &bytes, now));
+            let mut said = 0;
+            while let Some(transmit) = node.sessions.poll_transmit() {
+                said += transmit.bytes.len();
+                self.said.push((addr(at, wire), transmit.to, transmit.bytes));
             }
+            assert!(said <= bytes.len(), "{said} bytes for {} from {from}", bytes.len());
         }
         for node in self.nodes.values_mut() {
             if node.sessions.poll_timeout().is_some_and(|at| at <= now) {
@@ -226,7 +235,7 @@ impl World {
 
     /// Takes what the nodes want to say.
     pub(crate) fn drain(&mut self) {
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut self.said);
         for (at, node) in &mut self.nodes {
             while let Some(transmit) = node.sessions.poll_transmit() {
                 let IpAddr::V4(ip) = transmit.to.ip() else { continue };
@@ -257,11 +266,11 @@ impl World {
             return;
         }
         if self.chance.chance(altered) {
-            let at = usize::try_from(self.chance.next()).unwrap() % bytes.len();
+            let at = usize::try_from(self.chance.next()).expect("64 bits") % bytes.len();
             bytes[at] ^= 1 << (self.chance.next() % 8);
         }
         for _ in 0..1 + u64::from(self.chance.chance(doubled)) {
-            let more = u64::try_from(more.as_nanos()).unwrap();
+            let more = u64::try_from(more.as_nanos()).expect("short");
             let late = Duration::from_nanos(self.chance.next() % (more + 1));
             self.tie += 1;
             self.flying.insert((self.now + delay + late, self.tie), (from, to, bytes.clone()));
