@@ -180,7 +180,8 @@ impl Peer {
             dial.next = if enrols { now } else { now + IN_USE_PAUSE };
         }
         self.ask = no == No::UnknownKey && house.psk.is_some();
-        if !enrols && self.warns(now) {
+        // That our id is in use is told each time: it comes rarely, and is what a node ends for.
+        if !enrols && (no == No::InUse || self.warns(now)) {
             house.tell(Event::Refused { by: self.node(), addr: from, why });
         }
     }

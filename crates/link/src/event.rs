@@ -36,6 +36,13 @@ pub enum Event {
         /// From where.
         addr: SocketAddr,
     },
+    /// Two processes speak with this node's key at the same time: somebody copied its state to another host.
+    Twin {
+        /// Whose key.
+        node: NodeId,
+        /// From where one of them was heard.
+        addr: SocketAddr,
+    },
     /// A wire to a peer that is there carries no more.
     WireLost {
         /// To whom.

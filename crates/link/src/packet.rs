@@ -18,7 +18,7 @@ mod kind {
 }
 
 /// What a sealed letter has before it: kind, the receiver's index, the number.
-const DATA_HEAD: usize = 1 + 4 + 8;
+pub(crate) const DATA_HEAD: usize = 1 + 4 + 8;
 
 /// What sealing adds to a letter: head, the byte that says what is inside, tag.
 pub(crate) const OVERHEAD: usize = DATA_HEAD + 1 + TAG;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mainstay_core::lease::Letter;
 use mainstay_core::name::NodeId;
 use mainstay_core::time::Boot;
+use zeroize::Zeroizing;
 
 use crate::enrol::{Guest, Offer, Reply};
 use crate::event::Event;
@@ -107,7 +108,7 @@ impl Sessions {
     pub fn with_entropy(config: Config, mut entropy: Box<dyn Entropy>, now: Boot) -> Self {
         let Config { cluster, me, peers, cluster_key, token, beat } = config;
         let hosts = cluster_key.is_some();
-        let psk = cluster_key.or(token).map(|secret| Psk::derive(&secret, &cluster));
+        let psk = cluster_key.or(token).map(|secret| Psk::derive(&Zeroizing::new(secret), &cluster));
         let limits = Limits::new(noise::draw(&mut *entropy), now);
         let house = House::new(cluster, (me.node, me.id, me.secret), psk, beat, entropy);
         let peers = peers.into_iter().map(|spec| Peer::new(spec, beat, now)).collect();
@@ -221,6 +222,14 @@ impl Sessions {
         }
     }
 
+    /// Another beat.
+    pub fn set_beat(&mut self, beat: Duration, now: Boot) {
+        self.house.beat = beat;
+        for peer in &mut self.peers {
+            peer.wires.set_beat(beat, now);
+        }
+    }
+
     /// Forgets a peer's key: it may enrol with another one.
     pub fn forget(&mut self, node: NodeId, now: Boot) {
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node() == node) {
@@ -291,7 +300,7 @@ impl Sessions {
         if !self.allowed(from, now) {
             return;
         }
-        if self.peers.iter().any(|peer| peer.answer_again(noise, from, &mut self.house)) {
+        if self.peers.iter_mut().any(|peer| peer.answer_again(noise, from, &mut self.house)) {
             return;
         }
         let house = &mut self.house;
@@ -305,7 +314,8 @@ impl Sessions {
             house.causes.bad_handshake += 1;
             return;
         };
-        match self.peers.iter_mut().find(|peer| peer.spec.key == Some(key)) {
+        let known = self.peers.iter_mut().find(|peer| peer.spec.key == Some(key));
+        match known.filter(|peer| peer.spec.id == greeting.id) {
             Some(peer) => {
                 let hello = Hello { from, theirs, ephemeral, greeting: &greeting };
                 peer.on_hello(hello, handshake, house, now);
@@ -407,9 +417,10 @@ impl Sessions {
         if id == self.house.id && key != self.house.public {
             return refuse(No::InUse, &self.house);
         }
-        let Some(peer) = self.peers.iter_mut().find(|peer| peer.spec.id == id) else {
-            return refuse(No::NotMember, &self.house);
-        };
+        // One key is one node: a copy of its state does not make another one.
+        let taken = self.peers.iter().any(|peer| peer.spec.key == Some(key) && peer.spec.id != id);
+        let peer = self.peers.iter_mut().find(|peer| peer.spec.id == id);
+        let Some(peer) = peer.filter(|_| !taken) else { return refuse(No::NotMember, &self.house) };
         // A token is good for the first key that uses it, and for the node that it was made for.
         let offer = match token {
             None => None,

@@ -144,6 +144,8 @@ fn a_will_is_taken_once_while_its_session_is_the_one() {
     let heard: Vec<_> = (0..3).map(|_| two.receive(elsewhere, &will[0], now)).collect();
     assert_eq!(heard[0].as_ref().map(|heard| (&heard.letter, heard.from)), Some((&old, NodeId(1))));
     assert_eq!(heard[1..], [None, None]);
+    let view = &world.nodes[&2].sessions.view(now).peers[0];
+    assert!(view.heard > Some(9 * BEAT), "a will is no sign of life");
     // The process was not dead after all: what it says is still heard.
     world.nodes.insert(1, dead);
     world.node(2).heard.clear();

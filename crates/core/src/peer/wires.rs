@@ -94,6 +94,12 @@ impl Wires {
         }
     }
 
+    /// Another beat; silence counts from `now` on.
+    pub fn set_beat(&mut self, beat: Duration, now: Boot) {
+        self.beat = beat;
+        self.restart(now);
+    }
+
     /// Time has passed.
     pub fn tick(&mut self, now: Boot) {
         let patience = self.patience();
