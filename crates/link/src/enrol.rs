@@ -33,8 +33,8 @@ pub(crate) struct Guest {
     pub(crate) theirs: u32,
     pub(crate) begun: Boot,
     pub(crate) id: String,
-    /// The place of the token that it came with; `None` for the cluster key.
-    pub(crate) token: Option<usize>,
+    /// It came with a token, not with the cluster key.
+    pub(crate) token: bool,
     pub(crate) psk: Psk,
     pub(crate) handshake: HandshakeState,
     /// For a copy that comes over another wire.
@@ -224,7 +224,7 @@ impl Guest {
     pub(crate) fn new(
         ids: (u32, u32),
         id: String,
-        (psk, token): (Psk, Option<usize>),
+        (psk, token): (Psk, bool),
         mut handshake: HandshakeState,
         ephemeral: [u8; 32],
         house: &House,

@@ -186,7 +186,8 @@ impl Greeting {
         put(field::VERSION, &[self.version]);
         put(field::INSTANCE, &self.instance.to_be_bytes());
         put(field::NUMBER, &self.number.to_be_bytes());
-        if !self.id.is_empty() {
+        // A longer id is in nobody's list.
+        if (1..=NAME_MAX).contains(&self.id.len()) {
             put(field::ID, self.id.as_bytes());
         }
         if let Some(no) = self.refused {

@@ -131,3 +131,56 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Secret;
+    use crate::noise::{self, SystemEntropy};
+
+    fn pair(versions: [u8; 2]) -> [Session; 2] {
+        let (one, two) = (Secret::new([1; 32]), Secret::new([2; 32]));
+        let mut a = noise::pinned("shop", &one, Some(&two.public()), &mut SystemEntropy).unwrap();
+        let mut b = noise::pinned("shop", &two, None, &mut SystemEntropy).unwrap();
+        let (mut wire, mut text) = ([0; 300], [0; 300]);
+        let len = a.write_message(b"", &mut wire).unwrap();
+        b.read_message(&wire[..len], &mut text).unwrap();
+        let len = b.write_message(b"", &mut wire).unwrap();
+        a.read_message(&wire[..len], &mut text).unwrap();
+        let greeting = |version| Greeting { version, ..Greeting::default() };
+        let now = Boot::from_nanos(1);
+        let a = Session::new(a, (1, 2), &greeting(versions[1]), now).unwrap();
+        [a, Session::new(b, (2, 1), &greeting(versions[0]), now).unwrap()]
+    }
+
+    fn open(session: &mut Session, datagram: &[u8]) -> Opened {
+        let Some(packet::Packet::Data { number, sealed, .. }) = packet::parse(datagram) else {
+            panic!("no data")
+        };
+        session.open(number, sealed)
+    }
+
+    #[test]
+    fn the_lower_version_is_spoken() {
+        let [a, b] = pair([VERSION, VERSION + 1]);
+        assert_eq!((a.version, b.version), (VERSION, VERSION));
+    }
+
+    #[test]
+    fn a_letter_opens_once_and_a_will_has_a_window_of_its_own() {
+        let [mut a, mut b] = pair([1, 1]);
+        let will = a.seal_will(b"w").unwrap();
+        let first = a.seal(inside::LETTER, b"1").unwrap();
+        for _ in 0..5_000 {
+            let datagram = a.seal(inside::LETTER, b"x").unwrap();
+            assert!(matches!(open(&mut b, &datagram), Opened::Fresh(_)));
+        }
+        assert_eq!(open(&mut b, &first), Opened::Old);
+        assert_eq!(open(&mut b, &will), Opened::Fresh(b"\x01w".to_vec()));
+        assert_eq!(open(&mut b, &will), Opened::Duplicate);
+        let mut other = a.seal(inside::LETTER, b"2").unwrap();
+        other[12] ^= 1;
+        assert_eq!(open(&mut b, &other), Opened::Bad, "the number is sealed with it");
+        assert_eq!(open(&mut a, &will), Opened::Bad, "and so is the direction");
+    }
+}

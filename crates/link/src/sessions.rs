@@ -123,6 +123,11 @@ impl Sessions {
 
     /// Takes a datagram; a letter when there was a new one in it. Afterwards there may be something to transmit and to tell.
     pub fn receive(&mut self, from: SocketAddr, datagram: &[u8], now: Boot) -> Option<Heard> {
+        let from = match from.ip().to_canonical() {
+            // A socket for both families tells IPv4 sources as IPv6 addresses.
+            ip if from.is_ipv6() && ip.is_ipv4() => SocketAddr::new(ip, from.port()),
+            _ => from,
+        };
         let Some(packet) = packet::parse(datagram) else {
             self.house.causes.malformed += 1;
             return None;
@@ -230,6 +235,12 @@ impl Sessions {
         }
     }
 
+    /// Another cluster key, or none.
+    pub fn set_cluster_key(&mut self, key: Option<Vec<u8>>) {
+        self.hosts = key.is_some();
+        self.house.psk = key.map(|key| Psk::derive(&Zeroizing::new(key), &self.house.cluster));
+    }
+
     /// Forgets a peer's key: it may enrol with another one.
     pub fn forget(&mut self, node: NodeId, now: Boot) {
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node() == node) {
@@ -283,7 +294,7 @@ impl Sessions {
 
     /// Whether one more handshake from there is looked at. A peer's addresses have their own allowance, so that strangers use up none of it.
     fn allowed(&mut self, from: SocketAddr, now: Boot) -> bool {
-        let of_peer = self.peers.iter_mut().find(|peer| peer.spec.addrs.contains(&from));
+        let of_peer = self.peers.iter_mut().find(|peer| peer.wire_exactly(from).is_some());
         let allowed = match of_peer {
             Some(peer) => peer.bucket.take(now),
             None => self.limits.take(from.ip(), now),
@@ -339,15 +350,12 @@ impl Sessions {
         }
     }
 
-    /// The key that a request to join was made with, and the place of the token that it is.
-    fn psk_of(&self, code: Code<'_>, now: Boot) -> Option<(Psk, Option<usize>)> {
-        let fits = |psk: &Psk| noise::code_fits(psk.code_key(), code.covered, code.code);
-        let cluster = self.house.psk.as_ref().filter(|psk| self.hosts && fits(psk));
-        let token = || {
-            let at = self.offers.iter().position(|offer| now < offer.until && fits(&offer.psk))?;
-            Some((self.offers[at].psk.clone(), Some(at)))
-        };
-        cluster.map(|psk| (psk.clone(), None)).or_else(token)
+    /// The key that a request to join was made with, and whether it is a token.
+    fn psk_of(&self, code: Code<'_>, now: Boot) -> Option<(Psk, bool)> {
+        let fits = |psk: &&Psk| noise::code_fits(psk.code_key(), code.covered, code.code);
+        let cluster = self.house.psk.as_ref().filter(|_| self.hosts).filter(fits);
+        let mut tokens = self.offers.iter().filter(|offer| now < offer.until).map(|offer| &offer.psk);
+        cluster.map(|psk| (psk.clone(), false)).or_else(|| tokens.find(fits).map(|psk| (psk.clone(), true)))
     }
 
     fn on_join(&mut self, from: SocketAddr, theirs: u32, noise: &[u8], code: Code<'_>, now: Boot) {
@@ -393,7 +401,7 @@ impl Sessions {
             return;
         }
         let Some(guest) = self.guests.remove(at) else { return };
-        let (id, token) = (guest.id.clone(), guest.token.map(|_| guest.psk.clone()));
+        let (id, token) = (guest.id.clone(), guest.token.then(|| guest.psk.clone()));
         let Some((key, verdict)) = guest.prove(noise) else {
             self.house.causes.bad_handshake += 1;
             return;

@@ -238,6 +238,22 @@ fn an_address_that_is_in_no_list_is_believed_by_its_session_and_never_answered()
 }
 
 #[test]
+fn an_ipv4_source_told_by_a_socket_for_both_families_is_its_wire() {
+    let mut world = pair(12);
+    world.node(2).heard.clear();
+    for _ in 0..300 {
+        world.run(MS);
+        for (from, _, _) in world.flying.values_mut() {
+            if let std::net::IpAddr::V4(ip) = from.ip() {
+                *from = SocketAddr::from((ip.to_ipv6_mapped(), from.port()));
+            }
+        }
+    }
+    let before = world.nodes[&2].sessions.view(world.now).peers[0].wires[1].datagrams;
+    assert!(before >= 7, "{before}");
+}
+
+#[test]
 fn a_reload_leaves_sessions_alone() {
     let mut world = World::pinned(11, 3);
     world.run(SECOND);

@@ -141,11 +141,16 @@ impl Peer {
         self.spec.node
     }
 
-    /// The wire that an address is, or nearly is.
+    /// The wire that an address is, or nearly is: a peer may speak from another port.
     pub(crate) fn wire(&self, from: SocketAddr) -> Option<usize> {
-        let addrs = &self.spec.addrs;
-        let exact = addrs.iter().position(|addr| *addr == from);
-        exact.or_else(|| addrs.iter().position(|addr| addr.ip() == from.ip()))
+        let near = || self.spec.addrs.iter().position(|addr| addr.ip() == from.ip());
+        self.wire_exactly(from).or_else(near)
+    }
+
+    /// The wire that an address is; an IPv6 scope is no part of it.
+    pub(crate) fn wire_exactly(&self, from: SocketAddr) -> Option<usize> {
+        let is = |addr: &SocketAddr| addr.ip() == from.ip() && addr.port() == from.port();
+        self.spec.addrs.iter().position(is)
     }
 
     /// Pins a key, or forgets it; what was agreed under another one is void.
