@@ -73,6 +73,9 @@ pub(crate) struct World {
     /// Time, tie, source, destination, bytes.
     pub(crate) flying: BTreeMap<(Boot, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) tie: u64,
+    /// A node that does nothing for a while, and what came for it.
+    pub(crate) frozen: Option<u8>,
+    pub(crate) mail: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// What was said in reply and does not fly yet.
     pub(crate) said: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Every datagram that was ever sent.
@@ -119,6 +122,8 @@ impl World {
             cuts: Vec::new(),
             flying: BTreeMap::new(),
             tie: 0,
+            frozen: None,
+            mail: Vec::new(),
             said: Vec::new(),
             tape: Vec::new(),
             taping: false,
@@ -182,8 +187,10 @@ impl World {
                 return true;
             }
             let datagram = self.flying.keys().next().map(|(at, _)| *at);
-            let timers = self.nodes.values().filter_map(|node| node.sessions.poll_timeout());
-            let beats = self.nodes.values().map(|node| node.beats);
+            let awake =
+                || self.nodes.iter().filter(|(at, _)| self.frozen != Some(**at)).map(|(_, node)| node);
+            let timers = awake().filter_map(|node| node.sessions.poll_timeout());
+            let beats = awake().map(|node| node.beats);
             let next = timers.chain(beats).chain(datagram).min().unwrap_or(Boot::NEVER);
             if next > until {
                 self.now = until;
@@ -204,6 +211,10 @@ impl World {
             let (from, to, bytes) = entry.remove();
             let IpAddr::V4(ip) = to.ip() else { continue };
             let (at, wire) = (ip.octets()[3], ip.octets()[2]);
+            if self.frozen == Some(at) {
+                self.mail.push((from, to, bytes));
+                continue;
+            }
             let Some(node) = self.nodes.get_mut(&at) else { continue };
             node.heard.extend(node.sessions.receive(from, &bytes, now));
             let mut said = 0;
@@ -213,7 +224,10 @@ impl World {
             }
             assert!(said <= bytes.len(), "{said} bytes for {} from {from}", bytes.len());
         }
-        for node in self.nodes.values_mut() {
+        for (at, node) in &mut self.nodes {
+            if self.frozen == Some(*at) {
+                continue;
+            }
             if node.sessions.poll_timeout().is_some_and(|at| at <= now) {
                 node.sessions.tick(now);
                 let again = node.sessions.poll_timeout();
@@ -274,6 +288,17 @@ impl World {
             let late = Duration::from_nanos(self.chance.next() % (more + 1));
             self.tie += 1;
             self.flying.insert((self.now + delay + late, self.tie), (from, to, bytes.clone()));
+        }
+    }
+
+    /// Stops a node for a while; then it finds what its socket's buffer had room for.
+    pub(crate) fn freeze(&mut self, node: u8, time: Duration) {
+        self.frozen = Some(node);
+        self.run(time);
+        self.frozen = None;
+        for letter in std::mem::take(&mut self.mail).into_iter().take(400) {
+            self.tie += 1;
+            self.flying.insert((self.now, self.tie), letter);
         }
     }
 
