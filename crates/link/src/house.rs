@@ -129,7 +129,7 @@ impl House {
 
     /// What we say of ourselves in an answer.
     pub(crate) fn answer(&self) -> Greeting {
-        Greeting { version: VERSION, instance: self.instance, ..Greeting::default() }
+        Greeting { version: VERSION, instance: self.instance, beat: self.beat, ..Greeting::default() }
     }
 
     /// Of two sessions that crossed, the one that the lower key began stays.

@@ -1,6 +1,7 @@
 //! The datagrams between nodes (docs/internals/peers.md): a kind, indices, what Noise made, a code.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mainstay_core::peer::{LETTER_MAX, NAME_MAX};
 
@@ -150,6 +151,8 @@ pub(crate) struct Greeting {
     pub(crate) number: u64,
     /// Its `node.id`; not in an answer.
     pub(crate) id: String,
+    /// How often it says something; nothing when it did not say.
+    pub(crate) beat: Duration,
     /// Why there is no session.
     pub(crate) refused: Option<No>,
     /// Who has the id, when it is in use.
@@ -172,6 +175,7 @@ mod field {
     pub(super) const REFUSED: u8 = 5;
     pub(super) const HOLDER: u8 = 6;
     pub(super) const PAD: u8 = 7;
+    pub(super) const BEAT: u8 = 8;
 }
 
 impl Greeting {
@@ -186,6 +190,8 @@ impl Greeting {
         put(field::VERSION, &[self.version]);
         put(field::INSTANCE, &self.instance.to_be_bytes());
         put(field::NUMBER, &self.number.to_be_bytes());
+        let beat = u64::try_from(self.beat.as_nanos()).unwrap_or(u64::MAX);
+        put(field::BEAT, &beat.to_be_bytes());
         // A longer id is in nobody's list.
         if (1..=NAME_MAX).contains(&self.id.len()) {
             put(field::ID, self.id.as_bytes());
@@ -215,6 +221,7 @@ impl Greeting {
                 field::NUMBER => greeting.number = word(value)?,
                 field::ID if value.len() <= NAME_MAX => greeting.id = str::from_utf8(value).ok()?.to_owned(),
                 field::ID => return None,
+                field::BEAT => greeting.beat = Duration::from_nanos(word(value)?),
                 field::REFUSED => greeting.refused = Some(No::of(*value.first()?)),
                 field::HOLDER => greeting.holder = str::from_utf8(value).ok()?.parse().ok(),
                 _ => {}
@@ -258,6 +265,7 @@ mod tests {
             instance: 2,
             number: 3,
             id: "x".repeat(NAME_MAX),
+            beat: Duration::from_millis(150),
             refused: Some(No::InUse),
             holder: Some("[2001:db8::1]:7474".parse().unwrap()),
         };

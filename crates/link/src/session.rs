@@ -1,5 +1,7 @@
 //! One session that a handshake has made: seals, opens, takes each number once.
 
+use std::time::Duration;
+
 use mainstay_core::time::Boot;
 use snow::{HandshakeState, StatelessTransportState};
 
@@ -9,6 +11,9 @@ use crate::window::{Place, Window};
 
 /// The version of what is inside that we speak at most.
 pub(crate) const VERSION: u8 = 1;
+
+/// No node is silent for longer by intention.
+const BEAT_MAX: Duration = Duration::from_secs(10);
 
 /// What the first byte inside says.
 pub(crate) mod inside {
@@ -29,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) initiated: bool,
     /// The process at the other end.
     pub(crate) instance: u64,
+    /// How often the other side says something, when it told.
+    pub(crate) beat: Option<Duration>,
     /// What both sides speak.
     pub(crate) version: u8,
     /// The next number, also how many were sent.
@@ -69,6 +76,7 @@ impl Session {
             born: now,
             replaced: None,
             instance: greeting.instance,
+            beat: Some(greeting.beat.min(BEAT_MAX)).filter(|beat| !beat.is_zero()),
             version: greeting.version.min(VERSION),
             sent: 0,
             wills: 0,

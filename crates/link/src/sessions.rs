@@ -16,7 +16,7 @@ use crate::keys::Secret;
 use crate::limit::Limits;
 use crate::noise::{self, Entropy, Psk, SystemEntropy};
 use crate::packet::{self, Code, Greeting, No, Packet};
-use crate::peer::{Answer, Data, HALF_OPEN, Hello, Peer, write};
+use crate::peer::{Answer, Data, HALF_OPEN, Hello, Peer, Why, write};
 use crate::view::{LinkView, PeerView, SessionView, WireView};
 
 /// Enrolments of others that are under way at once.
@@ -37,7 +37,7 @@ pub struct Config {
     pub cluster_key: Option<Vec<u8>>,
     /// A one-time token that this node was given; used where there is no cluster key.
     pub token: Option<Vec<u8>>,
-    /// How often each peer says something: silence counts in beats.
+    /// How often this node says something; peers are told, and count its silence in its own beats.
     pub beat: Duration,
 }
 
@@ -227,11 +227,11 @@ impl Sessions {
         }
     }
 
-    /// Another beat.
+    /// Another beat; peers learn of it by a new session.
     pub fn set_beat(&mut self, beat: Duration, now: Boot) {
         self.house.beat = beat;
         for peer in &mut self.peers {
-            peer.wires.set_beat(beat, now);
+            peer.dial(Why::Rekey, now);
         }
     }
 

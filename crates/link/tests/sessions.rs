@@ -298,6 +298,32 @@ fn an_ipv4_source_told_by_a_socket_for_both_families_is_its_wire() {
 }
 
 #[test]
+fn a_slow_speaker_is_not_doubted_by_a_fast_one() {
+    let mut world = World::empty(15);
+    for (node, beat) in [(1, BEAT), (2, 10 * BEAT)] {
+        let made = keys(node);
+        let mut config = World::config(node, &made, vec![spec(3 - node, Some(keys(3 - node).public))], None);
+        config.beat = beat;
+        world.put(node, config, made);
+    }
+    world.run(60 * SECOND);
+    for node in [1, 2] {
+        let view = world.nodes[&node].sessions.view(world.now);
+        assert!(view.peers[0].handshakes <= 2, "{view:#?}");
+        assert!(world.events(node).iter().all(|event| !matches!(event, Event::WireLost { .. })));
+    }
+    // It becomes as fast as the other one, which is told: what is lost is missed sooner.
+    let now = world.now;
+    world.node(2).pace = BEAT;
+    world.node(2).sessions.set_beat(BEAT, now);
+    world.run(2 * SECOND);
+    world.cuts = vec![(2, 1, 1)];
+    let lost = Event::WireLost { node: NodeId(2), wire: 1 };
+    let took = world.wait(2 * SECOND, "the loss", |w| count(w, 1, &lost) > 0);
+    assert!(took <= 4 * BEAT, "{took:?}");
+}
+
+#[test]
 fn a_reload_leaves_sessions_alone() {
     let mut world = World::pinned(11, 3);
     world.run(SECOND);

@@ -94,10 +94,9 @@ impl Wires {
         }
     }
 
-    /// Another beat; silence counts from `now` on.
-    pub fn set_beat(&mut self, beat: Duration, now: Boot) {
+    /// The peer says something every `beat` from now on.
+    pub fn set_beat(&mut self, beat: Duration) {
         self.beat = beat;
-        self.restart(now);
     }
 
     /// Time has passed.

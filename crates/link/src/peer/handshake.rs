@@ -132,6 +132,7 @@ impl Peer {
         let initiated = new.initiated;
         let instance = new.instance;
         let old = self.current.replace(new);
+        self.wires.set_beat(self.beat(house.beat));
         let node = self.node();
         if old.as_ref().is_some_and(|old| old.instance == instance) {
             house.tell(Event::Replaced { node });

@@ -85,7 +85,7 @@ impl Peer {
             return;
         }
         // Two processes with one key: each takes over from the other, and the older one goes on to speak.
-        let grace = (house.beat * 2).max(TWIN_GRACE);
+        let grace = (self.beat(house.beat) * 2).max(TWIN_GRACE);
         let twin = self.previous.as_ref().filter(|old| old.mine == mine && old.instance != current.instance);
         if twin.and_then(|old| old.replaced).is_some_and(|since| now > since + grace) && self.warns(now) {
             house.tell(Event::Twin { node: self.node(), addr: from });
@@ -100,7 +100,7 @@ impl Peer {
 
     /// What came from its address does not open: one of us may have forgotten the session.
     pub(crate) fn suspect(&mut self, beat: Duration, now: Boot) {
-        let well = self.current.is_some() && now.since(self.heard) < beat * 2;
+        let well = self.current.is_some() && now.since(self.heard) < self.beat(beat) * 2;
         if well || now < self.suspect_from {
             return;
         }

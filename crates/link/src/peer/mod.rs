@@ -168,7 +168,7 @@ impl Peer {
     /// New addresses; sessions live on.
     pub(crate) fn move_to(&mut self, addrs: Vec<SocketAddr>, beat: Duration, now: Boot) {
         self.rtt = vec![None; addrs.len()];
-        self.wires = Wires::new(addrs.len(), beat, now);
+        self.wires = Wires::new(addrs.len(), self.beat(beat), now);
         self.spec.addrs = addrs;
         if let Some(dial) = &mut self.dial {
             (dial.next, dial.tries) = (now, 0);
@@ -197,8 +197,14 @@ impl Peer {
         }
     }
 
-    fn patience(beat: Duration) -> Duration {
-        (beat * 5).max(Duration::from_millis(100))
+    /// How often it says something: as it told, or as we do.
+    fn beat(&self, ours: Duration) -> Duration {
+        self.current.as_ref().and_then(|session| session.beat).unwrap_or(ours)
+    }
+
+    /// How long it may be silent.
+    fn patience(&self, ours: Duration) -> Duration {
+        (self.beat(ours) * 5).max(Duration::from_millis(100))
     }
 
     fn rekey_at(session: &Session) -> Boot {
@@ -219,7 +225,7 @@ impl Peer {
         if let Some(current) = &self.current {
             next = next.min(current.born + LIFE).min(self.wires.poll_timeout().unwrap_or(Boot::NEVER));
             if self.dial.is_none() {
-                next = next.min(Self::rekey_at(current)).min(self.heard + Self::patience(beat));
+                next = next.min(Self::rekey_at(current)).min(self.heard + self.patience(beat));
             }
         }
         next
@@ -237,7 +243,7 @@ impl Peer {
         if let Some(current) = &self.current {
             if now >= Self::rekey_at(current) {
                 self.dial(Why::Rekey, now);
-            } else if now >= self.heard + Self::patience(house.beat) {
+            } else if now >= self.heard + self.patience(house.beat) {
                 self.dial(Why::Doubt, now);
             }
             self.wires.tick(now);

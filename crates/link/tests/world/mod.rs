@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) events: Vec<(Boot, Event)>,
     pub(crate) heard: Vec<Heard>,
     pub(crate) number: u64,
+    /// How often it says one.
+    pub(crate) pace: Duration,
     /// When it says its next beat; never while it is silent.
     pub(crate) beats: Boot,
 }
@@ -159,9 +161,11 @@ impl World {
 
     pub(crate) fn put(&mut self, at: u8, config: Config, keys: Keys) {
         let entropy = Box::new(Seeded(self.chance.next()));
+        let pace = config.beat;
         let sessions = Sessions::with_entropy(config, entropy, self.now);
         let (events, heard) = (Vec::new(), Vec::new());
-        self.nodes.insert(at, Node { sessions, keys, events, heard, number: 0, beats: self.now + BEAT });
+        self.nodes
+            .insert(at, Node { sessions, keys, events, heard, number: 0, pace, beats: self.now + pace });
     }
 
     pub(crate) fn node(&mut self, node: u8) -> &mut Node {
@@ -237,7 +241,7 @@ impl World {
                 );
             }
             if node.beats <= now {
-                node.beats = now + BEAT;
+                node.beats = now + node.pace;
                 node.number += 1;
                 let peers: Vec<NodeId> = node.sessions.view(now).peers.iter().map(|peer| peer.node).collect();
                 for peer in peers {
