@@ -1,0 +1,5 @@
+//! What is claimed of the leases of several nodes.
+
+mod faults;
+mod moves;
+mod rig;
