@@ -1,0 +1,6 @@
+//! What is claimed of the leases of several nodes.
+
+mod faults;
+mod lists;
+mod moves;
+mod rig;
