@@ -1,5 +1,6 @@
 //! What is claimed of the leases of several nodes.
 
 mod faults;
+mod found;
 mod moves;
 mod rig;
