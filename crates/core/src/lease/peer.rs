@@ -35,10 +35,13 @@ impl Leases {
         if restarted {
             (peer.beat, peer.mute_until) = (None, Boot::ZERO);
         }
+        // A letter that was overtaken does not take its sender back to an older list.
+        let older = !restarted && peer.mark.is_some_and(|mark| letter.mark.epoch < mark.epoch);
+        let mark = if older { peer.mark } else { Some(letter.mark) };
         let back = !peer.reachable;
         (peer.instance, peer.mark, peer.heard, peer.reachable) =
-            (Some(letter.instance), Some(letter.mark), Some(now), true);
-        let mismatch = letter.mark != ours;
+            (Some(letter.instance), mark, Some(now), true);
+        let mismatch = letter.mark != ours && !older;
         let tell = mismatch && peer.told != Some(letter.mark);
         peer.told = mismatch.then_some(letter.mark);
         let behind = letter.mark.epoch < ours.epoch && peer.listed.is_none_or(|at| now.since(at) >= beat);
