@@ -20,7 +20,7 @@ mod world;
 pub use effect::{Effect, Reason, State};
 pub use input::{Input, Operator, Packet, Verdict};
 pub use reload::Next;
-pub use spec::{Announce, GroupSpec, VipSpec, Weight};
+pub use spec::{Announce, GroupSpec, Guard, VipSpec, Weight};
 pub use view::{Counters, Holding, Peer, View};
 pub use vips::Vips;
 pub use wire::{Rejects, judge};

@@ -17,7 +17,8 @@ pub struct VipSpec {
     pub link: LinkId,
     /// VRRP version on the wire.
     pub version: Version,
-    /// Virtual router id, 1 to 255; unique for each link and family.
+    /// Virtual router id, 1 to 255; unique for each link and family. 0 for a vip of guard `quorum` that names none: it is
+    /// never on the wire.
     pub vrid: u8,
     /// 1 to 254, or 255 for the owner, who always holds when he can.
     pub priority: u8,
@@ -55,6 +56,9 @@ pub struct VipSpec {
     pub check_addrs: bool,
     /// No other backup competes: the successor need not wait for the skew (a cluster of two).
     pub sole_successor: bool,
+    /// How two holders are prevented.
+    #[serde(default)]
+    pub guard: Guard,
     /// The kernel's dead-man's switch closes this long after it was last armed.
     pub gate: Duration,
     /// Services must be started before the vip is announced and stopped before it is released.
@@ -65,6 +69,47 @@ pub struct VipSpec {
     pub weights: Vec<Weight>,
     /// When and how often the vip is announced.
     pub announce: Announce,
+}
+
+/// The grade of the promise under which a vip is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// VRRP's timing.
+    #[default]
+    BestEffort,
+    /// Of two nodes a lone backup never takes over; a lone holder keeps.
+    Strict,
+    /// A lease that a majority of a fixed list of voters has granted.
+    Quorum,
+}
+
+impl Guard {
+    /// The word in the configuration, in status and in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Strict => "strict",
+            Self::Quorum => "quorum",
+        }
+    }
+
+    /// What is proven and what is best effort: the one sentence that check, status, metrics and the pages share.
+    #[must_use]
+    pub const fn promise(self) -> &'static str {
+        match self {
+            Self::BestEffort => {
+                "best effort: two nodes that can't hear each other may both hold it until they do"
+            }
+            Self::Strict => {
+                "by rule: a lone backup never takes over and a lone holder keeps, so a silent death waits for an operator"
+            }
+            Self::Quorum => {
+                "proven: never two holders, while clocks keep within `clock_drift` and the kernel runs"
+            }
+        }
+    }
 }
 
 /// A probe's influence on the priority, as keepalived has it.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mainstay_core::election::{
-    Announce, Effect, GroupSpec, Input, Operator, Packet, Reason, State, Verdict, VipSpec, Vips,
+    Announce, Effect, GroupSpec, Guard, Input, Operator, Packet, Reason, State, Verdict, VipSpec, Vips,
 };
 use mainstay_core::name::{LinkId, ProbeId, VipId};
 use mainstay_core::time::Boot;
@@ -43,6 +43,7 @@ pub(crate) fn spec(name: &str) -> VipSpec {
         ttl_min: 255,
         check_addrs: true,
         sole_successor: false,
+        guard: Guard::BestEffort,
         gate: 300 * MS,
         owns: false,
         requires: vec![],

@@ -182,7 +182,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use mainstay_config::plan::{Group, Vip};
-    use mainstay_core::election::{Announce, GroupSpec, VipSpec};
+    use mainstay_core::election::{Announce, GroupSpec, Guard, VipSpec};
     use mainstay_core::name::{CommandId, LinkId};
     use mainstay_core::vrrp::{Checksum, Version};
 
@@ -354,6 +354,7 @@ pub(crate) mod tests {
             ttl_min: 255,
             check_addrs: true,
             sole_successor: false,
+            guard: Guard::BestEffort,
             gate: Duration::from_secs(3),
             owns: false,
             requires: Vec::new(),
