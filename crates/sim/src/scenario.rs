@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mainstay_core::election::{Announce, GroupSpec, Guard, VipSpec, Weight};
+use mainstay_core::election::{Announce, GroupSpec, VipSpec, Weight};
 use mainstay_core::name::{LinkId, ProbeId};
 use mainstay_core::vrrp::{Checksum, Version};
 
@@ -131,8 +131,8 @@ fn common(rng: &mut Rng, nodes: usize, version: Version, advert: Duration, gate:
         ttl_min: 255,
         check_addrs: true,
         sole_successor: sole,
-        guard: Guard::BestEffort,
         gate,
+        guard: mainstay_core::election::Guard::BestEffort,
         owns,
         requires: if requires { vec![ProbeId(0)] } else { Vec::new() },
         weights: Vec::new(),

@@ -9,6 +9,7 @@ mod group;
 mod hear;
 mod hold;
 mod input;
+mod leased;
 mod reload;
 mod spec;
 mod view;

@@ -56,11 +56,11 @@ pub struct VipSpec {
     pub check_addrs: bool,
     /// No other backup competes: the successor need not wait for the skew (a cluster of two).
     pub sole_successor: bool,
-    /// How two holders are prevented.
-    #[serde(default)]
-    pub guard: Guard,
     /// The kernel's dead-man's switch closes this long after it was last armed.
     pub gate: Duration,
+    /// What keeps a second node from holding it.
+    #[serde(default)]
+    pub guard: Guard,
     /// Services must be started before the vip is announced and stopped before it is released.
     pub owns: bool,
     /// Probes that must not be down.
@@ -71,16 +71,16 @@ pub struct VipSpec {
     pub announce: Announce,
 }
 
-/// The grade of the promise under which a vip is held.
+/// What is promised of an address, and by what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guard {
-    /// VRRP's timing.
+    /// VRRP's timing and the gate: a partition of the network can give two holders.
     #[default]
     BestEffort,
-    /// Of two nodes a lone backup never takes over; a lone holder keeps.
+    /// Two nodes without a witness: a lone backup never takes over.
     Strict,
-    /// A lease that a majority of a fixed list of voters has granted.
+    /// A lease that a majority of a fixed list of voters grants.
     Quorum,
 }
 

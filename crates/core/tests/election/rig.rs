@@ -6,6 +6,7 @@ use std::time::Duration;
 use mainstay_core::election::{
     Announce, Effect, GroupSpec, Guard, Input, Operator, Packet, Reason, State, Verdict, VipSpec, Vips,
 };
+use mainstay_core::lease::Stance;
 use mainstay_core::name::{LinkId, ProbeId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::{Checksum, Version};
@@ -43,8 +44,8 @@ pub(crate) fn spec(name: &str) -> VipSpec {
         ttl_min: 255,
         check_addrs: true,
         sole_successor: false,
-        guard: Guard::BestEffort,
         gate: 300 * MS,
+        guard: Guard::BestEffort,
         owns: false,
         requires: vec![],
         weights: vec![],
@@ -183,6 +184,11 @@ fn word(effect: &Effect) -> String {
         Effect::Announce { vip } => format!("announce {}", vip.0),
         Effect::Start { vip } => format!("start {}", vip.0),
         Effect::Stop { vip } => format!("stop {}", vip.0),
+        Effect::Stance { right, stance: Stance::Unable } => format!("unable {}", right.0),
+        Effect::Stance { right, stance: Stance::Ready { priority, preempts } } => {
+            format!("ready {} {priority}{}", right.0, if *preempts { " preempts" } else { "" })
+        }
+        Effect::Gone { right } => format!("gone {}", right.0),
         Effect::Changed { vip, from, to, .. } => format!("{} {from:?}->{to:?}", vip.0),
     }
 }

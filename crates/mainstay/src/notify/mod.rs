@@ -182,7 +182,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use mainstay_config::plan::{Group, Vip};
-    use mainstay_core::election::{Announce, GroupSpec, Guard, VipSpec};
+    use mainstay_core::election::{Announce, GroupSpec, VipSpec};
     use mainstay_core::name::{CommandId, LinkId};
     use mainstay_core::vrrp::{Checksum, Version};
 
@@ -354,8 +354,8 @@ pub(crate) mod tests {
             ttl_min: 255,
             check_addrs: true,
             sole_successor: false,
-            guard: Guard::BestEffort,
             gate: Duration::from_secs(3),
+            guard: mainstay_core::election::Guard::BestEffort,
             owns: false,
             requires: Vec::new(),
             weights: Vec::new(),
