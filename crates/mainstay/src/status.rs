@@ -130,8 +130,11 @@ pub struct VipStatus {
 /// The promise under which a vip is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {
-    /// `best-effort` until leases exist.
+    /// `best-effort`, `strict` or `quorum`.
     pub grade: String,
+    /// What is proven of it and what is best effort, as a sentence.
+    #[serde(default)]
+    pub promise: String,
     /// `tc-ebpf`, `nft` or `address-lifetime`.
     pub gate: String,
     /// The window after which the gate closes, in milliseconds.

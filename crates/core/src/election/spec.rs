@@ -95,6 +95,16 @@ impl Guard {
         }
     }
 
+    /// How strong the promise is, in two words: what its sentence begins with.
+    #[must_use]
+    pub const fn strength(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best effort",
+            Self::Strict => "by rule",
+            Self::Quorum => "proven",
+        }
+    }
+
     /// What is proven and what is best effort: the one sentence that check, status, metrics and the pages share.
     #[must_use]
     pub const fn promise(self) -> &'static str {

@@ -92,7 +92,7 @@ const FAMILIES: [(&str, &str); 55] = [
     ("vip_epoch", "Acquisitions of the vip by this node."),
     ("vip_gate_arms_total", "Times that the gate's deadline was moved on."),
     ("vip_gate_window_seconds", "The kernel stops answering this long after the last sign of life."),
-    ("vip_guard_info", "Grade of the promise and the gate in use."),
+    ("vip_guard_info", "Grade of the promise, how strong it is, and the gate in use."),
     ("vip_holder", "1 while this node holds the vip."),
     ("vip_late_total", "Times that the vip was given up because this node ran late."),
     ("vip_outage_seconds_total", "Seconds in which nobody was known to hold the vip."),
@@ -148,7 +148,9 @@ fn vips(families: &mut Families, status: &Status) {
         families.add("vip_since_seconds", "gauge", &name, &seconds(vip.since_ms));
         families.add("vip_outage_seconds_total", "counter", &name, &format!("{:.3}", vip.outage_s));
         families.add("vip_gate_window_seconds", "gauge", &name, &seconds(vip.guard.window_ms));
-        let guard = [name[0], ("grade", vip.guard.grade.as_str()), ("gate", vip.guard.gate.as_str())];
+        let strength = vip.guard.promise.split(':').next().unwrap_or_default();
+        let (grade, gate) = (vip.guard.grade.as_str(), vip.guard.gate.as_str());
+        let guard = [name[0], ("grade", grade), ("promise", strength), ("gate", gate)];
         families.add("vip_guard_info", "gauge", &guard, "1");
         for counter in vip.transitions.iter().chain(&vip.adverts).chain(&vip.counters) {
             families.counter(counter, &name);

@@ -124,6 +124,9 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         "  guard      {}: if this node freezes, the kernel ({}) stops answering {} ms after the last sign of life",
         vip.guard.grade, vip.guard.gate, vip.guard.window_ms
     );
+    if !vip.guard.promise.is_empty() {
+        let _ = writeln!(out, "  promise    {}", vip.guard.promise);
+    }
     let _ = writeln!(
         out,
         "  wire       VRRPv{} vrid {} on {}, an advert every {} ms",

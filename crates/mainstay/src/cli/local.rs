@@ -1,10 +1,13 @@
 //! Commands that need no running node.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use mainstay_config::plan::Plan;
 use mainstay_config::{Checks, Loaded, Report};
+use mainstay_core::election::Guard;
 use mainstay_sys::process::Signals;
 
 use super::FAILURE;
@@ -68,6 +71,7 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 count(plan.probes.len(), "probe", "probes"),
                 count(plan.commands.len(), "command", "commands")
             );
+            print(&promises(plan))?;
             Ok(0)
         }
         Err(report) => {
@@ -75,6 +79,24 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+/// What is proven of which vips, and what is best effort.
+fn promises(plan: &Plan) -> String {
+    let mut out = String::new();
+    for guard in [Guard::Quorum, Guard::Strict, Guard::BestEffort] {
+        let of: Vec<&str> = plan
+            .vips
+            .iter()
+            .filter(|vip| vip.spec.guard == guard)
+            .map(|vip| vip.spec.name.as_str())
+            .collect();
+        if !of.is_empty() {
+            let noun = if of.len() == 1 { "vip" } else { "vips" };
+            let _ = writeln!(out, "  guard {}: {noun} {}: {}", guard.word(), of.join(", "), guard.promise());
+        }
+    }
+    out
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {
@@ -136,4 +158,29 @@ pub(super) fn version() -> anyhow::Result<u8> {
 pub(super) fn demo() -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("find our own program")?;
     mainstay_lab::demo::run(&program, &mut std::io::stdout()).map(|()| 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_says_once_of_each_guard_which_vips_are_under_which_promise() {
+        let mut plan = crate::exec::tests::plan();
+        assert_eq!(promises(&plan), "");
+        let vip = |name: &str, guard| {
+            let mut vip = crate::notify::tests::vip(Vec::new());
+            vip.spec.name = name.into();
+            vip.spec.guard = guard;
+            vip
+        };
+        plan.vips =
+            vec![vip("front", Guard::Quorum), vip("lab", Guard::BestEffort), vip("back", Guard::Quorum)];
+        let expected = format!(
+            "  guard quorum: vips front, back: {}\n  guard best-effort: vip lab: {}\n",
+            Guard::Quorum.promise(),
+            Guard::BestEffort.promise()
+        );
+        assert_eq!(promises(&plan), expected);
+    }
 }

@@ -80,6 +80,7 @@ pub(super) fn status(status: &Status) -> String {
             let _ = write!(out, "\n{}: {}; next: {}", vip.name, vip.why, vip.next);
         }
         out.push('\n');
+        out.push_str(&promises(status));
     }
     if !status.listeners.is_empty() {
         out.push('\n');
@@ -118,6 +119,16 @@ pub(super) fn vips(status: &Status) -> String {
         ]);
     }
     table.render(|column, cell, text| if column == 1 { paint_state(cell, text) } else { text })
+}
+
+/// What is proven and what is best effort, once for each guard.
+fn promises(status: &Status) -> String {
+    let mut said: Vec<(&str, &str)> =
+        status.vips.iter().map(|vip| (vip.guard.grade.as_str(), vip.guard.promise.as_str())).collect();
+    said.sort_unstable();
+    said.dedup();
+    said.retain(|(_, promise)| !promise.is_empty());
+    said.iter().map(|(grade, promise)| format!("guard {grade}: {promise}\n")).collect()
 }
 
 fn priority(vip: &VipStatus) -> String {

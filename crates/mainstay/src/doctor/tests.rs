@@ -121,7 +121,12 @@ fn status(state: State, adverts: &[(&str, u64)]) -> Status {
         holder: None,
         next: String::new(),
         peers: Vec::new(),
-        guard: Guard { grade: "best-effort".into(), gate: "tc-ebpf".into(), window_ms: 3000 },
+        guard: Guard {
+            grade: "best-effort".into(),
+            promise: String::new(),
+            gate: "tc-ebpf".into(),
+            window_ms: 3000,
+        },
         group: None,
         drained: false,
         outage_s: 0.0,

@@ -97,7 +97,13 @@ impl Node {
             (false, GateKind::None) => "address-lifetime",
         };
         let window = if gate == "address-lifetime" { super::kernel::LIFETIME } else { vip.spec.gate };
-        Guard { grade: "best-effort".into(), gate: gate.into(), window_ms: millis(window) }
+        let guard = vip.spec.guard;
+        Guard {
+            grade: guard.word().into(),
+            promise: guard.promise().into(),
+            gate: gate.into(),
+            window_ms: millis(window),
+        }
     }
 
     fn transitions(&self, id: VipId) -> Vec<Counter> {
