@@ -255,3 +255,42 @@ pub struct Event {
     /// A sentence for people.
     pub message: String,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A vip in backup, of which nothing more is known.
+    pub(crate) fn vip() -> VipStatus {
+        VipStatus {
+            name: "front".into(),
+            addrs: Vec::new(),
+            interface: "eth0".into(),
+            vrid: 51,
+            vrrp: 3,
+            state: State::Backup,
+            reason: Reason::Started,
+            why: "a node starts as backup".into(),
+            since_ms: 0,
+            epoch: 1,
+            priority: 150,
+            effective_priority: 150,
+            advert_ms: 1000,
+            holder: None,
+            next: String::new(),
+            peers: Vec::new(),
+            guard: Guard {
+                grade: "best-effort".into(),
+                promise: "best effort: ...".into(),
+                gate: "tc-ebpf".into(),
+                window_ms: 3000,
+            },
+            group: None,
+            drained: false,
+            outage_s: 0.0,
+            transitions: Vec::new(),
+            adverts: Vec::new(),
+            counters: Vec::new(),
+        }
+    }
+}

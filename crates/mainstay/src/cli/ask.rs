@@ -139,6 +139,21 @@ pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Resul
     done(ask(dirs, &ApiCall::Vip { name, action })?)
 }
 
+/// The node's own words for what it does with a vip.
+pub(super) fn tell_vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Result<String> {
+    match ask(dirs, &ApiCall::Vip { name, action })? {
+        ApiReply::Done { message } => Ok(message),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// A connection that says what happens from here on, after what has happened.
+pub(super) fn follow(dirs: &Dirs) -> anyhow::Result<UnixStream> {
+    let mut stream = open(dirs)?;
+    put(&mut stream, &ApiCall::Events { follow: true })?;
+    Ok(stream)
+}
+
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Reload)?)
 }
@@ -193,8 +208,7 @@ pub(super) fn events(dirs: &Dirs, follow: bool, json: bool) -> anyhow::Result<u8
         }
         return Ok(0);
     }
-    let mut stream = open(dirs)?;
-    put(&mut stream, &ApiCall::Events { follow: true })?;
+    let stream = self::follow(dirs)?;
     stream.set_read_timeout(None).context("wait for events")?;
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next() else { bail!(Unreachable::Silent(dirs.control())) };

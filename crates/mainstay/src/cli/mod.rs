@@ -1,6 +1,7 @@
 //! The command line: what is said there, and the exit codes that answer.
 
 mod ask;
+mod drill;
 mod explain;
 mod import;
 mod local;
@@ -118,6 +119,9 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Rehearse with what runs here: it is the real thing, and clients notice as much as is reported.
+    #[command(subcommand)]
+    Drill(Drill),
     /// Read the configuration again; refused as a whole when it is bad.
     Reload,
     /// Become the program that stands in our place in the file system: listeners, connections and vips stay.
@@ -266,6 +270,21 @@ enum VipCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum Drill {
+    /// Hand a vip over, take it back, and say for how long it had no holder each time, as this node measured.
+    Vip {
+        /// Its name; it is held by this node.
+        name: String,
+        /// How often it goes over and back.
+        #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+        /// How long to wait for each hand-over; longer than `preempt_delay`.
+        #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        wait: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum PoolCommand {
     /// One line for each backend; those that the configuration does not have are marked.
     List {
@@ -367,6 +386,9 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
+        Command::Drill(Drill::Vip { name, runs, wait }) => {
+            drill::vip(&dirs, &name, runs, std::time::Duration::from_secs(wait))
+        }
         Command::Reload => ask::reload(&dirs),
         Command::Upgrade => ask::upgrade(&dirs),
         Command::Handover(config) => local::handover(&config.config),

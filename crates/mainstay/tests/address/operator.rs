@@ -162,3 +162,30 @@ fn a_vip_that_nobody_takes_comes_back_to_the_node_that_moved_it() {
         Ok(())
     });
 }
+
+#[test]
+fn a_drill_hands_a_vip_over_and_back_and_reports_milliseconds() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(2)?;
+        let [first, second] = pair(&rig, "")?;
+        let elsewhere = second.ctl(&["drill", "vip", "front"])?;
+        assert_eq!(elsewhere.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("drill where it is held"));
+        let drill = first.ctl(&["drill", "vip", "front", "--runs", "3"])?;
+        let said = String::from_utf8_lossy(&drill.stdout).into_owned();
+        assert!(drill.status.success(), "{said}{}", String::from_utf8_lossy(&drill.stderr));
+        let rows: Vec<Vec<&str>> =
+            said.lines().skip(1).take(6).map(|line| line.split_whitespace().collect()).collect();
+        for (at, row) in rows.iter().enumerate() {
+            let (run, way) = ((at / 2 + 1).to_string(), ["over", "back"][at % 2]);
+            let to = ["10.0.4.2".to_owned(), "this".into()][at % 2].clone();
+            let ms: f64 = row[2].parse()?;
+            assert!((row[0], row[1], row[3]) == (&run, way, &to) && ms < 3000.0, "{said}");
+        }
+        assert!(said.contains("over: median ") && said.contains("back: median "), "{said}");
+        assert_eq!(first.vip("front")?["state"], "active");
+        let moved = first.vip("front")?["transitions"].to_string();
+        assert!(moved.contains("moved"), "{moved}");
+        Ok(())
+    });
+}
