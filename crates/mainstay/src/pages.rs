@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cli::{self, Cli};
 use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
-use crate::status::Status;
+use crate::status::{self, Status};
 use crate::words;
 
 fn page(name: &str) -> String {
@@ -63,8 +63,20 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
 fn every_field_of_status_and_event_stands_on_the_page_of_the_control_socket() {
     let page = page("control.md");
     let event = crate::events::event("web-1", "vip", "front", String::new());
-    for value in [serde_json::to_value(Status::empty("web-1")).unwrap(), serde_json::to_value(event).unwrap()]
-    {
+    let cluster = status::cluster_tests::cluster();
+    let wire = serde_json::to_value(&cluster.nodes[1].wires[0]).unwrap();
+    let node = serde_json::to_value(&cluster.nodes[1]).unwrap();
+    let lease = status::cluster_tests::lease();
+    let saying = serde_json::to_value(&lease.voters[0]).unwrap();
+    for value in [
+        serde_json::to_value(Status::empty("web-1")).unwrap(),
+        serde_json::to_value(event).unwrap(),
+        serde_json::to_value(cluster).unwrap(),
+        node,
+        wire,
+        serde_json::to_value(lease).unwrap(),
+        saying,
+    ] {
         let Value::Object(fields) = value else { panic!("an object") };
         for field in fields.keys().filter(|field| *field != "schema") {
             assert!(

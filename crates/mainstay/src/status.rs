@@ -1,5 +1,7 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
+mod cluster;
+
 use std::net::IpAddr;
 
 use mainstay_config::plan::edge::Protocol;
@@ -8,6 +10,10 @@ use mainstay_core::name::ProbeId;
 use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+pub(crate) use cluster::tests as cluster_tests;
+pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +28,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Milliseconds since 1970 at which this was taken.
     pub at_ms: u64,
+    /// The nodes that it speaks with; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
     /// The vips, in the Plan's order.
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
@@ -53,6 +62,7 @@ impl Status {
             version: String::new(),
             uptime_s: 0,
             at_ms: 0,
+            cluster: None,
             vips: Vec::new(),
             probes: Vec::new(),
             listeners: Vec::new(),
@@ -113,6 +123,9 @@ pub struct VipStatus {
     pub peers: Vec<PeerStatus>,
     /// Grade of the promise and the gate in use, e.g. `best-effort, gate tc-ebpf`.
     pub guard: Guard,
+    /// The right that it is held under, with guard `quorum`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     /// The sync group, when it is in one.
     pub group: Option<String>,
     /// Whether an operator drained it here.
@@ -285,6 +298,7 @@ pub(crate) mod tests {
                 gate: "tc-ebpf".into(),
                 window_ms: 3000,
             },
+            lease: None,
             group: None,
             drained: false,
             outage_s: 0.0,

@@ -127,6 +127,17 @@ pub(super) fn list(dirs: &Dirs) -> anyhow::Result<u8> {
     local::print(&render::vips(&status))
 }
 
+pub(super) fn cluster(dirs: &Dirs) -> anyhow::Result<u8> {
+    let status = fetch_status(dirs)?;
+    let Some(cluster) = &status.cluster else {
+        bail!(
+            "node {} speaks with no other: give every node the same `key` in [cluster], and name them in `peers`",
+            status.node
+        );
+    };
+    local::print(&render::cluster(cluster))
+}
+
 pub(super) fn healthcheck(dirs: &Dirs) -> anyhow::Result<u8> {
     let status = fetch_status(dirs)?;
     for sentence in &status.degraded {

@@ -127,11 +127,7 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     if !vip.guard.promise.is_empty() {
         let _ = writeln!(out, "  promise    {}", vip.guard.promise);
     }
-    let _ = writeln!(
-        out,
-        "  wire       VRRPv{} vrid {} on {}, an advert every {} ms",
-        vip.vrrp, vip.vrid, vip.interface, vip.advert_ms
-    );
+    out.push_str(&wire(vip));
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -153,6 +149,17 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         let _ = writeln!(out, "  {}  {}", render::clock(event.at_ms), event.message);
     }
     out
+}
+
+/// What decides who holds it: adverts, or voters.
+fn wire(vip: &VipStatus) -> String {
+    match &vip.lease {
+        Some(lease) => render::lease(lease),
+        None => format!(
+            "  wire       VRRPv{} vrid {} on {}, an advert every {} ms\n",
+            vip.vrrp, vip.vrid, vip.interface, vip.advert_ms
+        ),
+    }
 }
 
 /// How often it changed, to which state and why.

@@ -119,6 +119,9 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Show the nodes that this one speaks with, and their votes.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Rehearse with what runs here: it is the real thing, and clients notice as much as is reported.
     #[command(subcommand)]
     Drill(Drill),
@@ -270,6 +273,12 @@ enum VipCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// One line for each node: whether it votes, how it stands, its session and its wires.
+    List,
+}
+
+#[derive(Debug, Subcommand)]
 enum Drill {
     /// Hand a vip over, take it back, and say for how long it had no holder each time, as this node measured.
     Vip {
@@ -386,6 +395,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
+        Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
         Command::Drill(Drill::Vip { name, runs, wait }) => {
             drill::vip(&dirs, &name, runs, std::time::Duration::from_secs(wait))
         }

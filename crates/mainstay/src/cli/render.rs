@@ -1,5 +1,6 @@
 //! Status and events as people read them: tables whose colours appear on terminals only.
 
+mod cluster;
 mod edge;
 
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use mainstay_core::election::State;
 use crate::status::{Event, Status, VipStatus};
 use crate::words;
 
+pub(super) use cluster::{cluster, lease};
 pub(super) use edge::pools;
 
 /// Rows of cells, the first being the heading.
@@ -81,6 +83,10 @@ pub(super) fn status(status: &Status) -> String {
         }
         out.push('\n');
         out.push_str(&promises(status));
+    }
+    if let Some(cluster) = &status.cluster {
+        out.push('\n');
+        out.push_str(&self::cluster(cluster));
     }
     if !status.listeners.is_empty() {
         out.push('\n');

@@ -298,6 +298,8 @@ impl Supervisor {
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
+        let cluster = status.cluster.as_ref().map(crate::status::ClusterStatus::degraded);
+        status.degraded.extend(cluster.unwrap_or_default());
         self.edge_status(&mut status);
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
         match status.counters.iter_mut().find(|c| c.name == "notify_failures_total") {

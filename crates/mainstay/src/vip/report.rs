@@ -73,6 +73,7 @@ impl Node {
             next: next(vip, view, now),
             peers: peers(vip, view, now),
             guard: self.guard(vip),
+            lease: None,
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
             outage_s: view.outage.as_secs_f64(),
