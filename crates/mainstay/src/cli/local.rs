@@ -36,6 +36,25 @@ pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
     }
 }
 
+/// As `run`, for a file that makes a witness of this node and of nothing else.
+pub(super) fn witness(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
+    is_witness(&load(&config)?.plan).with_context(|| format!("{}: no witness", config.display()))?;
+    run(config, dirs)
+}
+
+fn is_witness(plan: &Plan) -> anyhow::Result<()> {
+    let Some(cluster) = &plan.cluster else {
+        anyhow::bail!("it names no nodes to vote for: write [cluster] with name, key and peers");
+    };
+    anyhow::ensure!(
+        cluster.is_witness(),
+        "node {} is not listed as one: write {{ id = \"{}\", witness = true }} in [cluster] peers, on every node",
+        plan.node,
+        plan.node
+    );
+    Ok(())
+}
+
 /// The answer to a node that asks whether this program can take its place.
 pub(super) fn handover(config: &Path) -> anyhow::Result<u8> {
     load(config)?;
@@ -71,7 +90,7 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 count(plan.probes.len(), "probe", "probes"),
                 count(plan.commands.len(), "command", "commands")
             );
-            print(&promises(plan))?;
+            print(&(voters(plan) + &promises(plan)))?;
             Ok(0)
         }
         Err(report) => {
@@ -79,6 +98,22 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+/// Who votes, and what this node is among them.
+fn voters(plan: &Plan) -> String {
+    let Some(cluster) = &plan.cluster else { return String::new() };
+    let list = &cluster.list;
+    let voters: Vec<&str> = list.voters().map(|node| list.name(node)).collect();
+    let role = if cluster.is_witness() { "; this node is a witness" } else { "" };
+    format!(
+        "  cluster {}: voters {}; {} of {} are needed; term {} ms{role}\n",
+        cluster.name,
+        voters.join(", "),
+        list.majority(),
+        voters.len(),
+        cluster.terms.term.as_millis()
+    )
 }
 
 /// What is proven of which vips, and what is best effort.
@@ -182,5 +217,23 @@ mod tests {
             Guard::BestEffort.promise()
         );
         assert_eq!(promises(&plan), expected);
+    }
+
+    #[test]
+    fn a_witness_is_listed_as_one() {
+        let read = |id: &str, cluster: &str| {
+            let text = format!("[node]\nid = \"{id}\"\n{cluster}");
+            mainstay_config::parse_str("t.toml", &text, &|_| None, Checks::NONE).unwrap().plan
+        };
+        let cluster = "[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\npeers = [{ id = \"w\", addrs = [\"10.0.5.9\"], \
+                       witness = true }]\n";
+        let plan = read("w", cluster);
+        assert!(is_witness(&plan).is_ok());
+        let expected = "  cluster c: voters w; 1 of 1 are needed; term 1500 ms; this node is a witness\n";
+        assert_eq!(voters(&plan), expected);
+        let said = is_witness(&read("a", cluster)).unwrap_err().to_string();
+        assert!(said.contains("write { id = \"a\", witness = true }"), "{said}");
+        let said = is_witness(&read("w", "")).unwrap_err().to_string();
+        assert!(said.contains("[cluster] with name, key and peers"), "{said}");
     }
 }

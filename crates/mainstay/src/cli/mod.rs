@@ -66,6 +66,8 @@ struct Config {
 enum Command {
     /// Run a node in the foreground.
     Run(Config),
+    /// Run a node that votes and holds no address: its own entry in `[cluster] peers` says witness = true.
+    Witness(Config),
     /// Check a configuration: every error with file, line and what to write instead.
     Check {
         /// The file; the running node's by default.
@@ -374,6 +376,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
     match command {
         Command::Run(config) => local::run(config.config, dirs),
+        Command::Witness(config) => local::witness(config.config, dirs),
         Command::Worker { role } => crate::worker::run(role).map(|()| 0),
         Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),

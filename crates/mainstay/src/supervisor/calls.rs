@@ -276,7 +276,7 @@ impl Supervisor {
     }
 
     fn status(&self, from_vip: Option<Status>) -> Status {
-        let silent = from_vip.is_none() && !self.plan.vips.is_empty();
+        let silent = from_vip.is_none() && Role::Vip.wanted(&self.plan);
         let mut status = from_vip.unwrap_or_else(|| Status::empty(&self.plan.node));
         if silent {
             status.degraded.push("the vip worker does not answer".into());
