@@ -130,6 +130,9 @@ pub struct VipStatus {
     pub group: Option<String>,
     /// Whether an operator drained it here.
     pub drained: bool,
+    /// Whether an operator holds it where it is.
+    #[serde(default)]
+    pub on_hold: bool,
     /// Seconds in which nobody was known to hold it, summed up.
     pub outage_s: f64,
     /// Changes of state by reason.
@@ -301,6 +304,7 @@ pub(crate) mod tests {
             lease: None,
             group: None,
             drained: false,
+            on_hold: false,
             outage_s: 0.0,
             transitions: Vec::new(),
             adverts: Vec::new(),

@@ -222,7 +222,7 @@ mod tests {
                     self.vip.holder = Some("web-1".into());
                     self.vip.outage_s += 0.001;
                 }
-                (Some(VipAction::Drain | VipAction::Ready) | None, _) => {}
+                (Some(VipAction::Drain | VipAction::Hold | VipAction::Ready) | None, _) => {}
             }
             Ok(())
         }

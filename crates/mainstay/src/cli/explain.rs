@@ -117,7 +117,11 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         "  priority   {} configured, {} in force{}",
         vip.priority,
         vip.effective_priority,
-        if vip.drained { "; drained by an operator" } else { "" }
+        match (vip.drained, vip.on_hold) {
+            (true, _) => "; drained by an operator",
+            (false, true) => "; put on hold by an operator, who ends it with `vip ready`",
+            (false, false) => "",
+        }
     );
     let _ = writeln!(
         out,

@@ -112,7 +112,7 @@ enum Command {
     /// Tell the story behind a vip, or the way of a request: why it is as it is.
     #[command(subcommand)]
     Explain(Explain),
-    /// List, move, drain or readmit vips.
+    /// List, move, drain, hold or readmit vips.
     #[command(subcommand)]
     Vip(VipCommand),
     /// List pools; add, remove, drain, readmit and weigh their backends.
@@ -267,6 +267,11 @@ enum VipCommand {
         /// Its name.
         name: String,
     },
+    /// Keep it on this node until `ready`: nobody preempts it; a fault, a stop, `move` and `drain` still take it away.
+    Hold {
+        /// Its name; it is held by this node.
+        name: String,
+    },
     /// Take part again.
     Ready {
         /// Its name.
@@ -395,6 +400,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::List) => ask::list(&dirs),
         Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
+        Command::Vip(VipCommand::Hold { name }) => ask::vip(&dirs, name, VipAction::Hold),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),

@@ -79,7 +79,8 @@ pub(super) fn status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&vips(status));
         for vip in &status.vips {
-            let _ = write!(out, "\n{}: {}; next: {}", vip.name, vip.why, vip.next);
+            let hold = if vip.on_hold { "; on hold" } else { "" };
+            let _ = write!(out, "\n{}: {}{hold}; next: {}", vip.name, vip.why, vip.next);
         }
         out.push('\n');
         out.push_str(&promises(status));

@@ -240,7 +240,7 @@ pub enum ApiCall {
     Vip {
         /// Its name.
         name: String,
-        /// move, drain or ready.
+        /// move, drain, hold or ready.
         action: VipAction,
     },
     /// An operator's word about a pool, by name.
@@ -268,6 +268,8 @@ pub enum VipAction {
     Move,
     /// Give it up and stay out.
     Drain,
+    /// Keep it here: nobody preempts it.
+    Hold,
     /// Take part again.
     Ready,
 }

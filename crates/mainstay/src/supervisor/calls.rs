@@ -105,10 +105,15 @@ impl Supervisor {
                 message: "the vip worker is being started again; try once more".into(),
             };
         }
-        if action == VipAction::Move && !self.deposits.holds(name) {
+        let here = match action {
+            VipAction::Move => Some(("moved", "move it")),
+            VipAction::Hold => Some(("put on hold", "hold it")),
+            VipAction::Drain | VipAction::Ready => None,
+        };
+        if let Some((done, word)) = here.filter(|_| !self.deposits.holds(name)) {
             return ApiReply::Refused {
                 message: format!(
-                    "vip {name} is not held by this node, so nothing was moved; move it where it is active"
+                    "vip {name} is not held by this node, so nothing was {done}; {word} where it is active"
                 ),
             };
         }
@@ -118,6 +123,12 @@ impl Supervisor {
             VipAction::Drain => (
                 Operator::Drain(vip),
                 format!("vip {name} stays away from this node until `vip ready {name}`"),
+            ),
+            VipAction::Hold => (
+                Operator::Hold(vip),
+                format!(
+                    "vip {name} stays on this node until `vip ready {name}`: only a fault or a stop ends it"
+                ),
             ),
             VipAction::Ready => (Operator::Ready(vip), format!("vip {name} may be held by this node again")),
         };

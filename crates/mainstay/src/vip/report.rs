@@ -76,6 +76,7 @@ impl Node {
             lease: None,
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
+            on_hold: view.pinned,
             outage_s: view.outage.as_secs_f64(),
             transitions: self.transitions(id),
             adverts: adverts(view),

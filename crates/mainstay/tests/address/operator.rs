@@ -189,3 +189,28 @@ fn a_drill_hands_a_vip_over_and_back_and_reports_milliseconds() {
         Ok(())
     });
 }
+
+#[test]
+fn a_vip_on_hold_is_not_preempted_and_says_so_until_it_is_ready() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(2)?;
+        let first = rig.start(1, &(cluster(1, 2) + &front(100, "")))?;
+        first.wait_for_state("front", "active", LIMIT)?;
+        first.say(&["vip", "hold", "front"])?;
+        let second = rig.start(2, &(cluster(2, 2) + &front(150, "")))?;
+        second.wait_until("it hears the holder", LIMIT, |status| {
+            status["vips"][0]["peers"][0]["priority"] == 254
+        })?;
+        let adverts = rig.adverts()?;
+        mainstay_lab::wait_until("ten more adverts", LIMIT, || Ok(adverts.adverts().len() >= 10))?;
+        assert!(adverts.stop().iter().all(|a| a.priority == 254), "nobody else took it");
+        assert_eq!(first.vip("front")?["on_hold"], true);
+        assert!(first.say(&["explain", "vip", "front"])?.contains("put on hold by an operator"));
+        let refused = second.ctl(&["vip", "hold", "front"])?;
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("hold it where it is active"));
+        first.say(&["vip", "ready", "front"])?;
+        second.wait_for_state("front", "active", LIMIT)?;
+        first.wait_for_state("front", "backup", LIMIT)
+    });
+}
