@@ -6,7 +6,7 @@ use mainstay_proxy::route::Question;
 use serde_json::Value;
 
 use crate::cli::{self, Cli};
-use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
+use crate::ipc::{ApiCall, ApiReply, ClusterAction, PoolAction, VipAction};
 use crate::status::{self, Status};
 use crate::words;
 
@@ -47,6 +47,12 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
         ApiCall::Pool { name: "app".into(), action: PoolAction::Drain { backend: "10.0.4.20:8080".into() } },
         ApiCall::Route(Question { url: "https://a.example/".into(), ..Question::default() }),
         ApiCall::Vip { name: "front".into(), action: VipAction::Move },
+        ApiCall::Cluster(ClusterAction::Add {
+            id: "web-3".into(),
+            addrs: vec!["10.0.4.22:5112".parse().unwrap()],
+            witness: false,
+        }),
+        ApiCall::Cluster(ClusterAction::Remove { id: "web-3".into() }),
         ApiCall::Events { follow: false },
         ApiCall::Events { follow: true },
     ];

@@ -1,7 +1,7 @@
 //! The cluster: who belongs to it, who votes, over which wires its nodes speak, and the times of its leases.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mainstay_core::lease::{Terms, VoterList};
 use mainstay_core::name::NodeId;
@@ -81,6 +81,24 @@ impl fmt::Debug for ClusterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClusterKey(***)")
     }
+}
+
+/// Nodes speak with each other by UDP; nobody else is known to use this port.
+const PORT: u16 = 5112;
+
+/// Address, or address:port, as `addrs` and `listen` have it.
+#[must_use]
+pub fn place(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, PORT)),
+        Err(_) => text.parse::<SocketAddr>().ok().filter(|place| place.port() != 0),
+    }
+}
+
+/// Where nodes are heard unless the operator says otherwise: every address of both families.
+pub(crate) const fn everywhere() -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), PORT)
 }
 
 impl Cluster {

@@ -1,7 +1,7 @@
 //! The cluster: its nodes in one order, its wires, its keys and the times of its leases.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,13 +10,11 @@ use mainstay_core::lease::{Member, Terms, VoterList};
 
 use super::Resolver;
 use super::target::host_port_of;
-use crate::plan::cluster::{Cluster, ClusterKey, External, Peer};
+use crate::plan::cluster::{self, Cluster, ClusterKey, External, Peer};
 use crate::raw;
 use crate::source::{At, Span};
 use crate::values::written;
 
-/// Nodes speak with each other by UDP; nobody else is known to use this port.
-const PORT: u16 = 5112;
 /// A beat names every node's rights to every other: a cluster is a room, not a data centre.
 const MOST_NODES: usize = 64;
 /// Two wires are usual; every message goes over each.
@@ -319,7 +317,7 @@ impl Resolver<'_> {
 
     fn listen(&mut self, raw: &raw::Cluster) -> Vec<SocketAddr> {
         let Some(list) = &raw.listen else {
-            return vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT))];
+            return vec![cluster::everywhere()];
         };
         if list.value.is_empty() || list.value.len() > MOST_WIRES {
             let message = format!("{WHO}: `listen` has {} places", list.value.len());
@@ -338,11 +336,7 @@ impl Resolver<'_> {
 
     /// Address, or address:port.
     fn wire(&mut self, text: &At<String>, who: &str) -> Option<SocketAddr> {
-        let plain = text.value.trim();
-        let place = match plain.parse::<IpAddr>() {
-            Ok(ip) => Some(SocketAddr::new(ip, PORT)),
-            Err(_) => plain.parse::<SocketAddr>().ok().filter(|place| place.port() != 0),
-        };
+        let place = cluster::place(&text.value);
         if place.is_none() {
             let message = format!("{who}: \"{}\" is not an address", text.value.escape_debug());
             let help = "write \"10.0.4.21\", \"10.0.4.21:5112\", \"2001:db8::21\" or \"[2001:db8::21]:5112\"";

@@ -10,7 +10,7 @@ use mainstay_proxy::route::Question;
 
 use super::{DEGRADED, DENIED, FAILURE, UNREACHABLE, local, render};
 use crate::dirs::Dirs;
-use crate::ipc::{ApiCall, ApiReply, PoolAction, RouteExplained, VipAction};
+use crate::ipc::{ApiCall, ApiReply, ClusterAction, PoolAction, RouteExplained, VipAction};
 use crate::status::{Event, Status};
 
 /// A reload reads files and runs no probe: it is done in milliseconds.
@@ -163,6 +163,10 @@ pub(super) fn follow(dirs: &Dirs) -> anyhow::Result<UnixStream> {
     let mut stream = open(dirs)?;
     put(&mut stream, &ApiCall::Events { follow: true })?;
     Ok(stream)
+}
+
+pub(super) fn change_list(dirs: &Dirs, action: ClusterAction) -> anyhow::Result<u8> {
+    done(ask(dirs, &ApiCall::Cluster(action))?)
 }
 
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {

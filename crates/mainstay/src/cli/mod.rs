@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::dirs::Dirs;
-use crate::ipc::{PoolAction, VipAction};
+use crate::ipc::{ClusterAction, PoolAction, VipAction};
 use crate::role::Role;
 
 pub use local::load;
@@ -121,7 +121,7 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
-    /// Show the nodes that this one speaks with, and their votes.
+    /// Show the nodes that this one speaks with and their votes, and change who votes.
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Rehearse with what runs here: it is the real thing, and clients notice as much as is reported.
@@ -283,6 +283,28 @@ enum VipCommand {
 enum ClusterCommand {
     /// One line for each node: whether it votes, how it stands, its session and its wires.
     List,
+    /// Make a node a voter. Only one change at a time; each waits for a term.
+    Add {
+        /// Its `[node] id`.
+        id: String,
+        /// Where it is spoken to, one for each wire: address, or address:port; 5112 when absent.
+        #[arg(long, required = true, value_name = "A,B", value_delimiter = ',', value_parser = place)]
+        addr: Vec<std::net::SocketAddr>,
+        /// It votes and holds no address.
+        #[arg(long)]
+        witness: bool,
+    },
+    /// Take a node's vote away.
+    Remove {
+        /// Its `[node] id`.
+        id: String,
+    },
+}
+
+/// Address, or address:port.
+fn place(text: &str) -> Result<std::net::SocketAddr, String> {
+    mainstay_config::plan::cluster::place(text)
+        .ok_or_else(|| "write 10.0.4.21, 10.0.4.21:5112, 2001:db8::21 or [2001:db8::21]:5112".into())
 }
 
 #[derive(Debug, Subcommand)]
@@ -405,6 +427,12 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
+        Command::Cluster(ClusterCommand::Add { id, addr: addrs, witness }) => {
+            ask::change_list(&dirs, ClusterAction::Add { id, addrs, witness })
+        }
+        Command::Cluster(ClusterCommand::Remove { id }) => {
+            ask::change_list(&dirs, ClusterAction::Remove { id })
+        }
         Command::Drill(Drill::Vip { name, runs, wait }) => {
             drill::vip(&dirs, &name, runs, std::time::Duration::from_secs(wait))
         }

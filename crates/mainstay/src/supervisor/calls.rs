@@ -37,6 +37,8 @@ pub(super) struct Calls {
     /// Questions about routes: number, the edge's slot, and the asker's slot and number.
     questions: Vec<(u64, usize, (usize, u64))>,
     next_question: u64,
+    /// Words about the cluster that the vip worker has not answered.
+    pub(super) asked_cluster: Vec<super::cluster::Asked>,
     /// Answers that are held back until edge processes have done what they tell of.
     held: Vec<Held>,
     /// Commands under way, so that their askers can be told when exec dies.
@@ -56,7 +58,14 @@ struct Held {
 
 impl Calls {
     pub(super) fn deadline(&self) -> Option<Boot> {
-        self.held.iter().map(|held| held.by).chain(self.by).min()
+        let asked = self.asked_cluster.iter().map(super::cluster::Asked::by);
+        self.held.iter().map(|held| held.by).chain(self.by).chain(asked).min()
+    }
+
+    /// The number of a question to a worker.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_question += 1;
+        self.next_question - 1
     }
 }
 
@@ -79,6 +88,10 @@ impl Supervisor {
                 return;
             }
             ApiCall::Vip { name, action } => self.vip_action(&name, action),
+            ApiCall::Cluster(action) => {
+                self.ask_cluster(slot, id, action);
+                return;
+            }
             ApiCall::Route(question) => {
                 self.ask_route(slot, id, question);
                 return;
@@ -177,6 +190,7 @@ impl Supervisor {
         self.calls.status.retain(|(asker, _)| *asker != slot);
         self.calls.questions.retain(|(_, _, (asker, _))| *asker != slot);
         self.calls.held.retain(|held| held.asker.0 != slot);
+        self.calls.asked_cluster.retain(|asked| !asked.is_of(slot));
         for held in &mut self.calls.held {
             held.waits_for.remove(&slot);
         }
@@ -197,8 +211,7 @@ impl Supervisor {
 
     /// Answers once every edge process has done what it was told: whoever asked may count on it.
     fn answer_when_done(&mut self, slot: usize, id: u64, reply: ApiReply) {
-        let number = self.calls.next_question;
-        self.calls.next_question += 1;
+        let number = self.calls.number();
         let mut waits_for = HashSet::new();
         for (slot, worker) in self.workers.iter_mut().enumerate() {
             if worker.role == Role::Edge && worker.is_current() && worker.running.is_some() {
@@ -242,8 +255,7 @@ impl Supervisor {
             self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
             return;
         };
-        let number = self.calls.next_question;
-        self.calls.next_question += 1;
+        let number = self.calls.number();
         self.calls.questions.push((number, edge, (slot, id)));
         self.workers[edge].send(&ToEdge::Explain { id: number, question: Box::new(question) });
     }
@@ -263,6 +275,7 @@ impl Supervisor {
 
     pub(super) fn expire_calls(&mut self, now: Boot) {
         self.let_go(now);
+        self.expire_cluster(now);
         if self.calls.by.is_some_and(|by| now >= by) {
             self.answer_status();
         }
