@@ -135,12 +135,7 @@ fn what_is_not_built_is_refused_by_name() {
     assert_finding(&with("use_vmac = true"), 6, "virtual-MAC interface is not supported", "gratuitous ARP");
     assert_finding(&with("routes = []"), 6, "virtual route is not supported", "owns");
     assert_finding(&with("rules = []"), 6, "virtual rule is not supported", "owns");
-    assert_finding(&with("guard = \"quorum\""), 6, "guard \"quorum\" comes with leases", "best-effort");
-    assert_finding(&with("guard = \"strict\""), 6, "guard \"strict\" comes with leases", "best-effort");
     assert_finding("[[tunnel]]\nid = \"x\"\n", 1, "[[tunnel]] is not served by this version", "vip");
-    let witness = "[cluster]\nname = \"c\"\npeers = [{ id = \"w\", witness = true }]\n";
-    assert_finding(witness, 3, "a witness comes with leases", "take");
-    assert_finding("[cluster]\nname = \"c\"\nkey = \"k\"\n", 3, "key comes with leases", "take it out");
 }
 
 #[test]

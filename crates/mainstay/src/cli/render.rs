@@ -1,5 +1,6 @@
 //! Status and events as people read them: tables whose colours appear on terminals only.
 
+mod cluster;
 mod edge;
 
 use std::fmt::Write as _;
@@ -11,6 +12,7 @@ use mainstay_core::election::State;
 use crate::status::{Event, Status, VipStatus};
 use crate::words;
 
+pub(super) use cluster::{cluster, lease};
 pub(super) use edge::pools;
 
 /// Blanks between columns.
@@ -105,9 +107,15 @@ pub(super) fn status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&vips(status));
         for vip in &status.vips {
-            let _ = write!(out, "\n{}: {}; next: {}", vip.name, vip.why, vip.next);
+            let hold = if vip.on_hold { "; on hold" } else { "" };
+            let _ = write!(out, "\n{}: {}{hold}; next: {}", vip.name, vip.why, vip.next);
         }
         out.push('\n');
+        out.push_str(&promises(status));
+    }
+    if let Some(cluster) = &status.cluster {
+        out.push('\n');
+        out.push_str(&self::cluster(cluster));
     }
     if !status.listeners.is_empty() {
         out.push('\n');
@@ -146,6 +154,16 @@ pub(super) fn vips(status: &Status) -> String {
         ]);
     }
     table.render(|column, cell, text| if column == 1 { paint_state(cell, text) } else { text })
+}
+
+/// What is proven and what is best effort, once for each guard.
+fn promises(status: &Status) -> String {
+    let mut said: Vec<(&str, &str)> =
+        status.vips.iter().map(|vip| (vip.guard.grade.as_str(), vip.guard.promise.as_str())).collect();
+    said.sort_unstable();
+    said.dedup();
+    said.retain(|(_, promise)| !promise.is_empty());
+    said.iter().map(|(grade, promise)| format!("guard {grade}: {promise}\n")).collect()
 }
 
 fn priority(vip: &VipStatus) -> String {

@@ -3,6 +3,7 @@
 //! It parses nothing from the network, so it has no reason to die.
 
 mod calls;
+mod cluster;
 mod deposits;
 mod edges;
 mod handover;
