@@ -93,6 +93,7 @@ pub(crate) fn route() -> Route {
         logs: Vec::new(),
         expires: None,
         default_type: "text/plain".to_owned(),
+        relative_redirects: false,
     }
 }
 

@@ -39,6 +39,7 @@ pub use self::entry::{Lease, Outcome};
 pub use self::explain::{Explained, ExplainedBackend};
 pub use self::names::Names;
 use self::set::Set;
+pub(crate) use self::source::written;
 use self::source::{Source, host};
 pub use self::status::{BackendStatus, Standing};
 use crate::clock::boot_now;

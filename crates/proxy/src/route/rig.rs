@@ -72,6 +72,7 @@ pub(super) fn forward() -> Forward {
     Forward {
         pool: PoolId(0),
         uri: Uri::Same,
+        to: None,
         method: None,
         host: text("{http_host}"),
         forwarded: false,
@@ -121,6 +122,7 @@ pub(super) fn route(name: &str, path: PathMatch) -> Route {
         logs: Vec::new(),
         expires: None,
         default_type: "text/plain".to_owned(),
+        relative_redirects: false,
     }
 }
 
@@ -173,6 +175,10 @@ pub(super) fn listener() -> Listener {
             requests_max: 0,
             streams_max: 100,
             underscores: false,
+            bare_lf: false,
+            says_keep: false,
+            keep_hint: 0,
+            half_close: true,
         },
         max_connections: 1000,
         access: Vec::new(),
@@ -201,6 +207,7 @@ pub(super) fn pool(name: &str) -> Pool {
         keep: 0,
         keep_timeout: Duration::ZERO,
         keep_requests: 0,
+        bare_lf: false,
         retry_budget: 0,
     }
 }

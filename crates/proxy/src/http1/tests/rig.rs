@@ -216,6 +216,10 @@ fn listener(addr: SocketAddr) -> Listener {
             requests_max: 0,
             streams_max: 100,
             underscores: false,
+            bare_lf: false,
+            says_keep: false,
+            keep_hint: 0,
+            half_close: true,
         },
         max_connections: 1000,
         access: Vec::new(),
@@ -248,6 +252,7 @@ fn pool(backends: &[SocketAddr]) -> Pool {
         slow_start: Duration::ZERO,
         keep: 8,
         keep_timeout: Duration::from_secs(60),
+        bare_lf: false,
         keep_requests: 0,
         retry_budget: 100,
     }
@@ -297,6 +302,7 @@ fn route() -> Route {
         action: Action::Forward(Box::new(Forward {
             pool: PoolId(0),
             uri: Uri::Same,
+            to: None,
             method: None,
             host: Template::known(mainstay_config::plan::edge::Known::Host),
             forwarded: false,
@@ -327,5 +333,6 @@ fn route() -> Route {
         logs: Vec::new(),
         expires: None,
         default_type: "text/plain".into(),
+        relative_redirects: false,
     }
 }
