@@ -58,8 +58,8 @@ pub struct Attempt {
     pub connect: Option<Duration>,
     /// Time to the head.
     pub header: Option<Duration>,
-    /// Time to the end.
-    pub total: Duration,
+    /// Time to the end, once it is there.
+    pub total: Option<Duration>,
 }
 
 /// One request on its way.

@@ -98,6 +98,7 @@ pub(crate) fn route() -> Route {
         logs: Vec::new(),
         expires: None,
         default_type: "text/plain".to_owned(),
+        relative_redirects: false,
     }
 }
 
@@ -106,6 +107,7 @@ pub(crate) fn forward() -> Forward {
     Forward {
         pool: PoolId(0),
         uri: Uri::Same,
+        to: None,
         method: None,
         host: Template::known(Known::Host),
         forwarded: false,
@@ -147,6 +149,10 @@ pub(crate) fn listener() -> Listener {
             requests_max: 0,
             streams_max: 100,
             underscores: false,
+            bare_lf: false,
+            says_keep: false,
+            keep_hint: 0,
+            half_close: true,
         },
         max_connections: 1000,
         access: Vec::new(),
@@ -176,6 +182,7 @@ pub(crate) fn pool(name: &str) -> Pool {
         keep: 0,
         keep_timeout: Duration::ZERO,
         keep_requests: 0,
+        bare_lf: false,
         retry_budget: 0,
     }
 }

@@ -109,6 +109,8 @@ pub struct Route {
     pub expires: Option<Expires>,
     /// Media type of what has none.
     pub default_type: String,
+    /// Whether a redirect to a path of the same host goes out as it is, without scheme, host and port.
+    pub relative_redirects: bool,
 }
 
 /// A host that a route is for; lower case, without port.

@@ -38,6 +38,8 @@ pub struct Pool {
     pub keep_timeout: Duration,
     /// Requests over one connection; 0 is without bound.
     pub keep_requests: u32,
+    /// Whether a line of a response's head may end in LF alone.
+    pub bare_lf: bool,
     /// Retries may be this share of the requests, in percent, beside a floor of ten a second.
     pub retry_budget: u32,
 }
@@ -96,6 +98,8 @@ pub enum Target {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// Each request says it: `forward.to`.
+    Asked,
 }
 
 /// TLS towards backends.

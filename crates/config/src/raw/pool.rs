@@ -39,6 +39,8 @@ table! {
         keep_timeout: Time,
         /// Requests over one connection; 0 is without bound. Default 0.
         keep_requests: i64,
+        /// Whether a line of a response's head may end in LF alone. Default false.
+        bare_lf: bool,
         /// Retries as a share of the requests, in percent. Default 20.
         #[schemars(range(min = 0, max = 1000))]
         retry_budget: i64,
@@ -51,6 +53,8 @@ table! {
         /// `host:port` or `unix:/path`.
         #[schemars(required)]
         addr: String,
+        /// What it is called when the address stands in the pool twice. Default `addr`.
+        name: String,
         /// Its share. Default 1.
         #[schemars(range(min = 1, max = 65535))]
         weight: i64,

@@ -293,7 +293,7 @@ impl Added {
 fn parts(target: &Target) -> (String, String) {
     match target {
         Target::Inet(addr) if addr.is_ipv6() => (format!("[{}]", addr.ip()), addr.port().to_string()),
-        Target::Inet(_) | Target::Name { .. } | Target::Unix(_) => bare(target),
+        Target::Inet(_) | Target::Name { .. } | Target::Unix(_) | Target::Asked => bare(target),
     }
 }
 
@@ -303,6 +303,7 @@ fn bare(target: &Target) -> (String, String) {
         Target::Inet(addr) => (addr.ip().to_string(), addr.port().to_string()),
         Target::Name { host, port } => (host.clone(), port.to_string()),
         Target::Unix(path) => (format!("unix:{}", path.display()), "0".into()),
+        Target::Asked => ("*".into(), "0".into()),
     }
 }
 

@@ -52,6 +52,8 @@ fn files(dir: &TempDir) -> Files {
         listing: false,
         etag: true,
         precompressed: false,
+        ranges_max: 64,
+        later_dates: false,
     }
 }
 
@@ -500,4 +502,25 @@ fn a_walk_through_many_files_keeps_few_of_them_open() {
         cache::get(&path.into_os_string().into_encoded_bytes(), crate::clock::boot_now()).unwrap();
     }
     assert!(open() < before + 700, "{} files are open", open() - before);
+}
+
+#[test]
+fn more_parts_than_may_be_asked_for_are_the_whole_and_later_dates_may_count() {
+    let dir = place();
+    let strict = files(&dir);
+    let lax = Files { ranges_max: 1, later_dates: true, ..strict.clone() };
+    let none = Files { ranges_max: 0, ..strict.clone() };
+    let range = |files: &Files, range: &str| {
+        let told = ask(files, &format!("GET /a.txt HTTP/1.1\nRange: bytes={range}\n"));
+        (told.says.clone(), told.field("Accept-Ranges").to_owned())
+    };
+    assert_eq!(range(&lax, "0-1").0, "206");
+    assert_eq!(range(&lax, "0-1,3-3"), ("200".to_owned(), "bytes".to_owned()));
+    assert_eq!(range(&none, "0-1"), ("200".to_owned(), String::new()));
+    let since = |files: &Files, date: &str| {
+        ask(files, &format!("GET /a.txt HTTP/1.1\nIf-Modified-Since: {date}\n")).says
+    };
+    let late = "Fri, 25 Feb 2174 09:42:23 GMT";
+    assert_eq!((since(&lax, late).as_str(), since(&strict, late).as_str()), ("304", "200"));
+    assert_eq!(since(&lax, "Thu, 01 Jan 1970 00:00:01 GMT"), "200");
 }

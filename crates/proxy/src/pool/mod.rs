@@ -39,13 +39,13 @@ pub use self::entry::{Lease, Outcome};
 pub use self::explain::{Explained, ExplainedBackend};
 pub use self::names::Names;
 use self::set::Set;
+pub(crate) use self::source::written;
 use self::source::{Source, host};
 pub use self::status::{BackendStatus, Standing};
 use crate::clock::boot_now;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 pub use mainstay_core::balance::Order;
-pub(crate) use source::written;
 
 /// So many requests may wait for the first look-up of a pool's names, and so long, whatever its queue says.
 const FIRST_LOOK: (u32, Duration) = (1000, Duration::from_secs(5));

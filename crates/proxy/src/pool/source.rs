@@ -96,6 +96,8 @@ impl Source {
         match &self.backend.target {
             Target::Inet(address) => vec![Place::Inet(*address)],
             Target::Unix(path) => vec![Place::Unix(path.clone())],
+            // Never dialled: the request brings its own.
+            Target::Asked => vec![Place::Inet(SocketAddr::from(([0, 0, 0, 0], 0)))],
             Target::Name { .. } => self.addresses.iter().copied().map(Place::Inet).collect(),
         }
     }
@@ -122,7 +124,7 @@ impl Set {
                 let hash = name_hash(&source.backend.name, &address);
                 let entry = known.get(&hash).cloned().unwrap_or_else(|| {
                     next_id.set(next_id.get().wrapping_add(1));
-                    Rc::new(Entry::new(next_id.get(), self, &source.backend.name, &address, place, hash))
+                    Rc::new(Entry::new(next_id.get(), self, &source.backend, &address, place, hash))
                 });
                 entry.at.set(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX));
                 entry.slot.set(source.slot);
@@ -165,7 +167,7 @@ impl Set {
 pub(super) fn host(target: &Target) -> Option<&str> {
     match target {
         Target::Name { host, .. } => Some(host),
-        Target::Inet(_) | Target::Unix(_) => None,
+        Target::Inet(_) | Target::Unix(_) | Target::Asked => None,
     }
 }
 

@@ -248,6 +248,7 @@ fn pool(balance: Balance, backends: u16) -> Pool {
         slow_start: Duration::ZERO,
         keep: 8,
         keep_timeout: Duration::from_secs(60),
+        bare_lf: false,
         keep_requests: 0,
         retry_budget: 20,
     }

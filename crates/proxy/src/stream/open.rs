@@ -95,7 +95,7 @@ impl Job {
                     status: None,
                     connect: None,
                     header: None,
-                    total: Duration::ZERO,
+                    total: Some(Duration::ZERO),
                 });
                 self.finish(502, 0, 0);
             }
@@ -196,7 +196,7 @@ impl Job {
 
     fn attempt(&mut self, lease: &Lease, connect: Option<Duration>, total: Duration) {
         let addr = Rc::clone(lease.address());
-        self.attempts.push(Attempt { addr, status: None, connect, header: None, total });
+        self.attempts.push(Attempt { addr, status: None, connect, header: None, total: Some(total) });
     }
 
     fn finish(self, status: u16, received: u64, sent: u64) {

@@ -211,8 +211,13 @@ impl Udp {
             let connection = connection(&self.thread, listener, counts, key);
             let mut exchange = crate::exchange::Exchange::of_stream(connection, began);
             let total = boot_now().since(began);
-            let attempt =
-                crate::exchange::Attempt { addr: address, status: None, connect: None, header: None, total };
+            let attempt = crate::exchange::Attempt {
+                addr: address,
+                status: None,
+                connect: None,
+                header: None,
+                total: Some(total),
+            };
             exchange.attempts.push(attempt);
             (exchange.status, exchange.received, exchange.sent) = (200, received, sent);
             super::open::write_log(&self.thread, &snapshot, listener, &exchange);

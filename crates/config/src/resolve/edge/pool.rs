@@ -52,6 +52,7 @@ impl Resolver<'_> {
             keep: self.count(&raw.keep, 256, 0..=65_535, who, "keep"),
             keep_timeout: self.wait(&raw.keep_timeout, SECOND * 60, who, "keep_timeout"),
             keep_requests: self.count(&raw.keep_requests, 0, 0..=MOST, who, "keep_requests"),
+            bare_lf: super::flag(&raw.bare_lf, false),
             retry_budget: self.count(&raw.retry_budget, 20, 0..=1000, who, "retry_budget"),
             name,
         }
@@ -95,13 +96,15 @@ impl Resolver<'_> {
             let own = raw.outlier.as_ref().map(|own| self.outlier(Some(own), outlier, who));
             let Some(addr) = addr else { continue };
             let Some(target) = self.target(&addr, who) else { continue };
-            if let Some(first) = taken.insert(addr.value.clone(), addr.span) {
+            let name = raw.name.as_ref().unwrap_or(&addr);
+            if let Some(first) = taken.insert(name.value.clone(), name.span) {
                 let place = self.findings.line_of(first);
-                let message = format!("{who}: \"{}\" stands there twice, first at {place}", addr.value);
-                self.error(addr.span, message, "write it once, with weight = 2 if it takes two shares");
+                let message = format!("{who}: \"{}\" stands there twice, first at {place}", name.value);
+                let what = "write it once, with weight = 2 if it takes two shares, or give it a `name`";
+                self.error(name.span, message, what);
             }
             backends.push(Backend {
-                name: addr.value.clone(),
+                name: name.value.clone(),
                 target,
                 weight,
                 backup: flag(&raw.backup, false),
@@ -131,6 +134,9 @@ impl Resolver<'_> {
 
     fn target(&mut self, at: &At<String>, who: &str) -> Option<Target> {
         let text = at.value.as_str();
+        if text == "*" {
+            return Some(Target::Asked);
+        }
         if text.starts_with("tunnel:") {
             let message = format!("{who}: \"{text}\": tunnels are not served by this version");
             self.error(at.span, message, "write \"10.0.4.20:8080\", or take it out");
