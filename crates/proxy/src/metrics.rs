@@ -113,6 +113,8 @@ impl Counters {
         };
         set(&self.listener_places, &snapshot.places.listeners);
         set(&self.route_places, &snapshot.places.routes);
+        // A listener that was full may have room from here on.
+        self.closes.notify_waiters();
     }
 
     fn place(&self, listener: u32) -> u32 {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::BackendHttp;
 use mainstay_core::name::PoolId;
+use mainstay_core::time::Boot;
 use tokio::sync::Notify;
 
 use crate::clock::boot_now;
@@ -59,7 +60,12 @@ pub struct Thread {
     cut: Notify,
     was_cut: Cell<bool>,
     connections: Cell<u64>,
+    /// When a lack of descriptors may be said again.
+    starved_again: Cell<Boot>,
 }
+
+/// How often a lack of descriptors is said; it is counted each time.
+const STARVED_EVERY: Duration = Duration::from_secs(10);
 
 /// Gives freed memory back to the kernel; set once by a process that can. Without it, a burst of clients leaves behind what their
 /// requests needed.
@@ -107,6 +113,7 @@ impl Thread {
             cut: Notify::new(),
             was_cut: Cell::new(false),
             connections: Cell::new(0),
+            starved_again: Cell::new(Boot::ZERO),
         }
     }
 
@@ -247,6 +254,21 @@ impl Thread {
         let listeners = self.listeners.borrow();
         let at = listeners.iter().position(|known| Rc::ptr_eq(known, name) || known == name)?;
         u32::try_from(at).ok()
+    }
+
+    /// There is no descriptor left for what a listener's client wants.
+    pub(crate) fn starved(&self, listener: u32) {
+        self.counters.refused(listener, "no-descriptors");
+        let now = boot_now();
+        if self.starved_again.get() <= now {
+            self.starved_again.set(now + STARVED_EVERY);
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            tracing::warn!(
+                listener = self.listener_name(listener).as_deref(),
+                limit,
+                "too few descriptors for all clients: some are turned away; a higher LimitNOFILE or more instances serve more"
+            );
+        }
     }
 
     /// A number that no other connection of this thread has.

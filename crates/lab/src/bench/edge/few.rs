@@ -49,7 +49,7 @@ pub(super) fn descriptors(bed: &Bed, software: Software) -> Result<String> {
         first.good,
         first.bad,
         first.none,
-        kept.len()
+        super::loss::tell(&kept)
     ))
 }
 
