@@ -1,5 +1,7 @@
 //! HTTP/2 on both sides, with the `h2` crate as the other end, and with frames of our own where that one is too polite.
 
+mod hostile;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
