@@ -1,10 +1,12 @@
 //! Clients that mean harm.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::http2;
-use crate::http1::tests::rig::{Rig, run};
+use super::{client_with, get, http2};
+use crate::http1::tests::rig::{Rig, Scripted, run};
 
 #[test]
 fn who_was_told_to_be_calm_and_goes_on_is_cut_off() {
@@ -27,5 +29,28 @@ fn who_was_told_to_be_calm_and_goes_on_is_cut_off() {
             // What both sockets may hold, and what is read to be polite.
             assert!(taken < 48 << 20, "there is no end to it");
         }
+    });
+}
+
+#[test]
+fn who_takes_nothing_in_is_given_up() {
+    run(async {
+        let backend = Scripted::answers(
+            "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n0123456789012345678901234567890123456789",
+        )
+        .await;
+        let rig = Rig::with(&[backend.addr], |edge| {
+            http2(edge);
+            edge.listeners[0].http.send_timeout = Duration::from_millis(60);
+        })
+        .await;
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(10);
+        let mut client = client_with(&rig, builder).await;
+        let (response, _) = client.send_request(get("/"), true).unwrap();
+        let mut body = response.await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "0123456789");
+        let error = body.data().await.unwrap().unwrap_err();
+        assert!(error.is_reset(), "{error}");
     });
 }
