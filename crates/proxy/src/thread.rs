@@ -271,6 +271,16 @@ impl Thread {
         }
     }
 
+    /// Too few descriptors are left for another client of a listener: whether idle ones were closed for it.
+    pub(crate) fn makes_room(&self, listener: u32) -> bool {
+        let parked = self.parked.borrow().as_ref().map(Rc::clone);
+        let closed = parked.map_or(0, |parked| parked.shed(self, boot_now()));
+        if closed == 0 {
+            self.starved(listener);
+        }
+        closed > 0
+    }
+
     /// A number that no other connection of this thread has.
     pub(crate) fn number_connection(&self) -> u64 {
         let number = self.connections.get() + 1;

@@ -318,8 +318,8 @@ struct Door {
     thread: Rc<Thread>,
     listener: Rc<Cell<u32>>,
     share: usize,
-    /// Clients whose descriptor is this or higher are turned away, for the sake of those that are served. The kernel gives the lowest
-    /// that is free: all below are in use.
+    /// Clients whose descriptor is this or higher need the place of an idle one, or are turned away, for the sake of those that are
+    /// served. The kernel gives the lowest that is free: all below are in use.
     bound: RawFd,
     reserve: Rc<RefCell<Option<File>>>,
 }
@@ -340,7 +340,8 @@ impl Door {
             let Ok(mut ready) = socket.readable().await else { return };
             for _ in 0..BATCH {
                 match accept(socket.get_ref()) {
-                    Ok((fd, _)) if fd.as_raw_fd() >= self.bound => self.thread.starved(self.listener.get()),
+                    Ok((fd, _))
+                        if fd.as_raw_fd() >= self.bound && !self.thread.makes_room(self.listener.get()) => {}
                     Ok((fd, peer)) => serve(&self.thread, self.listener.get(), fd, peer),
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();
