@@ -261,7 +261,11 @@ impl Try<'_, '_> {
             RetryOn::Error | RetryOn::InvalidHeader => 502,
             RetryOn::Status(status) => status,
         };
-        if self.job.may_ask_again(on, sent, replay) { Tried::Again(status) } else { Tried::Failed(status) }
+        if self.job.may_ask_again(on, outcome, sent, replay) {
+            Tried::Again(status)
+        } else {
+            Tried::Failed(status)
+        }
     }
 
     /// Sends the request over a connection and brings its response.

@@ -266,7 +266,7 @@ fn haproxy(turn: usize) -> String {
         if turn % 2 == 1 { format!("  bind 127.0.0.1:{} backlog 4096\n", port + 1) } else { String::new() };
     let spare = if turn % 3 == 2 { format!("  server two 127.0.0.1:{}\n", PAIR[0]) } else { String::new() };
     format!(
-        "global\n  nbthread 2\n  maxconn 9950\n  stats socket haproxy.sock mode 600 level admin expose-fd listeners\n\
+        "global\n  nbthread 2\n  maxconn 9950\n  stats socket unix@haproxy.sock mode 600 level admin expose-fd listeners\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n  timeout http-keep-alive 300s\n\
          \x20 option redispatch\n  retries 3\n  retry-on conn-failure empty-response\n\
          frontend web\n  bind 127.0.0.1:{port} backlog 4096\n{more}\
