@@ -17,7 +17,7 @@ use anyhow::Result;
 
 use crate::cluster::{Pace, Software};
 
-pub use edge::{EdgeOptions, edge_main};
+pub use edge::{EdgeOptions, answer_slowly, edge_main};
 pub use failover::{Reading, Row, measure};
 pub(crate) use table::write_lines;
 

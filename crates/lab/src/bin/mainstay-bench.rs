@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use mainstay_lab::bench::{EdgeOptions, Options, ProxyOptions, bench_main, edge_main, proxy_main};
+use mainstay_lab::bench::{
+    EdgeOptions, Options, ProxyOptions, answer_slowly, bench_main, edge_main, proxy_main,
+};
 use mainstay_lab::cluster::{Cluster, Plan, Software};
 use mainstay_lab::demo::{self, rehearse};
 
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|argument| argument == "backend").is_some() {
+        return backend(arguments);
+    }
     let command =
         arguments.next_if(|argument| ["demo", "stand", "proxy", "edge"].contains(&argument.as_str()));
     let Some((options, seconds)) = options(arguments)? else {
@@ -71,6 +76,14 @@ fn edge(options: Options, seconds: u64) -> Result<()> {
     let time = Duration::from_secs(seconds);
     let options = EdgeOptions { binary, time, faults: options.rows, peers: options.keepalived };
     edge_main(&options, &mut std::io::stdout())
+}
+
+/// A process of `edge`'s own: an address, and how many milliseconds each answer takes.
+fn backend(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let (Some(addr), Some(after)) = (arguments.next(), arguments.next()) else {
+        bail!("backend needs an address and milliseconds")
+    };
+    answer_slowly(addr.parse()?, Duration::from_millis(after.parse()?))
 }
 
 fn stand(software: &Software) -> Result<()> {

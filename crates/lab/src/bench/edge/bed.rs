@@ -19,10 +19,13 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 /// Files of 1 KiB and 4 MiB.
 const FILES: u16 = 9000;
 
+/// The same files, for configurations that have another backend.
+const SPARE: u16 = 9002;
+
 /// WebSockets come back as they were sent.
 const MIRROR: u16 = 9001;
 
-/// Two backends of the same pool, which can be killed.
+/// Two slow backends of the same pool, which can be killed.
 pub(super) const PAIR: [u16; 2] = [9011, 9012];
 
 /// Whose turn it is.
@@ -82,19 +85,21 @@ impl Bed {
         // Ten thousand connections to one address need as many ports, and twice as many beside a backend.
         host.sysctl("net.ipv4.ip_local_port_range", "10000 65000")?;
         let www = host.directory().join("www");
-        fs::create_dir_all(www.join("pair"))?;
-        fs::write(www.join("pair/1k"), vec![b'x'; 1024])?;
+        fs::create_dir_all(&www)?;
         fs::write(www.join("1k"), vec![b'x'; 1024])?;
         fs::write(www.join("big"), vec![b'y'; 4 << 20])?;
-        let server = |port: u16| {
-            format!(
-                "http {{ access_log off; keepalive_requests 1000000000; open_file_cache max=10;\n\
-                     server {{ listen 127.0.0.1:{port} backlog=4096; root {}; }} }}\n",
-                www.display()
-            )
-        };
-        let files = serve(&host, "files", &server(FILES))?;
-        let pair = ["one", "two"].into_iter().zip(PAIR).map(|(name, port)| serve(&host, name, &server(port)));
+        let server = format!(
+            "http {{ access_log off; keepalive_requests 1000000000; open_file_cache max=10;\n\
+             server {{ listen 127.0.0.1:{FILES} backlog=4096; listen 127.0.0.1:{SPARE} backlog=4096; root {}; }} }}\n",
+            www.display()
+        );
+        let files = serve(&host, "files", &server)?;
+        let program = std::env::current_exe().context("find this program")?;
+        let pair = ["one", "two"].into_iter().zip(PAIR).map(|(name, port)| {
+            let place = format!("127.0.0.1:{port}");
+            let daemon = Daemon::new(&host, name, &program).args(["backend", &place, "200"]);
+            daemon.start().map(|()| daemon)
+        });
         let pair = pair.collect::<Result<_>>()?;
         let mirror = Mirror::start(&host, ([127, 0, 0, 1], MIRROR).into(), "mirror")?;
         let binary = fs::canonicalize(binary).with_context(|| format!("no program {}", binary.display()))?;
@@ -226,7 +231,7 @@ fn mainstay(turn: usize) -> String {
     } else {
         String::new()
     };
-    let spare = if turn % 3 == 2 { format!(", \"127.0.0.1:{}\"", PAIR[0]) } else { String::new() };
+    let spare = if turn % 3 == 2 { format!(", \"127.0.0.1:{SPARE}\"") } else { String::new() };
     format!(
         "[node]\nid = \"bench\"\nmetrics = \"127.0.0.1:8304\"\n\n[edge]\ninstances = 2\nthreads = 1\ndrain = \"10m\"\n\n{more}\
          [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:{port}\"\nidle_timeout = \"300s\"\n\n\
@@ -244,7 +249,7 @@ fn mainstay(turn: usize) -> String {
 fn nginx(turn: usize) -> String {
     let port = Software::Nginx.port();
     let more = if turn % 2 == 1 { format!("listen 127.0.0.1:{};", port + 1) } else { String::new() };
-    let spare = if turn % 3 == 2 { format!("server 127.0.0.1:{};", PAIR[0]) } else { String::new() };
+    let spare = if turn % 3 == 2 { format!("server 127.0.0.1:{SPARE};") } else { String::new() };
     format!(
         "daemon off;\nworker_processes 2;\nworker_rlimit_nofile 20000;\npid nginx.pid;\nuser root root;\n\
          events {{ worker_connections 19000; }}\n\
@@ -264,7 +269,7 @@ fn haproxy(turn: usize) -> String {
     let port = Software::Haproxy.port();
     let more =
         if turn % 2 == 1 { format!("  bind 127.0.0.1:{} backlog 4096\n", port + 1) } else { String::new() };
-    let spare = if turn % 3 == 2 { format!("  server two 127.0.0.1:{}\n", PAIR[0]) } else { String::new() };
+    let spare = if turn % 3 == 2 { format!("  server two 127.0.0.1:{SPARE}\n") } else { String::new() };
     format!(
         "global\n  nbthread 2\n  maxconn 9950\n  stats socket unix@haproxy.sock mode 600 level admin expose-fd listeners\n\
          defaults\n  mode http\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n  timeout http-keep-alive 300s\n\

@@ -114,7 +114,7 @@ pub(super) fn kill(bed: &Bed, software: Software) -> Result<String> {
 /// One of two backends is killed and started again.
 pub(super) fn backend(bed: &Bed, software: Software) -> Result<String> {
     let proxy = bed.start(software)?;
-    let clients = Clients::start(&bed.host, load(&proxy, "/pair/1k"))?;
+    let clients = Clients::start(&bed.host, Load { clients: 120, ..load(&proxy, "/pair/1k") })?;
     for turn in 0..BACKEND_KILLS {
         std::thread::sleep(PAUSE);
         let victim = &bed.pair[turn % PAIR.len()];

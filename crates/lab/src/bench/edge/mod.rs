@@ -3,6 +3,7 @@
 //! nginx and haproxy of the distribution stand beside it where they have the same fault: each proxy runs alone in the namespace,
 //! with the same routes to the same backends. Two processes serve, or two threads.
 
+mod backend;
 mod bed;
 mod client;
 mod crowd;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::write_lines;
+pub use backend::answer_slowly;
 use bed::{Bed, Software};
 
 /// What to measure.
@@ -54,7 +56,7 @@ impl Row {
             Self::Reload => "reload: each second, 500 requests/s, 20 WebSockets",
             Self::Upgrade => "upgrade: the same load",
             Self::Kill => "kill: -9 of 16 edge processes, 500 requests/s",
-            Self::Backend => "backend: one of two killed, 8 times, 500 requests/s",
+            Self::Backend => "backend: one of two that take 200 ms killed, 8 times, 500 requests/s",
             Self::Idle => "idle: 9,900 connections opened at once",
             Self::Slow => "slow: 1,000 connections of a kind",
             Self::Descriptors => "descriptors: 256 for each process, 1,000 clients",
