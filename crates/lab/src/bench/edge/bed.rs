@@ -124,7 +124,7 @@ impl Bed {
             Software::Mainstay => folder.join("mainstay"),
         };
         if software == Software::Mainstay {
-            fs::copy(&self.binary, &program).context("install the program")?;
+            install(&self.binary, &program)?;
         }
         let daemon = match files {
             None => Daemon::new(&self.host, software.name(), &program),
@@ -148,6 +148,13 @@ impl Bed {
         proxy.daemon.wait_until("it serves", LIMIT, || proxy.serves())?;
         Ok(proxy)
     }
+}
+
+/// Puts a program in place, as a package manager does: one that runs from there may go on.
+fn install(from: &Path, to: &Path) -> Result<()> {
+    let fresh = to.with_extension("new");
+    fs::copy(from, &fresh).context("copy the program")?;
+    fs::rename(&fresh, to).context("install the program")
 }
 
 fn serve(host: &Host, name: &str, http: &str) -> Result<Daemon> {
@@ -196,9 +203,7 @@ impl Proxy {
 
     /// Has it replaced by the same program in a new file.
     pub(super) fn upgrade(&self) -> Result<()> {
-        let fresh = self.program.with_extension("new");
-        fs::copy(&self.program, &fresh)?;
-        fs::rename(&fresh, &self.program)?;
+        install(&self.program, &self.program)?;
         self.daemon.signal(Signal::USR2)
     }
 
