@@ -12,7 +12,7 @@ use super::replay::Replay;
 use super::{Broken, Client, More, Way, once};
 use crate::buffers;
 use crate::exchange::{Decision, Exchange};
-use crate::pool::{Ask, Lease, Refused};
+use crate::pool::{Ask, Lease, Outcome, Refused};
 use crate::route::{self, Aim};
 
 /// What one try came to.
@@ -202,8 +202,16 @@ impl<'a> Job<'a> {
     }
 
     /// Whether another backend is asked after this one failed; `sent` says that it may have got bytes of the request.
-    /// Takes from the pool's budget of retries.
-    pub(super) fn may_ask_again(&self, on: RetryOn, sent: bool, replay: Option<&Replay>) -> bool {
+    /// Takes from the pool's budget of retries, but for a connect that was refused: no backend has had any work with it, so that
+    /// asking another one multiplies nothing.
+    pub(super) fn may_ask_again(
+        &self,
+        on: RetryOn,
+        outcome: Outcome,
+        sent: bool,
+        replay: Option<&Replay>,
+    ) -> bool {
+        let refused = outcome == Outcome::ConnectFailed && on == RetryOn::Error;
         // RFC 9110 9.2.2: what is not idempotent is not sent twice, unless the operator says so.
         let resend = !sent || self.may_resend_at_all();
         let body = self.body == BodyLength::None || replay.is_some_and(|replay| !replay.lost);
@@ -211,7 +219,7 @@ impl<'a> Job<'a> {
             && self.forward.retry.on.contains(&on)
             && resend
             && (body || !sent)
-            && self.way.thread.pools.may_retry(self.way.snapshot, self.pool_id)
+            && (refused || self.way.thread.pools.may_retry(self.way.snapshot, self.pool_id))
     }
 
     /// Whether the request may be sent twice.

@@ -13,7 +13,7 @@ use super::flow::Flow;
 use super::packed::Packed;
 use super::replay::Replay;
 use super::{Ask, Backend, Broken, Client, ResponseBody, answer};
-use crate::clock::recent;
+use crate::clock::{boot_now, recent};
 use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
 use crate::gzip::{self, Choice, Encoder};
@@ -24,6 +24,9 @@ use crate::request::Version;
 use crate::response::ResponseHead;
 use crate::route;
 use crate::transport::Io;
+
+/// How long who lacks a descriptor waits before another look.
+const STARVED: Duration = Duration::from_millis(10);
 
 /// A try that is under way.
 struct Try<'j, 'a> {
@@ -219,10 +222,15 @@ impl Try<'_, '_> {
             ends: connection.proxy.or(connection.peer.zip(connection.local)),
             timeout: job.forward.connect_timeout,
         };
-        match dial.connect(job.place.as_ref().unwrap_or_else(|| self.lease.target())).await {
+        match self.connect(&dial).await {
             Ok(io) => {
                 self.connect = Some(recent().since(began));
                 Ok(io)
+            }
+            Err(error) if error.is_starved() => {
+                way.thread.starved(connection.counts);
+                self.lease.tell(Outcome::Cancelled, recent().since(self.began));
+                Err(Tried::Failed(503))
             }
             Err(error) => {
                 tracing::debug!(backend = %self.lease.address(), "{error}");
@@ -231,6 +239,21 @@ impl Try<'_, '_> {
                     DialError::Connect(_) | DialError::Tls(_) => RetryOn::Error,
                 };
                 Err(self.failed_before(on))
+            }
+        }
+    }
+
+    /// Without a descriptor it waits for one as long as a connect may take; those that are kept for later go first.
+    async fn connect(&self, dial: &Dial<'_>) -> Result<Io, DialError> {
+        let by = boot_now() + dial.timeout;
+        loop {
+            let connected = dial.connect(self.job.place.as_ref().unwrap_or_else(|| self.lease.target())).await;
+            let starved = connected.as_ref().is_err_and(DialError::is_starved);
+            if !starved || boot_now() >= by {
+                return connected;
+            }
+            if !self.job.way.thread.kept.borrow_mut().shed() {
+                tokio::time::sleep(STARVED).await;
             }
         }
     }
@@ -247,7 +270,11 @@ impl Try<'_, '_> {
             RetryOn::Error | RetryOn::InvalidHeader => 502,
             RetryOn::Status(status) => status,
         };
-        if self.job.may_ask_again(on, sent, replay) { Tried::Again(status) } else { Tried::Failed(status) }
+        if self.job.may_ask_again(on, outcome, sent, replay) {
+            Tried::Again(status)
+        } else {
+            Tried::Failed(status)
+        }
     }
 
     /// Sends the request over a connection and brings its response.

@@ -113,6 +113,14 @@ impl Kept {
         None
     }
 
+    /// Closes all of them, for the sake of their descriptors; whether there were any.
+    pub fn shed(&mut self) -> bool {
+        self.by_pool.fill(0);
+        let any = self.by_backend.iter().any(|kept| !kept.is_empty());
+        self.by_backend.iter_mut().for_each(Vec::clear);
+        any
+    }
+
     fn put(&mut self, connection: Box<Connection>, keep: Keep) {
         let (backend, pool) = (connection.key.backend as usize, keep.pool as usize);
         if self.by_pool.len() <= pool {

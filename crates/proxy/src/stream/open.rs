@@ -107,6 +107,12 @@ impl Job {
         let began = boot_now();
         let backend = match connect(lease.target()) {
             Ok(backend) => backend,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // The backend has no part in it.
+                self.thread.starved(self.connection.counts);
+                lease.ended(Outcome::Cancelled, boot_now().since(began));
+                return self.finish(503, 0, 0);
+            }
             Err(error) => {
                 self.refused(lease, began, error);
                 return;
