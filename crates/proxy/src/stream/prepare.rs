@@ -82,6 +82,7 @@ pub(super) async fn prepare(
         connection,
         client,
         first,
+        drained: false,
         pool,
         tried: Vec::new(),
         attempts: Vec::new(),
