@@ -81,13 +81,12 @@ impl Connection {
 
     /// Whether it can still be used, as far as is known: what waits has nothing to say.
     fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
         let wire = &mut self.talk.wire;
-        if wire.poll_peer(&mut cx).is_pending() {
-            return true;
-        }
-        // After a splice nobody knows that the socket is empty.
-        let Some(socket) = wire.io().direct() else { return false };
+        let Some(socket) = wire.io().direct() else {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            return wire.poll_peer(&mut cx).is_pending();
+        };
+        // Asks the socket only if there may be something: after a splice nobody knows that it is empty.
         let peeked = socket.try_io(Interest::READABLE, || {
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
             rustix::net::recv(socket, &mut [0_u8; 1][..], flags).map_err(std::io::Error::from)
