@@ -1,5 +1,6 @@
 //! A request for a pool: what of it is kept for another try, which backend is asked, and when no other is.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Pool, RetryOn};
@@ -86,7 +87,7 @@ pub(super) async fn forward<C: Client>(
     };
     route::request_method(way.snapshot, exchange, &mut job.method);
     route::request_target(way.snapshot, exchange, &mut job.target);
-    let decision = job.run(exchange, client).await;
+    let decision = pin!(job.run(exchange, client)).await;
     buffers::give_back_text(job.method);
     buffers::give_back_text(job.target);
     decision
@@ -104,7 +105,7 @@ impl<'a> Job<'a> {
         } else if self.body == BodyLength::None && exchange.request.body != BodyLength::None {
             replay = Some(Replay::nothing());
         }
-        self.ask_around(exchange, client, &mut replay).await
+        pin!(self.ask_around(exchange, client, replay)).await
     }
 
     /// Asks one backend after the other.
@@ -112,14 +113,15 @@ impl<'a> Job<'a> {
         &mut self,
         exchange: &mut Exchange,
         client: &mut C,
-        replay: &mut Option<Replay>,
+        mut replay: Option<Replay>,
     ) -> Option<Decision> {
         let (way, retry) = (self.way, &self.forward.retry);
         let began = way.watch.now();
         let mut asked: SmallVec<[u32; 4]> = SmallVec::new();
         let mut status = 503;
         loop {
-            let lease = match self.lease(exchange, &asked).await {
+            let leased = pin!(self.lease(exchange, &asked)).await;
+            let lease = match leased {
                 Ok(lease) => lease,
                 Err(refused) => {
                     tracing::debug!(pool = %self.pool.name, "{refused}");
@@ -129,7 +131,8 @@ impl<'a> Job<'a> {
             asked.push(lease.backend());
             self.last = (retry.tries > 0 && asked.len() >= retry.tries as usize)
                 || (!retry.within.is_zero() && way.watch.now().since(began) >= retry.within);
-            match once::ask(self, exchange, client, replay, lease).await {
+            let came = pin!(once::ask(self, exchange, client, &mut replay, lease)).await;
+            match came {
                 Tried::Done => return None,
                 Tried::Instead(decision) => return Some(decision),
                 Tried::Client(status) => return self.stop(exchange, client, status),
@@ -138,7 +141,7 @@ impl<'a> Job<'a> {
                 }
                 Tried::Again(failed) => {
                     status = failed;
-                    if let Some(replay) = replay {
+                    if let Some(replay) = &mut replay {
                         replay.rewind();
                     }
                 }
@@ -155,7 +158,7 @@ impl<'a> Job<'a> {
         }
         let cookie = self.pool.sticky.as_ref().and_then(|sticky| cookie(exchange, &sticky.cookie));
         let ask = Ask { client: exchange.client, key: key.as_deref(), cookie, tried: asked };
-        let leased = self.way.thread.pools.lease(self.way.snapshot, self.forward.pool, &ask).await;
+        let leased = pin!(self.way.thread.pools.lease(self.way.snapshot, self.forward.pool, &ask)).await;
         if let Some(text) = key {
             buffers::give_back_text(text);
         }
