@@ -7,6 +7,7 @@ pub mod election;
 pub mod hello;
 pub mod http1;
 pub mod http2;
+pub mod lease;
 pub mod name;
 pub mod ndp;
 pub mod net;

@@ -38,4 +38,8 @@ index! {
     ZoneId
     /// An access log.
     LogId
+    /// A node of the cluster, this one included.
+    NodeId
+    /// Something that at most one node holds under a lease.
+    RightId
 }
