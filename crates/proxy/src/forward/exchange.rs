@@ -1,5 +1,6 @@
 //! A request for a pool: what of it is kept for another try, which backend is asked, and when no other is.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Place, Pool, RetryOn};
@@ -103,7 +104,7 @@ pub(super) async fn forward<C: Client>(
         rate: route.rate_bytes,
         last: false,
     };
-    let decision = job.run(exchange, client).await;
+    let decision = pin!(job.run(exchange, client)).await;
     buffers::give_back_text(job.method);
     buffers::give_back_text(job.target);
     decision
@@ -143,7 +144,7 @@ impl<'a> Job<'a> {
         } else if self.body == BodyLength::None && exchange.request.body != BodyLength::None {
             replay = Some(Replay::nothing());
         }
-        self.ask_around(exchange, client, &mut replay).await
+        pin!(self.ask_around(exchange, client, replay)).await
     }
 
     /// Asks one backend after the other.
@@ -151,14 +152,15 @@ impl<'a> Job<'a> {
         &mut self,
         exchange: &mut Exchange,
         client: &mut C,
-        replay: &mut Option<Replay>,
+        mut replay: Option<Replay>,
     ) -> Option<Decision> {
         let (way, retry) = (self.way, &self.forward.retry);
         let began = way.watch.now();
         let mut asked: SmallVec<[u32; 4]> = SmallVec::new();
         let mut status = 503;
         loop {
-            let lease = match self.lease(exchange, &asked).await {
+            let leased = pin!(self.lease(exchange, &asked)).await;
+            let lease = match leased {
                 Ok(lease) => lease,
                 Err(refused) => {
                     tracing::debug!(pool = %self.pool.name, "{refused}");
@@ -168,7 +170,8 @@ impl<'a> Job<'a> {
             asked.push(lease.backend());
             self.last = (retry.tries > 0 && asked.len() >= retry.tries as usize)
                 || (!retry.within.is_zero() && way.watch.now().since(began) >= retry.within);
-            match once::ask(self, exchange, client, replay, lease).await {
+            let came = pin!(once::ask(self, exchange, client, &mut replay, lease)).await;
+            match came {
                 Tried::Done => return None,
                 Tried::Instead(decision) => return Some(decision),
                 Tried::Client(status) => return self.stop(exchange, client, status),
@@ -177,7 +180,7 @@ impl<'a> Job<'a> {
                 }
                 Tried::Again(failed) => {
                     status = failed;
-                    if let Some(replay) = replay {
+                    if let Some(replay) = &mut replay {
                         replay.rewind();
                     }
                 }
@@ -194,7 +197,7 @@ impl<'a> Job<'a> {
         }
         let cookie = self.pool.sticky.as_ref().and_then(|sticky| cookie(exchange, &sticky.cookie));
         let ask = Ask { client: exchange.client, key: key.as_deref(), cookie, tried: asked };
-        let leased = self.way.thread.pools.lease(self.way.snapshot, self.pool_id, &ask).await;
+        let leased = pin!(self.way.thread.pools.lease(self.way.snapshot, self.pool_id, &ask)).await;
         if let Some(text) = key {
             buffers::give_back_text(text);
         }
