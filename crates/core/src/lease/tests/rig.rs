@@ -94,7 +94,7 @@ impl Net {
             salt: 1,
             instance,
             heir_of,
-            epoch_floor: 100,
+            epoch_floor: self.now.as_nanos() / 1_000_000,
             remembers,
         };
         self.nodes[node] = Some(Leases::new(setup, self.names.clone(), self.now));
