@@ -102,6 +102,11 @@ impl Net {
         instance
     }
 
+    /// The list that nodes start with from now on.
+    pub(super) fn set_list(&mut self, list: VoterList) {
+        self.list = list;
+    }
+
     pub(super) fn crash(&mut self, node: usize) {
         self.nodes[node] = None;
         // The gate closes by itself; the address is swept.
