@@ -111,18 +111,29 @@ impl Leases {
         let (me, fifth) = (self.me, self.terms.term / 5);
         let right = &mut self.rights[at];
         right.highest = right.highest.max(freed.epoch);
-        right.freed = right.freed.max(freed.epoch);
         right.told = right.told.filter(|told| told.node != asker.node);
-        if let Some(stand) =
-            right.stands.get_mut(asker.node.index()).filter(|stand| stand.epoch <= freed.epoch)
-        {
-            stand.epoch = 0;
+        if let Some(stand) = right.stands.get_mut(asker.node.index()) {
+            stand.freed = stand.freed.max(freed.epoch);
+            if stand.epoch <= freed.epoch {
+                stand.epoch = 0;
+            }
         }
         match next {
             Some(next) if next == me => right.seek.named_until = now + fifth,
             Some(_) => right.back_off(now, fifth),
             None => {}
         }
+        self.freed_for_all(at, freed, now);
+    }
+
+    /// Somebody has let go of what we ask for, perhaps a rival: above its epoch we may have it at once.
+    fn freed_for_all(&mut self, at: usize, freed: &Freed, now: Boot) {
+        let right = &mut self.rights[at];
+        if freed.next.is_some() || right.claim.phase() != Phase::Asking {
+            return;
+        }
+        right.seek.renewed = false;
+        self.known(at, freed.epoch, now);
     }
 
     pub(super) fn hear_reply(&mut self, voter: NodeId, reply: &Reply, now: Boot) {

@@ -51,10 +51,13 @@ impl Leases {
         if restarted {
             (peer.beat, peer.mute_until) = (None, Boot::ZERO);
         }
+        // A letter that was overtaken does not take its sender back to an older list.
+        let older = !restarted && peer.mark.is_some_and(|mark| letter.mark.epoch < mark.epoch);
+        let mark = if older { peer.mark } else { Some(letter.mark) };
         let back = !peer.reachable;
         (peer.instance, peer.mark, peer.heard, peer.reachable) =
-            (Some(letter.instance), Some(letter.mark), Some(now), true);
-        let tell = peer.disagrees(letter.mark, ours, term, now);
+            (Some(letter.instance), mark, Some(now), true);
+        let tell = !older && peer.disagrees(letter.mark, ours, term, now);
         let behind = letter.mark.epoch < ours.epoch && peer.listed.is_none_or(|at| now.since(at) >= beat);
         if behind {
             peer.listed = Some(now);

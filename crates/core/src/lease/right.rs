@@ -14,8 +14,6 @@ pub(super) struct Right {
     pub(super) claim: Claim,
     /// The highest epoch that was heard of.
     pub(super) highest: u64,
-    /// The highest that was given back, by anybody.
-    pub(super) freed: u64,
     /// By node: where it stands.
     pub(super) stands: Vec<Stand>,
     /// By node: what its voter said last.
@@ -48,6 +46,8 @@ pub(super) struct Right {
 pub(super) struct Stand {
     /// The epoch under which it holds the right; 0 when it does not.
     pub(super) epoch: u64,
+    /// The highest epoch that it has given back.
+    pub(super) freed: u64,
     pub(super) ready: bool,
     pub(super) preempts: bool,
     pub(super) priority: u8,
@@ -116,10 +116,10 @@ impl Right {
     pub(super) fn stand(&mut self, node: NodeId, said: &Standing, now: Boot) {
         self.highest = self.highest.max(said.epoch);
         let Some(stand) = self.stands.get_mut(node.index()) else { return };
-        // A release may have overtaken a beat.
-        let epoch = if said.epoch > self.freed { said.epoch } else { 0 };
-        *stand =
-            Stand { epoch, ready: said.ready, preempts: said.preempts, priority: said.priority, heard: now };
+        // A release may have overtaken a beat. Others may have given back the same epoch: two asked under it at once.
+        let epoch = if said.epoch > stand.freed { said.epoch } else { 0 };
+        let Standing { ready, preempts, priority, .. } = *said;
+        *stand = Stand { epoch, freed: stand.freed, ready, preempts, priority, heard: now };
     }
 
     /// What its voter said; the index was checked.

@@ -90,6 +90,12 @@ impl Leases {
             self.rights[at].seek.some_since = None;
             return false;
         }
+        if self.rights[at].seek.named_until > now {
+            // Who has given it up may stand in a voter's answer for a moment longer, and is no rival.
+            let named_until = self.rights[at].seek.named_until;
+            self.rights[at].wake(named_until);
+            return false;
+        }
         let rival = self.rival(at);
         let rank = self.rank(at);
         let (term, tenth) = (self.terms.term, self.terms.term / 10);
@@ -188,8 +194,7 @@ impl Leases {
 
     fn next_epoch(&self, at: usize) -> u64 {
         let right = &self.rights[at];
-        let known =
-            right.highest.max(right.freed).max(right.claim.epoch()).max(self.voter.highest(&right.name));
+        let known = right.highest.max(right.claim.epoch()).max(self.voter.highest(&right.name));
         known.max(self.epoch_floor).saturating_add(1)
     }
 }

@@ -36,7 +36,9 @@ impl Leases {
     }
 
     fn tend_one(&mut self, at: usize, now: Boot) -> Turn {
-        if self.rights[at].claim.lapse(now) {
+        // A promise that came too late may have found it out before us.
+        let right = &mut self.rights[at];
+        if right.claim.lapse(now) || right.claim.phase() == Phase::Ended && right.leaving.is_none() {
             self.ended(at);
         }
         match self.rights[at].claim.phase() {
@@ -168,7 +170,7 @@ impl Leases {
         let right = &mut self.rights[at];
         (right.leaving, right.successor, right.seek.free_since) = (None, None, None);
         let Some(epoch) = right.claim.free() else { return };
-        (right.freed, right.changed) = (right.freed.max(epoch), true);
+        (right.highest, right.changed) = (right.highest.max(epoch), true);
         right.handed = preempted.filter(|by| next == Some(*by)).map(|by| (by, now));
         // Whoever is named has more than the time for which the voters keep the right for it.
         right.back_off(now, if next.is_some() { tenth.saturating_mul(3) } else { tenth });

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod faults;
+mod found;
 mod lists;
 mod moves;
 mod rig;
