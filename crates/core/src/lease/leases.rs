@@ -30,7 +30,8 @@ pub struct Setup {
     pub instance: u64,
     /// The process before it on this host, when it is certain that it is dead and its addresses are gone.
     pub heir_of: Option<u64>,
-    /// No epoch is below that: seconds of the wall clock, so that epochs rise even when all voters have started again.
+    /// No epoch is below that: the wall clock, in milliseconds or seconds but the same everywhere, so that epochs rise
+    /// even when all voters have started again.
     pub epoch_floor: u64,
     /// Our voter can have made no promise that it has forgotten, so it need not be mute (rule 4).
     pub remembers: bool,
