@@ -18,7 +18,7 @@ pub use super::listener::{
 pub use super::parse::{Malformed, is_own};
 pub use super::pattern::pattern;
 pub use super::pool::{
-    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
+    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, SharedKey, Sticky, Target,
 };
 pub use super::step::{Condition, FileKind, Step, Then};
 pub use super::template::{Known, Piece, Template, Var};

@@ -158,6 +158,24 @@ pub struct Sticky {
     pub secure: bool,
     /// `Strict`, `Lax` or `None`.
     pub same_site: Option<String>,
+    /// What its values are made with; one of the node's own when absent.
+    pub key: Option<SharedKey>,
+}
+
+/// A secret that several nodes have in common.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedKey {
+    /// The file it comes from.
+    pub file: Option<PathBuf>,
+    /// The secret.
+    pub text: String,
+}
+
+impl std::fmt::Debug for SharedKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedKey").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// Health from real traffic.

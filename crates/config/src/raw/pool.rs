@@ -2,7 +2,7 @@
 
 use super::List;
 use crate::read::table;
-use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord, Status, Templated, Time};
+use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord, Secret, Status, Templated, Time};
 
 table! {
     /// A set of backends.
@@ -99,6 +99,8 @@ table! {
         secure: bool,
         /// "Strict", "Lax" or "None"; the last needs `secure`.
         same_site: SameSiteWord,
+        /// What the cookie's values are made with: nodes with the same key bind clients alike. At least 16 bytes.
+        key: Secret,
     }
 }
 

@@ -4,7 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lease::NAME_MAX;
 use crate::name::NodeId;
+
+/// How many nodes a cluster may have.
+pub const MEMBERS_MAX: usize = 64;
 
 /// Who votes, and the other nodes of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,6 +68,35 @@ impl VoterList {
     /// Those whose promises count.
     pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
         (0..).map(NodeId).zip(&self.members).filter(|(_, member)| member.votes).map(|(node, _)| node)
+    }
+
+    /// Why it cannot be a list, if it cannot.
+    #[must_use]
+    pub fn flaw(&self) -> Option<&'static str> {
+        let named = |member: &Member| !member.id.is_empty() && member.id.len() <= NAME_MAX;
+        let twice =
+            |(at, member): (usize, &Member)| self.members[..at].iter().any(|before| before.id == member.id);
+        if self.members.len() > MEMBERS_MAX {
+            Some("it has more than 64 members")
+        } else if !self.members.iter().all(named) {
+            Some("the name of a node is empty or longer than 128 bytes")
+        } else if self.members.iter().enumerate().any(twice) {
+            Some("it names a node twice")
+        } else if self.voters().next().is_none() {
+            Some("nobody in it votes")
+        } else {
+            None
+        }
+    }
+
+    /// How many voters are in one of the two lists and not in the other.
+    #[must_use]
+    pub fn voters_changed(&self, other: &Self) -> usize {
+        let missing = |from: &Self, to: &Self| {
+            let votes = |id: &str| to.members.iter().any(|member| member.votes && member.id == id);
+            from.members.iter().filter(|member| member.votes && !votes(&member.id)).count()
+        };
+        missing(self, other) + missing(other, self)
     }
 
     /// Looks a node up by its name.

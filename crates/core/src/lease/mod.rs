@@ -5,16 +5,33 @@
 //! those that a majority has promised, and give them back once the address is gone. Time is each node's own
 //! CLOCK_BOOTTIME; no machine compares its clock with another's.
 
+mod change;
+mod claim;
 mod effect;
+mod hear;
 mod input;
+mod leases;
 mod list;
 mod message;
+mod peer;
+mod right;
+mod seek;
+mod send;
+mod show;
+mod tend;
 mod terms;
+#[cfg(test)]
+mod tests;
 mod view;
+mod voter;
 
+pub use change::Refused;
+pub use claim::{Claim, Counted, Phase, Promised};
 pub use effect::{Effect, Ending, Notice};
 pub use input::{Input, Stance};
-pub use list::{Mark, Member, VoterList};
+pub use leases::{Leases, Setup};
+pub use list::{MEMBERS_MAX, Mark, Member, VoterList};
 pub use message::{Answered, Asked, Beat, Freed, Letter, Message, Outcome, Reply, Request, Standing};
 pub use terms::Terms;
-pub use view::{HolderView, RightView, Said, Saying, VoterView};
+pub use view::{Counters, HolderView, RightView, Said, Saying, VoterView};
+pub use voter::{Asker, Asking, Granted, NAME_MAX, Promise, RIGHTS_MAX, Verdict, Voter};

@@ -97,3 +97,28 @@ pub struct VoterView {
     /// How much longer it is mute, when it said so.
     pub mute: Duration,
 }
+
+/// What was counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Letters that were heard.
+    pub heard: u64,
+    /// Letters from nobody in the list.
+    pub strangers: u64,
+    /// Messages that made no sense: a list that cannot be, a beat that came late.
+    pub rejected: u64,
+    /// Requests that were sent, whatever the number of voters.
+    pub requests: u64,
+    /// Rights that others asked our voter for, and it refused.
+    pub denied: u64,
+    /// Rights that became held.
+    pub acquired: u64,
+    /// Answers to us that were refusals.
+    pub refused: u64,
+    /// Rights that ended unrenewed.
+    pub unrenewed: u64,
+    /// Votes that were split and given back.
+    pub split: u64,
+    /// Beats that came too late to judge others by.
+    pub late: u64,
+}

@@ -12,15 +12,18 @@ use mainstay_sys::process::Signals;
 
 use super::FAILURE;
 use crate::dirs::Dirs;
+use crate::proof;
 use crate::supervisor;
 
 /// Reads a configuration from disk with this process's environment.
 ///
 /// # Errors
-/// The whole report, when it is refused.
+/// The whole report, when it is refused; a sentence, when the edge could not use it.
 pub fn load(path: &Path) -> anyhow::Result<Loaded> {
-    mainstay_config::load(path, &|name| std::env::var(name).ok())
-        .map_err(|report| anyhow::anyhow!("{report}"))
+    let loaded = mainstay_config::load(path, &|name| std::env::var(name).ok())
+        .map_err(|report| anyhow::anyhow!("{report}"))?;
+    proof::usable(&loaded.plan.edge).map_err(|why| anyhow::anyhow!("{}: error: {why}", path.display()))?;
+    Ok(loaded)
 }
 
 pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
@@ -80,15 +83,28 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 complain(&warnings);
             }
             let plan = &loaded.plan;
+            if !elsewhere {
+                let wrong = proof::usable(&plan.edge).err();
+                let wrong: Vec<String> = wrong.into_iter().chain(proof::homeless_logs(&plan.edge)).collect();
+                wrong.iter().for_each(|why| eprintln!("{}: error: {why}", path.display()));
+                if !wrong.is_empty() {
+                    return Ok(FAILURE);
+                }
+                for (route, user) in mainstay_proxy::policy::shut_out(&plan.edge) {
+                    let why = "the hash of a password is in no known format: nobody can log in as";
+                    eprintln!("{}: warning: route \"{route}\": {why} \"{user}\"", path.display());
+                }
+            }
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
             println!(
-                "{}: ok: node {}, {} with {}, {}, {}",
+                "{}: ok: node {}, {} with {}, {}, {}{}",
                 path.display(),
                 plan.node,
                 count(plan.vips.len(), "vip", "vips"),
                 count(addrs, "address", "addresses"),
                 count(plan.probes.len(), "probe", "probes"),
-                count(plan.commands.len(), "command", "commands")
+                count(plan.commands.len(), "command", "commands"),
+                edge_of(&plan.edge)
             );
             print(&(voters(plan) + &promises(plan)))?;
             Ok(0)
@@ -134,6 +150,21 @@ fn promises(plan: &Plan) -> String {
     out
 }
 
+/// How much there is for the edge; nothing without one.
+fn edge_of(edge: &mainstay_config::plan::edge::Edge) -> String {
+    if edge.is_empty() {
+        return String::new();
+    }
+    let backends: usize = edge.pools.iter().map(|pool| pool.backends.len()).sum();
+    format!(
+        ", {}, {}, {} with {}",
+        count(edge.listeners.len(), "listener", "listeners"),
+        count(edge.routes.len(), "route", "routes"),
+        count(edge.pools.len(), "pool", "pools"),
+        count(backends, "backend", "backends")
+    )
+}
+
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
@@ -153,12 +184,16 @@ pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
 
 /// Prints to standard output; a reader that has gone away is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<u8> {
+    print_to_reader(text).map(|_| 0)
+}
+
+/// The same; false when the reader has gone away.
+pub(super) fn print_to_reader(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("write to standard output")
-        }
-        _ => Ok(0),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("write to standard output"),
     }
 }
 

@@ -7,6 +7,7 @@ mod import;
 mod local;
 mod man;
 mod render;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +100,15 @@ enum Command {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Watch vips, listeners, routes, pools and backends at work: requests, errors, latency, connections.
+    Top {
+        /// Show one look at it and end.
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks, over which rates are taken.
+        #[arg(long, short, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval: u64,
     },
     /// Print what happened.
     Events {
@@ -416,6 +426,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
             import::nginx(&file, lenient, &options)
         }
         Command::Status { json } => ask::status(&dirs, json),
+        Command::Top { once, interval } => top::run(&dirs, once, std::time::Duration::from_secs(interval)),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),
         Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
         Command::Explain(Explain::Route(question)) => explain::route(&dirs, question),

@@ -156,6 +156,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.logs = logs::Logs::open(&supervisor.plan.edge)?;
     edges.secrets.follow(&supervisor.plan.edge, now);
     edges.tickets.turn(now);
+    edges.sticky = tickets::sticky_key()?;
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }

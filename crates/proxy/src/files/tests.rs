@@ -261,6 +261,14 @@ fn an_alias_cuts_the_prefix_off() {
     let sub = Files { alias: true, root: template(&root), ..files(&dir) };
     assert_eq!(ask_route(&sub, at("/i/"), "GET /i/index.html HTTP/1.1").says, "200");
     assert_eq!(ask_route(&sub, at("/i/"), "GET /i/ HTTP/1.1").says, "path /i/index.html query ");
+    let bare = Files { root: template(root.trim_end_matches('/')), ..sub.clone() };
+    assert_eq!(
+        ask_route(&bare, at("/i/"), "GET /i/index.html HTTP/1.1").says,
+        "200",
+        "the slash is the prefix's"
+    );
+    assert_eq!(ask_route(&bare, at("/i/"), "GET /i/ HTTP/1.1").says, "path /i/index.html query ");
+    assert_eq!(ask_route(&bare, at("/i"), "GET /index.html HTTP/1.1").says, "error 404");
     let exact = Route { path: PathMatch::Exact("/one".to_owned()), ..route() };
     let file = Files { root: template(&format!("{root}index.html")), ..sub.clone() };
     assert_eq!(ask_route(&file, exact, "GET /one HTTP/1.1").says, "200");

@@ -44,7 +44,7 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
     let Idle { socket, who, name, earlier, generation, .. } = idle;
     let connection = Rc::new(Connection::from(who));
     let Ok(socket) = socket_of(socket, connection.peer.is_some()) else {
-        return thread.counters.closed(connection.listener);
+        return thread.counters.closed(connection.counts);
     };
     let open = Open {
         watch: thread.deadlines.watch(),
@@ -123,7 +123,7 @@ impl Open {
             }
             patience = Duration::ZERO;
         }
-        self.thread.counters.closed(self.connection.listener);
+        self.thread.counters.closed(self.connection.counts);
     }
 
     /// Waits for the first byte of a request, or the end.
@@ -163,7 +163,7 @@ impl Open {
         let since = thread.deadlines.now();
         let until = since + idle.saturating_sub(TASK_IDLE);
         let Ok(socket) = side.talk.wire.into_io().into_descriptor() else {
-            thread.counters.closed(connection.listener);
+            thread.counters.closed(connection.counts);
             return None;
         };
         let who = Who::from(&*connection);
@@ -308,7 +308,7 @@ impl Open {
     }
 
     async fn refuse(&mut self, limits: &HttpLimits, why: &'static str, status: u16) -> Next {
-        self.thread.counters.refused(self.connection.listener, why);
+        self.thread.counters.refused(self.connection.counts, why);
         self.side.refuse();
         forward::refuse(&self.watch, limits.send_timeout, &mut self.side, status).await;
         self.linger().await;

@@ -45,6 +45,7 @@ use crate::clock::boot_now;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 pub use mainstay_core::balance::Order;
+pub(crate) use source::written;
 
 /// So many requests may wait for the first look-up of a pool's names, and so long, whatever its queue says.
 const FIRST_LOOK: (u32, Duration) = (1000, Duration::from_secs(5));
@@ -100,10 +101,10 @@ impl Pools {
         }
     }
 
-    /// The key of sticky cookies, which all instances, and all nodes that share clients, must have in common. To be set before the first [`Self::adopt`].
+    /// The key of the sticky cookies of pools that name none, which all instances must have in common. To be set before
+    /// the first [`Self::adopt`].
     pub fn set_key(&self, key: [u8; 16]) {
-        let half = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().expect("eight bytes"));
-        self.key.set([half(0), half(8)]);
+        self.key.set(sticky::from_bytes(key));
     }
 
     /// Puts a snapshot in force. Backends that stay (by pool, name and address) keep their state; requests of older snapshots go on under theirs.

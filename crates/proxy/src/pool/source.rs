@@ -104,6 +104,8 @@ impl Source {
 impl Set {
     /// Makes the list of backends anew; addresses that stay keep their state.
     pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &Cell<u32>, now: Boot) {
+        let own = pool.sticky.as_ref().and_then(|sticky| sticky.key.as_ref());
+        let key = own.map_or(key, |own| sticky::key_of(&own.text));
         let sources = self.sources.borrow();
         let mut inner = self.inner.borrow_mut();
         let old = std::mem::take(&mut inner.entries);
@@ -180,7 +182,7 @@ fn member(pool: &Pool, backend: &Backend, key: u64) -> MemberSpec {
 }
 
 /// As addresses are shown: `10.0.4.20:8080`, `[::1]:80`, `unix:/path`.
-fn written(place: &Place) -> String {
+pub(crate) fn written(place: &Place) -> String {
     match place {
         Place::Inet(address) => address.to_string(),
         Place::Unix(path) => format!("unix:{}", path.display()),

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PERCENT, WAIT_OR_NONE, flag, span_of, text_of};
+use crate::material;
 use crate::plan::Probe;
 use crate::plan::edge::{
-    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
+    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, SharedKey, Sticky, Target,
 };
 use crate::raw;
 use crate::resolve::target::host_port_of;
 use crate::resolve::{HOUR, Resolver, SECOND};
 use crate::source::{At, Span};
-use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord};
+use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord, Secret};
 
 /// More backends than this in one pool is a mistake in a template.
 const MOST_BACKENDS: usize = 1024;
@@ -251,6 +252,18 @@ impl Resolver<'_> {
             http_only: flag(&raw.http_only, true),
             secure,
             same_site,
+            key: raw.key.as_ref().and_then(|key| self.shared_key(key, who)),
         }
+    }
+
+    fn shared_key(&mut self, at: &At<Secret>, who: &str) -> Option<SharedKey> {
+        let (file, unread) = self.secret_place(&at.value);
+        let text = self.secret(at, who, "key")?;
+        if !unread && text.len() < material::SHORTEST_SHARED {
+            let message = format!("{who}: a key of {} bytes can be guessed", text.len());
+            let help = "write the same `openssl rand -hex 32` on all nodes that serve these clients";
+            self.error(at.span, message, help);
+        }
+        Some(SharedKey { file, text })
     }
 }
