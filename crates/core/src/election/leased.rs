@@ -48,6 +48,14 @@ impl Vips {
         u32::try_from(at).ok().map(RightId)
     }
 
+    /// Says every stance again, to leases that know of none.
+    pub fn say_stances(&mut self) {
+        for right in &mut self.rights {
+            (right.said, right.stale) = (None, true);
+        }
+        self.say_rights();
+    }
+
     /// Builds the list of rights; what has been said and granted goes on by name.
     pub(super) fn index_rights(&mut self) {
         let old = std::mem::take(&mut self.rights);

@@ -61,6 +61,13 @@ impl Leases {
         views.collect()
     }
 
+    /// Another node that is known to hold a right.
+    #[must_use]
+    pub fn other_holder(&self, right: RightId) -> Option<NodeId> {
+        let right = self.rights.get(right.index())?;
+        right.holder().map(|(node, _)| node).filter(|node| *node != self.me)
+    }
+
     /// Whether a majority of voters answers.
     #[must_use]
     pub fn quorum(&self) -> bool {

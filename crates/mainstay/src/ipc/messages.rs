@@ -1,9 +1,11 @@
 //! Every sentence that may be said, by role and direction.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use mainstay_config::plan::{NotifyOn, Plan};
 use mainstay_core::election::Operator;
+use mainstay_core::lease::VoterList;
 use mainstay_core::name::{CommandId, VipId};
 use mainstay_proxy::route::Question;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,9 @@ use crate::status::{Event, ProbeStatus, Status};
 /// Supervisor to vip.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToVip {
-    /// What to do from here on; the first message, and again at each reload.
+    /// Who this node is to its peers: before the first Plan that has a cluster.
+    Identity(Box<Identity>),
+    /// What to do from here on; the first message but for that, and again at each reload.
     Plan(Box<Plan>),
     /// A probe's verdict, with what status shows of it.
     Probe(ProbeStatus),
@@ -63,8 +67,50 @@ pub enum FromVip {
         /// What is being done, or why it is not.
         said: Result<String, String>,
     },
+    /// A peer has enrolled: keep its key.
+    Pinned {
+        /// The peer's id.
+        id: String,
+        /// Its public key.
+        key: [u8; 32],
+    },
+    /// Another voter list is in force: keep it.
+    Adopted(VoterList),
+    /// Another node has our id, which it held first: this node must not run.
+    Duplicate(String),
     /// All vips were given up.
     Stopped,
+}
+
+/// Who this node is to its peers, from its state directory.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Identity {
+    /// The secret of its static key.
+    pub secret: [u8; 32],
+    /// Drawn for this process.
+    pub instance: u64,
+    /// The vip process before it on this host, which is dead, if it ran since the host booted.
+    pub heir_of: Option<u64>,
+    /// Public keys of peers that have enrolled.
+    pub pins: BTreeMap<String, [u8; 32]>,
+    /// The voter list that was in force last.
+    pub list: Option<VoterList>,
+    /// Milliseconds of the wall clock: epochs rise from there.
+    pub epoch_floor: u64,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { secret: _, instance, heir_of, pins, list, epoch_floor } = self;
+        f.debug_struct("Identity")
+            .field("instance", instance)
+            .field("heir_of", heir_of)
+            .field("pins", &pins.len())
+            .field("list", list)
+            .field("epoch_floor", epoch_floor)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the supervisor does for one vip when the vip role dies.
@@ -76,6 +122,9 @@ pub struct Deposit {
     pub addrs: Vec<(u32, IpAddr, u8)>,
     /// Adverts of priority 0 to send then.
     pub farewells: Vec<Farewell>,
+    /// Datagrams to peers that give the vip's right back, sealed ahead, to send then.
+    #[serde(default)]
+    pub wills: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 /// A packet that the supervisor sends when vip dies.

@@ -11,5 +11,5 @@ pub use channel::{Channel, Closed, Received, watched};
 pub use edge::{EdgePlan, FromEdge, PoolOrder, RouteExplained, Seen, ToEdge};
 pub use messages::{
     ApiCall, ApiReply, Asker, ClusterAction, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip,
-    Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToVip, VipAction,
+    Identity, Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToVip, VipAction,
 };

@@ -1,6 +1,7 @@
 //! What the supervisor does for a dead vip role: addresses away first, then the adverts that say so.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use mainstay_sys::netlink::Route;
 use mainstay_sys::packet::{Outgoing, VrrpSocket};
@@ -20,13 +21,18 @@ pub(super) struct Deposits {
 struct Tools {
     route: Route,
     sockets: HashMap<(u32, bool), VrrpSocket>,
+    /// For wills: IPv4, IPv6.
+    udp: [Option<UdpSocket>; 2],
 }
 
 impl Deposits {
     pub(super) fn keep(&mut self, deposits: Vec<Deposit>) {
         if self.tools.is_none() {
             match Route::open() {
-                Ok(route) => self.tools = Some(Tools { route, sockets: HashMap::new() }),
+                Ok(route) => {
+                    let udp = [udp(false), udp(true)];
+                    self.tools = Some(Tools { route, sockets: HashMap::new(), udp });
+                }
                 Err(error) => tracing::error!("open netlink for the vip role's deposit: {error:#}"),
             }
         }
@@ -60,6 +66,9 @@ impl Deposits {
         let failed = tools.route.del_addrs(&addrs).into_iter().filter(Result::is_err).count();
         for farewell in held.values().flat_map(|d| &d.farewells) {
             tools.send(farewell);
+        }
+        for (to, will) in held.values().flat_map(|d| &d.wills) {
+            tools.send_will(*to, will);
         }
         self.redeemed.extend(held.keys().cloned());
         tracing::warn!(
@@ -107,6 +116,14 @@ impl Tools {
         }
     }
 
+    /// Peers know it by its seal, wherever it comes from.
+    fn send_will(&self, to: SocketAddr, will: &[u8]) {
+        let Some(socket) = &self.udp[usize::from(to.is_ipv6())] else { return };
+        if let Err(error) = socket.send_to(will, to) {
+            tracing::warn!("give a right back at {to}: {error}");
+        }
+    }
+
     fn send(&mut self, farewell: &Farewell) {
         let Some(socket) = self.sockets.get_mut(&(farewell.ifindex, farewell.to.is_ipv6())) else { return };
         let packet = Outgoing { to: farewell.to, from: Some(farewell.from), payload: &farewell.payload };
@@ -114,4 +131,12 @@ impl Tools {
             tracing::warn!(interface = farewell.interface, "send a farewell: {error}");
         }
     }
+}
+
+fn udp(ipv6: bool) -> Option<UdpSocket> {
+    let any =
+        if ipv6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some(socket)
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod deposits;
 mod edges;
 mod handover;
+mod identity;
 mod listeners;
 mod logs;
 mod orders;
@@ -38,7 +39,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
 use crate::events::{self, Ring};
-use crate::ipc::{ToApi, ToExec, ToProbe, ToVip};
+use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToVip};
 use crate::role::Role;
 use crate::status::{Event, ProbeStatus};
 
@@ -86,6 +87,10 @@ struct Supervisor {
     sockets: Sockets,
     edges: Edges,
     deposits: Deposits,
+    /// Who the vip worker that runs is to its peers.
+    identity: Option<Identity>,
+    /// Why this node must end, when it must.
+    unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
     /// When each probe was last heard of.
     heard: HashMap<String, Boot>,
@@ -189,6 +194,8 @@ impl Supervisor {
             sockets,
             edges: Edges::default(),
             deposits: Deposits::default(),
+            identity: None,
+            unfit: None,
             probes: HashMap::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
@@ -224,7 +231,7 @@ impl Supervisor {
                 tell_systemd(&[sd_notify::NotifyState::Ready]);
             }
             if self.stop.as_ref().is_some_and(|s| s.done(now, self)) {
-                return Ok(());
+                return self.unfit.take().map_or(Ok(()), |why| Err(anyhow::anyhow!(why)));
             }
             let wait = self.next_wake(now).min(watchdog.next(now));
             self.look_by = now + wait;
@@ -393,6 +400,10 @@ impl Supervisor {
             }
             return;
         }
+        if self.workers[slot].role == Role::Vip {
+            self.identity = None;
+            self.introduce(slot, plan);
+        }
         let worker = &mut self.workers[slot];
         let plan = Box::new(plans::part(plan, worker.role));
         match worker.role {
@@ -407,6 +418,25 @@ impl Supervisor {
                 }
             }
             Role::Api => self.lend_sockets(slot, plan),
+        }
+    }
+
+    /// Tells the vip worker who it is to the peers of this Plan.
+    fn introduce(&mut self, slot: usize, plan: &Plan) {
+        if plan.cluster.is_none() {
+            return;
+        }
+        if self.identity.is_none() {
+            match identity::next(&self.options.dirs.state) {
+                Ok(identity) => self.identity = Some(identity),
+                Err(error) => {
+                    tracing::error!("this node cannot speak with its peers: {error:#}");
+                    return;
+                }
+            }
+        }
+        if let Some(identity) = &self.identity {
+            self.workers[slot].send(&ToVip::Identity(Box::new(identity.clone())));
         }
     }
 

@@ -76,6 +76,23 @@ impl Supervisor {
             FromVip::Notice(notice) => self.tell(Role::Probe, &ToProbe::Notice(notice)),
             FromVip::Status(status) => self.vip_answered(slot, *status),
             FromVip::Cluster { number, said } => self.cluster_answered(number, said),
+            FromVip::Pinned { id, key } => {
+                super::identity::pin(&self.options.dirs.state, id.clone(), key);
+                if let Some(identity) = &mut self.identity {
+                    identity.pins.insert(id, key);
+                }
+            }
+            FromVip::Adopted(list) => {
+                super::identity::adopt(&self.options.dirs.state, &list);
+                if let Some(identity) = &mut self.identity {
+                    identity.list = Some(list);
+                }
+            }
+            FromVip::Duplicate(why) => {
+                tracing::error!("{why}: this node ends, so that the one that came first is not disturbed");
+                self.unfit.get_or_insert(why);
+                self.begin_stop(false);
+            }
             FromVip::Stopped => self.vips_are_gone(),
         }
     }

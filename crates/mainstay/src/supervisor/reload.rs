@@ -98,6 +98,9 @@ impl Supervisor {
             if let Some(running) = self.workers[slot].running.as_mut() {
                 running.sent.push_back(Arc::clone(&whole));
             }
+            if role == Role::Vip {
+                self.introduce(slot, &whole);
+            }
             let plan = Box::new(plan);
             match role {
                 Role::Edge => {

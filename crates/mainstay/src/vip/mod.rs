@@ -8,6 +8,7 @@ mod kernel;
 mod links;
 mod outbound;
 mod owned;
+mod quorum;
 mod report;
 mod services;
 mod upkeep;
@@ -28,13 +29,14 @@ use mainstay_sys::netlink::Monitor;
 use mainstay_sys::process::{Breath, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::ipc::{Channel, Closed, FromVip, ToVip};
+use crate::ipc::{Channel, Closed, Deposit, FromVip, Identity, ToVip};
 use changes::Changes;
 use kernel::Kernel;
 pub(crate) use kernel::{clear_others, sweep};
 use links::{Links, Socket};
 use outbound::Outbound;
 use owned::Sequences;
+use quorum::{Quorum, Said};
 
 /// How often the supervisor hears that this task runs.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -56,6 +58,14 @@ struct Node {
     outbound: Outbound,
     monitor: Monitor,
     sequences: Sequences,
+    /// Who this node is to its peers.
+    identity: Option<Identity>,
+    /// This node among its peers, when it has any.
+    quorum: Option<Quorum>,
+    /// Why it is not among them, when it should be.
+    alone: Option<String>,
+    /// What the election has said of rights, to be told once it has been carried out.
+    said: VecDeque<Said>,
     changes: Changes,
     /// Sequences that are over, to be told to the machine once it has been drained.
     owned: VecDeque<(VipId, bool)>,
@@ -75,8 +85,13 @@ struct Node {
 /// # Errors
 /// When the kernel denies what the role cannot do without: netlink, or the channel.
 pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
-    let first = channel.receive::<ToVip>()?.context("no first message")?;
-    let ToVip::Plan(plan) = first.message else { anyhow::bail!("the first message must be the Plan") };
+    let mut first = channel.receive::<ToVip>()?.context("no first message")?.message;
+    let mut identity = None;
+    if let ToVip::Identity(given) = first {
+        identity = Some(*given);
+        first = channel.receive::<ToVip>()?.context("no second message")?.message;
+    }
+    let ToVip::Plan(plan) = first else { anyhow::bail!("the first message must be the Plan") };
     channel.set_nonblocking()?;
     let now = boot_now();
     let machine = Vips::new(Vec::new(), Vec::new(), 0, now);
@@ -94,6 +109,10 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         outbound: Outbound::default(),
         monitor,
         sequences: Sequences::new(now.as_nanos()),
+        identity,
+        quorum: None,
+        alone: None,
+        said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
@@ -123,7 +142,7 @@ impl Node {
         loop {
             self.breath.take();
             let ready = self.wait(&signals)?;
-            let mut packets = Vec::new();
+            let (mut packets, mut peers) = (Vec::new(), false);
             for (source, flags) in ready {
                 match source {
                     Source::Signal => {
@@ -134,12 +153,16 @@ impl Node {
                     Source::Supervisor => self.hear_supervisor(flags),
                     Source::Monitor => self.hear_kernel(),
                     Source::Gate => self.hear_gate(),
+                    Source::Peers => peers = true,
                     Source::Socket(link, socket) => packets.push((link, socket)),
                 }
             }
             // Packets before timers: whoever is judged silent has had its say.
             for (link, socket) in packets {
                 self.hear_packets(link, socket);
+            }
+            if peers {
+                self.hear_peers();
             }
             self.tick();
             if self.stopping && self.machine.is_idle() {
@@ -154,7 +177,8 @@ impl Node {
         let now = boot_now();
         let machine = self.machine.poll_timeout().unwrap_or(Boot::NEVER).max(self.ticked + self.quantum);
         let renew = self.kernel.renew(now);
-        let wait = machine.min(renew).min(self.alive_at).since(now);
+        let peers = self.quorum.as_ref().map_or(Boot::NEVER, Quorum::next);
+        let wait = machine.min(renew).min(self.alive_at).min(peers).since(now);
         let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
@@ -166,6 +190,10 @@ impl Node {
             PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN),
         ];
         let gate = self.kernel.gate.monitor_fd().map(|fd| (Source::Gate, fd));
+        for socket in self.quorum.iter().flat_map(Quorum::sockets) {
+            sources.push(Source::Peers);
+            fds.push(PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
+        }
         let sockets = self.links.sockets().map(|(link, socket, fd)| (Source::Socket(link, socket), fd));
         for (source, fd) in gate.into_iter().chain(sockets) {
             sources.push(source);
@@ -188,6 +216,7 @@ impl Node {
         if self.alive_at <= now {
             self.say(&FromVip::Alive);
             self.alive_at = now + ALIVE;
+            self.rejoin(now);
             // What no message told.
             self.mend_gate(None);
             for link in self.links.reopen() {
@@ -204,6 +233,7 @@ impl Node {
             self.ticked = now;
             self.feed(Input::Tick, now);
         }
+        self.tick_peers(now);
     }
 
     /// Gives the machine one change and carries out what it asks for.
@@ -237,8 +267,19 @@ impl Node {
         self.drain();
     }
 
-    /// Carries out every effect in the machine's queue: releases, then takes, then packets, batched over vips.
+    /// Carries out everything that the election and the leases ask for, then has peers told.
     fn drain(&mut self) {
+        loop {
+            self.drain_machine();
+            if !self.pump() {
+                break;
+            }
+        }
+        self.flush_peers();
+    }
+
+    /// Carries out every effect in the machine's queue: releases, then takes, then packets, batched over vips.
+    fn drain_machine(&mut self) {
         let mut releases: Vec<VipId> = Vec::new();
         let mut takes: Vec<VipId> = Vec::new();
         let mut busy = false;
@@ -274,8 +315,9 @@ impl Node {
                 Effect::Announce { vip } => self.outbound.announce(&self.plan.vips[vip.index()], &self.links),
                 Effect::Start { vip } => self.sequence(vip, true),
                 Effect::Stop { vip } => self.sequence(vip, false),
-                // The configuration has no vip under a lease.
-                Effect::Stance { .. } | Effect::Gone { .. } => {}
+                // Told once what came before it has been carried out.
+                Effect::Stance { right, stance } => self.said.push_back(Said::Stance(right, stance)),
+                Effect::Gone { right } => self.said.push_back(Said::Gone(right)),
                 Effect::Changed { vip, from, to, reason, epoch } => {
                     self.changed(vip, from, to, reason, epoch)
                 }
@@ -301,9 +343,12 @@ impl Node {
         }
         if !takes.is_empty() {
             let taken: Vec<_> = takes.iter().map(|&v| (v, &self.plan.vips[v.index()])).collect();
-            let deposits =
-                taken.iter().map(|(id, vip)| Kernel::deposit(*id, vip, &self.machine, &self.links)).collect();
-            let message = FromVip::Deposit(deposits);
+            let quorum = &mut self.quorum;
+            let deposits = taken.iter().map(|(id, vip)| {
+                let wills = quorum::wills(quorum.as_mut(), &self.machine, *id);
+                Deposit { wills, ..Kernel::deposit(*id, vip, &self.machine, &self.links) }
+            });
+            let message = FromVip::Deposit(deposits.collect());
             send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);
             self.kernel.commit();
             for (vip, error) in self.kernel.take(&taken, &self.links) {
@@ -349,6 +394,7 @@ impl Node {
     fn obey(&mut self, message: ToVip) {
         let now = boot_now();
         match message {
+            ToVip::Identity(identity) => self.identity = Some(*identity),
             ToVip::Plan(plan) => self.apply(*plan),
             ToVip::Probe(status) => {
                 if let Some(probe) = self.probe_id(&status.name) {
@@ -386,6 +432,7 @@ impl Node {
 
     /// Says what is left and waits for nobody for longer than it takes.
     fn farewell(&mut self) {
+        self.leave_peers();
         self.flush_outbox();
     }
 
@@ -440,5 +487,6 @@ enum Source {
     Supervisor,
     Monitor,
     Gate,
+    Peers,
     Socket(LinkId, Socket),
 }

@@ -7,6 +7,7 @@ use mainstay_core::election::{Holding, Reason, State, Verdict, View};
 use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::Version;
+use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::GateKind;
 
 use super::Node;
@@ -23,7 +24,9 @@ impl Node {
                 status.vips.push(self.vip_status(id, vip, &view, now));
             }
         }
+        status.cluster = self.quorum.as_ref().map(|quorum| quorum.status(now));
         status.degraded = self.degraded(now);
+        status.degraded.extend(self.alone.clone());
         status.counters = vec![
             counter("send_errors_total", self.outbound.send_errors),
             counter("gate_repairs_total", self.kernel.gate.repairs()),
@@ -68,12 +71,15 @@ impl Node {
             advert_ms: millis(vip.spec.advert),
             holder: match view.state {
                 State::Active => Some(self.plan.node.clone()),
-                State::Backup | State::Fault => view.holder.map(|p| p.addr.to_string()),
+                State::Backup | State::Fault => self.other_holder(id, view),
             },
-            next: next(vip, view, now),
+            next: self.follower(id).unwrap_or_else(|| next(vip, view, now)),
             peers: peers(vip, view, now),
             guard: self.guard(vip),
-            lease: None,
+            lease: self
+                .quorum
+                .as_ref()
+                .and_then(|quorum| quorum.lease_status(self.machine.right_of(id)?, now)),
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
             on_hold: view.pinned,
@@ -89,6 +95,22 @@ impl Node {
                 counter("vip_addresses_put_back_total", self.kernel.put_back.get(&id).copied().unwrap_or(0)),
             ],
         }
+    }
+
+    /// Who else holds it, as far as is known.
+    fn other_holder(&self, id: VipId, view: &View<'_>) -> Option<String> {
+        let quorum = self.quorum.as_ref();
+        let leased = quorum.zip(self.machine.right_of(id));
+        match leased {
+            Some((quorum, right)) => quorum.holder_name(right),
+            None => view.holder.map(|peer| peer.addr.to_string()),
+        }
+    }
+
+    /// Who follows under a lease, when it is held under one.
+    fn follower(&self, id: VipId) -> Option<String> {
+        let (quorum, right) = (self.quorum.as_ref()?, self.machine.right_of(id)?);
+        Some(quorum.next_name(right, boot_now()))
     }
 
     fn guard(&self, vip: &Vip) -> Guard {

@@ -13,7 +13,7 @@ use mainstay_sys::clock::boot_now;
 use super::kernel::Kernel;
 use super::links::{Socket, Wants};
 use super::{COALESCE, Node};
-use crate::ipc::FromVip;
+use crate::ipc::{Deposit, FromVip};
 
 /// Frames taken from one link before the others are looked at.
 const FRAMES: usize = 64;
@@ -64,6 +64,7 @@ impl Node {
         }
         let left = self.machine.apply(next, now);
         debug_assert!(left.is_empty(), "retire was drained");
+        self.join(now);
         self.changes.plan(&self.plan);
         // The gate knows every address before the machine's effects can arm or take one.
         self.resync();
@@ -80,11 +81,15 @@ impl Node {
     }
 
     /// What is said when this process dies follows the configuration.
-    fn deposit_again(&mut self) {
+    pub(super) fn deposit_again(&mut self) {
         let held = (0..).map(VipId).zip(&self.plan.vips);
         let held = held.filter(|(id, _)| self.machine.view(*id).is_some_and(|v| v.armed.is_some()));
-        let deposits: Vec<_> =
-            held.map(|(id, vip)| Kernel::deposit(id, vip, &self.machine, &self.links)).collect();
+        let quorum = &mut self.quorum;
+        let deposits = held.map(|(id, vip)| {
+            let wills = super::quorum::wills(quorum.as_mut(), &self.machine, id);
+            Deposit { wills, ..Kernel::deposit(id, vip, &self.machine, &self.links) }
+        });
+        let deposits: Vec<_> = deposits.collect();
         if !deposits.is_empty() {
             self.say(&FromVip::Deposit(deposits));
         }

@@ -1,0 +1,563 @@
+//! The vips' rights: the leases of this node and its voter, the sessions with its peers, and the sockets under them.
+//!
+//! Datagram -> session -> leases -> election -> kernel, and back. Everything is carried out before the next change is
+//! looked at, and letters to one peer leave together.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use anyhow::Context as _;
+use mainstay_config::plan::cluster::Cluster;
+use mainstay_core::election::{Input, Vips};
+use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Stance};
+use mainstay_core::name::{NodeId, RightId, VipId};
+use mainstay_core::time::Boot;
+use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
+use mainstay_sys::clock::boot_now;
+use mainstay_sys::gate::GateKind;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::Node;
+use crate::ipc::{FromVip, Identity};
+use crate::status::{ClusterStatus, LeaseStatus, WireStatus};
+
+/// Datagrams taken from one socket before the others are looked at.
+const DATAGRAMS: usize = 256;
+
+/// What an election said of a right, waiting until what it asked for has been carried out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Said {
+    Stance(RightId, Stance),
+    Gone(RightId),
+}
+
+/// This node among its peers.
+pub(super) struct Quorum {
+    pub(super) cluster: Cluster,
+    pub(super) leases: Leases,
+    pub(super) sessions: Sessions,
+    sockets: Vec<UdpSocket>,
+    identity: Identity,
+    /// Rights of vips; the last right of all is the one to our own id.
+    vips: usize,
+    /// What is to be said, by peer.
+    letters: BTreeMap<NodeId, Vec<Message>>,
+    /// Whom the election believes to hold each right.
+    told: Vec<Option<NodeId>>,
+    pub(super) send_errors: u64,
+}
+
+impl Quorum {
+    /// Opens the sockets and begins with nothing held.
+    pub(super) fn open(
+        cluster: &Cluster,
+        identity: &Identity,
+        rights: Vec<String>,
+        now: Boot,
+    ) -> anyhow::Result<Self> {
+        let sockets = listen_all(&cluster.listen)?;
+        let list = identity.list.clone().filter(|kept| kept.epoch > cluster.list.epoch);
+        let setup = Setup {
+            me: cluster.me,
+            list: list.unwrap_or_else(|| cluster.list.clone()),
+            terms: cluster.terms,
+            salt: cluster.salt,
+            instance: identity.instance,
+            heir_of: identity.heir_of,
+            epoch_floor: identity.epoch_floor,
+            remembers: false,
+        };
+        let config = Config {
+            cluster: cluster.name.clone(),
+            me: Local {
+                node: cluster.me,
+                id: cluster.list.name(cluster.me).to_owned(),
+                secret: Secret::new(identity.secret),
+            },
+            peers: peers(cluster, identity),
+            cluster_key: cluster.key.as_ref().map(|key| key.as_bytes().to_vec()),
+            token: None,
+            beat: cluster.terms.beat(),
+        };
+        let vips = rights.len();
+        let mut quorum = Self {
+            cluster: cluster.clone(),
+            leases: Leases::new(setup, with_own(rights, cluster), now),
+            sessions: Sessions::new(config, now),
+            sockets,
+            identity: identity.clone(),
+            vips,
+            letters: BTreeMap::new(),
+            told: vec![None; vips],
+            send_errors: 0,
+        };
+        quorum.claim_own_id(now);
+        Ok(quorum)
+    }
+
+    /// Another configuration: what did not change lives on.
+    pub(super) fn reload(&mut self, cluster: &Cluster, rights: Vec<String>, now: Boot) -> anyhow::Result<()> {
+        if cluster.listen != self.cluster.listen {
+            // The old ones first: the new may be among them.
+            self.sockets.clear();
+            self.sockets = listen_all(&cluster.listen)?;
+        }
+        if cluster.peers != self.cluster.peers {
+            self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
+        }
+        if cluster.key != self.cluster.key {
+            self.sessions.set_cluster_key(cluster.key.as_ref().map(|key| key.as_bytes().to_vec()));
+        }
+        if cluster.terms != self.cluster.terms || cluster.salt != self.cluster.salt {
+            self.leases.set_terms(cluster.terms, cluster.salt, now);
+            self.sessions.set_beat(cluster.terms.beat(), now);
+        }
+        self.cluster = cluster.clone();
+        self.vips = rights.len();
+        self.told = vec![None; rights.len()];
+        self.leases.set_rights(with_own(rights, cluster), now);
+        self.claim_own_id(now);
+        Ok(())
+    }
+
+    /// The right to our own id is wanted for as long as we run.
+    fn claim_own_id(&mut self, now: Boot) {
+        let right = self.own();
+        let stance = Stance::Ready { priority: 255, preempts: false };
+        self.leases.handle(lease::Input::Stance { right, stance }, now);
+    }
+
+    /// The right to our own id.
+    fn own(&self) -> RightId {
+        RightId(u32::try_from(self.vips).expect("a Plan has fewer than 2^32 vips"))
+    }
+
+    /// Whether a right is a vip's, and not the one to our own id.
+    const fn is_of_vips(&self, right: RightId) -> bool {
+        right.index() < self.vips
+    }
+
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
+        self.sockets.iter()
+    }
+
+    pub(super) fn next(&self) -> Boot {
+        let leases = self.leases.poll_timeout().unwrap_or(Boot::NEVER);
+        leases.min(self.sessions.poll_timeout().unwrap_or(Boot::NEVER))
+    }
+
+    /// Reads what has come.
+    fn receive(&mut self, now: Boot) {
+        // One byte more, so that what is too long is seen to be.
+        let mut buffer = [0; DATAGRAM_MAX + 1];
+        for socket in &self.sockets {
+            for _ in 0..DATAGRAMS {
+                match socket.recv_from(&mut buffer) {
+                    Ok((length, from)) => {
+                        let from = plain(from);
+                        if let Some(heard) = self.sessions.receive(from, &buffer[..length], now) {
+                            let input = lease::Input::Heard { from: heard.from, letter: &heard.letter };
+                            self.leases.handle(input, now);
+                        }
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    // A port unreachable that an earlier datagram has brought back: the next call reads on.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Seals what is to be said and sends all that waits.
+    fn flush(&mut self, now: Boot) {
+        for (to, messages) in std::mem::take(&mut self.letters) {
+            let letter = self.leases.letter(messages);
+            self.sessions.send(to, &letter, now);
+        }
+        while let Some(datagram) = self.sessions.poll_transmit() {
+            if self.send(datagram.to, &datagram.bytes).is_err() {
+                self.send_errors += 1;
+            }
+        }
+    }
+
+    fn send(&self, to: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
+        let fits = |socket: &&UdpSocket| socket.local_addr().is_ok_and(|own| own.is_ipv6() == to.is_ipv6());
+        let Some(socket) = self.sockets.iter().find(fits) else {
+            return Err(std::io::ErrorKind::AddrNotAvailable.into());
+        };
+        socket.send_to(bytes, to).map(drop)
+    }
+}
+
+impl Quorum {
+    /// The cluster as it is seen from here.
+    pub(super) fn status(&self, now: Boot) -> ClusterStatus {
+        let mut status = ClusterStatus::of(&self.cluster, self.leases.list(), &self.leases.voters(now), now);
+        for peer in self.sessions.view(now).peers {
+            let Some(node) = status.nodes.iter_mut().find(|node| node.id == peer.id) else { continue };
+            node.session_s = peer.session.map(|session| session.age.as_secs_f64());
+            let wires = peer.wires.iter().map(|wire| WireStatus {
+                addr: wire.addr,
+                lost: wire.lost,
+                heard_ms_ago: wire.heard.map(|heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX)),
+                rtt_ms: wire.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+                datagrams: wire.datagrams,
+                bytes: wire.bytes,
+                duplicates: wire.duplicates,
+            });
+            node.wires = wires.collect();
+        }
+        status
+    }
+
+    /// The story of a right.
+    pub(super) fn lease_status(&self, right: RightId, now: Boot) -> Option<LeaseStatus> {
+        Some(LeaseStatus::of(&self.leases.view(right, now)?, self.leases.list(), now))
+    }
+
+    /// Which other node holds a right.
+    pub(super) fn holder_name(&self, right: RightId) -> Option<String> {
+        let node = self.leases.other_holder(right)?;
+        Some(self.leases.list().name(node).to_owned())
+    }
+
+    /// Who follows when a right is given up, in words.
+    pub(super) fn next_name(&self, right: RightId, now: Boot) -> String {
+        let next = self.leases.view(right, now).and_then(|view| view.next);
+        next.map_or_else(
+            || "nobody who is heard could hold it".into(),
+            |node| self.leases.list().name(node).to_owned(),
+        )
+    }
+}
+
+impl Node {
+    /// Takes its place among the peers of the Plan that is in force, or stays there.
+    pub(super) fn join(&mut self, now: Boot) {
+        self.alone = None;
+        let Some(cluster) = &self.plan.cluster else {
+            self.quorum = None;
+            return;
+        };
+        let rights: Vec<String> = self.machine.rights().map(str::to_owned).collect();
+        let joined = match (&mut self.quorum, &self.identity) {
+            (Some(quorum), _) => quorum.reload(cluster, rights, now),
+            (None, Some(identity)) => {
+                Quorum::open(cluster, identity, rights, now).map(|quorum| self.quorum = Some(quorum))
+            }
+            (None, None) => {
+                Err(anyhow::anyhow!("this node has no key of its own: its state directory cannot be used"))
+            }
+        };
+        if let Err(error) = joined {
+            let why = format!("this node is not among its peers: {error:#}");
+            tracing::error!("{why}");
+            self.event("cluster", &self.plan.node.clone(), why.clone());
+            self.alone = Some(why);
+        }
+        let gated = self.kernel.gate.kind() != GateKind::None;
+        self.machine.handle(Input::Gate(gated), now);
+    }
+
+    /// Tries again what could not be done.
+    pub(super) fn rejoin(&mut self, now: Boot) {
+        let before = self.alone.clone();
+        let missing = self.quorum.as_ref().is_none_or(|quorum| quorum.sockets.is_empty());
+        let (Some(before), Some(cluster), true) = (before, &self.plan.cluster, missing) else { return };
+        let rights: Vec<String> = self.machine.rights().map(str::to_owned).collect();
+        let opened = match (&mut self.quorum, &self.identity) {
+            (Some(quorum), _) => listen_all(&cluster.listen).map(|sockets| quorum.sockets = sockets),
+            (None, Some(identity)) => {
+                Quorum::open(cluster, identity, rights, now).map(|quorum| self.quorum = Some(quorum))
+            }
+            (None, None) => return,
+        };
+        if opened.is_ok() {
+            self.alone = None;
+            self.event("cluster", &self.plan.node.clone(), format!("over: {before}"));
+            self.machine.say_stances();
+            self.drain();
+        }
+    }
+
+    /// Gives up the right to our own id: who starts next with it need not wait.
+    pub(super) fn leave_peers(&mut self) {
+        let now = boot_now();
+        let Some(quorum) = &mut self.quorum else { return };
+        let own = quorum.own();
+        quorum.leases.handle(lease::Input::Stance { right: own, stance: Stance::Unable }, now);
+        quorum.leases.handle(lease::Input::Gone { right: own }, now);
+        self.drain();
+    }
+
+    /// Carries out what the leases ask for; whether the election has been told something.
+    pub(super) fn pump(&mut self) -> bool {
+        let now = boot_now();
+        let said = std::mem::take(&mut self.said);
+        let Some(quorum) = &mut self.quorum else { return false };
+        for said in said {
+            let input = match said {
+                Said::Stance(right, stance) => lease::Input::Stance { right, stance },
+                Said::Gone(right) => lease::Input::Gone { right },
+            };
+            quorum.leases.handle(input, now);
+        }
+        let mut fed = false;
+        let mut notices = Vec::new();
+        while let Some(effect) = quorum.leases.poll_effect() {
+            match effect {
+                Effect::Send { to, message } => quorum.letters.entry(to).or_default().push(message),
+                Effect::Held { right, epoch, until } if quorum.is_of_vips(right) => {
+                    self.machine.handle(Input::Held { right, epoch, until }, now);
+                    fed = true;
+                }
+                Effect::Yield { right, why } if quorum.is_of_vips(right) => {
+                    self.machine.handle(Input::Yield { right, why }, now);
+                    fed = true;
+                }
+                // The right to our own id: nothing hangs on it but that nobody else has it.
+                Effect::Held { .. } => {}
+                Effect::Yield { right, .. } => quorum.leases.handle(lease::Input::Gone { right }, now),
+                Effect::Adopted(list) => notices.push(FromVip::Adopted(list)),
+                Effect::Notice(Notice::Duplicate { .. }) => {
+                    let id = &self.plan.node;
+                    let message = format!("node id \"{id}\" is in use by another node of the cluster");
+                    notices.push(FromVip::Duplicate(message));
+                }
+                Effect::Notice(notice) => {
+                    if let Some((about, message)) = sentence(&notice, &quorum.cluster) {
+                        let event = crate::events::event(&self.plan.node, "cluster", &about, message);
+                        notices.push(FromVip::Event(event));
+                    }
+                }
+            }
+        }
+        for message in notices {
+            self.say(&message);
+        }
+        fed | self.tell_holders(now)
+    }
+
+    /// Tells the election who else holds a right, for the account of the time in which nobody did.
+    fn tell_holders(&mut self, now: Boot) -> bool {
+        let Some(quorum) = &mut self.quorum else { return false };
+        let mut fed = false;
+        for (right, told) in (0..).map(RightId).zip(&mut quorum.told) {
+            let holder = quorum.leases.other_holder(right);
+            if std::mem::replace(told, holder) != holder {
+                self.machine.handle(Input::Holder { right, held: holder.is_some() }, now);
+                fed = true;
+            }
+        }
+        fed
+    }
+
+    /// Reads what peers have said.
+    pub(super) fn hear_peers(&mut self) {
+        let now = boot_now();
+        if let Some(quorum) = &mut self.quorum {
+            quorum.receive(now);
+        }
+        self.hear_sessions();
+        self.drain();
+    }
+
+    /// The leases' and the sessions' timers.
+    pub(super) fn tick_peers(&mut self, now: Boot) {
+        let Some(quorum) = &mut self.quorum else { return };
+        if quorum.next() > now {
+            return;
+        }
+        quorum.sessions.tick(now);
+        quorum.leases.handle(lease::Input::Tick, now);
+        self.hear_sessions();
+        self.drain();
+    }
+
+    /// Everything that is to be said to peers leaves.
+    pub(super) fn flush_peers(&mut self) {
+        if let Some(quorum) = &mut self.quorum {
+            quorum.flush(boot_now());
+        }
+    }
+
+    fn hear_sessions(&mut self) {
+        let mut renewed = false;
+        while let Some(event) = self.quorum.as_mut().and_then(|quorum| quorum.sessions.poll_event()) {
+            renewed |= matches!(event, Event::Established { .. } | Event::Replaced { .. });
+            self.session_event(event);
+        }
+        if renewed {
+            // What was sealed under the old keys can no longer be opened.
+            self.deposit_again();
+        }
+    }
+
+    fn session_event(&mut self, event: Event) {
+        let Some(quorum) = &mut self.quorum else { return };
+        let name = |node: NodeId| quorum.cluster.list.name(node).to_owned();
+        let (about, message) = match event {
+            Event::Established { node } => (name(node), format!("the session with {} is up", name(node))),
+            Event::Replaced { .. } => return,
+            Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
+            Event::Enrolled { node, key } => {
+                let id = name(node);
+                quorum.identity.pins.insert(id.clone(), key);
+                let message =
+                    format!("{id} has enrolled with the cluster key: its own key is pinned from here on");
+                self.say(&FromVip::Pinned { id: id.clone(), key });
+                (id, message)
+            }
+            Event::WireLost { node, wire } => {
+                let addr =
+                    quorum.sessions.addrs(node).get(wire).map_or_else(String::new, ToString::to_string);
+                (name(node), format!("the wire to {} over {addr} is lost", name(node)))
+            }
+            Event::WireBack { node, wire } => {
+                let addr =
+                    quorum.sessions.addrs(node).get(wire).map_or_else(String::new, ToString::to_string);
+                (name(node), format!("the wire to {} over {addr} carries again", name(node)))
+            }
+            Event::KeyMismatch { node, addr } => (
+                name(node),
+                format!(
+                    "somebody at {addr} says it is {} and has another key than the one that is pinned: refused",
+                    name(node)
+                ),
+            ),
+            Event::Twin { node, addr } => (
+                name(node),
+                format!(
+                    "two processes speak with the key of {}, one of them at {addr}: its state was copied",
+                    name(node)
+                ),
+            ),
+            Event::Refused { by, addr, why } => {
+                let id = self.plan.node.clone();
+                let by = name(by);
+                let why = match why {
+                    Refusal::InUse { holder } => {
+                        let holder = holder.map_or_else(String::new, |holder| format!(" at {holder}"));
+                        let message =
+                            format!("node id \"{id}\" is in use by the node{holder}, says {by} at {addr}");
+                        self.say(&FromVip::Duplicate(message));
+                        return;
+                    }
+                    Refusal::UnknownKey => "it does not know our key".to_owned(),
+                    Refusal::NotMember => format!("{id} is not in its list of members"),
+                    Refusal::OtherNode { id } => format!("at that address is node {id}"),
+                };
+                (by.clone(), format!("{by} at {addr} refuses this node: {why}"))
+            }
+        };
+        self.event("cluster", &about, message);
+    }
+}
+
+/// The right to be the only node of one's id comes after those of vips.
+fn with_own(mut rights: Vec<String>, cluster: &Cluster) -> Vec<String> {
+    rights.push(format!("node/{}", cluster.list.name(cluster.me)));
+    rights
+}
+
+fn peers(cluster: &Cluster, identity: &Identity) -> Vec<PeerSpec> {
+    let nodes = cluster.peers.iter().filter(|peer| peer.external.is_none());
+    let specs = nodes.map(|peer| PeerSpec {
+        node: peer.node,
+        id: peer.id.clone(),
+        key: peer.key.or_else(|| identity.pins.get(&peer.id).copied()),
+        addrs: peer.addrs.clone(),
+    });
+    specs.collect()
+}
+
+/// A socket for each address; one that the kernel does not know (IPv6 switched off) is done without while there is another.
+fn listen_all(addrs: &[SocketAddr]) -> anyhow::Result<Vec<UdpSocket>> {
+    let (mut sockets, mut errors) = (Vec::new(), Vec::new());
+    // Every address of both families: a socket for each.
+    let both = addrs.iter().filter(|addr| addr.ip() == Ipv6Addr::UNSPECIFIED);
+    let both = both.map(|addr| SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())));
+    let mut all: Vec<SocketAddr> = addrs.iter().copied().chain(both).collect();
+    all.sort_unstable();
+    all.dedup();
+    for addr in all {
+        match listen(addr) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => errors.push((addr, error)),
+        }
+    }
+    if let Some((_, error)) =
+        errors.iter().find(|(addr, _)| !addr.ip().is_unspecified() || sockets.is_empty())
+    {
+        anyhow::bail!("{error:#}");
+    }
+    for (_, error) in errors {
+        tracing::info!("{error:#}");
+    }
+    Ok(sockets)
+}
+
+fn listen(addr: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let open = || -> rustix::io::Result<UdpSocket> {
+        let family = if addr.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+        if addr.is_ipv6() {
+            // IPv4 has a socket of its own.
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        rustix::net::bind(&socket, &addr)?;
+        Ok(UdpSocket::from(socket))
+    };
+    open().with_context(|| format!("[cluster] listen: UDP {addr}"))
+}
+
+/// An IPv4 address that came through an IPv6 socket as what it is.
+fn plain(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// A notice as a sentence, and whom it is about; none for what only debugging needs.
+fn sentence(notice: &Notice, cluster: &Cluster) -> Option<(String, String)> {
+    let name = |node: &NodeId| cluster.list.name(*node).to_owned();
+    let own = || cluster.name.clone();
+    Some(match notice {
+        Notice::Reachable(node) => (name(node), format!("{} is heard", name(node))),
+        Notice::Silent(node) => (name(node), format!("{} is not heard any more", name(node))),
+        Notice::Restarted(node) => (name(node), format!("{} has started again", name(node))),
+        Notice::Mismatch { node, mark } => (
+            name(node),
+            format!(
+                "{} has another voter list or longest term ({mark}): neither counts the other's votes",
+                name(node)
+            ),
+        ),
+        Notice::Mute(length) => (
+            own(),
+            format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
+        ),
+        Notice::Quorum => (own(), "a majority of voters answers".into()),
+        Notice::NoQuorum => (
+            own(),
+            "no majority of voters answers: nothing is taken, and what is held ends with its lease".into(),
+        ),
+        Notice::Duplicate { .. } => return None,
+    })
+}
+
+/// What the supervisor says to the peers for a vip whose process has died: datagrams that are sealed ahead.
+pub(super) fn wills(quorum: Option<&mut Quorum>, machine: &Vips, vip: VipId) -> Vec<(SocketAddr, Vec<u8>)> {
+    let (Some(quorum), Some(right)) = (quorum, machine.right_of(vip)) else { return Vec::new() };
+    let Some(view) = quorum.leases.view(right, boot_now()) else { return Vec::new() };
+    let epoch = machine.view(vip).map_or(view.epoch, |vip| vip.epoch);
+    let next = view.next.map(|node| quorum.cluster.list.name(node).to_owned());
+    let letter = quorum.leases.letter(vec![Message::Free(vec![Freed { right: view.name, epoch, next }])]);
+    let mut wills = Vec::new();
+    for peer in quorum.cluster.peers.iter().filter(|peer| peer.external.is_none()) {
+        let sealed = quorum.sessions.seal_will(peer.node, &letter);
+        let addrs = quorum.sessions.addrs(peer.node);
+        wills.extend(addrs.iter().flat_map(|addr| sealed.iter().map(|bytes| (*addr, bytes.clone()))));
+    }
+    wills
+}

@@ -1,0 +1,1 @@
+//! The address never has two holders, whatever is cut, frozen or killed.
