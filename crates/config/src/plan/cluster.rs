@@ -24,6 +24,9 @@ pub struct Cluster {
     pub key: Option<ClusterKey>,
     /// The public key that this node should have, where its file says so.
     pub own_key: Option<[u8; 32]>,
+    /// Where its peers look for this node, where its file says so.
+    #[serde(default)]
+    pub own_addrs: Vec<SocketAddr>,
     /// Where nodes are heard, by UDP.
     pub listen: Vec<SocketAddr>,
     /// The other members of `list`, in its order.

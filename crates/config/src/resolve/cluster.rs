@@ -113,9 +113,21 @@ impl Resolver<'_> {
         let list = VoterList { epoch: 1, members };
         let peers = peers(entries, &list);
         let listen = self.listen(raw);
-        let own_key = own.and_then(|own| own.key);
+        let own_key = own.as_ref().and_then(|own| own.key);
+        let own_addrs = own.map(|own| own.addrs).unwrap_or_default();
         let me = list.find(node)?;
-        Some(Cluster { salt: salt(&name, &terms), name, me, list, terms, key, own_key, listen, peers })
+        Some(Cluster {
+            salt: salt(&name, &terms),
+            name,
+            me,
+            list,
+            terms,
+            key,
+            own_key,
+            own_addrs,
+            listen,
+            peers,
+        })
     }
 
     fn entries(&mut self, raw: &raw::Cluster) -> Vec<Entry> {

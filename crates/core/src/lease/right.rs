@@ -48,6 +48,8 @@ pub(super) struct Stand {
     pub(super) epoch: u64,
     /// The highest epoch that it has given back.
     pub(super) freed: u64,
+    /// When it last gave the right back.
+    pub(super) let_go: Boot,
     pub(super) ready: bool,
     pub(super) preempts: bool,
     pub(super) priority: u8,
@@ -119,7 +121,8 @@ impl Right {
         // A release may have overtaken a beat. Others may have given back the same epoch: two asked under it at once.
         let epoch = if said.epoch > stand.freed { said.epoch } else { 0 };
         let Standing { ready, preempts, priority, .. } = *said;
-        *stand = Stand { epoch, freed: stand.freed, ready, preempts, priority, heard: now };
+        *stand =
+            Stand { epoch, freed: stand.freed, let_go: stand.let_go, ready, preempts, priority, heard: now };
     }
 
     /// What its voter said; the index was checked.

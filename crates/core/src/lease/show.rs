@@ -68,6 +68,13 @@ impl Leases {
         right.holder().map(|(node, _)| node).filter(|node| *node != self.me)
     }
 
+    /// Who follows when a right is given up.
+    #[must_use]
+    pub fn next(&self, right: RightId) -> Option<NodeId> {
+        let at = right.index();
+        self.rights.get(at)?.successor.or_else(|| self.best_peer(at))
+    }
+
     /// Whether a majority of voters answers.
     #[must_use]
     pub fn quorum(&self) -> bool {

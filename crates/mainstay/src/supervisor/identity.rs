@@ -2,6 +2,7 @@
 //! All of it lies in the state directory; the vip role, which waits on no disk, is handed it and says what to keep.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use mainstay_core::lease::VoterList;
 use mainstay_link::{Keys, SystemEntropy, keys};
+use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +25,22 @@ const VOTERS: &str = "voters.json";
 /// The vip process that ran last on this host.
 #[derive(Debug, Serialize, Deserialize)]
 struct Last {
-    /// The kernel's own name for this boot: after another boot nothing of it is left.
+    /// Where and when: after another boot nothing of it is left.
     boot: String,
     instance: u64,
+}
+
+/// Makes the state directory ours for as long as what is returned lives: two processes with one key would be one node.
+///
+/// # Errors
+/// When another process has it, or it cannot be made.
+pub(super) fn lock(state: &Path) -> anyhow::Result<File> {
+    std::fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
+    let path = state.join("lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    locked.with_context(|| format!("another node runs with the state directory {}", state.display()))?;
+    Ok(file)
 }
 
 /// Draws an instance for a vip process that is about to start, and gathers what it has to know. Called when its predecessor
@@ -39,7 +54,7 @@ pub(super) fn next(state: &Path) -> anyhow::Result<Identity> {
     Keys::load_or_make(&path, &mut SystemEntropy)?;
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let secret = keys::read(&text).with_context(|| format!("{} holds no key", path.display()))?;
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = place();
     let last: Option<Last> = read(&state.join(INSTANCE));
     let heir_of = last.filter(|last| !boot.is_empty() && last.boot == boot).map(|last| last.instance);
     let instance = draw()?;
@@ -67,6 +82,17 @@ pub(super) fn pin(state: &Path, id: String, key: [u8; 32]) {
 /// Keeps the voter list.
 pub(super) fn adopt(state: &Path, list: &VoterList) {
     keep(&state.join(VOTERS), list);
+}
+
+/// This boot of this host's kernel, and the network that the node is in: a copy of the state elsewhere is nobody's heir.
+/// Empty when the kernel does not tell.
+fn place() -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let network = std::fs::read_link("/proc/self/ns/net");
+    match (boot, network) {
+        (Ok(boot), Ok(network)) => format!("{} {}", boot.trim(), network.display()),
+        (Err(_), _) | (_, Err(_)) => String::new(),
+    }
 }
 
 fn draw() -> anyhow::Result<u64> {

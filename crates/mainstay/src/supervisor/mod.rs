@@ -89,6 +89,8 @@ struct Supervisor {
     deposits: Deposits,
     /// Who the vip worker that runs is to its peers.
     identity: Option<Identity>,
+    /// Keeps the state directory ours.
+    state_lock: Option<std::fs::File>,
     /// Why this node must end, when it must.
     unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
@@ -195,6 +197,7 @@ impl Supervisor {
             edges: Edges::default(),
             deposits: Deposits::default(),
             identity: None,
+            state_lock: None,
             unfit: None,
             probes: HashMap::new(),
             heard: HashMap::new(),
@@ -426,6 +429,15 @@ impl Supervisor {
         if plan.cluster.is_none() {
             return;
         }
+        if self.state_lock.is_none() {
+            match identity::lock(&self.options.dirs.state) {
+                Ok(lock) => self.state_lock = Some(lock),
+                Err(error) => {
+                    self.end_unfit(format!("{error:#}"));
+                    return;
+                }
+            }
+        }
         if self.identity.is_none() {
             match identity::next(&self.options.dirs.state) {
                 Ok(identity) => self.identity = Some(identity),
@@ -438,6 +450,13 @@ impl Supervisor {
         if let Some(identity) = &self.identity {
             self.workers[slot].send(&ToVip::Identity(Box::new(identity.clone())));
         }
+    }
+
+    /// This node must not run.
+    fn end_unfit(&mut self, why: String) {
+        tracing::error!("{why}: this node ends, so that the one that came first is not disturbed");
+        self.unfit.get_or_insert(why);
+        self.begin_stop(false);
     }
 
     /// Sends an api worker its Plan with the control socket and the metrics listener, if there is one.

@@ -88,11 +88,7 @@ impl Supervisor {
                     identity.list = Some(list);
                 }
             }
-            FromVip::Duplicate(why) => {
-                tracing::error!("{why}: this node ends, so that the one that came first is not disturbed");
-                self.unfit.get_or_insert(why);
-                self.begin_stop(false);
-            }
+            FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
         }
     }

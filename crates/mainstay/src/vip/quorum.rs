@@ -44,6 +44,8 @@ pub(super) struct Quorum {
     letters: BTreeMap<NodeId, Vec<Message>>,
     /// Whom the election believes to hold each right.
     told: Vec<Option<NodeId>>,
+    /// Whom the wills that are deposited name as the next holder of each right.
+    willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
 }
 
@@ -89,6 +91,7 @@ impl Quorum {
             vips,
             letters: BTreeMap::new(),
             told: vec![None; vips],
+            willed: vec![None; vips],
             send_errors: 0,
         };
         quorum.claim_own_id(now);
@@ -115,6 +118,7 @@ impl Quorum {
         self.cluster = cluster.clone();
         self.vips = rights.len();
         self.told = vec![None; rights.len()];
+        self.willed = vec![None; rights.len()];
         self.leases.set_rights(with_own(rights, cluster), now);
         self.claim_own_id(now);
         Ok(())
@@ -166,6 +170,16 @@ impl Quorum {
                 }
             }
         }
+    }
+
+    /// Whether another node would follow than the wills say.
+    fn has_other_heirs(&mut self) -> bool {
+        let mut other = false;
+        for (right, willed) in (0..).map(RightId).zip(&mut self.willed) {
+            let next = self.leases.next(right);
+            other |= std::mem::replace(willed, next) != next;
+        }
+        other
     }
 
     /// Seals what is to be said and sends all that waits.
@@ -322,7 +336,12 @@ impl Node {
                 Effect::Adopted(list) => notices.push(FromVip::Adopted(list)),
                 Effect::Notice(Notice::Duplicate { .. }) => {
                     let id = &self.plan.node;
-                    let message = format!("node id \"{id}\" is in use by another node of the cluster");
+                    let addrs: Vec<String> =
+                        quorum.cluster.own_addrs.iter().map(ToString::to_string).collect();
+                    let at =
+                        if addrs.is_empty() { String::new() } else { format!(" at {}", addrs.join(" or ")) };
+                    let message =
+                        format!("node id \"{id}\" is in use by a node that came first{at}, say the voters");
                     notices.push(FromVip::Duplicate(message));
                 }
                 Effect::Notice(notice) => {
@@ -388,7 +407,7 @@ impl Node {
             renewed |= matches!(event, Event::Established { .. } | Event::Replaced { .. });
             self.session_event(event);
         }
-        if renewed {
+        if renewed | self.quorum.as_mut().is_some_and(Quorum::has_other_heirs) {
             // What was sealed under the old keys can no longer be opened.
             self.deposit_again();
         }

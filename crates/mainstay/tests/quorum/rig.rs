@@ -9,6 +9,7 @@ use anyhow::Result;
 use mainstay_lab::peer::Mainstay;
 use mainstay_lab::probe::{ArpProbe, Echo, UdpClient};
 use mainstay_lab::{Host, Lab, Port, Segment};
+use rustix::process::{Pid, Signal};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -30,7 +31,7 @@ pub(crate) struct Rig {
     watcher: Host,
     pub(crate) wires: [Segment; 2],
     _echoes: Vec<Echo>,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Rig {
@@ -53,7 +54,7 @@ impl Rig {
         let watcher = plugged("watcher", 201, false)?;
         let echoes: Result<Vec<Echo>> =
             nodes.iter().map(|host| Echo::start(host, SERVICE.parse()?)).collect();
-        Ok(Self { nodes, witness, client, watcher, wires, _echoes: echoes?, _lab: lab })
+        Ok(Self { nodes, witness, client, watcher, wires, _echoes: echoes?, lab })
     }
 
     /// Starts node 1 or 2 with further lines for its vip.
@@ -72,16 +73,30 @@ impl Rig {
 
     /// All three, `n1` active.
     pub(crate) fn up(&self, term: &str, more: &str) -> Result<[Mainstay; 3]> {
+        self.up_with(term, [more, more])
+    }
+
+    /// The same with further lines for each.
+    pub(crate) fn up_with(&self, term: &str, more: [&str; 2]) -> Result<[Mainstay; 3]> {
         let witness = self.start_witness(term)?;
-        let first = self.start(1, term, 150, more)?;
+        let first = self.start(1, term, 150, more[0])?;
         first.wait_for_state("front", "active", LIMIT)?;
-        let second = self.start(2, term, 100, more)?;
+        let second = self.start(2, term, 100, more[1])?;
         second.wait_for_state("front", "backup", LIMIT)?;
         // Everybody has met everybody: the second counts three votes.
         let answering = |status: &serde_json::Value| status["cluster"]["answering"] == 3;
         first.wait_until("three voters answer", LIMIT, answering)?;
         second.wait_until("three voters answer", LIMIT, answering)?;
         Ok([first, second, witness])
+    }
+
+    /// Another host on both wires.
+    pub(crate) fn stranger(&self, name: &str, number: u8) -> Result<Host> {
+        let host = self.lab.host(name)?;
+        for (wire, (segment, interface)) in self.wires.iter().zip(["eth0", "eth1"]).enumerate() {
+            host.plug(segment, interface, &[&format!("10.{wire}.4.{number}/24")])?;
+        }
+        Ok(host)
     }
 
     /// A client of the service, a request each millisecond, content with `n1`.
@@ -108,6 +123,11 @@ pub(crate) fn never_two(watch: ArpProbe, begun: Instant) -> Result<()> {
     let dual = answers.dual(&(begun..Instant::now()));
     anyhow::ensure!(dual.is_empty(), "two hosts answered: {dual:?}");
     Ok(())
+}
+
+/// kill -9 of one process.
+pub(crate) fn kill(pid: Pid) -> Result<()> {
+    Ok(rustix::process::kill_process(pid, Signal::KILL)?)
 }
 
 /// The program under test.
