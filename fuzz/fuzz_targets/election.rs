@@ -114,6 +114,7 @@ fn spec(n: u8, how: u8) -> VipSpec {
         check_addrs: true,
         sole_successor: how & 32 != 0,
         gate: advert * 3,
+        guard: mainstay_core::election::Guard::BestEffort,
         owns: how & 8 != 0,
         requires: if how & 16 != 0 { vec![ProbeId(0)] } else { vec![] },
         weights: vec![Weight { probe: ProbeId(1), weight: i16::from(how) - 128, reverse: how & 1 == 0 }],

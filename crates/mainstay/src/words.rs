@@ -51,6 +51,11 @@ pub const fn reason_kind(reason: &Reason) -> &'static str {
         Reason::ProbePending { .. } => "probe-pending",
         Reason::ServiceFailed => "service-failed",
         Reason::Late { .. } => "late",
+        Reason::Granted { .. } => "granted",
+        Reason::Unrenewed => "unrenewed",
+        Reason::Superseded { .. } => "superseded",
+        Reason::HandedOver { .. } => "handed-over",
+        Reason::NoGate => "no-gate",
         Reason::Moved => "moved",
         Reason::Drained => "drained",
         Reason::Stopping => "stopping",
@@ -89,6 +94,16 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
                 "this node was frozen or starved: its hold had ended {} ms before it woke",
                 nanos / 1_000_000
             )
+        }
+        Reason::Granted { epoch } => format!("a majority of voters granted it (epoch {epoch})"),
+        Reason::Unrenewed => "no majority of voters renewed it in time".into(),
+        Reason::Superseded { epoch } => {
+            format!("another node was granted it under the higher epoch {epoch}")
+        }
+        Reason::HandedOver { .. } => "it was handed to a node whose priority is higher".into(),
+        Reason::NoGate => {
+            "there is no gate: if this node froze, nothing would stop it from answering for the address"
+                .into()
         }
         Reason::Moved => "an operator moved it".into(),
         Reason::Drained => "an operator drained it".into(),

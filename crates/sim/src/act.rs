@@ -21,6 +21,9 @@ impl World {
 
     fn perform(&mut self, n: usize, effect: &Effect) {
         match effect {
+            Effect::Stance { .. } | Effect::Gone { .. } => {
+                return self.fail(|| format!("node {n}: {effect:?} without a lease"));
+            }
             Effect::Arm { .. } | Effect::Advertise { .. } => {}
             Effect::Changed { .. }
             | Effect::Take { .. }
@@ -29,15 +32,8 @@ impl World {
             | Effect::Start { .. }
             | Effect::Stop { .. } => self.trace(|_| format!("node {n} {effect:?}")),
         }
-        let (Effect::Arm { vip, .. }
-        | Effect::Take { vip }
-        | Effect::Release { vip }
-        | Effect::Advertise { vip, .. }
-        | Effect::Announce { vip }
-        | Effect::Start { vip }
-        | Effect::Stop { vip }
-        | Effect::Changed { vip, .. }) = effect;
-        let Some(v) = self.nodes[n].order.get(vip.index()).copied() else {
+        let vip = effect.vip();
+        let Some(v) = vip.and_then(|vip| self.nodes[n].order.get(vip.index()).copied()) else {
             return self.fail(|| format!("node {n}: {effect:?} names no vip"));
         };
         match effect {
@@ -65,7 +61,7 @@ impl World {
                     self.check_need(n, v);
                 }
             }
-            Effect::Changed { .. } => {}
+            Effect::Changed { .. } | Effect::Stance { .. } | Effect::Gone { .. } => {}
         }
     }
 

@@ -174,6 +174,8 @@ impl Subject {
             Effect::Advertise { .. }
             | Effect::Start { .. }
             | Effect::Stop { .. }
+            | Effect::Stance { .. }
+            | Effect::Gone { .. }
             | Effect::Changed { .. } => false,
         }
     }

@@ -132,6 +132,7 @@ fn common(rng: &mut Rng, nodes: usize, version: Version, advert: Duration, gate:
         check_addrs: true,
         sole_successor: sole,
         gate,
+        guard: mainstay_core::election::Guard::BestEffort,
         owns,
         requires: if requires { vec![ProbeId(0)] } else { Vec::new() },
         weights: Vec::new(),

@@ -114,6 +114,7 @@ impl Resolver<'_> {
             sole_successor: self.peers == 1 || unicast.len() == 1,
             unicast,
             gate: (advert * GATE_ADVERTS).max(SHORTEST_GATE),
+            guard: mainstay_core::election::Guard::BestEffort,
             owns: raw.owns.as_ref().is_some_and(|owns| !owns.value.is_empty()),
             requires,
             weights,

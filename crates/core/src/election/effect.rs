@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::VipId;
+use crate::lease::Stance;
+use crate::name::{NodeId, RightId, VipId};
 use crate::time::Boot;
 
 /// What must be done, in this order, before the machine is given its next input.
@@ -49,6 +50,18 @@ pub enum Effect {
         /// Whose.
         vip: VipId,
     },
+    /// This node stands differently with a right: told to its leases.
+    Stance {
+        /// Which.
+        right: RightId,
+        /// How.
+        stance: Stance,
+    },
+    /// What was held under a right is gone, or was never taken: its leases give it back.
+    Gone {
+        /// Which.
+        right: RightId,
+    },
     /// Tell the outside.
     Changed {
         /// Whose.
@@ -62,6 +75,24 @@ pub enum Effect {
         /// The number of the acquisition: rises each time this node takes the vip.
         epoch: u64,
     },
+}
+
+impl Effect {
+    /// The vip that it is about; none when it is about a right.
+    #[must_use]
+    pub const fn vip(&self) -> Option<VipId> {
+        match self {
+            Self::Arm { vip, .. }
+            | Self::Take { vip }
+            | Self::Release { vip }
+            | Self::Advertise { vip, .. }
+            | Self::Announce { vip }
+            | Self::Start { vip }
+            | Self::Stop { vip }
+            | Self::Changed { vip, .. } => Some(*vip),
+            Self::Stance { .. } | Self::Gone { .. } => None,
+        }
+    }
 }
 
 /// Where a vip stands on this node.
@@ -138,6 +169,25 @@ pub enum Reason {
         /// By how much, in nanoseconds.
         nanos: u64,
     },
+    /// A majority of voters granted it.
+    Granted {
+        /// The acquisition's number, the same for every node.
+        epoch: u64,
+    },
+    /// No majority of voters renewed it in time.
+    Unrenewed,
+    /// Another node was granted it under a higher number.
+    Superseded {
+        /// That number.
+        epoch: u64,
+    },
+    /// It was handed to a node with a higher priority.
+    HandedOver {
+        /// Which.
+        to: NodeId,
+    },
+    /// No gate: nothing would close the address if this node froze.
+    NoGate,
     /// The operator moved it.
     Moved,
     /// The operator drained it.

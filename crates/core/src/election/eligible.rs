@@ -13,6 +13,9 @@ impl Vip {
         if let Some(by) = w.tardy {
             return Some(Reason::Late { nanos: u64::try_from(by.as_nanos()).unwrap_or(u64::MAX) });
         }
+        if self.is_leased() && w.gateless {
+            return Some(Reason::NoGate);
+        }
         if !w.link(self.spec.link).up || self.source(w).is_none() {
             return Some(Reason::LinkDown);
         }

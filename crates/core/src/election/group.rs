@@ -10,6 +10,12 @@ use crate::election::vips::Vips;
 use crate::election::{Reason, State};
 
 impl Vips {
+    /// The name of a vip's group.
+    pub(super) fn group_name(&self, i: usize) -> Option<&str> {
+        let group = self.vips[i].group.and_then(|g| self.groups.get(g))?;
+        Some(group.name.as_str())
+    }
+
     /// A vip and those that move with it.
     pub(super) fn members(&self, i: usize) -> Vec<usize> {
         match self.vips[i].group.and_then(|g| self.groups.get(g)) {

@@ -20,6 +20,15 @@ impl Vip {
         } else {
             self.counters.received += 1;
         }
+        if self.is_leased() {
+            // A stranger: nobody who may hold it sends adverts. Alarm and announce, never drop (rule 8).
+            self.counters.conflicts += 1;
+            if w.now >= self.answer_after {
+                self.answer_after = w.now + self.answer_interval();
+                self.announce_again(w);
+            }
+            return false;
+        }
         match (self.is_active(), advert.priority) {
             (true, 0) => {
                 self.answer(w);

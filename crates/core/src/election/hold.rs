@@ -40,7 +40,7 @@ pub(super) enum Farewell {
 impl Vip {
     /// Becomes active.
     pub(super) fn take(&mut self, w: &mut World, reason: Reason) {
-        self.epoch += 1;
+        self.epoch = self.lease.filter(|_| self.is_leased()).map_or(self.epoch + 1, |lease| lease.epoch);
         self.owes_farewell = false;
         self.unheard = false;
         self.note_silence(w);
@@ -66,7 +66,7 @@ impl Vip {
         self.arm(w);
         w.emit(Effect::Take { vip: self.id });
         self.send(w, self.priority);
-        self.advert_at = w.now + self.interval();
+        self.advert_at = self.next_advert(w);
         self.lights_up(w.now);
         self.announce_first(w);
     }
@@ -91,6 +91,7 @@ impl Vip {
     pub(super) fn release(&mut self, w: &mut World, to: State, reason: Reason, farewell: Farewell) {
         w.emit(Effect::Release { vip: self.id });
         self.armed = None;
+        self.lease = None;
         self.contest = None;
         self.unheard = farewell != Farewell::Yield;
         self.advert_at = Boot::NEVER;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{LinkId, ProbeId, VipId};
+use crate::lease::Ending;
+use crate::name::{LinkId, ProbeId, RightId, VipId};
+use crate::time::Boot;
 
 /// One change in the world; the machine is drained of effects before it is given the next.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,31 @@ pub enum Input<'a> {
         /// Whose.
         vip: VipId,
     },
+    /// A majority of voters has granted a right, or renewed it.
+    Held {
+        /// Which.
+        right: RightId,
+        /// The acquisition's number.
+        epoch: u64,
+        /// When the right ends.
+        until: Boot,
+    },
+    /// A right is to be given up; answered by `Effect::Gone`.
+    Yield {
+        /// Which.
+        right: RightId,
+        /// Why.
+        why: Ending,
+    },
+    /// Another node is known to hold a right, or nobody is.
+    Holder {
+        /// Which.
+        right: RightId,
+        /// Whether somebody does.
+        held: bool,
+    },
+    /// Whether there is a gate; without one no vip is held under a lease. There is until something else is said.
+    Gate(bool),
     /// The operator's word.
     Operator(Operator),
     /// Give every vip up, in order, and take none again.

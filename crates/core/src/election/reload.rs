@@ -8,7 +8,7 @@ use crate::election::hold::Farewell;
 use crate::election::vip::{Phase, Vip};
 use crate::election::vips::Vips;
 use crate::election::world::Link;
-use crate::election::{Effect, GroupSpec, Reason, State, VipSpec};
+use crate::election::{Effect, GroupSpec, Guard, Reason, State, VipSpec};
 use crate::name::{LinkId, ProbeId, VipId};
 use crate::time::Boot;
 
@@ -34,8 +34,14 @@ impl Next {
         self.specs.iter().find(|spec| spec.name == name)
     }
 
-    /// Whether a vip stays what it is: on the wire, for its clients and for its services.
-    fn keeps(&self, old: &VipSpec, new: &VipSpec) -> bool {
+    /// The group that a vip is to be in.
+    fn group_of(&self, name: &str) -> Option<&str> {
+        let group = self.groups.iter().find(|group| group.vips.iter().any(|vip| vip == name))?;
+        Some(group.name.as_str())
+    }
+
+    /// Whether a vip, so far in `group`, stays what it is: on the wire, for its clients, for its services and its voters.
+    fn keeps(&self, old: &VipSpec, group: Option<&str>, new: &VipSpec) -> bool {
         self.old_link(new.link) == Some(old.link)
             && old.version == new.version
             && old.vrid == new.vrid
@@ -44,6 +50,8 @@ impl Next {
             && old.unicast == new.unicast
             && old.source == new.source
             && old.owns == new.owns
+            && old.guard == new.guard
+            && (new.guard != Guard::Quorum || self.group_of(&new.name) == group)
     }
 }
 
@@ -53,13 +61,16 @@ impl Vips {
     pub fn retire(&mut self, next: &Next, now: Boot) {
         self.wake(now);
         for i in 0..self.vips.len() {
+            let group = self.group_name(i).map(str::to_owned);
             let vip = &mut self.vips[i];
-            let stays = next.new_name_of(&vip.spec.name).is_some_and(|new| next.keeps(&vip.spec, new));
+            let kept = |new| next.keeps(&vip.spec, group.as_deref(), new);
+            let stays = next.new_name_of(&vip.spec.name).is_some_and(kept);
             if vip.is_active() && !stays {
                 vip.release(&mut self.w, State::Backup, Reason::Reloaded, Farewell::Resign);
                 self.schedule(i);
             }
         }
+        self.say_rights();
     }
 
     /// Puts the new configuration in force. What returns is what `retire` would have asked for, had it been called and
@@ -76,11 +87,15 @@ impl Vips {
             next.links.iter().map(|old| old.map_or_else(Link::default, |old| self.w.link(old))).collect();
         let probes = (0_u32..).map(ProbeId).zip(&next.probes).filter_map(|(new, old)| Some((new, (*old)?)));
         let probes = probes.map(|(new, old)| (new, self.w.probe(old))).collect();
-        let mut old: Vec<Option<Vip>> = std::mem::take(&mut self.vips).into_iter().map(Some).collect();
+        let groups: Vec<Option<String>> =
+            (0..self.vips.len()).map(|i| self.group_name(i).map(str::to_owned)).collect();
+        let mut old: Vec<Option<(Vip, Option<String>)>> =
+            std::mem::take(&mut self.vips).into_iter().zip(groups).map(Some).collect();
         for (id, spec) in (0_u32..).zip(&next.specs) {
-            let same = old.iter_mut().find(|vip| vip.as_ref().is_some_and(|vip| vip.spec.name == spec.name));
+            let same =
+                old.iter_mut().find(|vip| vip.as_ref().is_some_and(|(vip, _)| vip.spec.name == spec.name));
             let vip = match same.and_then(Option::take) {
-                Some(vip) => vip.renewed(VipId(id), spec, &next, now),
+                Some((vip, group)) => vip.renewed(VipId(id), spec, group.as_deref(), &next, now),
                 None => Vip::new(VipId(id), spec.clone(), now),
             };
             self.vips.push(vip);
@@ -90,6 +105,7 @@ impl Vips {
         self.index(next.groups);
         self.settle_groups();
         self.reconsider_all(|_| true);
+        self.say_rights();
         leftover
     }
 
@@ -111,9 +127,9 @@ impl Vips {
 
 impl Vip {
     /// The same vip under a new number and with a new spec.
-    fn renewed(mut self, id: VipId, spec: &VipSpec, next: &Next, now: Boot) -> Self {
+    fn renewed(mut self, id: VipId, spec: &VipSpec, group: Option<&str>, next: &Next, now: Boot) -> Self {
         self.id = id;
-        if next.keeps(&self.spec, spec) {
+        if next.keeps(&self.spec, group, spec) {
             self.spec.clone_from(spec);
             self.sort_addrs();
             return self;

@@ -57,6 +57,9 @@ pub struct VipSpec {
     pub sole_successor: bool,
     /// The kernel's dead-man's switch closes this long after it was last armed.
     pub gate: Duration,
+    /// What keeps a second node from holding it.
+    #[serde(default)]
+    pub guard: Guard,
     /// Services must be started before the vip is announced and stopped before it is released.
     pub owns: bool,
     /// Probes that must not be down.
@@ -65,6 +68,19 @@ pub struct VipSpec {
     pub weights: Vec<Weight>,
     /// When and how often the vip is announced.
     pub announce: Announce,
+}
+
+/// What is promised of an address, and by what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guard {
+    /// VRRP's timing and the gate: a partition of the network can give two holders.
+    #[default]
+    BestEffort,
+    /// Two nodes without a witness: a lone backup never takes over.
+    Strict,
+    /// A lease that a majority of a fixed list of voters grants.
+    Quorum,
 }
 
 /// A probe's influence on the priority, as keepalived has it.

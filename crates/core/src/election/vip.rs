@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::election::announce::Announcer;
+use crate::election::leased::Lease;
 use crate::election::view::{Counters, Peer};
 use crate::election::world::World;
 use crate::election::{Effect, Reason, State, VipSpec};
@@ -64,6 +65,10 @@ pub(super) struct Vip {
     pub(super) sorted: Vec<IpAddr>,
     /// Index of its sync group.
     pub(super) group: Option<usize>,
+    /// Index of the right that it stands under.
+    pub(super) right: Option<usize>,
+    /// Under what it is held, when a right is needed for it.
+    pub(super) lease: Option<Lease>,
 
     pub(super) state: State,
     pub(super) reason: Reason,
@@ -132,6 +137,8 @@ impl Vip {
             id,
             sorted: Vec::new(),
             group: None,
+            right: None,
+            lease: None,
             state: State::Fault,
             reason: Reason::Started,
             since: start,
@@ -244,14 +251,17 @@ impl Vip {
 
     /// Lets the down timer run out in `after`, but not before the start delay has passed.
     pub(super) fn down_in(&mut self, w: &World, after: Duration) {
+        if self.is_leased() {
+            return;
+        }
         self.down_at = Some((w.now + after).max(self.not_before));
         self.overdue = false;
         self.graces = 0;
     }
 
     /// The next moment at which something is due.
-    pub(super) fn next(&self) -> Boot {
-        let mut next = self.down_at.unwrap_or(Boot::NEVER);
+    pub(super) fn next(&self, now: Boot) -> Boot {
+        let mut next = self.down_at.unwrap_or(Boot::NEVER).min(self.stance_due(now));
         if let Some(armed) = self.armed {
             next = next.min(self.advert_at).min(self.rearm_at(armed)).min(self.announcer.next());
         }
@@ -267,6 +277,10 @@ impl Vip {
 
     /// The gate is armed again when a third of its time has passed.
     pub(super) fn rearm_at(&self, armed: Boot) -> Boot {
+        if self.is_leased() {
+            // Only a majority moves it on.
+            return Boot::NEVER;
+        }
         armed - self.gate() * 2 / 3
     }
 
@@ -276,7 +290,7 @@ impl Vip {
     }
 
     pub(super) fn arm(&mut self, w: &mut World) {
-        let until = w.now + self.gate();
+        let until = self.right_until(w);
         self.armed = Some(until);
         self.counters.armed += 1;
         w.emit(Effect::Arm { vip: self.id, until });
@@ -286,11 +300,20 @@ impl Vip {
     pub(super) fn advertise(&mut self, w: &mut World) {
         self.arm(w);
         self.send(w, self.priority);
-        self.advert_at = w.now + self.interval();
+        self.advert_at = self.next_advert(w);
+    }
+
+    /// When the advert after this one is due.
+    pub(super) fn next_advert(&self, w: &World) -> Boot {
+        if self.is_leased() { Boot::NEVER } else { w.now + self.interval() }
     }
 
     /// Sends one advert.
     pub(super) fn send(&mut self, w: &mut World, priority: u8) {
+        if self.is_leased() {
+            // A node of the other kind must not take it for a peer.
+            return;
+        }
         if priority == 0 {
             self.counters.sent_zero += 1;
         } else {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::election::deadlines::Deadlines;
 use crate::election::hold::Farewell;
+use crate::election::leased::{Lease, Right};
 use crate::election::view::View;
 use crate::election::vip::{Phase, Vip};
 use crate::election::wire::{self, Rejects};
@@ -35,6 +36,7 @@ pub struct Vips {
     pub(super) gates: Deadlines,
     /// Where packets go: sorted by link, family and router id.
     pub(super) routes: Vec<(Route, usize)>,
+    pub(super) rights: Vec<Right>,
     pub(super) strays: Rejects,
     late_running: u8,
     punctual_running: u8,
@@ -47,6 +49,7 @@ type Route = (LinkId, bool, u8);
 /// A sync group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
+    pub(super) name: String,
     pub(super) members: Vec<usize>,
 }
 
@@ -64,6 +67,7 @@ impl Vips {
             gates: Deadlines::default(),
             routes: Vec::new(),
             groups: Vec::new(),
+            rights: Vec::new(),
             strays: Rejects::default(),
             late_running: 0,
             punctual_running: 0,
@@ -72,6 +76,7 @@ impl Vips {
             vips,
         };
         all.index(groups);
+        all.say_rights();
         all
     }
 
@@ -107,10 +112,19 @@ impl Vips {
                     self.schedule(vip.index());
                 }
             }
+            Input::Held { right, epoch, until } => self.grant(right, Lease { epoch, until }),
+            Input::Yield { right, why } => self.end(right, why),
+            Input::Holder { right, held } => self.note_holder(right, held),
+            Input::Gate(there) => {
+                if std::mem::replace(&mut self.w.gateless, !there) == there {
+                    self.reconsider_all(Vip::is_leased);
+                }
+            }
             Input::Operator(word) => self.obey(word),
             Input::Shutdown => self.shut_down(),
             Input::Tick => self.tick(late),
         }
+        self.say_rights();
     }
 
     /// When the next `Input::Tick` is due.
@@ -352,8 +366,9 @@ impl Vips {
 
     pub(super) fn schedule(&mut self, i: usize) {
         let vip = &self.vips[i];
-        self.deadlines.set(i, vip.next());
+        self.deadlines.set(i, vip.next(self.w.now));
         self.gates.set(i, vip.armed.unwrap_or(Boot::NEVER));
+        self.touch_right(i);
     }
 
     /// Builds what is looked up by number: groups, routes, probes, deadlines.
@@ -370,7 +385,7 @@ impl Vips {
                     members.push(i);
                 }
             }
-            self.groups.push(Group { members });
+            self.groups.push(Group { name: spec.name, members });
         }
         let route = |vip: &Vip| (vip.spec.link, vip.spec.ipv6, vip.spec.vrid);
         self.routes = self.vips.iter().map(route).zip(0..).collect();
@@ -382,6 +397,7 @@ impl Vips {
             .map(|probe| (probe, self.w.probe(probe)))
             .collect();
         self.w.probes = named.into_iter().collect();
+        self.index_rights();
         self.deadlines = Deadlines::new(self.vips.len());
         self.gates = Deadlines::new(self.vips.len());
         for i in 0..self.vips.len() {

@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) probes: BTreeMap<ProbeId, Option<bool>>,
     /// The daemon stops: nothing is taken any more.
     pub(super) stopping: bool,
+    /// No gate can be armed.
+    pub(super) gateless: bool,
     /// Three late ticks running: by how much the last one was late, while it is a fault.
     pub(super) tardy: Option<Duration>,
 }

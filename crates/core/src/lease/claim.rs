@@ -47,7 +47,8 @@ pub enum Counted {
     Stray,
 }
 
-/// A claim; `WITHOUT` is the rule that it breaks, for the model checker alone. Everybody else writes `Claim`.
+/// A claim; `WITHOUT` is the rule that it breaks (1, 30 for the half of rule 3 that is the holder's, 50 for the majority of rule 5), for the model checker alone.
+/// Everybody else writes `Claim`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Claim<const WITHOUT: u8 = 0> {
     phase: Phase,
@@ -88,6 +89,12 @@ impl<const WITHOUT: u8> Claim<WITHOUT> {
         self.promises.iter().filter(|end| **end > now).count()
     }
 
+    /// Until when one voter's promise may be relied on.
+    #[must_use]
+    pub fn promise(&self, voter: NodeId) -> Boot {
+        self.promises.get(voter.index()).copied().unwrap_or_default()
+    }
+
     /// Asks under an epoch, from nothing: promises for an earlier epoch don't count.
     pub fn ask(&mut self, epoch: u64) {
         *self = Self { phase: Phase::Asking, epoch, until: Boot::ZERO, promises: Vec::new() };
@@ -123,6 +130,11 @@ impl<const WITHOUT: u8> Claim<WITHOUT> {
         if over {
             self.phase = Phase::Ended;
         }
+        for end in &mut self.promises {
+            if over || *end <= now {
+                *end = Boot::ZERO;
+            }
+        }
         over
     }
 
@@ -131,15 +143,15 @@ impl<const WITHOUT: u8> Claim<WITHOUT> {
         if self.phase == Phase::Idle {
             return None;
         }
-        if WITHOUT != 3 {
-            self.phase = Phase::Idle;
+        if WITHOUT != 30 {
+            (self.phase, self.until) = (Phase::Idle, Boot::ZERO);
             self.promises.clear();
         }
         Some(self.epoch)
     }
 
     /// The nodes have new numbers; a voter that has none is forgotten.
-    pub(super) fn renumber(&mut self, new: impl Fn(NodeId) -> Option<NodeId>, members: usize) {
+    pub fn renumber(&mut self, new: impl Fn(NodeId) -> Option<NodeId>, members: usize) {
         let mut promises = vec![Boot::ZERO; members];
         for (old, end) in (0..).map(NodeId).zip(&self.promises) {
             if let Some(slot) = new(old).and_then(|new| promises.get_mut(new.index())) {
@@ -156,7 +168,7 @@ impl<const WITHOUT: u8> Claim<WITHOUT> {
             .map(|voter| self.promises.get(voter.index()).copied().unwrap_or_default())
             .collect();
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        let majority = if WITHOUT == 5 { 1 } else { list.majority() };
+        let majority = if WITHOUT == 50 { 1 } else { list.majority() };
         ends.get(majority - 1).copied().unwrap_or_default()
     }
 }

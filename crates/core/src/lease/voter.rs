@@ -97,7 +97,8 @@ pub struct Granted {
     pub epoch: u64,
 }
 
-/// A voter; `WITHOUT` is the rule that it breaks, for the model checker alone. Everybody else writes `Voter`.
+/// A voter; `WITHOUT` is the rule that it breaks (3, 4, and 5 for the mark of the list), for the model checker alone.
+/// Everybody else writes `Voter`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Voter<const WITHOUT: u8 = 0> {
     mark: Mark,
@@ -214,6 +215,7 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
         if !self.mute(now).is_zero() {
             return;
         }
+        self.mute_until = Boot::ZERO;
         for (right, slot) in &mut self.rights {
             slot.settle(right, now, granted);
         }
@@ -251,7 +253,7 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
     }
 
     /// The nodes have new numbers; the promise of a node that has left runs on.
-    pub(super) fn renumber(&mut self, new: impl Fn(NodeId) -> Option<NodeId>) {
+    pub fn renumber(&mut self, new: impl Fn(NodeId) -> Option<NodeId>) {
         for slot in self.rights.values_mut() {
             if let Some(promise) = &mut slot.promise {
                 promise.node = new(promise.node).unwrap_or(LEFT);
@@ -326,11 +328,16 @@ impl Slot {
         self.promise = Some(Promise { node: asked.asker.node, instance: asked.asker.instance, epoch, until });
         self.highest = self.highest.max(epoch);
         (self.freed, self.next) = (None, None);
-        self.pending.retain(|pending| pending.asker.node != asked.asker.node);
+        // Who waits under an epoch that is not above all hears so when it asks again.
+        let highest = self.highest;
+        self.pending.retain(|pending| pending.asker.node != asked.asker.node && pending.epoch > highest);
     }
 
     /// One pending request for each node, the newest, in the place of the first.
     fn keep(&mut self, asked: Pending) {
+        if asked.epoch <= self.highest {
+            return;
+        }
         match self.pending.iter_mut().find(|pending| pending.asker.node == asked.asker.node) {
             Some(pending) => *pending = asked,
             None => self.pending.push(asked),

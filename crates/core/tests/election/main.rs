@@ -3,6 +3,7 @@
 mod eligibility;
 mod groups;
 mod lateness;
+mod leased;
 mod owned;
 mod protocol;
 mod reload;

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mainstay_core::election::{
-    Announce, Effect, GroupSpec, Input, Operator, Packet, Reason, State, Verdict, VipSpec, Vips,
+    Announce, Effect, GroupSpec, Guard, Input, Operator, Packet, Reason, State, Verdict, VipSpec, Vips,
 };
+use mainstay_core::lease::Stance;
 use mainstay_core::name::{LinkId, ProbeId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::{Checksum, Version};
@@ -44,6 +45,7 @@ pub(crate) fn spec(name: &str) -> VipSpec {
         check_addrs: true,
         sole_successor: false,
         gate: 300 * MS,
+        guard: Guard::BestEffort,
         owns: false,
         requires: vec![],
         weights: vec![],
@@ -182,6 +184,11 @@ fn word(effect: &Effect) -> String {
         Effect::Announce { vip } => format!("announce {}", vip.0),
         Effect::Start { vip } => format!("start {}", vip.0),
         Effect::Stop { vip } => format!("stop {}", vip.0),
+        Effect::Stance { right, stance: Stance::Unable } => format!("unable {}", right.0),
+        Effect::Stance { right, stance: Stance::Ready { priority, preempts } } => {
+            format!("ready {} {priority}{}", right.0, if *preempts { " preempts" } else { "" })
+        }
+        Effect::Gone { right } => format!("gone {}", right.0),
         Effect::Changed { vip, from, to, .. } => format!("{} {from:?}->{to:?}", vip.0),
     }
 }

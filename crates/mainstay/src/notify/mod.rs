@@ -355,6 +355,7 @@ pub(crate) mod tests {
             check_addrs: true,
             sole_successor: false,
             gate: Duration::from_secs(3),
+            guard: mainstay_core::election::Guard::BestEffort,
             owns: false,
             requires: Vec::new(),
             weights: Vec::new(),

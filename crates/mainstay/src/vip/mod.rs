@@ -243,21 +243,19 @@ impl Node {
         let mut busy = false;
         while let Some(effect) = self.machine.poll_effect() {
             busy = true;
-            let (Effect::Arm { vip, .. }
-            | Effect::Take { vip }
-            | Effect::Release { vip }
-            | Effect::Advertise { vip, .. }
-            | Effect::Announce { vip }
-            | Effect::Start { vip }
-            | Effect::Stop { vip }
-            | Effect::Changed { vip, .. }) = effect;
             // Within one vip the machine's order is kept.
             let conflict = match effect {
-                Effect::Release { .. } | Effect::Arm { .. } => {
+                Effect::Release { vip } | Effect::Arm { vip, .. } => {
                     takes.contains(&vip) || releases.contains(&vip)
                 }
-                Effect::Take { .. } => releases.contains(&vip),
-                _ => false,
+                Effect::Take { vip } => releases.contains(&vip),
+                Effect::Advertise { .. }
+                | Effect::Announce { .. }
+                | Effect::Start { .. }
+                | Effect::Stop { .. }
+                | Effect::Stance { .. }
+                | Effect::Gone { .. }
+                | Effect::Changed { .. } => false,
             };
             if conflict {
                 self.settle(&mut releases, &mut takes);
@@ -275,6 +273,8 @@ impl Node {
                 Effect::Announce { vip } => self.outbound.announce(&self.plan.vips[vip.index()], &self.links),
                 Effect::Start { vip } => self.sequence(vip, true),
                 Effect::Stop { vip } => self.sequence(vip, false),
+                // The configuration has no vip under a lease.
+                Effect::Stance { .. } | Effect::Gone { .. } => {}
                 Effect::Changed { vip, from, to, reason, epoch } => {
                     self.changed(vip, from, to, reason, epoch)
                 }

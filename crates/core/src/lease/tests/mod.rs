@@ -2,5 +2,6 @@
 
 mod faults;
 mod found;
+mod lists;
 mod moves;
 mod rig;

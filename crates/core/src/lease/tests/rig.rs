@@ -48,6 +48,7 @@ pub(super) struct Net {
     pub(super) loss: Loss,
     pub(super) letters: u64,
     pub(super) names: Vec<String>,
+    ids: Vec<String>,
     flying: BTreeMap<(Boot, u64), (usize, usize, Letter)>,
     leaving: Vec<(Boot, usize, RightId)>,
     terms: Terms,
@@ -69,6 +70,7 @@ impl Net {
             loss: Box::new(|_, _, _| false),
             letters: 0,
             names: vec!["vip/web".into()],
+            ids: names.iter().map(|id| (*id).to_owned()).collect(),
             flying: BTreeMap::new(),
             leaving: vec![],
             terms,
@@ -150,7 +152,15 @@ impl Net {
     /// Sends a message as if from a node, at once.
     pub(super) fn forge(&mut self, from: usize, to: usize, messages: Vec<Message>) {
         let letter = self.node(from).letter(messages);
-        self.give(to, &Input::Heard { from: NodeId(from as u32), letter: &letter });
+        self.hear(from, to, &letter);
+    }
+
+    /// A letter arrives; the receiver's own list says which number its sender has.
+    fn hear(&mut self, from: usize, to: usize, letter: &Letter) {
+        let from = self.nodes[to].as_ref().and_then(|leases| leases.list().find(&self.ids[from]));
+        if let Some(from) = from {
+            self.give(to, &Input::Heard { from, letter });
+        }
     }
 
     fn live(&self, node: usize) -> bool {
@@ -175,7 +185,7 @@ impl Net {
             self.give(node, &Input::Gone { right });
         } else if letter == Some(next) {
             let (_, (from, to, letter)) = self.flying.pop_first().unwrap();
-            self.give(to, &Input::Heard { from: NodeId(from as u32), letter: &letter });
+            self.hear(from, to, &letter);
         } else {
             for node in 0..self.nodes.len() {
                 if self.nodes[node].as_ref().is_some_and(|leases| leases.poll_timeout() <= Some(self.now)) {
@@ -199,7 +209,7 @@ impl Net {
             count += 1;
             assert!(count < 1_000, "effects without end");
             match effect {
-                Effect::Send { to, message } => self.post(node, to.index(), message),
+                Effect::Send { to, message } => self.post(node, to, message),
                 Effect::Held { right, epoch, until } => {
                     assert!(until > self.now);
                     if right == RIGHT {
@@ -219,11 +229,13 @@ impl Net {
         }
     }
 
-    fn post(&mut self, from: usize, to: usize, message: Message) {
+    fn post(&mut self, from: usize, to: NodeId, message: Message) {
+        let id = self.node(from).list().name(to);
+        let Some(to) = self.ids.iter().position(|known| known == id) else { return };
         assert_ne!(from, to, "nothing goes to oneself over a wire");
         let letter = self.node(from).letter(vec![message]);
         self.letters += 1;
-        if !(self.loss)(from, to, &letter) && to < self.nodes.len() && self.nodes[to].is_some() {
+        if !(self.loss)(from, to, &letter) && self.nodes[to].is_some() {
             self.flying.insert((self.now + self.delay, self.letters), (from, to, letter));
         }
     }
