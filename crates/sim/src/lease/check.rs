@@ -100,12 +100,15 @@ impl World {
     fn check_two(&mut self, right: usize, a: usize, b: usize) {
         let since = *self.checks.two_since[right].get_or_insert(self.now);
         let resumed = self.checks.resumed[a].max(self.checks.resumed[b]);
-        let ease = if self.checks.rough_at.max(self.checks.late_until) < resumed {
-            2 * self.scenario.beat() + 4 * self.scenario.delay() + 2 * JITTER + self.scenario.removal
-        } else {
-            self.scenario.term()
-        };
-        if resumed > 0 && self.now <= resumed + ease {
+        let heard = since.max(resumed)
+            + 2 * self.scenario.beat()
+            + 4 * self.scenario.delay()
+            + 2 * JITTER
+            + self.scenario.removal;
+        let ended = resumed + self.scenario.term();
+        let fair = self.checks.rough_at.max(self.checks.late_until) < resumed;
+        let by = if fair { heard.min(ended) } else { ended };
+        if resumed > 0 && self.now <= by {
             self.outcome.worst.paused_guest = self.outcome.worst.paused_guest.max(self.now - since);
             return;
         }
@@ -231,9 +234,7 @@ impl World {
 
     /// After a tick nothing is due at once again.
     pub(crate) fn check_rest(&mut self, n: usize) {
-        let local = self.local(n);
-        let due = self.nodes[n].task.as_mut().and_then(|task| task.poll_timeout());
-        if due.is_some_and(|due| due <= local) {
+        if self.is_due(n) {
             self.fail(|| format!("promise 8: n{n} is never at rest"));
         }
     }

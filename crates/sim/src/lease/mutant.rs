@@ -198,7 +198,7 @@ impl Subject {
         self.leases.change(list, now)
     }
 
-    pub(crate) fn poll_timeout(&mut self) -> Option<Boot> {
+    pub(crate) fn poll_timeout(&self) -> Option<Boot> {
         self.leases.poll_timeout()
     }
 

@@ -226,27 +226,34 @@ impl World {
             return;
         }
         let early = std::mem::take(&mut self.nodes[n].glanced);
+        let mut ticked = false;
         if !self.carry_out(n) {
             return;
         }
-        while let Some(mail) = self.nodes[n].inbox.pop_front() {
+        loop {
             let local = self.local(n);
-            let late = self.mutant == Mutant::EarlyClock && early > Boot::ZERO;
-            self.deliver(n, &mail, if late { early } else { local });
+            if let Some(mail) = self.nodes[n].inbox.pop_front() {
+                let late = self.mutant == Mutant::EarlyClock && early > Boot::ZERO;
+                self.deliver(n, &mail, if late { early } else { local });
+            } else if self.is_due(n) && !ticked {
+                ticked = true;
+                self.give(n, Input::Tick, local);
+            } else {
+                break;
+            }
             if !self.carry_out(n) {
                 return;
             }
         }
-        let local = self.local(n);
-        let Some(task) = &mut self.nodes[n].task else { return };
-        if task.poll_timeout().is_some_and(|due| due <= local) {
-            self.give(n, Input::Tick, local);
-            if !self.carry_out(n) {
-                return;
-            }
+        if ticked {
             self.check_rest(n);
         }
         self.schedule(n);
+    }
+
+    pub(crate) fn is_due(&self, n: usize) -> bool {
+        let due = self.nodes[n].task.as_ref().and_then(Subject::poll_timeout);
+        due.is_some_and(|due| due <= self.local(n))
     }
 
     /// One input; its effects follow in `carry_out`.
@@ -291,7 +298,7 @@ impl World {
     fn schedule(&mut self, n: usize) {
         let local = self.local(n);
         let node = &mut self.nodes[n];
-        let Some(at) = node.task.as_mut().and_then(Subject::poll_timeout) else { return };
+        let Some(at) = node.task.as_ref().and_then(Subject::poll_timeout) else { return };
         let boot = node.clock.read(self.now);
         let at = node.clock.when(boot + at.since(local)).max(self.now);
         if node.due.is_some_and(|due| due.abs_diff(at) < 10) {
