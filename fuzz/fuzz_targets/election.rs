@@ -68,6 +68,7 @@ fn give(vips: &mut Vips, what: u8, which: u8, how: u8, now: Boot) {
         10 => vips.handle(Input::Operator(Operator::Drain(vip)), now),
         11 => vips.handle(Input::Operator(Operator::Ready(vip)), now),
         12 if how == 255 => vips.handle(Input::Shutdown, now),
+        13 if how & 3 == 0 => vips.handle(Input::Operator(Operator::Hold(vip)), now),
         _ => {
             vips.handle(Input::Tick, now);
             assert!(vips.poll_timeout().is_none_or(|due| due > now), "a tick leaves nothing due");

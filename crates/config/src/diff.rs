@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::plan::cluster::Cluster;
 use crate::plan::edge::Edge;
 use crate::plan::{Command, Plan};
 
@@ -17,6 +18,8 @@ use crate::plan::{Command, Plan};
 pub struct Changes {
     /// The node's id.
     pub node: bool,
+    /// Keys of `[cluster]`.
+    pub cluster: Vec<String>,
     /// Vips by name.
     pub vips: Kind,
     /// Groups by name.
@@ -123,6 +126,9 @@ impl Changes {
         if self.node {
             out.push("the node has another id".to_owned());
         }
+        if !self.cluster.is_empty() {
+            out.push(format!("the cluster has other {}", self.cluster.join(", ")));
+        }
         self.vips.sentences("vip", &mut out);
         self.groups.sentences("group", &mut out);
         self.probes.sentences("probe", &mut out);
@@ -163,6 +169,7 @@ impl fmt::Display for Changes {
 pub fn diff(old: &Plan, new: &Plan) -> Changes {
     Changes {
         node: old.node != new.node,
+        cluster: cluster_keys(old.cluster.as_ref(), new.cluster.as_ref()),
         vips: Kind::between(&vips(old), &vips(new)),
         groups: Kind::between(&groups(old), &groups(new)),
         probes: Kind::between(&probes(old), &probes(new)),
@@ -182,6 +189,28 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
 
 fn between(old: &Plan, new: &Plan, facts: impl Fn(&Plan) -> BTreeMap<String, Facts>) -> Kind {
     Kind::between(&facts(old), &facts(new))
+}
+
+/// What `[cluster]` says to nodes that speak with each other.
+fn cluster_keys(old: Option<&Cluster>, new: Option<&Cluster>) -> Vec<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return Vec::new(),
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(_)) | (Some(_), None) => return vec!["sessions".to_owned()],
+    };
+    [
+        ("name", old.name != new.name),
+        ("key", old.key != new.key || old.own_key != new.own_key),
+        ("peers", old.list != new.list || old.peers != new.peers),
+        ("listen", old.listen != new.listen),
+        ("term", old.terms.term != new.terms.term),
+        ("term_max", old.terms.term_max != new.terms.term_max),
+        ("clock_drift", old.terms.drift_ppm != new.terms.drift_ppm),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
+    .collect()
 }
 
 /// What `[edge]` itself says.
@@ -401,6 +430,20 @@ mod tests {
         let swapped = format!("[edge]\ndrain = \"1m\"\n{swapped}");
         let expected = "the edge has other drain\nroutes stand in another order";
         assert_eq!(diff(&plan(EDGE), &plan(&swapped)).to_string(), expected);
+    }
+
+    #[test]
+    fn the_cluster_s_keys_are_told_and_the_order_of_its_entries_is_none() {
+        let cluster = |peers: &str, rest: &str| {
+            let head = "[node]\nid = \"a\"\n[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\n";
+            plan(&format!("{head}peers = [{peers}]\n{rest}"))
+        };
+        let (b, c) = ("{ id = \"b\", addrs = [\"10.0.0.2\"] }", "{ id = \"c\", addrs = [\"10.0.0.3\"] }");
+        let old = cluster(&format!("{b}, {c}"), "");
+        assert!(diff(&old, &cluster(&format!("{c}, {b}"), "term = \"1500ms\"")).is_empty());
+        let new = cluster(&format!("{b}, {c}").replace("0.3", "0.4"), "term = \"2s\"");
+        assert_eq!(diff(&old, &new).to_string(), "the cluster has other peers, term, term_max");
+        assert_eq!(diff(&plan("[node]\nid = \"a\""), &new).to_string(), "the cluster has other sessions");
     }
 
     #[test]

@@ -5,11 +5,26 @@ use std::path::Path;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::CertifiedKey;
 
 /// A bundle of every CA of the world is a quarter of it.
 const LARGEST: u64 = 1024 * 1024;
+
+/// Bytes below which a key that nodes share can be guessed.
+pub(crate) const SHORTEST_SHARED: usize = 16;
+
+/// What stands in a public key for its kind: object identifiers as DER has them, and the algorithms that they serve.
+const KINDS: [(&[u8], &str, &[&str]); 5] = [
+    (b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", "RSA", &["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]),
+    (b"\x2a\x86\x48\xce\x3d\x03\x01\x07", "P-256", &["ES256"]),
+    (b"\x2b\x81\x04\x00\x22", "P-384", &["ES384"]),
+    (b"\x2b\x81\x04\x00\x23", "P-521", &["ES512"]),
+    (b"\x2b\x65\x70", "Ed25519", &["EdDSA"]),
+];
+
+/// Bytes of a public key within which its kind stands.
+const KIND_WITHIN: usize = 32;
 
 /// Which of two files is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +129,28 @@ pub(crate) fn is_hash(text: &str) -> bool {
     known.iter().any(|prefix| text.len() > prefix.len() && text.starts_with(prefix))
 }
 
-/// What is wrong with a public key as PEM.
-pub(crate) fn public_key(text: &str) -> Result<(), &'static str> {
+/// What is wrong with a public key as PEM that tokens of an algorithm are checked with.
+pub(crate) fn public_key(text: &str, algorithm: &str) -> Result<(), String> {
+    pem_of_public_key(text)?;
+    // What stands in a certificate is looked at by who uses it.
+    let Ok(der) = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes()) else { return Ok(()) };
+    let head = &der[..der.len().min(KIND_WITHIN)];
+    let kind = KINDS.iter().find(|(id, ..)| head.windows(id.len()).any(|bytes| bytes == *id));
+    match kind {
+        Some((.., algorithms)) if algorithms.contains(&algorithm) => Ok(()),
+        Some((_, name, algorithms)) => {
+            Err(format!("is of the kind {name}, which is for {}", algorithms.join(", ")))
+        }
+        None => Err("is of a kind that tokens are not signed with".to_owned()),
+    }
+}
+
+/// Whether a shared secret is a key that everybody may know, or a file of the wrong kind.
+pub(crate) fn is_pem(text: &str) -> bool {
+    text.trim_start().starts_with("-----BEGIN ")
+}
+
+fn pem_of_public_key(text: &str) -> Result<(), &'static str> {
     if text.contains("PRIVATE KEY-----") {
         return Err("is a private key: tokens are checked with the public one");
     }

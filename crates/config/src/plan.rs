@@ -1,6 +1,7 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
 mod action;
+pub mod cluster;
 pub mod edge;
 mod guard;
 mod listener;
@@ -25,6 +26,9 @@ use serde::{Deserialize, Serialize};
 pub struct Plan {
     /// Cluster-unique name of this node.
     pub node: String,
+    /// The nodes that it speaks with.
+    #[serde(default)]
+    pub cluster: Option<cluster::Cluster>,
     /// Interfaces by name; `LinkId` is the index.
     pub links: Vec<String>,
     /// The vips; `VipId` is the index.

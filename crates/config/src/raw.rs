@@ -3,6 +3,7 @@
 //! The comments of the keys are the descriptions in the JSON schema; docs/reference/config.md says the same at
 //! greater length, and a test holds the two together.
 
+mod cluster;
 mod edge;
 mod forward;
 mod listener;
@@ -14,6 +15,7 @@ use crate::read::table;
 use crate::source::At;
 use crate::values::{AddrEntry, ChecksumWord, GuardWord, Headers, OnWord, Secret, Status, Time, Verdict};
 
+pub(crate) use cluster::*;
 pub(crate) use edge::*;
 pub(crate) use forward::*;
 pub(crate) use listener::*;
@@ -70,32 +72,6 @@ table! {
 }
 
 table! {
-    /// The nodes that belong together.
-    Cluster "[cluster]" {
-        /// Name of the cluster.
-        #[schemars(required)]
-        name: String,
-        /// The other nodes; an entry with this node's own id is left out.
-        peers: List<Peer>,
-        /// Refused until leases exist.
-        key: Secret,
-    }
-}
-
-table! {
-    /// Another node.
-    Peer "cluster.peers" {
-        /// Its id.
-        #[schemars(required)]
-        id: String,
-        /// Its addresses.
-        addrs: List<String>,
-        /// Refused until leases exist.
-        witness: bool,
-    }
-}
-
-table! {
     /// Where e-mail notifications go.
     Mail "[mail]" {
         /// host:port of the SMTP server.
@@ -130,8 +106,8 @@ table! {
         /// Where adverts go and, unless an address names its own, where addresses stand.
         #[schemars(required)]
         interface: String,
-        /// Virtual router id, 1 to 255, unique for each interface and family.
-        #[schemars(required, range(min = 1, max = 255))]
+        /// Virtual router id, 1 to 255, unique for each interface and family; required unless `guard` is "quorum".
+        #[schemars(range(min = 1, max = 255))]
         vrid: i64,
         /// VRRP version, 2 or 3. Default 3.
         #[schemars(range(min = 2, max = 3))]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mainstay_config::{Checks, load_with, parse_str, schema};
+use mainstay_core::election::Guard;
 use serde_json::Value;
 
 type Keys = BTreeSet<String>;
@@ -84,6 +85,22 @@ fn the_reference_page_and_the_schema_have_the_same_tables_and_keys() {
     for (paths, keys) in tables {
         let page = paths.iter().find_map(|path| documented.get(path));
         assert_eq!(page, Some(&keys), "{paths:?}");
+    }
+}
+
+#[test]
+fn the_pages_say_of_each_guard_what_status_says() {
+    let concepts = std::fs::read_to_string(house().join("docs/concepts.md")).expect("the page is there");
+    let page = std::fs::read_to_string(house().join("docs/reference/config.md")).expect("the page is there");
+    for guard in [Guard::BestEffort, Guard::Strict, Guard::Quorum] {
+        let line = format!("- `{}`: {}.", guard.word(), guard.promise());
+        assert!(page.contains(&line), "{line}");
+        assert!(
+            concepts.contains(&format!("| `{}` | {}", guard.word(), guard.promise())),
+            "{}",
+            guard.word()
+        );
+        assert!(guard.promise().starts_with(guard.strength()));
     }
 }
 

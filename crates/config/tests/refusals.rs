@@ -1,32 +1,10 @@
 //! What is refused, where the finding points and what it advises: first the kinds of broken configuration that
 //! keepalived starts with, then every rule of a vip and a probe.
 
-use mainstay_config::{Checks, Report, Severity, load_with, parse_str};
+mod finding;
 
-fn no_env(_: &str) -> Option<String> {
-    None
-}
-
-fn refused(text: &str) -> Report {
-    match parse_str("t.toml", text, &no_env, Checks::NONE) {
-        Err(report) => report,
-        Ok(loaded) => panic!("accepted:\n{text}\n{loaded:?}"),
-    }
-}
-
-/// Asserts that some error of the report points at `line`, says `says` and advises `advises`.
-#[track_caller]
-fn assert_finding(text: &str, line: usize, says: &str, advises: &str) {
-    let report = refused(text);
-    let hit = report.diagnostics.iter().any(|d| {
-        d.severity == Severity::Error
-            && d.place.file == "t.toml"
-            && d.place.line == line
-            && d.message.contains(says)
-            && d.help.as_deref().unwrap_or_default().contains(advises)
-    });
-    assert!(hit, "no error in line {line} says {says:?} and advises {advises:?}; the report is\n{report}");
-}
+use finding::{assert_finding, no_env, refused};
+use mainstay_config::{Checks, load_with, parse_str};
 
 const GOOD: &str = "[[vip]]
 name = \"front\"
@@ -157,12 +135,7 @@ fn what_is_not_built_is_refused_by_name() {
     assert_finding(&with("use_vmac = true"), 6, "virtual-MAC interface is not supported", "gratuitous ARP");
     assert_finding(&with("routes = []"), 6, "virtual route is not supported", "owns");
     assert_finding(&with("rules = []"), 6, "virtual rule is not supported", "owns");
-    assert_finding(&with("guard = \"quorum\""), 6, "guard \"quorum\" comes with leases", "best-effort");
-    assert_finding(&with("guard = \"strict\""), 6, "guard \"strict\" comes with leases", "best-effort");
     assert_finding("[[tunnel]]\nid = \"x\"\n", 1, "[[tunnel]] is not served by this version", "vip");
-    let witness = "[cluster]\nname = \"c\"\npeers = [{ id = \"w\", witness = true }]\n";
-    assert_finding(witness, 3, "a witness comes with leases", "take");
-    assert_finding("[cluster]\nname = \"c\"\nkey = \"k\"\n", 3, "key comes with leases", "take it out");
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod name;
 pub mod ndp;
 pub mod net;
 pub mod path;
+pub mod peer;
 pub mod probe;
 pub mod proxy_header;
 pub mod rate;

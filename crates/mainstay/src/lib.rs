@@ -20,6 +20,7 @@ pub mod notify;
 #[cfg(test)]
 mod pages;
 pub mod probe;
+mod proof;
 pub mod role;
 pub mod status;
 pub mod supervisor;

@@ -6,8 +6,8 @@ use mainstay_proxy::route::Question;
 use serde_json::Value;
 
 use crate::cli::{self, Cli};
-use crate::ipc::{ApiCall, ApiReply, PoolAction, VipAction};
-use crate::status::Status;
+use crate::ipc::{ApiCall, ApiReply, ClusterAction, PoolAction, VipAction};
+use crate::status::{self, Status};
 use crate::words;
 
 fn page(name: &str) -> String {
@@ -47,6 +47,12 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
         ApiCall::Pool { name: "app".into(), action: PoolAction::Drain { backend: "10.0.4.20:8080".into() } },
         ApiCall::Route(Question { url: "https://a.example/".into(), ..Question::default() }),
         ApiCall::Vip { name: "front".into(), action: VipAction::Move },
+        ApiCall::Cluster(ClusterAction::Add {
+            id: "web-3".into(),
+            addrs: vec!["10.0.4.22:5112".parse().unwrap()],
+            witness: false,
+        }),
+        ApiCall::Cluster(ClusterAction::Remove { id: "web-3".into() }),
         ApiCall::Events { follow: false },
         ApiCall::Events { follow: true },
     ];
@@ -63,8 +69,20 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
 fn every_field_of_status_and_event_stands_on_the_page_of_the_control_socket() {
     let page = page("control.md");
     let event = crate::events::event("web-1", "vip", "front", String::new());
-    for value in [serde_json::to_value(Status::empty("web-1")).unwrap(), serde_json::to_value(event).unwrap()]
-    {
+    let cluster = status::cluster_tests::cluster();
+    let wire = serde_json::to_value(&cluster.nodes[1].wires[0]).unwrap();
+    let node = serde_json::to_value(&cluster.nodes[1]).unwrap();
+    let lease = status::cluster_tests::lease();
+    let saying = serde_json::to_value(&lease.voters[0]).unwrap();
+    for value in [
+        serde_json::to_value(Status::empty("web-1")).unwrap(),
+        serde_json::to_value(event).unwrap(),
+        serde_json::to_value(cluster).unwrap(),
+        node,
+        wire,
+        serde_json::to_value(lease).unwrap(),
+        saying,
+    ] {
         let Value::Object(fields) = value else { panic!("an object") };
         for field in fields.keys().filter(|field| *field != "schema") {
             assert!(

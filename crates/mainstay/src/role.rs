@@ -69,7 +69,8 @@ impl Role {
                 let groups = plan.groups.iter().flat_map(|g| &g.notify);
                 !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
             }
-            Self::Vip => !plan.vips.is_empty(),
+            // A witness has no vip and votes.
+            Self::Vip => !plan.vips.is_empty() || plan.cluster.is_some(),
             Self::Edge => !plan.edge.is_empty(),
             Self::Api => true,
         }

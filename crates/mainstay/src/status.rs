@@ -1,5 +1,7 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
+mod cluster;
+
 use std::net::IpAddr;
 
 use mainstay_config::plan::edge::Protocol;
@@ -8,6 +10,10 @@ use mainstay_core::name::ProbeId;
 use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
+
+#[cfg(test)]
+pub(crate) use cluster::tests as cluster_tests;
+pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +28,9 @@ pub struct Status {
     pub uptime_s: u64,
     /// Milliseconds since 1970 at which this was taken.
     pub at_ms: u64,
+    /// The nodes that it speaks with; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterStatus>,
     /// The vips, in the Plan's order.
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
@@ -53,6 +62,7 @@ impl Status {
             version: String::new(),
             uptime_s: 0,
             at_ms: 0,
+            cluster: None,
             vips: Vec::new(),
             probes: Vec::new(),
             listeners: Vec::new(),
@@ -113,10 +123,16 @@ pub struct VipStatus {
     pub peers: Vec<PeerStatus>,
     /// Grade of the promise and the gate in use, e.g. `best-effort, gate tc-ebpf`.
     pub guard: Guard,
+    /// The right that it is held under, with guard `quorum`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     /// The sync group, when it is in one.
     pub group: Option<String>,
     /// Whether an operator drained it here.
     pub drained: bool,
+    /// Whether an operator holds it where it is.
+    #[serde(default)]
+    pub on_hold: bool,
     /// Seconds in which nobody was known to hold it, summed up.
     pub outage_s: f64,
     /// Changes of state by reason.
@@ -130,8 +146,11 @@ pub struct VipStatus {
 /// The promise under which a vip is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {
-    /// `best-effort` until leases exist.
+    /// `best-effort`, `strict` or `quorum`.
     pub grade: String,
+    /// What is proven of it and what is best effort, as a sentence.
+    #[serde(default)]
+    pub promise: String,
     /// `tc-ebpf`, `nft` or `address-lifetime`.
     pub gate: String,
     /// The window after which the gate closes, in milliseconds.
@@ -251,4 +270,45 @@ pub struct Event {
     pub priority: Option<u8>,
     /// A sentence for people.
     pub message: String,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A vip in backup, of which nothing more is known.
+    pub(crate) fn vip() -> VipStatus {
+        VipStatus {
+            name: "front".into(),
+            addrs: Vec::new(),
+            interface: "eth0".into(),
+            vrid: 51,
+            vrrp: 3,
+            state: State::Backup,
+            reason: Reason::Started,
+            why: "a node starts as backup".into(),
+            since_ms: 0,
+            epoch: 1,
+            priority: 150,
+            effective_priority: 150,
+            advert_ms: 1000,
+            holder: None,
+            next: String::new(),
+            peers: Vec::new(),
+            guard: Guard {
+                grade: "best-effort".into(),
+                promise: "best effort: ...".into(),
+                gate: "tc-ebpf".into(),
+                window_ms: 3000,
+            },
+            lease: None,
+            group: None,
+            drained: false,
+            on_hold: false,
+            outage_s: 0.0,
+            transitions: Vec::new(),
+            adverts: Vec::new(),
+            counters: Vec::new(),
+        }
+    }
 }

@@ -108,6 +108,7 @@ fn pool(balance: Balance, backends: u16, max_connections: u32) -> Pool {
         keep: 0,
         keep_timeout: Duration::ZERO,
         keep_requests: 0,
+        bare_lf: false,
         retry_budget: 20,
     }
 }

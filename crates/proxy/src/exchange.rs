@@ -18,6 +18,8 @@ pub struct Connection {
     pub number: u64,
     /// Position of its listener in the snapshot with which it was accepted.
     pub listener: u32,
+    /// Where its listener counts, whatever its position becomes.
+    pub counts: u32,
     /// The other end; `None` for unix sockets.
     pub peer: Option<SocketAddr>,
     /// Our end; `None` for unix sockets.
@@ -56,8 +58,8 @@ pub struct Attempt {
     pub connect: Option<Duration>,
     /// Time to the head.
     pub header: Option<Duration>,
-    /// Time to the end.
-    pub total: Duration,
+    /// Time to the end, once it is there.
+    pub total: Option<Duration>,
 }
 
 /// One request on its way.

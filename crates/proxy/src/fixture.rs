@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use mainstay_config::plan::edge::{Action, Answer, Edge, Known, PathMatch, Piece, Route, Template, Var};
-use mainstay_core::name::RouteId;
+use mainstay_config::plan::edge::{
+    Action, Answer, BackendHttp, Balance, Edge, Forward, HttpLimits, Known, Listener, Outlier, PathMatch,
+    Piece, Pool, Protocol, ProxyHeader, Queue, Retry, Route, Template, Uri, Var,
+};
+use mainstay_core::name::{PoolId, RouteId};
 
 use crate::clock;
 use crate::exchange::{Connection, Exchange};
@@ -55,7 +59,8 @@ pub(crate) fn exchange(head: &str) -> Exchange {
     let request = request(head);
     let target = request.text(request.target).to_owned();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let connection = Connection { number: 1, listener: 0, peer: None, local: None, proxy: None, tls: None };
+    let connection =
+        Connection { number: 1, listener: 0, counts: 0, peer: None, local: None, proxy: None, tls: None };
     let mut exchange = Exchange::new(request, Rc::new(connection), clock::boot_now());
     exchange.client = Some("192.0.2.1".parse().expect("an address"));
     exchange.client_port = 50_000;
@@ -93,6 +98,92 @@ pub(crate) fn route() -> Route {
         logs: Vec::new(),
         expires: None,
         default_type: "text/plain".to_owned(),
+        relative_redirects: false,
+    }
+}
+
+/// How requests are passed to the first pool, once each.
+pub(crate) fn forward() -> Forward {
+    Forward {
+        pool: PoolId(0),
+        uri: Uri::Same,
+        to: None,
+        method: None,
+        host: Template::known(Known::Host),
+        forwarded: false,
+        headers: Vec::new(),
+        pass_headers: true,
+        pass_body: true,
+        buffer_request: false,
+        upgrade: false,
+        connect_timeout: Duration::from_secs(5),
+        send_timeout: Duration::from_secs(60),
+        read_timeout: Duration::from_secs(60),
+        retry: Retry { on: Vec::new(), tries: 1, within: Duration::ZERO, non_idempotent: false },
+        hide: Vec::new(),
+        redirects: Vec::new(),
+        cookie_domains: Vec::new(),
+        cookie_paths: Vec::new(),
+        intercept_errors: false,
+        accel: false,
+    }
+}
+
+/// A listener for HTTP without a place.
+pub(crate) fn listener() -> Listener {
+    Listener {
+        name: "web".to_owned(),
+        places: Vec::new(),
+        protocol: Protocol::Http,
+        tls: None,
+        proxy_from: Vec::new(),
+        real_ip: None,
+        http: HttpLimits {
+            http2: true,
+            head_max: 16_384,
+            fields_max: 100,
+            head_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            requests_max: 0,
+            streams_max: 100,
+            underscores: false,
+            bare_lf: false,
+            says_keep: false,
+            keep_hint: 0,
+            half_close: true,
+        },
+        max_connections: 1000,
+        access: Vec::new(),
+        pool: None,
+        sni: Vec::new(),
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+        udp_responses: None,
+        logs: Vec::new(),
+        answer: None,
+    }
+}
+
+/// A pool without backends.
+pub(crate) fn pool(name: &str) -> Pool {
+    Pool {
+        name: name.to_owned(),
+        balance: Balance::RoundRobin,
+        backends: Vec::new(),
+        tls: None,
+        http: BackendHttp::Http1,
+        proxy: ProxyHeader::Off,
+        sticky: None,
+        outlier: Outlier { failures: 0, window: Duration::ZERO, aside: Duration::ZERO, share_max: 0 },
+        queue: Queue { max: 0, timeout: Duration::ZERO },
+        slow_start: Duration::ZERO,
+        keep: 0,
+        keep_timeout: Duration::ZERO,
+        keep_requests: 0,
+        bare_lf: false,
+        retry_budget: 0,
     }
 }
 

@@ -24,6 +24,7 @@ pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod pool;
+mod proxied;
 pub mod request;
 pub mod response;
 pub mod route;

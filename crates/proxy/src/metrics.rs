@@ -1,12 +1,14 @@
 //! What is counted. Each thread writes counters of its own, which one who sums them up may read at any time.
 //!
-//! Counts belong to names, not to positions: a listener or route that a reload moves goes on with its own.
+//! Counts belong to names, not to positions: each name has a place for as long as the process lives, so that a listener or
+//! route that a reload moves goes on with its own, and so does a request that began before the reload.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use mainstay_core::name::RouteId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -95,42 +97,24 @@ enum Trouble {
 pub struct Counters {
     listeners: Grow<Listener>,
     routes: Grow<Route>,
-    /// Where the listeners and routes of the snapshot in force count.
-    listener_places: Grow<AtomicU32>,
-    route_places: Grow<AtomicU32>,
     troubles: Mutex<BTreeMap<(u32, Trouble, &'static str), u64>>,
     /// Tells one who waits for a connection to end.
     closes: Notify,
 }
 
 impl Counters {
-    /// Positions are those of this snapshot from here on.
-    pub fn adopt(&self, snapshot: &Snapshot) {
-        let set = |to: &Grow<AtomicU32>, places: &[u32]| {
-            for (position, place) in places.iter().enumerate() {
-                to.at(position).store(*place, Ordering::Relaxed);
-            }
-        };
-        set(&self.listener_places, &snapshot.places.listeners);
-        set(&self.route_places, &snapshot.places.routes);
-    }
-
-    fn place(&self, listener: u32) -> u32 {
-        self.listener_places.at(listener as usize).load(Ordering::Relaxed)
-    }
-
-    fn listener(&self, listener: u32) -> &Listener {
-        self.listeners.at(self.place(listener) as usize)
+    fn listener(&self, place: u32) -> &Listener {
+        self.listeners.at(place as usize)
     }
 
     /// A connection was accepted.
-    pub fn accepted(&self, listener: u32) {
-        self.listener(listener).accepted.add(1);
+    pub fn accepted(&self, place: u32) {
+        self.listener(place).accepted.add(1);
     }
 
     /// A connection ended.
-    pub fn closed(&self, listener: u32) {
-        self.listener(listener).closed.add(1);
+    pub fn closed(&self, place: u32) {
+        self.listener(place).closed.add(1);
         self.closes.notify_waiters();
     }
 
@@ -141,37 +125,37 @@ impl Counters {
 
     /// Connections that are open.
     #[must_use]
-    pub fn open(&self, listener: u32) -> u64 {
-        let listener = self.listener(listener);
+    pub fn open(&self, place: u32) -> u64 {
+        let listener = self.listener(place);
         listener.accepted.get().saturating_sub(listener.closed.get())
     }
 
     /// A request was refused before it had a route: `framing:two-lengths`, `head-too-large`, `timeout` ...
-    pub fn refused(&self, listener: u32, why: &'static str) {
-        self.trouble(listener, Trouble::Refused, why);
+    pub fn refused(&self, place: u32, why: &'static str) {
+        self.trouble(place, Trouble::Refused, why);
     }
 
     /// A handshake failed: TLS or PROXY.
-    pub fn handshake_failed(&self, listener: u32, why: &'static str) {
-        self.trouble(listener, Trouble::Handshake, why);
+    pub fn handshake_failed(&self, place: u32, why: &'static str) {
+        self.trouble(place, Trouble::Handshake, why);
     }
 
-    fn trouble(&self, listener: u32, trouble: Trouble, why: &'static str) {
+    fn trouble(&self, place: u32, trouble: Trouble, why: &'static str) {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        *troubles.entry((self.place(listener), trouble, why)).or_default() += 1;
+        *troubles.entry((place, trouble, why)).or_default() += 1;
     }
 
-    /// A request has had its response, or its connection broke.
-    pub fn done(&self, exchange: &Exchange) {
+    /// A request has had its response, or its connection broke; `snapshot` is the one that it began with.
+    pub fn done(&self, snapshot: &Snapshot, exchange: &Exchange) {
         let class = usize::from(exchange.status / 100).min(5);
         let count = |requests: &Requests| {
             requests.classes[class].add(1);
             requests.received.add(exchange.received);
             requests.sent.add(exchange.sent);
         };
-        count(&self.listener(exchange.connection.listener).requests);
+        count(&self.listener(exchange.connection.counts).requests);
         let Some(route) = exchange.route else { return };
-        let place = self.route_places.at(route.0 as usize).load(Ordering::Relaxed);
+        let place = snapshot.places.route(route);
         let route = self.routes.at(place as usize);
         count(&route.requests);
         route.retries.add((exchange.attempts.len() as u64).saturating_sub(1));
@@ -184,8 +168,8 @@ impl Counters {
     }
 
     /// A stream connection ended, with the bytes from and to its client.
-    pub fn stream_done(&self, listener: u32, received: u64, sent: u64) {
-        let requests = &self.listener(listener).requests;
+    pub fn stream_done(&self, place: u32, received: u64, sent: u64) {
+        let requests = &self.listener(place).requests;
         requests.received.add(received);
         requests.sent.add(sent);
     }
@@ -239,6 +223,18 @@ pub struct Names {
 pub struct Places {
     listeners: Vec<u32>,
     routes: Vec<u32>,
+}
+
+impl Places {
+    /// The place of a listener.
+    #[must_use]
+    pub fn listener(&self, position: u32) -> u32 {
+        self.listeners.get(position as usize).copied().unwrap_or(0)
+    }
+
+    fn route(&self, route: RouteId) -> u32 {
+        self.routes.get(route.index()).copied().unwrap_or(0)
+    }
 }
 
 impl Names {

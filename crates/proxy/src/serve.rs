@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_config::plan::edge::Protocol;
-use mainstay_core::proxy_header::{self, Header};
-use tokio::io::AsyncReadExt as _;
+use mainstay_core::proxy_header::Header;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::Connection;
+use crate::proxied;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Io, Socket};
@@ -32,7 +32,8 @@ pub enum Accepted {
 
 /// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
 pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
-    thread.counters.accepted(listener);
+    let counts = snapshot.places.listener(listener);
+    thread.counters.accepted(counts);
     thread.keep_house();
     let (socket, peer, local) = match socket {
         Accepted::Tcp(stream, peer) => {
@@ -42,11 +43,9 @@ pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u
         Accepted::Unix(stream) => (Socket::from(stream), None, None),
     };
     let number = thread.number_connection();
-    let connection = Connection { number, listener, peer, local, proxy: None, tls: None };
-    match thread.listener_name(listener) {
-        Some(name) => begin(thread, snapshot, socket, connection, name).await,
-        None => thread.counters.closed(listener),
-    }
+    let connection = Connection { number, listener, counts, peer, local, proxy: None, tls: None };
+    let name = thread.listener_name(&snapshot.edge.listeners[listener as usize].name);
+    begin(thread, snapshot, socket, connection, name).await;
 }
 
 /// A socket of the runtime's.
@@ -84,16 +83,19 @@ async fn greet(
     tls: Option<Arc<crate::tls::Server>>,
 ) {
     let refused = |why| {
-        thread.counters.handshake_failed(connection.listener, why);
-        thread.counters.closed(connection.listener);
+        thread.counters.handshake_failed(connection.counts, why);
+        thread.counters.closed(connection.counts);
     };
     if says_proxy {
-        match tokio::time::timeout(PROXY_TIMEOUT, read_proxy(&mut socket)).await {
+        let mut first = Vec::new();
+        let header = proxied::read(&mut socket, &mut first);
+        match tokio::time::timeout(PROXY_TIMEOUT, header).await {
             Ok(Ok(Header::Relayed { source, destination })) => connection.proxy = Some((source, destination)),
             Ok(Ok(Header::Unknown | Header::Local)) => {}
             Ok(Err(why)) => return refused(why),
             Err(_) => return refused("proxy:timeout"),
         }
+        socket.unread(&first);
     }
     let Some(tls) = tls else {
         return Box::pin(http1::serve(thread, Io::Plain(socket), Rc::new(connection), name)).await;
@@ -111,25 +113,6 @@ async fn greet(
         Err(error) => {
             tracing::debug!(peer = ?connection.peer, "{error}");
             refused(error.why());
-        }
-    }
-}
-
-/// Reads a PROXY header; what comes behind it is put back.
-async fn read_proxy(socket: &mut Socket) -> Result<Header, &'static str> {
-    let mut bytes = Vec::with_capacity(256);
-    loop {
-        let count = socket.read_buf(&mut bytes).await.map_err(|_| "proxy:broken")?;
-        if count == 0 {
-            return Err("proxy:closed");
-        }
-        match proxy_header::parse(&bytes) {
-            Ok(Some((header, length))) => {
-                socket.unread(&bytes[length..]);
-                return Ok(header);
-            }
-            Ok(None) => {}
-            Err(_) => return Err("proxy:malformed"),
         }
     }
 }

@@ -237,9 +237,9 @@ impl Thread {
         Some(config)
     }
 
-    /// The name of a listener of the configuration in force.
-    pub(crate) fn listener_name(&self, listener: u32) -> Option<Rc<str>> {
-        self.listeners.borrow().get(listener as usize).map(Rc::clone)
+    /// A listener's name; that of one of the configuration in force is shared.
+    pub(crate) fn listener_name(&self, name: &str) -> Rc<str> {
+        shared(name, &self.listeners.borrow())
     }
 
     /// The position of a listener in the configuration in force.
@@ -259,6 +259,9 @@ impl Thread {
 
 /// The names of listeners; those known already are shared.
 fn names(snapshot: &Snapshot, known: &[Rc<str>]) -> Vec<Rc<str>> {
-    let name = |name: &str| known.iter().find(|k| ***k == *name).map_or_else(|| name.into(), Rc::clone);
-    snapshot.edge.listeners.iter().map(|listener| name(&listener.name)).collect()
+    snapshot.edge.listeners.iter().map(|listener| shared(&listener.name, known)).collect()
+}
+
+fn shared(name: &str, known: &[Rc<str>]) -> Rc<str> {
+    known.iter().find(|known| ***known == *name).map_or_else(|| name.into(), Rc::clone)
 }

@@ -44,7 +44,8 @@ fn zone(counts: Counts, at: &Directive, http: &Scope<'_>, rate: Option<String>, 
     else {
         return cx.wrong(at, format!("\"{}\" must have \"zone\" parameter", at.name));
     };
-    let key = cx.text(at.arg(0), http, at.pos);
+    // Counted by the same client, whichever way it is written: as text it can be read in `status`.
+    let key = cx.text(at.arg(0), http, at.pos).replace("{binary_remote_addr}", "{remote_addr}");
     let ours = cx.draft.name(Kind::Zone, name);
     let mut table = Table::of("name", ours.as_str()).with("key", key);
     table.maybe("rate", rate);

@@ -48,14 +48,7 @@ impl Backends<'_> {
         let mut slow = None;
         for at in scope.own("server").to_vec() {
             let Some(peer) = peer(at, &mut slow, cx) else { continue };
-            match peers.iter_mut().find(|other| other.addr == peer.addr) {
-                Some(other) => {
-                    let text = format!("{} stands twice in the upstream: it has both shares", peer.addr);
-                    cx.report.note(at.pos, text, "a backend is asked once for a request");
-                    other.weight = other.weight.saturating_add(peer.weight).min(65_535);
-                }
-                None => peers.push(peer),
-            }
+            peers.push(peer);
         }
         if peers.is_empty() {
             cx.wrong(self.at, "no servers are inside upstream");
@@ -163,8 +156,12 @@ fn list(peers: &[Peer], table: &mut Table) {
     let alone = peers.len() == 1;
     let common = peers.first().map(|peer| (peer.fails, peer.timeout));
     let mut list: Vec<Value> = Vec::new();
-    for peer in peers {
+    for (nth, peer) in peers.iter().enumerate() {
         let mut one = Table::of("addr", peer.addr.as_str());
+        let before = peers[..nth].iter().filter(|other| other.addr == peer.addr).count();
+        if before > 0 {
+            one.set("name", format!("{}#{}", peer.addr, before + 1));
+        }
         if peer.weight != 1 {
             one.set("weight", peer.weight);
         }

@@ -50,11 +50,15 @@ pub(super) fn fill(
             cx.report.dropped(at.pos, "gzip_static always is taken as on", what);
         }
     }
-    if let Some(at) = scope.get("if_modified_since").filter(|at| at.arg(0) != "exact") {
+    if scope.word("if_modified_since") == Some("before") {
+        files.set("later_dates", true);
+    }
+    files.maybe("ranges_max", scope.number("max_ranges").map(|max| max.min(1000)));
+    if let Some(at) = scope.get("if_modified_since").filter(|at| at.arg(0) == "off") {
         let text = format!("if_modified_since {} is left out", at.arg(0));
         cx.report.dropped(at.pos, text, "conditions of requests are obeyed by the exact time");
     }
-    for name in ["absolute_redirect", "server_name_in_redirect", "port_in_redirect"] {
+    for name in ["server_name_in_redirect", "port_in_redirect"] {
         let usual = name != "server_name_in_redirect";
         if let Some(at) = scope.get(name).filter(|_| scope.flag(name, usual) != usual) {
             let what = "a directory without its slash is sent to scheme, host and port of the request";

@@ -237,8 +237,19 @@ fn limits(servers: &[Server<'_>], entrance: &Entrance, table: &mut Table, cx: &m
             scope.number("http2_max_concurrent_streams").map(|max| max.clamp(1, 10_000)),
         );
     }
-    if scope.flag("underscores_in_headers", false) {
+    if scope.flag("underscores_in_headers", false) || !scope.flag("ignore_invalid_headers", true) {
         table.set("underscores", true);
+    }
+    // nginx takes them from everybody.
+    table.set("bare_lf", true);
+    table.set("says_keep", true);
+    let hint = scope.get("keepalive_timeout").and_then(|at| values::time(at.args.get(1)?));
+    table.maybe(
+        "keep_hint",
+        hint.map(|hint| i64::try_from(hint.as_secs().min(86_400)).unwrap_or(0)).filter(|hint| *hint > 0),
+    );
+    if !scope.flag("proxy_ignore_client_abort", false) {
+        table.set("half_close", false);
     }
     for number in &entrance.servers[1..] {
         differing(scope, &servers[*number], cx);

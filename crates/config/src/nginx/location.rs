@@ -129,7 +129,7 @@ fn one_site<'a>(site: &mut Site<'_, 'a>, cx: &mut Cx<'a>) {
         settle(site, &server.scope, &mut route, false, cx);
         let once = std::mem::take(&mut site.once);
         route.list("steps", once_steps(once));
-        relative(&server.scope, &end, &mut route);
+
         route.append(end);
         finish(&server.scope, &mut route);
         cx.draft.push(Kind::Route, server.at.pos, route, &mut cx.report);
@@ -186,10 +186,10 @@ fn node<'a>(nth: usize, nodes: &[Node<'a>], paths: &HashSet<String>, site: &Site
         let place = Place::Exact(path.clone());
         let mut route = head(site, &place, cx);
         settle(site, scope, &mut route, true, cx);
-        let to = format!("{}/{{is_args}}{{args}}", super::vars::escaped(&path));
+        let to = format!("{}/{{is_args}}{{args}}", super::vars::escaped(&super::url::encoded(&path)));
         let to = rewrite::whole(to, scope, site.server);
         let end = Table::of("redirect", Table::of("to", to).with("status", 301i64));
-        relative(scope, &end, &mut route);
+
         route.append(end);
         finish(scope, &mut route);
         cx.draft.push(Kind::Route, *pos, route, &mut cx.report);
@@ -267,6 +267,7 @@ fn once_steps(once: Vec<Table>) -> Vec<Table> {
 /// What holds for requests whatever answers them; `open` leaves out who may come in, which nginx asks later.
 fn settle(site: &Site<'_, '_>, scope: &Scope<'_>, route: &mut Table, open: bool, cx: &mut Cx<'_>) {
     unserved(scope, cx);
+    relative(scope, route);
     let real_ip = response::real_ip(scope, cx);
     if real_ip != site.real_ip && route.get("by_name").is_none() {
         route.maybe("real_ip", real_ip);
@@ -280,10 +281,9 @@ fn settle(site: &Site<'_, '_>, scope: &Scope<'_>, route: &mut Table, open: bool,
 
 /// What is understood, and has no counterpart: said where it is not what happens anyway.
 fn unserved(scope: &Scope<'_>, cx: &mut Cx<'_>) {
-    const ASKED: [(&str, &str, &str); 4] = [
+    const ASKED: [(&str, &str, &str); 3] = [
         ("proxy_set_body", "", "the body goes to the backend as the client sent it"),
         ("merge_slashes", "on", "several slashes in a path are one"),
-        ("ignore_invalid_headers", "on", "a request with a malformed header gets 400"),
         ("recursive_error_pages", "off", "the error page of an error page is not asked for"),
     ];
     for (name, same, instead) in ASKED {
@@ -331,7 +331,6 @@ fn body<'a>(
     settle(site, scope, route, end.is_some(), cx);
     match end {
         Some(end) => {
-            relative(scope, &end, route);
             route.append(end);
         }
         None => match handler(scope, false) {
@@ -356,16 +355,9 @@ fn may_end(step: &Table) -> bool {
 }
 
 /// `absolute_redirect off`: the path stands alone in the response.
-fn relative(scope: &Scope<'_>, end: &Table, route: &mut Table) {
-    let Some(Value::Table(redirect)) = end.get("redirect") else { return };
-    let Some(Value::Text(to)) = redirect.get("to").filter(|_| !scope.flag("absolute_redirect", true)) else {
-        return;
-    };
-    if to.starts_with('/') {
-        response::push_header(
-            Table::of("set", "Location").with("value", to.as_str()).with("always", true),
-            route,
-        );
+fn relative(scope: &Scope<'_>, route: &mut Table) {
+    if !scope.flag("absolute_redirect", true) {
+        route.set("relative_redirects", true);
     }
 }
 

@@ -81,6 +81,7 @@ pub fn import(path: &Path, files: &dyn Files, options: &Options) -> Import {
     let all = Scope::outermost(&directives);
     match options.part {
         Part::Main => {
+            alone(&all, &mut cx);
             // Nginx takes one of each; more are read as one.
             for http in all.own("http") {
                 http::read(&all.inside(http.children()), &mut cx);
@@ -95,6 +96,15 @@ pub fn import(path: &Path, files: &dyn Files, options: &Options) -> Import {
     let rough = cx.draft.toml(path, &cx.report);
     let toml = crate::format::fmt("import", &rough).unwrap_or(rough);
     Import { toml, findings: cx.report.into_findings() }
+}
+
+/// Without `worker_processes` nginx works in one process, so that turns and failures are the same for all requests.
+fn alone(all: &Scope<'_>, cx: &mut Cx<'_>) {
+    if all.own("worker_processes").is_empty() && !(all.own("http").is_empty() && all.own("stream").is_empty())
+    {
+        cx.draft.edge.set("instances", 1i64);
+        cx.draft.edge.set("threads", 1i64);
+    }
 }
 
 /// What is gathered on the way.

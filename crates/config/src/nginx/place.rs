@@ -128,12 +128,9 @@ fn place(at: &Directive, modifier: &str, name: &str, cx: &mut Cx<'_>) -> Option<
 }
 
 fn never_matches(path: &str) -> bool {
-    let escape = |w: &[u8]| w[0] == b'%' && w[1].is_ascii_hexdigit() && w[2].is_ascii_hexdigit();
     !path.starts_with('/')
         || path.contains("//")
-        || path.contains('?')
         || path.split('/').any(|segment| segment == "." || segment == "..")
-        || path.as_bytes().windows(3).any(escape)
 }
 
 /// Expressions inside a prefix are only tried there. Ours are tried for every path: they are bound to the prefix, and

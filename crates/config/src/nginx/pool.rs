@@ -56,6 +56,25 @@ pub(super) fn of(url: &Url<'_>, wire: Wire, at: &Directive, cx: &mut Cx<'_>) -> 
     make(&addr, table, backends, wire, at, cx)
 }
 
+/// The pool of requests that say themselves where they go. They may name any upstream: each gets its pool.
+pub(super) fn asked(wire: Wire, at: &Directive, cx: &mut Cx<'_>) -> Made {
+    let mut names: Vec<String> = cx.backends.keys().cloned().collect();
+    names.sort();
+    for name in names {
+        let url = Url { tls: wire.tls.is_some(), authority: &name, base: &name, uri: "" };
+        let made = of(&url, wire.clone(), at, cx);
+        if made.name != name {
+            let text = format!(
+                "upstream \"{name}\" is also spoken to in another way: a variable that names it finds that one"
+            );
+            cx.report.dropped(at.pos, text, "give the upstream a second name");
+        }
+    }
+    let table =
+        Table::of("backends", vec!["*"]).with("outlier", Table::of("failures", 0i64)).with("keep", 0i64);
+    make("by-request", table, Some(1), wire, at, cx)
+}
+
 fn make(
     wanted: &str,
     mut table: Table,
@@ -68,6 +87,9 @@ fn make(
         table.set("http2", true);
         // One connection carries many requests: nothing is gained by closing it.
         table.remove("keep");
+    }
+    if !wire.stream && !wire.http2 {
+        table.set("bare_lf", true);
     }
     if wire.proxy {
         table.set("proxy", "v1");

@@ -31,6 +31,10 @@ pub(super) struct Way<'w, 'a> {
 pub(super) fn fill<'a>(way: &Way<'_, 'a>, steps: &mut Vec<Table>, route: &mut Table, cx: &mut Cx<'a>) {
     let mut variants = variants(way.at.arg(0), cx);
     let Some((_, last)) = variants.pop() else {
+        let text = way.at.arg(0).to_owned();
+        if url::parse(&text, way.at.name == "grpc_pass").is_some() && !text.starts_with('$') {
+            return to(way, &text, steps, route, cx);
+        }
         let what =
             "a backend that is only known when the request is there does not exist here: 502 is answered";
         cx.report.dropped(way.at.pos, format!("{} {} is left out", way.at.name, way.at.arg(0)), what);
@@ -112,13 +116,27 @@ fn to<'a>(way: &Way<'_, 'a>, text: &str, steps: &mut Vec<Table>, route: &mut Tab
     };
     let module = if grpc { "grpc" } else { "proxy" };
     let (host, _) = url::split(url.authority);
-    let tls_name = if url.authority.starts_with("unix:") { "localhost" } else { host };
+    let asked = vars::has_vars(url.authority);
+    let tls_name = if asked {
+        "$proxy_host"
+    } else if url.authority.starts_with("unix:") {
+        "localhost"
+    } else {
+        host
+    };
     let tls = url.tls.then(|| tls::client(module, way.scope, tls_name, cx));
     let http2 = grpc || way.scope.word("proxy_http_version") == Some("2");
     let wire = Wire { tls, http2, ..Wire::default() };
-    let made = pool::of(&url, wire, way.at, cx);
     let mut forward = Table::default();
-    target(way, &url, steps, &mut forward, cx);
+    let made = if asked {
+        let start = text.find("://").map_or(0, |at| at + 3);
+        let to = cx.text(&text[start..], way.scope, way.at.pos);
+        forward.set("to", to);
+        pool::asked(wire, way.at, cx)
+    } else {
+        target(way, &url, steps, &mut forward, cx);
+        pool::of(&url, wire, way.at, cx)
+    };
     request(way, &url, module, &mut forward, cx);
     if http2 {
         forward.set("upgrade", false);
@@ -167,7 +185,8 @@ fn request(way: &Way<'_, '_>, url: &Url<'_>, module: &str, forward: &mut Table, 
     let scope = way.scope;
     let proxy_host =
         if url.authority.starts_with("unix:") { "localhost".to_owned() } else { proxy_host(url) };
-    let mut host = vars::escaped(&proxy_host);
+    let mut host =
+        if vars::has_vars(url.authority) { "{proxy_host}".to_owned() } else { vars::escaped(&proxy_host) };
     let mut ops: Vec<Table> = Vec::new();
     let mut upgrade = false;
     for at in scope.every(&format!("{module}_set_header")).to_vec() {

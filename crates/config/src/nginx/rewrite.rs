@@ -56,7 +56,7 @@ pub(super) fn steps<'a>(block: &mut Block<'_, 'a>, cx: &mut Cx<'a>) -> Steps {
     let mut steps = Steps::default();
     // What follows a return is never reached.
     for (nth, at) in all.iter().enumerate().filter(|(_, at)| at.name == "return") {
-        steps.end = answer(at, block, false, cx);
+        steps.end = answer(at, block, cx);
         if steps.end.is_some() {
             all.truncate(nth);
             break;
@@ -103,7 +103,7 @@ fn simple<'a>(at: &Directive, block: &Block<'_, 'a>, last: bool, cx: &mut Cx<'a>
     match at.name.as_str() {
         "set" => set(at, block.scope, last, cx),
         "rewrite" => rewrite(at, block.scope, in_server, last, cx),
-        "return" => answer(at, block, true, cx),
+        "return" => answer(at, block, cx),
         // The last word of a server's steps changes nothing.
         "break" if in_server && last => None,
         _ => Some(Table::of("break", true)),
@@ -170,7 +170,7 @@ fn rewrite(at: &Directive, scope: &Scope<'_>, in_server: bool, last: bool, cx: &
 }
 
 /// `return` as `answer = {...}` or `redirect = {...}`.
-fn answer(at: &Directive, block: &Block<'_, '_>, under: bool, cx: &mut Cx<'_>) -> Option<Table> {
+fn answer(at: &Directive, block: &Block<'_, '_>, cx: &mut Cx<'_>) -> Option<Table> {
     let scope = block.scope;
     let first = at.arg(0);
     let (status, text) = match first.parse::<i64>() {
@@ -199,12 +199,6 @@ fn answer(at: &Directive, block: &Block<'_, '_>, under: bool, cx: &mut Cx<'_>) -
             return None;
         };
         let to = whole(to, scope, block.server);
-        if let Some(off) = scope.get("absolute_redirect").filter(|_| under && to.starts_with('/'))
-            && !scope.flag("absolute_redirect", true)
-        {
-            let what = "a redirect under a condition goes out with scheme, host and port";
-            cx.report.dropped(off.pos, "absolute_redirect off holds outside of `if` alone", what);
-        }
         return Some(Table::of("redirect", Table::of("to", to).with("status", status)));
     }
     let mut answer = Table::of("status", status);

@@ -172,6 +172,7 @@ pub(super) fn client(module: &str, scope: &Scope<'_>, host: &str, cx: &mut Cx<'_
             let text = cx.text(at.arg(0), scope, at.pos);
             table.set("name", text);
         }
+        None if host.starts_with('$') => table.set("name", "{proxy_host}"),
         None if !host.is_empty() => table.set("name", vars::escaped(host)),
         None => {}
     }

@@ -66,6 +66,19 @@ pub(super) fn with_port(authority: &str, port: u16) -> String {
     }
 }
 
+/// A decoded path as it stands in a URL.
+pub(super) fn encoded(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte <= b' ' || byte >= 0x7f || b"\"#%<>?\\^`{|}".contains(&byte) {
+            out.push_str(&format!("%{byte:02X}"));
+        } else {
+            out.push(char::from(byte));
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,6 @@ const ABSENT: &str = "request_body request_body_file limit_rate gzip_ratio ssl_c
 const ABSENT_FAMILIES: &[&str] = &[
     "sent_trailer_",
     "upstream_trailer_",
-    "upstream_cookie_",
     "proxy_protocol_tlv_",
     "geoip_",
     "geoip2_",
@@ -34,7 +33,7 @@ const ABSENT_FAMILIES: &[&str] = &[
     "http_upstream_",
 ];
 /// Families that exist here too.
-const FAMILIES: &[&str] = &["http_", "sent_http_", "upstream_http_", "cookie_", "arg_"];
+const FAMILIES: &[&str] = &["http_", "sent_http_", "upstream_http_", "upstream_cookie_", "cookie_", "arg_"];
 
 /// The variables that a configuration defines itself.
 #[derive(Debug, Default)]
@@ -122,9 +121,6 @@ impl Vars {
         let known = Known::ALL.iter().any(|(known, _)| *known == name);
         if digit || known || self.own.contains(&name) {
             return format!("{{{name}}}");
-        }
-        if name == "binary_remote_addr" {
-            return "{remote_addr}".to_owned();
         }
         if name == "realpath_root" {
             return "{document_root}".to_owned();
@@ -218,7 +214,7 @@ mod tests {
             ours("$http_x_y$arg_a$cookie_b$mine$Host"),
             ("{http_x_y}{arg_a}{cookie_b}{mine}{host}".into(), 0)
         );
-        assert_eq!(ours("$binary_remote_addr $server_name"), ("{remote_addr} a.example".into(), 0));
+        assert_eq!(ours("$binary_remote_addr $server_name"), ("{binary_remote_addr} a.example".into(), 0));
     }
 
     #[test]

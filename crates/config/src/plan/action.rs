@@ -39,6 +39,9 @@ pub struct Forward {
     pub pool: PoolId,
     /// The request target.
     pub uri: Uri,
+    /// Where the request goes instead of a backend of `pool`: the name of a pool, `host:port` or `unix:/path:`, and the
+    /// target if a `/` or `?` follows.
+    pub to: Option<Template>,
     /// The method, when not the request's.
     pub method: Option<Template>,
     /// The Host header (`:authority`) that the backend gets.
@@ -182,6 +185,10 @@ pub struct Files {
     pub etag: bool,
     /// Whether a ready-made `.gz` beside the file is sent to those who take it.
     pub precompressed: bool,
+    /// Parts of a file that one request may ask for; 0 answers with the whole.
+    pub ranges_max: u32,
+    /// Whether a date after the file's own in If-Modified-Since says that the client has it.
+    pub later_dates: bool,
 }
 
 /// What follows when nothing was found.

@@ -18,7 +18,7 @@ pub use super::listener::{
 pub use super::parse::{Malformed, is_own};
 pub use super::pattern::pattern;
 pub use super::pool::{
-    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
+    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, SharedKey, Sticky, Target,
 };
 pub use super::step::{Condition, FileKind, Step, Then};
 pub use super::template::{Known, Piece, Template, Var};
@@ -109,6 +109,8 @@ pub struct Route {
     pub expires: Option<Expires>,
     /// Media type of what has none.
     pub default_type: String,
+    /// Whether a redirect to a path of the same host goes out as it is, without scheme, host and port.
+    pub relative_redirects: bool,
 }
 
 /// A host that a route is for; lower case, without port.

@@ -166,6 +166,14 @@ pub struct HttpLimits {
     pub streams_max: u32,
     /// Whether request headers with `_` in their names are passed; otherwise they are left out, as nginx does.
     pub underscores: bool,
+    /// Whether a line of a request's head may end in LF alone.
+    pub bare_lf: bool,
+    /// Whether responses to HTTP/1.1 say that the connection stays; to HTTP/1.0 they always do.
+    pub says_keep: bool,
+    /// Seconds that `Keep-Alive: timeout=` promises; 0 leaves the header out.
+    pub keep_hint: u32,
+    /// Whether a client that closes its sending side is still answered while a backend is waited for.
+    pub half_close: bool,
 }
 
 /// Which pool takes which server name.

@@ -18,6 +18,7 @@ type Make = fn(&str) -> Var;
 const KINDS: &[(&str, Make)] = &[
     ("http_", |name| Var::Header(dashed(name))),
     ("sent_http_", |name| Var::Sent(dashed(name))),
+    ("upstream_cookie_", |name| Var::BackendCookie(name.to_owned())),
     ("upstream_http_", |name| Var::Upstream(dashed(name))),
     ("cookie_", |name| Var::Cookie(name.to_owned())),
     ("arg_", |name| Var::Arg(name.to_owned())),

@@ -38,6 +38,8 @@ pub struct Pool {
     pub keep_timeout: Duration,
     /// Requests over one connection; 0 is without bound.
     pub keep_requests: u32,
+    /// Whether a line of a response's head may end in LF alone.
+    pub bare_lf: bool,
     /// Retries may be this share of the requests, in percent, beside a floor of ten a second.
     pub retry_budget: u32,
 }
@@ -96,6 +98,8 @@ pub enum Target {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// Each request says it: `forward.to`.
+    Asked,
 }
 
 /// TLS towards backends.
@@ -158,6 +162,24 @@ pub struct Sticky {
     pub secure: bool,
     /// `Strict`, `Lax` or `None`.
     pub same_site: Option<String>,
+    /// What its values are made with; one of the node's own when absent.
+    pub key: Option<SharedKey>,
+}
+
+/// A secret that several nodes have in common.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedKey {
+    /// The file it comes from.
+    pub file: Option<PathBuf>,
+    /// The secret.
+    pub text: String,
+}
+
+impl std::fmt::Debug for SharedKey {
+    /// Without the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedKey").field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 /// Health from real traffic.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Plan;
-use super::edge::{Auth, Edge, JwtKey, TlsMaterial};
+use super::edge::{Auth, Edge, JwtKey, Pool, SharedKey, TlsMaterial};
 use crate::material::{self, Part};
 
 impl Edge {
@@ -25,6 +25,8 @@ impl Edge {
                 Auth::Jwt(jwt) => files.extend(jwt.keys.iter().filter_map(|key| key.file.as_deref())),
             }
         }
+        files
+            .extend(self.pools.iter().filter_map(|pool| pool.sticky.as_ref()?.key.as_ref()?.file.as_deref()));
         let mut files: Vec<PathBuf> = files.into_iter().map(Path::to_path_buf).collect();
         files.sort_unstable();
         files.dedup();
@@ -53,6 +55,7 @@ impl Edge {
                 Auth::Jwt(jwt) => jwt.keys.iter_mut().try_for_each(reread_key)?,
             }
         }
+        fresh.pools.iter_mut().filter_map(shared_key).try_for_each(reread_shared)?;
         let changed = fresh != *self;
         *self = fresh;
         Ok(changed)
@@ -68,6 +71,7 @@ impl Edge {
         for material in edge.pools.iter_mut().filter_map(|pool| pool.tls.as_mut()?.cert.as_mut()) {
             material.key.clear();
         }
+        edge.pools.iter_mut().filter_map(shared_key).for_each(|key| key.text.clear());
         for auth in edge.routes.iter_mut().filter_map(|route| route.auth.as_mut()) {
             match auth {
                 Auth::Basic { users, .. } => users.iter_mut().for_each(|(_, hash)| hash.clear()),
@@ -123,11 +127,25 @@ fn reread_users(file: &Path) -> Result<Vec<(String, String)>, String> {
         .map_err(|line| format!("line {line} of {} is not user:hash", file.display()))
 }
 
+fn shared_key(pool: &mut Pool) -> Option<&mut SharedKey> {
+    pool.sticky.as_mut()?.key.as_mut()
+}
+
+fn reread_shared(key: &mut SharedKey) -> Result<(), String> {
+    let Some(file) = &key.file else { return Ok(()) };
+    let fresh = read(file)?.trim_end_matches(['\r', '\n']).to_owned();
+    if fresh.len() < material::SHORTEST_SHARED {
+        return Err(format!("{}: a key of {} bytes can be guessed", file.display(), fresh.len()));
+    }
+    key.text = fresh;
+    Ok(())
+}
+
 fn reread_key(key: &mut JwtKey) -> Result<(), String> {
     let Some(file) = &key.file else { return Ok(()) };
     let fresh = read(file)?.trim_end_matches(['\r', '\n']).to_owned();
     if fresh != key.key && !key.algorithm.starts_with("HS") {
-        material::public_key(&fresh).map_err(|why| format!("{} {why}", file.display()))?;
+        material::public_key(&fresh, &key.algorithm).map_err(|why| format!("{} {why}", file.display()))?;
     }
     key.key = fresh;
     Ok(())

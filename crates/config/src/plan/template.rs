@@ -28,6 +28,8 @@ pub enum Var {
     Sent(String),
     /// `{upstream_http_x_name}`: a header of the backend's response.
     Upstream(String),
+    /// `{upstream_cookie_name}`: a cookie that the backend's response sets.
+    BackendCookie(String),
     /// `{cookie_name}`.
     Cookie(String),
     /// `{arg_name}`: a query parameter, not decoded.
@@ -93,6 +95,8 @@ known! {
     Https "https",
     /// The client's address.
     RemoteAddr "remote_addr",
+    /// The same in 4 or 16 bytes.
+    BinaryRemoteAddr "binary_remote_addr",
     /// The client's port.
     RemotePort "remote_port",
     /// The user of basic authentication.

@@ -11,6 +11,8 @@ table! {
         prefix: String,
         /// The whole request target; excludes `prefix`.
         uri: Templated,
+        /// Where it goes instead of a backend of the pool: a pool's name, `host:port` or `unix:/path:`, and a path if any.
+        to: Templated,
         /// The method. The request's when absent.
         method: Templated,
         /// Host that the backend gets. Default "{http_host}", the client's own.

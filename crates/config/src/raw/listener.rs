@@ -53,6 +53,14 @@ table! {
         streams_max: i64,
         /// Whether names of request headers may have `_`; otherwise such headers are dropped. Default false.
         underscores: bool,
+        /// Whether a line of a request's head may end in LF alone. Default false.
+        bare_lf: bool,
+        /// Whether HTTP/1.1 clients are told that their connection stays. Default false.
+        says_keep: bool,
+        /// Seconds that `Keep-Alive: timeout=` promises; 0 leaves the header out. Default 0.
+        keep_hint: i64,
+        /// Whether a client that closes its sending side is still answered while a backend is waited for. Default true.
+        half_close: bool,
         /// Connections at once, for each instance. Default 20000.
         max_connections: i64,
         /// Who may connect to tcp, udp and passthrough: `"allow 10.0.0.0/8"`, `"deny all"`; the first match decides.

@@ -2,7 +2,7 @@
 
 use super::List;
 use crate::read::table;
-use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord, Status, Templated, Time};
+use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord, Secret, Status, Templated, Time};
 
 table! {
     /// A set of backends.
@@ -39,6 +39,8 @@ table! {
         keep_timeout: Time,
         /// Requests over one connection; 0 is without bound. Default 0.
         keep_requests: i64,
+        /// Whether a line of a response's head may end in LF alone. Default false.
+        bare_lf: bool,
         /// Retries as a share of the requests, in percent. Default 20.
         #[schemars(range(min = 0, max = 1000))]
         retry_budget: i64,
@@ -51,6 +53,8 @@ table! {
         /// `host:port` or `unix:/path`.
         #[schemars(required)]
         addr: String,
+        /// What it is called when the address stands in the pool twice. Default `addr`.
+        name: String,
         /// Its share. Default 1.
         #[schemars(range(min = 1, max = 65535))]
         weight: i64,
@@ -99,6 +103,8 @@ table! {
         secure: bool,
         /// "Strict", "Lax" or "None"; the last needs `secure`.
         same_site: SameSiteWord,
+        /// What the cookie's values are made with: nodes with the same key bind clients alike. At least 16 bytes.
+        key: Secret,
     }
 }
 

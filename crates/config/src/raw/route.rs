@@ -77,6 +77,8 @@ table! {
         expires: String,
         /// Media type of what has none. Default "application/octet-stream".
         default_type: String,
+        /// Whether a redirect to a path of the same host goes out as it is. Default false.
+        relative_redirects: bool,
     }
 }
 
@@ -194,6 +196,10 @@ table! {
         etag: bool,
         /// Whether a `.gz` beside the file is sent to those who take it. Default false.
         precompressed: bool,
+        /// Parts of a file that one request may ask for; 0 answers with the whole. Default 64.
+        ranges_max: i64,
+        /// Whether a date after the file's own in If-Modified-Since says that the client has it. Default false.
+        later_dates: bool,
     }
 }
 

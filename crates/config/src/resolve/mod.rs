@@ -4,8 +4,10 @@
 //! an error is thrown away; so one bad key does not hide the next.
 
 mod addrs;
+mod cluster;
 mod command;
 mod edge;
+mod guard;
 mod notify;
 mod probe;
 mod secret;
@@ -36,7 +38,7 @@ pub(crate) struct Resolver<'a> {
     checks: Checks,
     script_user: String,
     start_delay: Duration,
-    peers: usize,
+    standing: cluster::Standing,
     has_mail: bool,
     metrics_at: Option<(std::net::SocketAddr, Span)>,
     edge: edge::State,
@@ -67,7 +69,7 @@ pub(crate) fn resolve(
         checks,
         script_user: String::new(),
         start_delay: Duration::ZERO,
-        peers: 0,
+        standing: cluster::Standing::default(),
         has_mail: root.mail.is_some(),
         metrics_at: None,
         edge: edge::State::default(),
@@ -82,9 +84,7 @@ pub(crate) fn resolve(
     let id = r.node_id(&node);
     let metrics = r.metrics(&node);
     r.metrics_at = metrics.zip(node.metrics.as_ref().map(|at| at.span));
-    if let Some(cluster) = &root.cluster {
-        r.peers = r.cluster(&cluster.value, &id);
-    }
+    let cluster = root.cluster.and_then(|cluster| r.cluster(&cluster.value, &id));
     let mail = root.mail.map(|mail| r.mail(&mail.value));
     let raw_probes = root.probe.map(|list| list.value).unwrap_or_default();
     let raw_vips = root.vip.map(|list| list.value).unwrap_or_default();
@@ -98,7 +98,18 @@ pub(crate) fn resolve(
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }
-    Plan { node: id, links: r.links, vips, groups, probes, commands: r.commands, mail, metrics, edge }
+    Plan {
+        node: id,
+        cluster,
+        links: r.links,
+        vips,
+        groups,
+        probes,
+        commands: r.commands,
+        mail,
+        metrics,
+        edge,
+    }
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -232,35 +243,6 @@ impl Resolver<'_> {
         parsed.ok()
     }
 
-    /// How many other nodes there are.
-    fn cluster(&mut self, cluster: &raw::Cluster, node: &str) -> usize {
-        self.required(&cluster.name, &cluster.head, "[cluster]", "name");
-        self.name(cluster.name.clone(), "cluster");
-        if let Some(key) = &cluster.key {
-            self.error(key.span, "[cluster]: key comes with leases, this version has none", "take it out");
-        }
-        let mut ids: HashMap<String, Span> = HashMap::new();
-        for peer in cluster.peers.iter().flat_map(|list| &list.value) {
-            let who = "[cluster] peers";
-            if let Some(true) = peer.value.witness.as_ref().map(|w| w.value) {
-                let message = "[cluster] peers: a witness comes with leases, this version has none";
-                self.error(peer.span, message, "take the entry out, or leave out witness = true");
-            }
-            for addr in peer.value.addrs.iter().flat_map(|list| &list.value) {
-                self.ip(addr, who);
-            }
-            let id = self.required(&peer.value.id, &peer.value.head, who, "id");
-            let Some(id) = self.name(id, "node") else { continue };
-            if let Some(first) = ids.insert(id.value.clone(), id.span) {
-                let place = self.findings.line_of(first);
-                let message = format!("[cluster] peers: \"{}\" is already listed at {place}", id.value);
-                self.error(id.span, message, "give each node its own id");
-            }
-        }
-        ids.remove(node);
-        ids.len()
-    }
-
     fn mail(&mut self, mail: &raw::Mail) -> Mail {
         let who = "[mail]";
         let smtp = self.required(&mail.smtp, &mail.head, who, "smtp");
@@ -290,8 +272,8 @@ impl Resolver<'_> {
         }
     }
 
-    fn all_groups(&mut self, groups: &[At<raw::Group>], vips: &[Vip]) -> Vec<Group> {
-        let known: HashSet<&str> = vips.iter().map(|vip| vip.spec.name.as_str()).collect();
+    fn all_groups(&mut self, groups: &[At<raw::Group>], resolved_vips: &[Vip]) -> Vec<Group> {
+        let known: HashSet<&str> = resolved_vips.iter().map(|vip| vip.spec.name.as_str()).collect();
         let mut names: HashMap<String, Span> = HashMap::new();
         let mut member_of: HashMap<String, String> = HashMap::new();
         let mut resolved = Vec::new();
@@ -320,6 +302,7 @@ impl Resolver<'_> {
                     );
                 }
             }
+            self.one_guard(&vips, resolved_vips, &who);
             let vips = vips.into_iter().map(|vip| vip.value).collect();
             let notify = self.notify(group.notify.as_ref(), &who);
             resolved.push(Group { spec: GroupSpec { name, vips }, notify });
@@ -353,6 +336,7 @@ fn example(key: &str) -> &'static str {
     match key {
         "addrs" => "[\"10.0.4.99\"]",
         "interface" => "\"eth0\"",
+        "etcd" => "[\"http://10.0.5.1:2379\"]",
         "vrid" => "51, the same number on each node of the pair",
         "vips" => "[\"a\", \"b\"]",
         "exec" => "[\"/path/to/program\", \"argument\"]",

@@ -1,6 +1,7 @@
 //! Secrets are read once, here, and never shown.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 
 use super::Resolver;
 use crate::source::At;
@@ -37,6 +38,18 @@ impl Resolver<'_> {
                 let message = format!("{who}: {key}: {what} {path} can't be read: {error}");
                 self.error(secret.span, message, "write the path of a text file that this user may read");
                 None
+            }
+        }
+    }
+
+    /// The file that a secret comes from, and whether files are not looked at, so that nobody can judge it.
+    pub(super) fn secret_place(&self, secret: &Secret) -> (Option<PathBuf>, bool) {
+        match secret {
+            Secret::Text(_) | Secret::Env(_) => (None, false),
+            Secret::File(path) => (Some(PathBuf::from(path)), !self.checks.files),
+            Secret::Credential(name) => {
+                let folder = (self.env)("CREDENTIALS_DIRECTORY");
+                (folder.map(|folder| PathBuf::from(format!("{folder}/{name}"))), !self.checks.files)
             }
         }
     }

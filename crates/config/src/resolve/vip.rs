@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mainstay_core::election::{Announce, VipSpec};
+use mainstay_core::election::{Announce, Guard, VipSpec};
 use mainstay_core::name::{LinkId, ProbeId};
 use mainstay_core::vrrp::{Checksum, Version};
 
@@ -13,7 +13,7 @@ use super::{HOUR, MOST_VIPS, Resolver, SECOND};
 use crate::plan::Vip;
 use crate::raw;
 use crate::source::{At, Span};
-use crate::values::{ChecksumWord, GuardWord, written};
+use crate::values::{ChecksumWord, written};
 
 const CENTISECOND: Duration = Duration::from_millis(10);
 /// Twelve bits of centiseconds (RFC 9568 5.2.7).
@@ -89,13 +89,13 @@ impl Resolver<'_> {
         let requires = self.requires(raw, who);
         let stand = Stand { who, priority, preempt, requires: &requires };
         let weights = self.weights(raw.weights.as_ref(), &stand);
-        self.guard(raw, who);
+        let guard = self.guard(raw, &unicast, priority, who);
         VipSpec {
             name: frame.name.to_owned(),
             link,
             source: None,
             version,
-            vrid: self.vrid(raw, frame, taken),
+            vrid: self.vrid(raw, guard, frame, taken),
             priority,
             advert,
             preempt,
@@ -111,10 +111,13 @@ impl Resolver<'_> {
             check_source: self.check_source(raw, &unicast, who),
             ttl_min: self.ttl_min(raw, &unicast, who),
             check_addrs: raw.check_addrs.as_ref().is_none_or(|check| check.value),
-            sole_successor: self.peers == 1 || unicast.len() == 1,
+            sole_successor: self.standing.holders == 2 || unicast.len() == 1,
             unicast,
-            gate: (advert * GATE_ADVERTS).max(SHORTEST_GATE),
-            guard: mainstay_core::election::Guard::BestEffort,
+            guard,
+            gate: match guard {
+                Guard::Quorum => self.standing.terms.hold(),
+                Guard::BestEffort | Guard::Strict => (advert * GATE_ADVERTS).max(SHORTEST_GATE),
+            },
             owns: raw.owns.as_ref().is_some_and(|owns| !owns.value.is_empty()),
             requires,
             weights,
@@ -192,7 +195,10 @@ impl Resolver<'_> {
         (priority, preempt, delay)
     }
 
-    fn vrid(&mut self, raw: &raw::Vip, frame: &Frame<'_>, taken: &mut Taken) -> u8 {
+    fn vrid(&mut self, raw: &raw::Vip, guard: Guard, frame: &Frame<'_>, taken: &mut Taken) -> u8 {
+        if guard == Guard::Quorum && raw.vrid.is_none() && !raw.head.spoiled.iter().any(|key| key == "vrid") {
+            return 0;
+        }
         let Some(at) = self.required(&raw.vrid, &raw.head, frame.who, "vrid") else { return 1 };
         let vrid = self.byte(&Some(at.clone()), 1, 1, frame.who, "vrid");
         if raw.interface.is_none() || i64::from(vrid) != at.value {
@@ -332,17 +338,6 @@ impl Resolver<'_> {
             self.error(text.span, message, "write the address that this node always has");
         }
         Some(source)
-    }
-
-    fn guard(&mut self, raw: &raw::Vip, who: &str) {
-        let Some(at) = &raw.guard else { return };
-        let word = match at.value {
-            GuardWord::BestEffort => return,
-            GuardWord::Strict => "strict",
-            GuardWord::Quorum => "quorum",
-        };
-        let message = format!("{who}: guard \"{word}\" comes with leases, this version has none");
-        self.error(at.span, message, "write guard = \"best-effort\", or leave `guard` out");
     }
 
     fn requires(&mut self, raw: &raw::Vip, who: &str) -> Vec<ProbeId> {

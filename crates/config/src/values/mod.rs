@@ -1,6 +1,7 @@
 //! Values with a notation of their own: durations, secrets, fixed words, and entries that are text or a table.
 
 mod choice;
+mod drift;
 mod edge;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use crate::source::At;
 use crate::suggest;
 
 pub(crate) use choice::choice;
+pub(crate) use drift::Drift;
 pub(crate) use edge::*;
 
 /// A duration as operators write it: `"250ms"`, `"1s"`, `"1.5s"`, `"5m"`.
@@ -336,9 +338,7 @@ choice! {
     /// How two holders are prevented.
     GuardWord "a guard" {
         "best-effort" => BestEffort,
-        /// Refused until leases exist.
         "strict" => Strict,
-        /// Refused until leases exist.
         "quorum" => Quorum,
     }
 }

@@ -246,10 +246,35 @@ fn a_backend_behind_a_variable_of_known_values_is_chosen_by_steps() {
 }
 
 #[test]
-fn a_backend_that_only_a_request_knows_is_left_out_and_answered_for() {
-    let done =
-        server("location / { proxy_pass http://$arg_b; }").drops("proxy_pass http://$arg_b is left out");
+fn a_backend_that_only_a_request_knows_is_named_by_it() {
+    let done = http(
+        "upstream u { server 127.0.0.1:81; }
+         server { server_name example.org; location / { proxy_pass https://$arg_b; } location /a { proxy_pass http://${arg_b}/x$uri; } }",
+    )
+    .drops("upstream \"u\" is also spoken to in another way");
+    let (plain, tls) = (done.forward("example.org/a"), done.forward(ROUTE));
+    assert_eq!(text(tls.to.as_ref().unwrap()), "{Arg(\"b\")}");
+    assert_eq!(text(plain.to.as_ref().unwrap()), "{Arg(\"b\")}/x{Known(Uri)}");
+    assert_eq!(text(&plain.host), "{Known(ProxyHost)}");
+    let name = done.pool(ROUTE).tls.as_ref().unwrap().name.as_ref().unwrap();
+    assert_eq!(text(name), "{Known(ProxyHost)}");
+    assert!(done.edge.pools.iter().any(|pool| pool.name == "u"), "a request may name it");
+    let done = server("location / { proxy_pass $arg_b; }").drops("proxy_pass $arg_b is left out");
     assert_eq!(done.answer(ROUTE).status, 502);
+}
+
+#[test]
+fn a_server_that_stands_twice_is_two_backends() {
+    let done = http(
+        "upstream u { server 127.0.0.1:81; server 127.0.0.1:81 weight=2; }
+         server { server_name example.org; location / { proxy_pass http://u; } }",
+    )
+    .clean();
+    let backends = &done.pool(ROUTE).backends;
+    let shown: Vec<(&str, u32)> = backends.iter().map(|one| (one.name.as_str(), one.weight)).collect();
+    assert_eq!(shown, [("127.0.0.1:81", 1), ("127.0.0.1:81#2", 2)]);
+    assert_eq!(backends[0].target, backends[1].target);
+    assert_eq!(done.forward(ROUTE).retry.tries, 2);
 }
 
 #[test]

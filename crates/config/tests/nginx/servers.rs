@@ -264,3 +264,29 @@ fn a_server_on_two_listeners_of_which_one_finds_the_real_address_finds_it_itself
     .clean();
     assert!(done.route("a.example/").real_ip.is_some() && done.route("b.example/").real_ip.is_none());
 }
+
+#[test]
+fn connections_are_what_they_are_in_nginx() {
+    let limits = |text: &str| server(text).clean().edge.listeners[0].http;
+    let usual = limits("location / { return 200; }");
+    assert_eq!(
+        (usual.bare_lf, usual.says_keep, usual.keep_hint, usual.half_close, usual.underscores),
+        (true, true, 0, false, false)
+    );
+    let own = limits("keepalive_timeout 5s 9s; proxy_ignore_client_abort on; ignore_invalid_headers off;");
+    assert_eq!((own.keep_hint, own.half_close, own.underscores), (9, true, true));
+}
+
+#[test]
+fn without_worker_processes_all_is_done_by_one_thread() {
+    let whole = |main: &str| {
+        let text = format!("{main} events {{ }} http {{ server {{ listen 80; return 200; }} }}");
+        let edge =
+            crate::loaded(crate::import_files(&[(crate::CONF, &text)], mainstay_config::nginx::Part::Main))
+                .clean()
+                .edge;
+        (edge.instances, edge.threads)
+    };
+    assert_eq!(whole("daemon off; pid /run/n.pid;"), (1, 1));
+    assert_eq!(whole("worker_processes auto;").0, 2);
+}

@@ -55,6 +55,8 @@ impl Vip {
         }
         let priority = match self.spec.priority {
             255 => 255,
+            // The highest that is no owner's: no other candidate preempts it, not even one that knows no word for this.
+            _ if self.pinned && self.is_active() => 254,
             _ => u8::try_from(sum.clamp(1, 254)).unwrap_or(1),
         };
         if std::mem::replace(&mut self.priority, priority) != priority && self.is_active() {

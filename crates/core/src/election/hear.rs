@@ -157,9 +157,9 @@ impl Vip {
         })
     }
 
-    /// The owner always preempts; a node from which the vip was moved away does not.
+    /// The owner always preempts; a node from which the vip was moved away, or that was told to hold it, does not.
     pub(super) fn preempts(&self) -> bool {
-        self.priority == 255 || (self.spec.preempt && !self.courteous)
+        self.priority == 255 || (self.spec.preempt && !self.courteous && !self.pinned)
     }
 
     /// Somebody is heard again: a silence that outlasted the down interval was an outage.

@@ -58,6 +58,9 @@ impl Vip {
             self.install(w);
         }
         self.change(w, State::Active, reason);
+        if self.pinned {
+            self.weigh(w);
+        }
     }
 
     /// Adds the address and announces it.
@@ -113,6 +116,9 @@ impl Vip {
             self.goes_dark(w.now);
         }
         self.change(w, to, reason);
+        if self.pinned {
+            self.weigh(w);
+        }
         match to {
             State::Fault => self.down_at = None,
             State::Backup | State::Active => self.down_in(w, self.down_interval()),

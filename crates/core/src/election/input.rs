@@ -115,6 +115,9 @@ pub enum Operator {
     Move(VipId),
     /// Give the vip up and stay out until `Ready`.
     Drain(VipId),
+    /// Keep the vip where it is, which is here: nobody preempts it, and once it has gone this node does not either, until
+    /// another word.
+    Hold(VipId),
     /// Take part again.
     Ready(VipId),
 }

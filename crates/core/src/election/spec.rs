@@ -17,7 +17,8 @@ pub struct VipSpec {
     pub link: LinkId,
     /// VRRP version on the wire.
     pub version: Version,
-    /// Virtual router id, 1 to 255; unique for each link and family.
+    /// Virtual router id, 1 to 255; unique for each link and family. 0 for a vip of guard `quorum` that names none: it is
+    /// never on the wire.
     pub vrid: u8,
     /// 1 to 254, or 255 for the owner, who always holds when he can.
     pub priority: u8,
@@ -81,6 +82,44 @@ pub enum Guard {
     Strict,
     /// A lease that a majority of a fixed list of voters grants.
     Quorum,
+}
+
+impl Guard {
+    /// The word in the configuration, in status and in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Strict => "strict",
+            Self::Quorum => "quorum",
+        }
+    }
+
+    /// How strong the promise is, in two words: what its sentence begins with.
+    #[must_use]
+    pub const fn strength(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best effort",
+            Self::Strict => "by rule",
+            Self::Quorum => "proven",
+        }
+    }
+
+    /// What is proven and what is best effort: the one sentence that check, status, metrics and the pages share.
+    #[must_use]
+    pub const fn promise(self) -> &'static str {
+        match self {
+            Self::BestEffort => {
+                "best effort: two nodes that can't hear each other may both hold it until they do"
+            }
+            Self::Strict => {
+                "by rule: a lone backup never takes over and a lone holder keeps, so a silent death waits for an operator"
+            }
+            Self::Quorum => {
+                "proven: never two holders, while clocks keep within `clock_drift` and the kernel runs"
+            }
+        }
+    }
 }
 
 /// A probe's influence on the priority, as keepalived has it.

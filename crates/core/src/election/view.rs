@@ -35,6 +35,8 @@ pub struct View<'a> {
     pub peers: &'a [Peer],
     /// Whether an operator drained it here.
     pub drained: bool,
+    /// Whether an operator holds it where it is.
+    pub pinned: bool,
     /// Why this node may not take it just now, although it is not in fault: drained, moved, a probe pending, stopping.
     pub waiting: Option<Reason>,
     /// When this node takes it if nothing more is heard.
@@ -123,6 +125,7 @@ impl Vip {
             }),
             peers: &self.peers,
             drained: self.drained,
+            pinned: self.pinned,
             waiting: self.wait(w),
             deadline: self.down_at.filter(|_| self.wait(w).is_none()),
             armed: self.armed,

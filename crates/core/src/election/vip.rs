@@ -113,6 +113,8 @@ pub(super) struct Vip {
     pub(super) moved_until: Option<Boot>,
     /// Moved away by the operator: whoever took it is not preempted.
     pub(super) courteous: bool,
+    /// Held where it is by the operator.
+    pub(super) pinned: bool,
 
     /// Stops that have not been answered.
     pub(super) stops: u32,
@@ -163,6 +165,7 @@ impl Vip {
             drained: false,
             moved_until: None,
             courteous: false,
+            pinned: false,
             stops: 0,
             stops_until: Boot::ZERO,
             failed_until: None,

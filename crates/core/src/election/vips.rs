@@ -319,7 +319,7 @@ impl Vips {
     }
 
     fn obey(&mut self, word: Operator) {
-        let (Operator::Move(vip) | Operator::Drain(vip) | Operator::Ready(vip)) = word;
+        let (Operator::Move(vip) | Operator::Drain(vip) | Operator::Hold(vip) | Operator::Ready(vip)) = word;
         if vip.index() >= self.vips.len() {
             return;
         }
@@ -329,19 +329,28 @@ impl Vips {
             let vip = &mut self.vips[m];
             match word {
                 Operator::Move(_) if active => {
+                    vip.pinned = false;
                     vip.moved_until = Some(self.w.now + vip.move_wait());
                     vip.resign(&mut self.w, State::Backup, Reason::Moved);
                 }
                 Operator::Move(_) => {}
                 Operator::Drain(_) => {
                     vip.drained = true;
+                    vip.pinned = false;
                     vip.resign(&mut self.w, State::Backup, Reason::Drained);
                 }
+                Operator::Hold(_) if active => {
+                    vip.pinned = true;
+                    vip.weigh(&mut self.w);
+                }
+                Operator::Hold(_) => {}
                 Operator::Ready(_) => {
                     vip.drained = false;
+                    vip.pinned = false;
                     vip.moved_until = None;
                     vip.courteous = false;
                     vip.failed_until = None;
+                    vip.weigh(&mut self.w);
                 }
             }
             self.schedule(m);

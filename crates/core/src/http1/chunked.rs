@@ -126,7 +126,12 @@ impl Decoder {
             [] | [b'\r'] => return Ok(Step::More),
             _ => {}
         }
-        let limits = HeadLimits { bytes: TRAILERS_MAX, fields: TRAILER_FIELDS_MAX, drop_underscores: false };
+        let limits = HeadLimits {
+            bytes: TRAILERS_MAX,
+            fields: TRAILER_FIELDS_MAX,
+            drop_underscores: false,
+            bare_lf: false,
+        };
         let mut found = Vec::new();
         let end = fields::parse(bytes, 0, &limits, &mut |field| {
             if forbidden(field.name.of(bytes)) {

@@ -35,7 +35,7 @@ fn attempt<'h>(
         Ok(Status::Complete(done)) => done,
         Ok(Status::Partial) => return Ok(None),
         Err(Error::TooManyHeaders) => return Err(Reject::TooManyFields),
-        Err(error) => return Err(diagnose(block, error)),
+        Err(error) => return Err(diagnose(block, error, limits.bare_lf)),
     };
     // Between a value's end and the next name there must be blanks and CRLF, nothing else.
     let base = head.as_ptr() as usize;
@@ -44,40 +44,41 @@ fn attempt<'h>(
         let colon = at + header.name.len();
         let start = if header.value.is_empty() { colon + 1 } else { header.value.as_ptr() as usize - base };
         let end = start + header.value.len();
-        at = line_end(head, end)?;
+        at = line_end(head, end, limits.bare_lf)?;
         if limits.drop_underscores && header.name.contains('_') {
             continue;
         }
         visit(Field { name: Span::new(colon - header.name.len(), colon), value: Span::new(start, end) })?;
     }
-    if head.get(at) != Some(&b'\r') {
+    if head.get(at) != Some(&b'\r') && !limits.bare_lf {
         return Err(Reject::BareLf);
     }
     Ok(Some(from + length))
 }
 
 /// The first byte of the next line: blanks and CRLF are skipped.
-fn line_end(head: &[u8], mut at: usize) -> Result<usize, Reject> {
+fn line_end(head: &[u8], mut at: usize, bare_lf: bool) -> Result<usize, Reject> {
     while matches!(head.get(at), Some(b' ' | b'\t')) {
         at += 1;
     }
     match head.get(at..at + 2) {
         Some(b"\r\n") => Ok(at + 2),
+        Some([b'\n', _]) if bare_lf => Ok(at + 1),
         _ => Err(Reject::BareLf),
     }
 }
 
 /// What is wrong with a block of fields that could not be parsed: the first line that is.
 #[cold]
-fn diagnose(block: &[u8], error: Error) -> Reject {
+fn diagnose(block: &[u8], error: Error, bare_lf: bool) -> Reject {
     let mut rest = block;
     while let Some(end) = rest.iter().position(|b| *b == b'\n') {
-        if let Some(wrong) = wrong_line(&rest[..end], true) {
+        if let Some(wrong) = wrong_line(&rest[..end], true, bare_lf) {
             return wrong;
         }
         rest = &rest[end + 1..];
     }
-    wrong_line(rest, false).unwrap_or(match error {
+    wrong_line(rest, false, bare_lf).unwrap_or(match error {
         Error::HeaderValue => Reject::FieldValue,
         Error::NewLine => Reject::BareCr,
         Error::HeaderName | Error::Status | Error::Token | Error::TooManyHeaders | Error::Version => {
@@ -87,10 +88,10 @@ fn diagnose(block: &[u8], error: Error) -> Reject {
 }
 
 /// What is wrong with a line, its LF cut off when it is whole.
-fn wrong_line(line: &[u8], whole: bool) -> Option<Reject> {
+fn wrong_line(line: &[u8], whole: bool, bare_lf: bool) -> Option<Reject> {
     let text = match line.strip_suffix(b"\r") {
         Some(text) => text,
-        None if whole => return Some(Reject::BareLf),
+        None if whole && !bare_lf => return Some(Reject::BareLf),
         None => line,
     };
     if text.contains(&b'\r') {

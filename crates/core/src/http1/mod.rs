@@ -74,4 +74,6 @@ pub struct HeadLimits {
     /// Whether fields with `_` in their names are left out, as nginx does: what reads headers as environment variables
     /// takes `_` and `-` for the same.
     pub drop_underscores: bool,
+    /// Whether a line may end in LF alone (RFC 9112 2.2 allows it to a reader).
+    pub bare_lf: bool,
 }

@@ -33,6 +33,9 @@ pub enum Reject {
     /// More fields than there may be.
     #[error("too many header fields")]
     TooManyFields,
+    /// Authorization, Expect, a condition or a range a second time.
+    #[error("a field twice that may come once")]
+    FieldTwice,
     /// LF without CR.
     #[error("bare LF")]
     BareLf,
@@ -122,6 +125,7 @@ impl Reject {
             Self::LineTooLong => "line-too-long",
             Self::HeadTooLarge => "head-too-large",
             Self::TooManyFields => "too-many-fields",
+            Self::FieldTwice => "framing:field-twice",
             Self::BareLf => "framing:bare-lf",
             Self::BareCr => "framing:bare-cr",
             Self::Fold => "framing:fold",
@@ -162,6 +166,7 @@ impl Reject {
             | Self::Method
             | Self::Target
             | Self::VersionSyntax
+            | Self::FieldTwice
             | Self::BareLf
             | Self::BareCr
             | Self::Fold

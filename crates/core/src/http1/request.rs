@@ -45,7 +45,7 @@ pub fn request(
     limits: &HeadLimits,
     mut out: impl FnMut(Field),
 ) -> Result<Option<RequestHead>, Reject> {
-    let Some(start) = first_line(bytes)? else { return Ok(None) };
+    let Some(start) = first_line(bytes, limits.bare_lf)? else { return Ok(None) };
     let Some((line, at)) = request_line(bytes, start, limits)? else { return Ok(None) };
     let mut said = Said::default();
     let length = fields::parse(bytes, at, limits, &mut |field| {
@@ -72,7 +72,7 @@ pub fn head_may_be_whole(bytes: &[u8], seen: usize) -> bool {
 }
 
 /// The first byte that is not of an empty line.
-fn first_line(bytes: &[u8]) -> Result<Option<usize>, Reject> {
+fn first_line(bytes: &[u8], bare_lf: bool) -> Result<Option<usize>, Reject> {
     let mut at = 0;
     while let Some(first) = bytes.get(at) {
         match first {
@@ -82,6 +82,7 @@ fn first_line(bytes: &[u8]) -> Result<Option<usize>, Reject> {
                 Some(_) => return Err(Reject::BareCr),
                 None => return Ok(None),
             },
+            b'\n' if bare_lf && at < EMPTY_LINES * 2 => at += 1,
             b'\n' => return Err(Reject::BareLf),
             b' ' | b'\t' => return Err(Reject::Fold),
             _ => return Ok(Some(at)),
@@ -127,8 +128,8 @@ fn request_line(bytes: &[u8], start: usize, limits: &HeadLimits) -> Result<Optio
             Reject::Target
         });
     }
-    let Some(minor) = version(&rest[end + 1..])? else { return Ok(None) };
-    let behind = start + end + 1 + 10;
+    let Some((minor, length)) = version(&rest[end + 1..], limits.bare_lf)? else { return Ok(None) };
+    let behind = start + end + 1 + length;
     if behind > limits.bytes as usize {
         return Err(Reject::LineTooLong);
     }
@@ -156,8 +157,8 @@ const fn is_target_byte(b: u8) -> bool {
     b > b' ' && b != 0x7f && b != b'#'
 }
 
-/// The minor version of `HTTP/1.x\r\n`.
-fn version(text: &[u8]) -> Result<Option<u8>, Reject> {
+/// The minor version of `HTTP/1.x\r\n`, and how long that is.
+fn version(text: &[u8], bare_lf: bool) -> Result<Option<(u8, usize)>, Reject> {
     const PREFIX: &[u8] = b"HTTP/";
     let known = text.len().min(PREFIX.len());
     if text[..known] != PREFIX[..known] {
@@ -173,17 +174,18 @@ fn version(text: &[u8]) -> Result<Option<u8>, Reject> {
         return Err(Reject::VersionSyntax);
     }
     let Some(minor) = digit(7)? else { return Ok(None) };
-    match (text.get(8), text.get(9)) {
-        (Some(b'\r'), Some(b'\n')) => {}
+    let length = match (text.get(8), text.get(9)) {
+        (Some(b'\r'), Some(b'\n')) => 10,
+        (Some(b'\n'), _) if bare_lf => 9,
         (Some(b'\r'), None) | (None, _) => return Ok(None),
         (Some(b'\r'), Some(_)) => return Err(Reject::BareCr),
         (Some(b'\n'), _) => return Err(Reject::BareLf),
         (Some(_), _) => return Err(Reject::VersionSyntax),
-    }
+    };
     if major != 1 {
         return Err(Reject::Version);
     }
-    Ok(Some(minor.min(1)))
+    Ok(Some((minor.min(1), length)))
 }
 
 /// Target, authority of an absolute form, and whether the target lacks its slash.
@@ -229,19 +231,47 @@ fn target(
 struct Said {
     host: Option<Span>,
     length: Option<u64>,
-    chunked: bool,
+    /// What Transfer-Encoding said.
+    coding: Option<Result<(), Reject>>,
     close: bool,
     keep_alive: bool,
     names_upgrade: bool,
     upgrade: Option<Span>,
     expects_continue: bool,
+    /// Which of [`ONCE`] came.
+    once: u8,
 }
 
+/// Fields that two readers would take from different lines when they come twice.
+const ONCE: [&[u8]; 8] = [
+    b"authorization",
+    b"content-range",
+    b"expect",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+];
+
 impl Said {
+    /// Whether this is the second of a field that may come once.
+    fn repeats(&mut self, name: &[u8]) -> bool {
+        if !matches!(name.first(), Some(b'a' | b'A' | b'c' | b'C' | b'e' | b'E' | b'i' | b'I')) {
+            return false;
+        }
+        let Some(at) = ONCE.iter().position(|own| own.eq_ignore_ascii_case(name)) else { return false };
+        let bit = 1 << at;
+        let seen = self.once & bit != 0;
+        self.once |= bit;
+        seen
+    }
+
     fn hear(&mut self, bytes: &[u8], field: Field) -> Result<(), Reject> {
         let name = field.name.of(bytes);
         let value = field.value.of(bytes);
         match name.len() {
+            _ if self.repeats(name) => return Err(Reject::FieldTwice),
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.host.replace(field.value).is_some() {
                     return Err(Reject::HostTwice);
@@ -267,11 +297,10 @@ impl Said {
                 return Err(Reject::LengthTwice);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.chunked {
+                if self.coding.is_some() {
                     return Err(Reject::EncodingTwice);
                 }
-                coding(value)?;
-                self.chunked = true;
+                self.coding = Some(coding(value));
             }
             _ => {}
         }
@@ -301,14 +330,16 @@ fn finish(bytes: &[u8], length: usize, line: &Line, said: &Said) -> Result<Reque
     if said.host.is_none() && line.minor > 0 {
         return Err(Reject::HostMissing);
     }
-    if said.chunked && said.length.is_some() {
+    said.coding.unwrap_or(Ok(()))?;
+    let chunked = said.coding.is_some();
+    if chunked && said.length.is_some() {
         return Err(Reject::LengthAndEncoding);
     }
-    if said.chunked && line.minor == 0 {
+    if chunked && line.minor == 0 {
         return Err(Reject::EncodingInHttp10);
     }
     let body = match said.length {
-        _ if said.chunked => BodyLength::Open,
+        _ if chunked => BodyLength::Open,
         None | Some(0) => BodyLength::None,
         Some(count) => BodyLength::Known(count),
     };

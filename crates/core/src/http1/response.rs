@@ -48,7 +48,7 @@ pub fn response(
     to_head: bool,
     mut out: impl FnMut(Field),
 ) -> Result<Option<ResponseHead>, Reject> {
-    let Some((status, reason, minor, at)) = status_line(bytes)? else {
+    let Some((status, reason, minor, at)) = status_line(bytes, limits.bare_lf)? else {
         return if bytes.len() >= limits.bytes as usize { Err(Reject::HeadTooLarge) } else { Ok(None) };
     };
     let mut said = Said::default();
@@ -88,7 +88,7 @@ pub fn response(
 }
 
 /// Status, phrase, minor version, and the byte behind the line.
-fn status_line(bytes: &[u8]) -> Result<Option<(u16, Span, u8, usize)>, Reject> {
+fn status_line(bytes: &[u8], bare_lf: bool) -> Result<Option<(u16, Span, u8, usize)>, Reject> {
     const PREFIX: &[u8] = b"HTTP/1.";
     let known = bytes.len().min(PREFIX.len());
     if bytes[..known] != PREFIX[..known] {
@@ -108,21 +108,23 @@ fn status_line(bytes: &[u8]) -> Result<Option<(u16, Span, u8, usize)>, Reject> {
     let start = match bytes[12] {
         b' ' => 13,
         b'\r' => 12,
+        b'\n' if bare_lf => 12,
         _ => return Err(Reject::StatusLine),
     };
     let text = &bytes[start..];
     let Some(end) = text.iter().position(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f) else {
         return Ok(None);
     };
-    match (text[end], text.get(end + 1)) {
-        (b'\r', Some(b'\n')) => {}
+    let break_length = match (text[end], text.get(end + 1)) {
+        (b'\r', Some(b'\n')) => 2,
+        (b'\n', _) if bare_lf => 1,
         (b'\r', None) => return Ok(None),
         (b'\r', Some(_)) => return Err(Reject::BareCr),
         (b'\n', _) => return Err(Reject::BareLf),
         _ => return Err(Reject::StatusLine),
-    }
+    };
     let minor = (bytes[7] - b'0').min(1);
-    Ok(Some((status, Span::new(start, start + end), minor, start + end + 2)))
+    Ok(Some((status, Span::new(start, start + end), minor, start + end + break_length)))
 }
 
 /// What the fields said that matters here.

@@ -16,7 +16,8 @@ pub enum Effect {
         /// What.
         message: Message,
     },
-    /// A majority has promised the right until then: first, or again. Arm the gate, then take the address.
+    /// A majority has promised the right until then: first, or again. Arm the gate, then take the address. Between
+    /// `Yield` and `Input::Gone` only the end moves on, while the address is being taken away: it is not taken again.
     Held {
         /// Which.
         right: RightId,

@@ -15,8 +15,8 @@ const SILENT_HALF_BEATS: u32 = 7;
 pub(super) struct Peer {
     pub(super) instance: Option<u64>,
     pub(super) mark: Option<Mark>,
-    /// The mark that was told as a mismatch.
-    told: Option<Mark>,
+    /// The mark that is not ours, since when, and whether that was told.
+    other: Option<(Mark, Boot, bool)>,
     pub(super) heard: Option<Boot>,
     pub(super) reachable: bool,
     /// The number of its newest beat; a voter that never beats is judged by its replies alone.
@@ -26,10 +26,26 @@ pub(super) struct Peer {
     pub(super) listed: Option<Boot>,
 }
 
+impl Peer {
+    /// Whether its list is worth a word: at once if it is another one of the same epoch; one that is older or newer
+    /// becomes the same within a round trip, unless something is wrong.
+    fn disagrees(&mut self, mark: Mark, ours: Mark, term: Duration, now: Boot) -> bool {
+        if mark == ours {
+            self.other = None;
+            return false;
+        }
+        let (_, since, told) =
+            self.other.filter(|(other, _, _)| *other == mark).unwrap_or((mark, now, false));
+        let tell = !told && (mark.epoch == ours.epoch || now.since(since) >= term);
+        self.other = Some((mark, since, told || tell));
+        tell
+    }
+}
+
 impl Leases {
     /// A letter came: its sender lives.
     pub(super) fn note(&mut self, from: NodeId, letter: &Letter, now: Boot) {
-        let (ours, beat) = (self.mark, self.terms.beat());
+        let (ours, beat, term) = (self.mark, self.terms.beat(), self.terms.term);
         let peer = &mut self.peers[from.index()];
         let restarted = peer.instance.is_some_and(|instance| instance != letter.instance);
         if restarted {
@@ -41,9 +57,7 @@ impl Leases {
         let back = !peer.reachable;
         (peer.instance, peer.mark, peer.heard, peer.reachable) =
             (Some(letter.instance), mark, Some(now), true);
-        let mismatch = letter.mark != ours && !older;
-        let tell = mismatch && peer.told != Some(letter.mark);
-        peer.told = mismatch.then_some(letter.mark);
+        let tell = !older && peer.disagrees(letter.mark, ours, term, now);
         let behind = letter.mark.epoch < ours.epoch && peer.listed.is_none_or(|at| now.since(at) >= beat);
         if behind {
             peer.listed = Some(now);

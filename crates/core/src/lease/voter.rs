@@ -179,7 +179,10 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
             until: now + asking.term,
         };
         if !mute.is_zero() {
-            if !asked.renewal {
+            if asked.renewal {
+                // What is held now is above all that it has forgotten.
+                slot.highest = slot.highest.max(asked.epoch);
+            } else {
                 slot.keep(pending);
             }
             return Verdict::Mute { left: mute };

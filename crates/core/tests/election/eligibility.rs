@@ -148,3 +148,47 @@ fn each_acquisition_has_a_higher_epoch() {
     });
     assert_eq!(told, Some(last));
 }
+
+#[test]
+fn a_vip_on_hold_is_preempted_by_nobody_until_it_is_ready() {
+    let mut rig = Rig::active(|_| {});
+    rig.tell(Operator::Hold(V));
+    let view = rig.vips.view(V).unwrap();
+    assert_eq!(
+        (view.pinned, view.priority),
+        (true, 254),
+        "the wire says so to partners that know no such word"
+    );
+    rig.pass_hearing("10.0.4.20", 200, 5);
+    assert_eq!(rig.state(), State::Active);
+    rig.tell(Operator::Ready(V));
+    assert_eq!(rig.vips.view(V).unwrap().priority, 100);
+    rig.pass_hearing("10.0.4.20", 200, 5);
+    assert_eq!(rig.state(), State::Backup);
+}
+
+#[test]
+fn a_vip_on_hold_that_had_to_go_stays_where_it_went() {
+    let mut rig = Rig::one(|s| s.requires = vec![P]);
+    rig.probe(3, Verdict::Up);
+    rig.pass(Duration::from_secs(1));
+    rig.tell(Operator::Hold(V));
+    rig.probe(3, Verdict::Down);
+    assert_eq!((rig.state(), rig.vips.view(V).unwrap().priority), (State::Fault, 100));
+    rig.probe(3, Verdict::Up);
+    rig.pass_hearing("10.0.4.20", 50, 50);
+    assert_eq!(rig.state(), State::Backup, "a lower node is not preempted either");
+    rig.pass(Duration::from_secs(2));
+    let view = rig.vips.view(V).unwrap();
+    assert_eq!((view.state, view.priority), (State::Active, 254), "nobody else holds it any more");
+    rig.tell(Operator::Move(V));
+    assert!(!rig.vips.view(V).unwrap().pinned, "the later word counts");
+}
+
+#[test]
+fn only_what_is_held_can_be_put_on_hold() {
+    let mut rig = Rig::active(|_| {});
+    rig.tell(Operator::Drain(V));
+    rig.tell(Operator::Hold(V));
+    assert!(!rig.vips.view(V).unwrap().pinned);
+}

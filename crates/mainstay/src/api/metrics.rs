@@ -1,5 +1,6 @@
 //! The status as Prometheus reads it (text format 0.0.4): one prefix, base units, `_total` for counters.
 
+mod cluster;
 mod edge;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 55] = [
+const FAMILIES: [(&str, &str); 77] = [
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -54,9 +55,31 @@ const FAMILIES: [(&str, &str); 55] = [
     ("backend_retries_total", "Requests that came to the backend after another had failed."),
     ("backend_state", "1 for where the backend stands."),
     ("backend_weight", "Weight in force, the operator's when there is one."),
+    ("cluster_list_epoch", "How often the voter list has changed."),
+    ("cluster_node_mute_seconds", "How much longer a voter that has just started promises nothing."),
+    ("cluster_node_other_list", "1 while the node has another voter list or longest term than ours."),
+    ("cluster_node_reachable", "1 while the node is heard."),
+    ("cluster_quorum", "1 while a majority of voters answers."),
+    ("cluster_session_age_seconds", "How old the session with the node is."),
+    ("cluster_term_seconds", "How long a voter promises a right."),
+    ("cluster_voters", "How many votes there are."),
+    ("cluster_voters_answering", "Voters that answer and count, this node's own among them."),
+    ("cluster_voters_needed", "How many voters make a majority."),
+    ("cluster_wire_datagrams_total", "Authentic datagrams that came over the wire."),
+    ("cluster_wire_duplicates_total", "Those that had come over another wire before."),
+    ("cluster_wire_received_bytes_total", "Bytes of authentic datagrams that came over the wire."),
+    ("cluster_wire_rtt_seconds", "The last round trip that was measured over the wire."),
+    ("cluster_wire_up", "1 while the wire carries."),
     ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
     ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
     ("info", "Version of the running program."),
+    ("lease_acquired_total", "Times that the right came to this node."),
+    ("lease_epoch", "The highest epoch of the right that is known here."),
+    ("lease_held", "1 while the right is this node's."),
+    ("lease_left_seconds", "Until this node's right ends, unless it is renewed."),
+    ("lease_refused_total", "Requests of this node that a majority did not grant."),
+    ("lease_unrenewed_total", "Times that the right ended here because no majority renewed it."),
+    ("lease_voters_granting", "Voters that have promised the right to this node."),
     ("listener_connections", "Connections that are open."),
     ("listener_connections_total", "Connections that were accepted."),
     ("listener_handshakes_failed_total", "Handshakes of TLS and of the PROXY header that failed."),
@@ -92,7 +115,7 @@ const FAMILIES: [(&str, &str); 55] = [
     ("vip_epoch", "Acquisitions of the vip by this node."),
     ("vip_gate_arms_total", "Times that the gate's deadline was moved on."),
     ("vip_gate_window_seconds", "The kernel stops answering this long after the last sign of life."),
-    ("vip_guard_info", "Grade of the promise and the gate in use."),
+    ("vip_guard_info", "Grade of the promise, how strong it is, and the gate in use."),
     ("vip_holder", "1 while this node holds the vip."),
     ("vip_late_total", "Times that the vip was given up because this node ran late."),
     ("vip_outage_seconds_total", "Seconds in which nobody was known to hold the vip."),
@@ -122,6 +145,7 @@ pub(super) fn render(status: &Status) -> String {
     status.counters.iter().for_each(|c| families.counter(c, &[]));
     vips(&mut families, status);
     probes(&mut families, status);
+    cluster::add(&mut families, status);
     edge::add(&mut families, status);
     workers(&mut families, status);
     let mut out = String::new();
@@ -148,7 +172,9 @@ fn vips(families: &mut Families, status: &Status) {
         families.add("vip_since_seconds", "gauge", &name, &seconds(vip.since_ms));
         families.add("vip_outage_seconds_total", "counter", &name, &format!("{:.3}", vip.outage_s));
         families.add("vip_gate_window_seconds", "gauge", &name, &seconds(vip.guard.window_ms));
-        let guard = [name[0], ("grade", vip.guard.grade.as_str()), ("gate", vip.guard.gate.as_str())];
+        let strength = vip.guard.promise.split(':').next().unwrap_or_default();
+        let (grade, gate) = (vip.guard.grade.as_str(), vip.guard.gate.as_str());
+        let guard = [name[0], ("grade", grade), ("promise", strength), ("gate", gate)];
         families.add("vip_guard_info", "gauge", &guard, "1");
         for counter in vip.transitions.iter().chain(&vip.adverts).chain(&vip.counters) {
             families.counter(counter, &name);

@@ -10,7 +10,7 @@ use mainstay_proxy::route::Question;
 
 use super::{DEGRADED, DENIED, FAILURE, UNREACHABLE, local, render};
 use crate::dirs::Dirs;
-use crate::ipc::{ApiCall, ApiReply, PoolAction, RouteExplained, VipAction};
+use crate::ipc::{ApiCall, ApiReply, ClusterAction, PoolAction, RouteExplained, VipAction};
 use crate::status::{Event, Status};
 
 /// A reload reads files and runs no probe: it is done in milliseconds.
@@ -127,6 +127,17 @@ pub(super) fn list(dirs: &Dirs) -> anyhow::Result<u8> {
     local::print(&render::vips(&status))
 }
 
+pub(super) fn cluster(dirs: &Dirs) -> anyhow::Result<u8> {
+    let status = fetch_status(dirs)?;
+    let Some(cluster) = &status.cluster else {
+        bail!(
+            "node {} speaks with no other: give every node the same `key` in [cluster], and name them in `peers`",
+            status.node
+        );
+    };
+    local::print(&render::cluster(cluster))
+}
+
 pub(super) fn healthcheck(dirs: &Dirs) -> anyhow::Result<u8> {
     let status = fetch_status(dirs)?;
     for sentence in &status.degraded {
@@ -137,6 +148,25 @@ pub(super) fn healthcheck(dirs: &Dirs) -> anyhow::Result<u8> {
 
 pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Vip { name, action })?)
+}
+
+/// The node's own words for what it does with a vip.
+pub(super) fn tell_vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Result<String> {
+    match ask(dirs, &ApiCall::Vip { name, action })? {
+        ApiReply::Done { message } => Ok(message),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// A connection that says what happens from here on, after what has happened.
+pub(super) fn follow(dirs: &Dirs) -> anyhow::Result<UnixStream> {
+    let mut stream = open(dirs)?;
+    put(&mut stream, &ApiCall::Events { follow: true })?;
+    Ok(stream)
+}
+
+pub(super) fn change_list(dirs: &Dirs, action: ClusterAction) -> anyhow::Result<u8> {
+    done(ask(dirs, &ApiCall::Cluster(action))?)
 }
 
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
@@ -193,8 +223,7 @@ pub(super) fn events(dirs: &Dirs, follow: bool, json: bool) -> anyhow::Result<u8
         }
         return Ok(0);
     }
-    let mut stream = open(dirs)?;
-    put(&mut stream, &ApiCall::Events { follow: true })?;
+    let stream = self::follow(dirs)?;
     stream.set_read_timeout(None).context("wait for events")?;
     let mut lines = BufReader::new(stream).lines();
     let Some(first) = lines.next() else { bail!(Unreachable::Silent(dirs.control())) };

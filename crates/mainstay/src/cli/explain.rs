@@ -117,18 +117,21 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         "  priority   {} configured, {} in force{}",
         vip.priority,
         vip.effective_priority,
-        if vip.drained { "; drained by an operator" } else { "" }
+        match (vip.drained, vip.on_hold) {
+            (true, _) => "; drained by an operator",
+            (false, true) => "; put on hold by an operator, who ends it with `vip ready`",
+            (false, false) => "",
+        }
     );
     let _ = writeln!(
         out,
         "  guard      {}: if this node freezes, the kernel ({}) stops answering {} ms after the last sign of life",
         vip.guard.grade, vip.guard.gate, vip.guard.window_ms
     );
-    let _ = writeln!(
-        out,
-        "  wire       VRRPv{} vrid {} on {}, an advert every {} ms",
-        vip.vrrp, vip.vrid, vip.interface, vip.advert_ms
-    );
+    if !vip.guard.promise.is_empty() {
+        let _ = writeln!(out, "  promise    {}", vip.guard.promise);
+    }
+    out.push_str(&wire(vip));
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -150,6 +153,17 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         let _ = writeln!(out, "  {}  {}", render::clock(event.at_ms), event.message);
     }
     out
+}
+
+/// What decides who holds it: adverts, or voters.
+fn wire(vip: &VipStatus) -> String {
+    match &vip.lease {
+        Some(lease) => render::lease(lease),
+        None => format!(
+            "  wire       VRRPv{} vrid {} on {}, an advert every {} ms\n",
+            vip.vrrp, vip.vrid, vip.interface, vip.advert_ms
+        ),
+    }
 }
 
 /// How often it changed, to which state and why.

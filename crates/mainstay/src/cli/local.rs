@@ -1,23 +1,29 @@
 //! Commands that need no running node.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use mainstay_config::plan::Plan;
 use mainstay_config::{Checks, Loaded, Report};
+use mainstay_core::election::Guard;
 use mainstay_sys::process::Signals;
 
 use super::FAILURE;
 use crate::dirs::Dirs;
+use crate::proof;
 use crate::supervisor;
 
 /// Reads a configuration from disk with this process's environment.
 ///
 /// # Errors
-/// The whole report, when it is refused.
+/// The whole report, when it is refused; a sentence, when the edge could not use it.
 pub fn load(path: &Path) -> anyhow::Result<Loaded> {
-    mainstay_config::load(path, &|name| std::env::var(name).ok())
-        .map_err(|report| anyhow::anyhow!("{report}"))
+    let loaded = mainstay_config::load(path, &|name| std::env::var(name).ok())
+        .map_err(|report| anyhow::anyhow!("{report}"))?;
+    proof::usable(&loaded.plan.edge).map_err(|why| anyhow::anyhow!("{}: error: {why}", path.display()))?;
+    Ok(loaded)
 }
 
 pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
@@ -31,6 +37,25 @@ pub(super) fn run(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+/// As `run`, for a file that makes a witness of this node and of nothing else.
+pub(super) fn witness(config: PathBuf, dirs: Dirs) -> anyhow::Result<u8> {
+    is_witness(&load(&config)?.plan).with_context(|| format!("{}: no witness", config.display()))?;
+    run(config, dirs)
+}
+
+fn is_witness(plan: &Plan) -> anyhow::Result<()> {
+    let Some(cluster) = &plan.cluster else {
+        anyhow::bail!("it names no nodes to vote for: write [cluster] with name, key and peers");
+    };
+    anyhow::ensure!(
+        cluster.is_witness(),
+        "node {} is not listed as one: write {{ id = \"{}\", witness = true }} in [cluster] peers, on every node",
+        plan.node,
+        plan.node
+    );
+    Ok(())
 }
 
 /// The answer to a node that asks whether this program can take its place.
@@ -58,16 +83,30 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 complain(&warnings);
             }
             let plan = &loaded.plan;
+            if !elsewhere {
+                let wrong = proof::usable(&plan.edge).err();
+                let wrong: Vec<String> = wrong.into_iter().chain(proof::homeless_logs(&plan.edge)).collect();
+                wrong.iter().for_each(|why| eprintln!("{}: error: {why}", path.display()));
+                if !wrong.is_empty() {
+                    return Ok(FAILURE);
+                }
+                for (route, user) in mainstay_proxy::policy::shut_out(&plan.edge) {
+                    let why = "the hash of a password is in no known format: nobody can log in as";
+                    eprintln!("{}: warning: route \"{route}\": {why} \"{user}\"", path.display());
+                }
+            }
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
             println!(
-                "{}: ok: node {}, {} with {}, {}, {}",
+                "{}: ok: node {}, {} with {}, {}, {}{}",
                 path.display(),
                 plan.node,
                 count(plan.vips.len(), "vip", "vips"),
                 count(addrs, "address", "addresses"),
                 count(plan.probes.len(), "probe", "probes"),
-                count(plan.commands.len(), "command", "commands")
+                count(plan.commands.len(), "command", "commands"),
+                edge_of(&plan.edge)
             );
+            print(&(voters(plan) + &promises(plan)))?;
             Ok(0)
         }
         Err(report) => {
@@ -75,6 +114,55 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+/// How much there is for the edge; nothing without one.
+fn edge_of(edge: &mainstay_config::plan::edge::Edge) -> String {
+    if edge.is_empty() {
+        return String::new();
+    }
+    let backends: usize = edge.pools.iter().map(|pool| pool.backends.len()).sum();
+    format!(
+        ", {}, {}, {} with {}",
+        count(edge.listeners.len(), "listener", "listeners"),
+        count(edge.routes.len(), "route", "routes"),
+        count(edge.pools.len(), "pool", "pools"),
+        count(backends, "backend", "backends")
+    )
+}
+
+/// Who votes, and what this node is among them.
+fn voters(plan: &Plan) -> String {
+    let Some(cluster) = &plan.cluster else { return String::new() };
+    let list = &cluster.list;
+    let voters: Vec<&str> = list.voters().map(|node| list.name(node)).collect();
+    let role = if cluster.is_witness() { "; this node is a witness" } else { "" };
+    format!(
+        "  cluster {}: voters {}; {} of {} are needed; term {} ms{role}\n",
+        cluster.name,
+        voters.join(", "),
+        list.majority(),
+        voters.len(),
+        cluster.terms.term.as_millis()
+    )
+}
+
+/// What is proven of which vips, and what is best effort.
+fn promises(plan: &Plan) -> String {
+    let mut out = String::new();
+    for guard in [Guard::Quorum, Guard::Strict, Guard::BestEffort] {
+        let of: Vec<&str> = plan
+            .vips
+            .iter()
+            .filter(|vip| vip.spec.guard == guard)
+            .map(|vip| vip.spec.name.as_str())
+            .collect();
+        if !of.is_empty() {
+            let noun = if of.len() == 1 { "vip" } else { "vips" };
+            let _ = writeln!(out, "  guard {}: {noun} {}: {}", guard.word(), of.join(", "), guard.promise());
+        }
+    }
+    out
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {
@@ -96,12 +184,16 @@ pub(super) fn fmt(path: &Path, write: bool) -> anyhow::Result<u8> {
 
 /// Prints to standard output; a reader that has gone away is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<u8> {
+    print_to_reader(text).map(|_| 0)
+}
+
+/// The same; false when the reader has gone away.
+pub(super) fn print_to_reader(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("write to standard output")
-        }
-        _ => Ok(0),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("write to standard output"),
     }
 }
 
@@ -136,4 +228,47 @@ pub(super) fn version() -> anyhow::Result<u8> {
 pub(super) fn demo() -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("find our own program")?;
     mainstay_lab::demo::run(&program, &mut std::io::stdout()).map(|()| 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_says_once_of_each_guard_which_vips_are_under_which_promise() {
+        let mut plan = crate::exec::tests::plan();
+        assert_eq!(promises(&plan), "");
+        let vip = |name: &str, guard| {
+            let mut vip = crate::notify::tests::vip(Vec::new());
+            vip.spec.name = name.into();
+            vip.spec.guard = guard;
+            vip
+        };
+        plan.vips =
+            vec![vip("front", Guard::Quorum), vip("lab", Guard::BestEffort), vip("back", Guard::Quorum)];
+        let expected = format!(
+            "  guard quorum: vips front, back: {}\n  guard best-effort: vip lab: {}\n",
+            Guard::Quorum.promise(),
+            Guard::BestEffort.promise()
+        );
+        assert_eq!(promises(&plan), expected);
+    }
+
+    #[test]
+    fn a_witness_is_listed_as_one() {
+        let read = |id: &str, cluster: &str| {
+            let text = format!("[node]\nid = \"{id}\"\n{cluster}");
+            mainstay_config::parse_str("t.toml", &text, &|_| None, Checks::NONE).unwrap().plan
+        };
+        let cluster = "[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\npeers = [{ id = \"w\", addrs = [\"10.0.5.9\"], \
+                       witness = true }]\n";
+        let plan = read("w", cluster);
+        assert!(is_witness(&plan).is_ok());
+        let expected = "  cluster c: voters w; 1 of 1 are needed; term 1500 ms; this node is a witness\n";
+        assert_eq!(voters(&plan), expected);
+        let said = is_witness(&read("a", cluster)).unwrap_err().to_string();
+        assert!(said.contains("write { id = \"a\", witness = true }"), "{said}");
+        let said = is_witness(&read("w", "")).unwrap_err().to_string();
+        assert!(said.contains("[cluster] with name, key and peers"), "{said}");
+    }
 }

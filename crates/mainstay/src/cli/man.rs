@@ -82,9 +82,16 @@ mod tests {
     #[test]
     fn every_command_that_can_be_given_has_its_place() {
         let page = page(&super::super::Cli::command()).expect("a page");
-        for command in
-            ["run", "check", "import keepalived", "import nginx", "vip move", "explain vip", "version"]
-        {
+        for command in [
+            "run",
+            "check",
+            "import keepalived",
+            "import nginx",
+            "vip move",
+            "drill vip",
+            "explain vip",
+            "version",
+        ] {
             assert!(page.contains(&format!(".SS \"mainstay {command}")), "{command}: {page}");
         }
         for hidden in ["mainstay worker", "mainstay help", "mainstay-"] {

@@ -1,11 +1,13 @@
 //! The command line: what is said there, and the exit codes that answer.
 
 mod ask;
+mod drill;
 mod explain;
 mod import;
 mod local;
 mod man;
 mod render;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::dirs::Dirs;
-use crate::ipc::{PoolAction, VipAction};
+use crate::ipc::{ClusterAction, PoolAction, VipAction};
 use crate::role::Role;
 
 pub use local::load;
@@ -65,6 +67,8 @@ struct Config {
 enum Command {
     /// Run a node in the foreground.
     Run(Config),
+    /// Run a node that votes and holds no address: its own entry in `[cluster] peers` says witness = true.
+    Witness(Config),
     /// Check a configuration: every error with file, line and what to write instead.
     Check {
         /// The file; the running node's by default.
@@ -97,6 +101,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Watch vips, listeners, routes, pools and backends at work: requests, errors, latency, connections.
+    Top {
+        /// Show one look at it and end.
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks, over which rates are taken.
+        #[arg(long, short, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval: u64,
+    },
     /// Print what happened.
     Events {
         /// Go on with what happens from here on.
@@ -109,7 +122,7 @@ enum Command {
     /// Tell the story behind a vip, or the way of a request: why it is as it is.
     #[command(subcommand)]
     Explain(Explain),
-    /// List, move, drain or readmit vips.
+    /// List, move, drain, hold or readmit vips.
     #[command(subcommand)]
     Vip(VipCommand),
     /// List pools; add, remove, drain, readmit and weigh their backends.
@@ -118,6 +131,12 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Show the nodes that this one speaks with and their votes, and change who votes.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Rehearse with what runs here: it is the real thing, and clients notice as much as is reported.
+    #[command(subcommand)]
+    Drill(Drill),
     /// Read the configuration again; refused as a whole when it is bad.
     Reload,
     /// Become the program that stands in our place in the file system: listeners, connections and vips stay.
@@ -258,10 +277,58 @@ enum VipCommand {
         /// Its name.
         name: String,
     },
+    /// Keep it on this node until `ready`: nobody preempts it; a fault, a stop, `move` and `drain` still take it away.
+    Hold {
+        /// Its name; it is held by this node.
+        name: String,
+    },
     /// Take part again.
     Ready {
         /// Its name.
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// One line for each node: whether it votes, how it stands, its session and its wires.
+    List,
+    /// Make a node a voter. Only one change at a time; each waits for a term.
+    Add {
+        /// Its `[node] id`.
+        id: String,
+        /// Where it is spoken to, one for each wire: address, or address:port; 5112 when absent.
+        #[arg(long, required = true, value_name = "A,B", value_delimiter = ',', value_parser = place)]
+        addr: Vec<std::net::SocketAddr>,
+        /// It votes and holds no address.
+        #[arg(long)]
+        witness: bool,
+    },
+    /// Take a node's vote away.
+    Remove {
+        /// Its `[node] id`.
+        id: String,
+    },
+}
+
+/// Address, or address:port.
+fn place(text: &str) -> Result<std::net::SocketAddr, String> {
+    mainstay_config::plan::cluster::place(text)
+        .ok_or_else(|| "write 10.0.4.21, 10.0.4.21:5112, 2001:db8::21 or [2001:db8::21]:5112".into())
+}
+
+#[derive(Debug, Subcommand)]
+enum Drill {
+    /// Hand a vip over, take it back, and say for how long it had no holder each time, as this node measured.
+    Vip {
+        /// Its name; it is held by this node.
+        name: String,
+        /// How often it goes over and back.
+        #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+        runs: u32,
+        /// How long to wait for each hand-over; longer than `preempt_delay`.
+        #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        wait: u64,
     },
 }
 
@@ -346,6 +413,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
     match command {
         Command::Run(config) => local::run(config.config, dirs),
+        Command::Witness(config) => local::witness(config.config, dirs),
         Command::Worker { role } => crate::worker::run(role).map(|()| 0),
         Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),
@@ -358,15 +426,27 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
             import::nginx(&file, lenient, &options)
         }
         Command::Status { json } => ask::status(&dirs, json),
+        Command::Top { once, interval } => top::run(&dirs, once, std::time::Duration::from_secs(interval)),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),
         Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
         Command::Explain(Explain::Route(question)) => explain::route(&dirs, question),
         Command::Vip(VipCommand::List) => ask::list(&dirs),
         Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
+        Command::Vip(VipCommand::Hold { name }) => ask::vip(&dirs, name, VipAction::Hold),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
+        Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
+        Command::Cluster(ClusterCommand::Add { id, addr: addrs, witness }) => {
+            ask::change_list(&dirs, ClusterAction::Add { id, addrs, witness })
+        }
+        Command::Cluster(ClusterCommand::Remove { id }) => {
+            ask::change_list(&dirs, ClusterAction::Remove { id })
+        }
+        Command::Drill(Drill::Vip { name, runs, wait }) => {
+            drill::vip(&dirs, &name, runs, std::time::Duration::from_secs(wait))
+        }
         Command::Reload => ask::reload(&dirs),
         Command::Upgrade => ask::upgrade(&dirs),
         Command::Handover(config) => local::handover(&config.config),

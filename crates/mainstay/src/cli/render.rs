@@ -1,5 +1,6 @@
 //! Status and events as people read them: tables whose colours appear on terminals only.
 
+mod cluster;
 mod edge;
 
 use std::fmt::Write as _;
@@ -11,19 +12,23 @@ use mainstay_core::election::State;
 use crate::status::{Event, Status, VipStatus};
 use crate::words;
 
+pub(super) use cluster::{cluster, lease};
 pub(super) use edge::pools;
 
+/// Blanks between columns.
+const GAP: usize = 2;
+
 /// Rows of cells, the first being the heading.
-struct Table {
+pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    fn new(heading: &[&str]) -> Self {
+    pub(super) fn new(heading: &[&str]) -> Self {
         Self { rows: vec![heading.iter().map(ToString::to_string).collect()] }
     }
 
-    fn row(&mut self, cells: Vec<String>) {
+    pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
@@ -33,7 +38,32 @@ impl Table {
         let width = |c: usize| {
             self.rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        self.laid_out(&(0..columns).map(width).collect::<Vec<_>>(), paint)
+    }
+
+    /// The same in so many columns of a terminal at most: the widest cells lose what has no room, and `~` marks it.
+    pub(super) fn render_within(mut self, most: usize, paint: impl Fn(&str, String) -> String) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |c: usize| {
+            self.rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = (0..columns).map(width).collect();
+        let gaps = GAP * columns.saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > most {
+            let Some(widest) = widths.iter_mut().max().filter(|widest| **widest > 1) else { break };
+            *widest -= 1;
+        }
+        for row in &mut self.rows {
+            for (cell, width) in row.iter_mut().zip(&widths) {
+                if cell.chars().count() > *width {
+                    *cell = cell.chars().take(width.saturating_sub(1)).chain(['~']).collect();
+                }
+            }
+        }
+        self.laid_out(&widths, |_, cell, text| paint(cell, text))
+    }
+
+    fn laid_out(&self, widths: &[usize], paint: impl Fn(usize, &str, String) -> String) -> String {
         let mut out = String::new();
         for (place, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
@@ -41,7 +71,7 @@ impl Table {
                 let padded = format!("{cell:<width$}", width = widths[column]);
                 let padded = if place == 0 { style("1", padded) } else { paint(column, cell, padded) };
                 line.push_str(&padded);
-                line.push_str("  ");
+                line.push_str(&" ".repeat(GAP));
             }
             out.push_str(line.trim_end());
             out.push('\n');
@@ -56,7 +86,7 @@ pub(crate) fn style(code: &str, text: String) -> String {
     if wanted { format!("\x1b[{code}m{text}\x1b[0m") } else { text }
 }
 
-fn paint_state(word: &str, text: String) -> String {
+pub(super) fn paint_state(word: &str, text: String) -> String {
     match word {
         "active" | "up" => style("32", text),
         "fault" | "down" | "unresolved" => style("31", text),
@@ -77,9 +107,15 @@ pub(super) fn status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&vips(status));
         for vip in &status.vips {
-            let _ = write!(out, "\n{}: {}; next: {}", vip.name, vip.why, vip.next);
+            let hold = if vip.on_hold { "; on hold" } else { "" };
+            let _ = write!(out, "\n{}: {}{hold}; next: {}", vip.name, vip.why, vip.next);
         }
         out.push('\n');
+        out.push_str(&promises(status));
+    }
+    if let Some(cluster) = &status.cluster {
+        out.push('\n');
+        out.push_str(&self::cluster(cluster));
     }
     if !status.listeners.is_empty() {
         out.push('\n');
@@ -120,6 +156,16 @@ pub(super) fn vips(status: &Status) -> String {
     table.render(|column, cell, text| if column == 1 { paint_state(cell, text) } else { text })
 }
 
+/// What is proven and what is best effort, once for each guard.
+fn promises(status: &Status) -> String {
+    let mut said: Vec<(&str, &str)> =
+        status.vips.iter().map(|vip| (vip.guard.grade.as_str(), vip.guard.promise.as_str())).collect();
+    said.sort_unstable();
+    said.dedup();
+    said.retain(|(_, promise)| !promise.is_empty());
+    said.iter().map(|(grade, promise)| format!("guard {grade}: {promise}\n")).collect()
+}
+
 fn priority(vip: &VipStatus) -> String {
     if vip.priority == vip.effective_priority {
         vip.priority.to_string()
@@ -154,7 +200,9 @@ fn workers(status: &Status) -> String {
 
 /// One line for one event; what it is about is named once.
 pub(super) fn event(event: &Event) -> String {
-    format!("{}  {:<8}  {:<12}  {}", clock(event.at_ms), event.kind, event.about, event.message)
+    // What has several lines is one event all the same.
+    let message = event.message.trim_end().replace('\n', "\n    ");
+    format!("{}  {:<8}  {:<12}  {message}", clock(event.at_ms), event.kind, event.about)
 }
 
 /// Date and time in UTC, with milliseconds.

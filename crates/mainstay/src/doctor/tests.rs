@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use mainstay_config::plan::Plan;
 use mainstay_config::{Checks, parse_str};
-use mainstay_core::election::{Reason, State};
+use mainstay_core::election::State;
 use mainstay_core::vrrp::{Advert, Checksum, TTL, Version, encode};
 use mainstay_sys::netlink::{IfAddr, Link};
 
 use super::analyse::analyse;
 use super::finding::{Finding, Grade};
 use super::observed::{Claim, Daemon, Heard, Observed, Passed};
-use crate::status::{Counter, Guard, Status, VipStatus};
+use crate::status::{Counter, Status, VipStatus};
 
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 22];
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 21];
@@ -104,38 +104,12 @@ fn passed() -> Passed {
 
 fn status(state: State, adverts: &[(&str, u64)]) -> Status {
     let mut status = Status::empty("web-1");
-    status.vips.push(VipStatus {
-        name: "front".into(),
-        addrs: Vec::new(),
-        interface: "eth0".into(),
-        vrid: 51,
-        vrrp: 3,
-        state,
-        reason: Reason::Started,
-        why: "a node starts as backup".into(),
-        since_ms: 0,
-        epoch: 1,
-        priority: 150,
-        effective_priority: 150,
-        advert_ms: 1000,
-        holder: None,
-        next: String::new(),
-        peers: Vec::new(),
-        guard: Guard { grade: "best-effort".into(), gate: "tc-ebpf".into(), window_ms: 3000 },
-        group: None,
-        drained: false,
-        outage_s: 0.0,
-        transitions: Vec::new(),
-        adverts: adverts
-            .iter()
-            .map(|(result, value)| Counter {
-                name: "vip_adverts_total".into(),
-                labels: vec![("result".into(), (*result).into())],
-                value: *value,
-            })
-            .collect(),
-        counters: Vec::new(),
+    let adverts = adverts.iter().map(|(result, value)| Counter {
+        name: "vip_adverts_total".into(),
+        labels: vec![("result".into(), (*result).into())],
+        value: *value,
     });
+    status.vips.push(VipStatus { state, adverts: adverts.collect(), ..crate::status::tests::vip() });
     status
 }
 

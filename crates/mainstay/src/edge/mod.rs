@@ -117,6 +117,9 @@ impl Control {
                 let keys: Vec<[u8; TICKET_KEY]> = keys.iter().filter_map(|k| k[..].try_into().ok()).collect();
                 self.process.tickets(&keys);
             }
+            ToEdge::Sticky(key) => {
+                self.process.sticky(key[..].try_into().context("a key of sticky cookies has 16 bytes")?);
+            }
             ToEdge::Logs(targets) => {
                 ensure!(targets.len() == fds.len(), "{} logs, {} descriptors", targets.len(), fds.len());
                 for (to, fd) in targets.iter().zip(fds) {

@@ -245,6 +245,7 @@ fn is_alive(pid: &str) -> bool {
 pub(crate) fn plan() -> Plan {
     Plan {
         node: "web-1".into(),
+        cluster: None,
         links: Vec::new(),
         vips: Vec::new(),
         groups: Vec::new(),

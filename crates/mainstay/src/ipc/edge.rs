@@ -36,6 +36,8 @@ pub enum ToEdge {
     Orders(Vec<PoolOrder>),
     /// Keys of session tickets: the first one seals, all of them open.
     Tickets(Vec<Vec<u8>>),
+    /// The key of sticky cookies of pools that name none: sixteen bytes.
+    Sticky(Vec<u8>),
     /// Where the lines of these access logs go; the descriptors come with it in this order.
     Logs(Vec<LogTarget>),
     /// Answer with `FromEdge::Synced` once everything that was said before is done.

@@ -1,6 +1,6 @@
 //! Every sentence that may be said, by role and direction.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mainstay_config::plan::{NotifyOn, Plan};
 use mainstay_core::election::Operator;
@@ -26,6 +26,13 @@ pub enum ToVip {
     LeftBehind(Vec<String>),
     /// Answer with `FromVip::Status`.
     Status,
+    /// An operator's word about the voter list; answered by `FromVip::Cluster`.
+    Cluster {
+        /// The word's number.
+        number: u64,
+        /// What is done.
+        action: ClusterAction,
+    },
     /// Give everything up, then exit.
     Stop,
 }
@@ -49,6 +56,13 @@ pub enum FromVip {
     Notice(Notice),
     /// The answer to `ToVip::Status`.
     Status(Box<Status>),
+    /// The answer to `ToVip::Cluster`.
+    Cluster {
+        /// The word's number.
+        number: u64,
+        /// What is being done, or why it is not.
+        said: Result<String, String>,
+    },
     /// All vips were given up.
     Stopped,
 }
@@ -240,7 +254,7 @@ pub enum ApiCall {
     Vip {
         /// Its name.
         name: String,
-        /// move, drain or ready.
+        /// move, drain, hold or ready.
         action: VipAction,
     },
     /// An operator's word about a pool, by name.
@@ -251,6 +265,8 @@ pub enum ApiCall {
         #[serde(flatten)]
         action: PoolAction,
     },
+    /// An operator's word about the voter list.
+    Cluster(ClusterAction),
     /// What would become of a request?
     Route(Question),
     /// The events kept so far; on the control socket, `follow` goes on with one event a line.
@@ -268,8 +284,30 @@ pub enum VipAction {
     Move,
     /// Give it up and stay out.
     Drain,
+    /// Keep it here: nobody preempts it.
+    Hold,
     /// Take part again.
     Ready,
+}
+
+/// What an operator does to the voter list: one node at a time (rule 5 of the leases).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum ClusterAction {
+    /// One more voter.
+    Add {
+        /// Its `node.id`.
+        id: String,
+        /// Where it is spoken to, one address for each wire.
+        addrs: Vec<SocketAddr>,
+        /// Whether it holds no address.
+        witness: bool,
+    },
+    /// One voter less.
+    Remove {
+        /// Its `node.id`.
+        id: String,
+    },
 }
 
 /// What an operator does to a pool.

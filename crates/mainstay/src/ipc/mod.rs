@@ -10,6 +10,6 @@ mod messages;
 pub use channel::{Channel, Closed, Received, watched};
 pub use edge::{EdgePlan, FromEdge, PoolOrder, RouteExplained, Seen, ToEdge};
 pub use messages::{
-    ApiCall, ApiReply, Asker, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip, Notice, Outcome,
-    PoolAction, Run, ToApi, ToExec, ToProbe, ToVip, VipAction,
+    ApiCall, ApiReply, Asker, ClusterAction, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip,
+    Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToVip, VipAction,
 };

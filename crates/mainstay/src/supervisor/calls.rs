@@ -37,6 +37,8 @@ pub(super) struct Calls {
     /// Questions about routes: number, the edge's slot, and the asker's slot and number.
     questions: Vec<(u64, usize, (usize, u64))>,
     next_question: u64,
+    /// Words about the cluster that the vip worker has not answered.
+    pub(super) asked_cluster: Vec<super::cluster::Asked>,
     /// Answers that are held back until edge processes have done what they tell of.
     held: Vec<Held>,
     /// Commands under way, so that their askers can be told when exec dies.
@@ -56,7 +58,14 @@ struct Held {
 
 impl Calls {
     pub(super) fn deadline(&self) -> Option<Boot> {
-        self.held.iter().map(|held| held.by).chain(self.by).min()
+        let asked = self.asked_cluster.iter().map(super::cluster::Asked::by);
+        self.held.iter().map(|held| held.by).chain(self.by).chain(asked).min()
+    }
+
+    /// The number of a question to a worker.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_question += 1;
+        self.next_question - 1
     }
 }
 
@@ -79,6 +88,10 @@ impl Supervisor {
                 return;
             }
             ApiCall::Vip { name, action } => self.vip_action(&name, action),
+            ApiCall::Cluster(action) => {
+                self.ask_cluster(slot, id, action);
+                return;
+            }
             ApiCall::Route(question) => {
                 self.ask_route(slot, id, question);
                 return;
@@ -105,10 +118,15 @@ impl Supervisor {
                 message: "the vip worker is being started again; try once more".into(),
             };
         }
-        if action == VipAction::Move && !self.deposits.holds(name) {
+        let here = match action {
+            VipAction::Move => Some(("moved", "move it")),
+            VipAction::Hold => Some(("put on hold", "hold it")),
+            VipAction::Drain | VipAction::Ready => None,
+        };
+        if let Some((done, word)) = here.filter(|_| !self.deposits.holds(name)) {
             return ApiReply::Refused {
                 message: format!(
-                    "vip {name} is not held by this node, so nothing was moved; move it where it is active"
+                    "vip {name} is not held by this node, so nothing was {done}; {word} where it is active"
                 ),
             };
         }
@@ -118,6 +136,12 @@ impl Supervisor {
             VipAction::Drain => (
                 Operator::Drain(vip),
                 format!("vip {name} stays away from this node until `vip ready {name}`"),
+            ),
+            VipAction::Hold => (
+                Operator::Hold(vip),
+                format!(
+                    "vip {name} stays on this node until `vip ready {name}`: only a fault or a stop ends it"
+                ),
             ),
             VipAction::Ready => (Operator::Ready(vip), format!("vip {name} may be held by this node again")),
         };
@@ -166,6 +190,7 @@ impl Supervisor {
         self.calls.status.retain(|(asker, _)| *asker != slot);
         self.calls.questions.retain(|(_, _, (asker, _))| *asker != slot);
         self.calls.held.retain(|held| held.asker.0 != slot);
+        self.calls.asked_cluster.retain(|asked| !asked.is_of(slot));
         for held in &mut self.calls.held {
             held.waits_for.remove(&slot);
         }
@@ -186,8 +211,7 @@ impl Supervisor {
 
     /// Answers once every edge process has done what it was told: whoever asked may count on it.
     fn answer_when_done(&mut self, slot: usize, id: u64, reply: ApiReply) {
-        let number = self.calls.next_question;
-        self.calls.next_question += 1;
+        let number = self.calls.number();
         let mut waits_for = HashSet::new();
         for (slot, worker) in self.workers.iter_mut().enumerate() {
             if worker.role == Role::Edge && worker.is_current() && worker.running.is_some() {
@@ -231,8 +255,7 @@ impl Supervisor {
             self.workers[slot].send(&ToApi::Reply { id, reply: ApiReply::Refused { message } });
             return;
         };
-        let number = self.calls.next_question;
-        self.calls.next_question += 1;
+        let number = self.calls.number();
         self.calls.questions.push((number, edge, (slot, id)));
         self.workers[edge].send(&ToEdge::Explain { id: number, question: Box::new(question) });
     }
@@ -252,6 +275,7 @@ impl Supervisor {
 
     pub(super) fn expire_calls(&mut self, now: Boot) {
         self.let_go(now);
+        self.expire_cluster(now);
         if self.calls.by.is_some_and(|by| now >= by) {
             self.answer_status();
         }
@@ -276,7 +300,7 @@ impl Supervisor {
     }
 
     fn status(&self, from_vip: Option<Status>) -> Status {
-        let silent = from_vip.is_none() && !self.plan.vips.is_empty();
+        let silent = from_vip.is_none() && Role::Vip.wanted(&self.plan);
         let mut status = from_vip.unwrap_or_else(|| Status::empty(&self.plan.node));
         if silent {
             status.degraded.push("the vip worker does not answer".into());
@@ -298,6 +322,8 @@ impl Supervisor {
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
+        let cluster = status.cluster.as_ref().map(crate::status::ClusterStatus::degraded);
+        status.degraded.extend(cluster.unwrap_or_default());
         self.edge_status(&mut status);
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
         match status.counters.iter_mut().find(|c| c.name == "notify_failures_total") {

@@ -53,6 +53,8 @@ pub(super) struct Edges {
     pub(super) logs: Logs,
     pub(super) secrets: Secrets,
     pub(super) tickets: TicketKeys,
+    /// Key of sticky cookies of pools that name none.
+    pub(super) sticky: Vec<u8>,
 }
 
 /// What an edge process has.
@@ -83,6 +85,7 @@ impl Supervisor {
         let threads = plan.edge.threads.max(1);
         worker.send_with(&ToEdge::Start { column, threads }, vec![memory]);
         worker.send(&ToEdge::Tickets(self.edges.tickets.keys().to_vec()));
+        self.workers[slot].send(&ToEdge::Sticky(self.edges.sticky.clone()));
         self.send_logs_to(slot);
         for status in self.probes.values() {
             self.workers[slot].send(&ToEdge::Health(status.clone()));

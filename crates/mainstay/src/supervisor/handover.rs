@@ -53,6 +53,9 @@ pub(super) struct State {
     pub(super) orders: Orders,
     #[serde(default)]
     pub(super) tickets: TicketKeys,
+    /// Key of sticky cookies.
+    #[serde(default)]
+    pub(super) sticky: Vec<u8>,
     /// Pool, backend, address, and where it stands.
     #[serde(default)]
     pub(super) told: Vec<((String, String, String), Standing)>,

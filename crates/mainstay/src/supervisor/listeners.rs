@@ -237,7 +237,8 @@ mod tests {
             "name": "web", "places": places, "protocol": "http", "tls": null, "proxy_from": [], "real_ip": null,
             "http": {"http2": true, "head_max": 1, "fields_max": 1, "head_timeout": {"secs": 1, "nanos": 0},
                 "body_timeout": {"secs": 1, "nanos": 0}, "send_timeout": {"secs": 1, "nanos": 0},
-                "idle_timeout": {"secs": 1, "nanos": 0}, "requests_max": 0, "streams_max": 1, "underscores": false},
+                "idle_timeout": {"secs": 1, "nanos": 0}, "requests_max": 0, "streams_max": 1, "underscores": false, "bare_lf": false,
+                "says_keep": false, "keep_hint": 0, "half_close": true},
             "max_connections": 10, "access": [], "pool": null, "sni": [],
             "connect_timeout": {"secs": 1, "nanos": 0}, "idle_timeout": {"secs": 1, "nanos": 0},
             "udp_responses": null, "logs": [], "answer": null

@@ -3,6 +3,7 @@
 //! It parses nothing from the network, so it has no reason to die.
 
 mod calls;
+mod cluster;
 mod deposits;
 mod edges;
 mod handover;
@@ -155,6 +156,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.logs = logs::Logs::open(&supervisor.plan.edge)?;
     edges.secrets.follow(&supervisor.plan.edge, now);
     edges.tickets.turn(now);
+    edges.sticky = tickets::sticky_key()?;
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }

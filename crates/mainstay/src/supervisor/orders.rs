@@ -79,7 +79,13 @@ impl Orders {
             }
             PoolAction::Ready { backend } => {
                 known(there, backend)?;
-                self.mode(pool, backend, Order::Ready);
+                // One that its configuration has in use needs no word for it; a weight of 0 would drain it still.
+                let other = |o: &PoolOrder| o.pool != pool || o.backend != *backend;
+                self.modes.retain(other);
+                self.weights.retain(|o| o.order != Order::Weight(0) || other(o));
+                if there.backends.iter().any(|b| b.name == *backend && b.down) {
+                    self.mode(pool, backend, Order::Ready);
+                }
                 Ok(format!("{backend} of pool {pool} is in use again as far as its probe agrees"))
             }
             PoolAction::Weight { backend, weight } => {
@@ -116,7 +122,6 @@ impl Orders {
         Ok(said)
     }
 
-    /// A drained one that is made ready has no word of its own left, unless the configuration says that it is down.
     fn mode(&mut self, pool: &str, backend: &str, order: Order) {
         set(&mut self.modes, pool, backend, order);
     }
@@ -288,7 +293,7 @@ impl Added {
 fn parts(target: &Target) -> (String, String) {
     match target {
         Target::Inet(addr) if addr.is_ipv6() => (format!("[{}]", addr.ip()), addr.port().to_string()),
-        Target::Inet(_) | Target::Name { .. } | Target::Unix(_) => bare(target),
+        Target::Inet(_) | Target::Name { .. } | Target::Unix(_) | Target::Asked => bare(target),
     }
 }
 
@@ -298,6 +303,7 @@ fn bare(target: &Target) -> (String, String) {
         Target::Inet(addr) => (addr.ip().to_string(), addr.port().to_string()),
         Target::Name { host, port } => (host.clone(), port.to_string()),
         Target::Unix(path) => (format!("unix:{}", path.display()), "0".into()),
+        Target::Asked => ("*".into(), "0".into()),
     }
 }
 

@@ -12,8 +12,13 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
         Role::Probe => Edge { pools: plan.edge.pools.iter().map(without_keys).collect(), ..Edge::default() },
         Role::Exec | Role::Vip | Role::Edge | Role::Api => Edge::default(),
     };
+    let cluster = match role {
+        Role::Vip => plan.cluster.clone(),
+        Role::Exec | Role::Probe | Role::Edge | Role::Api => None,
+    };
     Plan {
         node: plan.node.clone(),
+        cluster,
         links: plan.links.clone(),
         vips: plan.vips.clone(),
         groups: plan.groups.clone(),

@@ -75,6 +75,7 @@ impl Supervisor {
             FromVip::Run(run) => self.forward_run(slot, run, Asker::Vip),
             FromVip::Notice(notice) => self.tell(Role::Probe, &ToProbe::Notice(notice)),
             FromVip::Status(status) => self.vip_answered(slot, *status),
+            FromVip::Cluster { number, said } => self.cluster_answered(number, said),
             FromVip::Stopped => self.vips_are_gone(),
         }
     }

@@ -165,7 +165,10 @@ impl Supervisor {
         }
         let Look::Changed(files) = self.edges.secrets.look(boot_now()) else { return };
         let mut written = Plan::clone(&self.written);
-        let read = at_leisure(|| written.edge.reread());
+        let read = at_leisure(|| {
+            let changed = written.edge.reread()?;
+            if changed { crate::proof::usable(&written.edge).map(|()| true) } else { Ok(false) }
+        });
         let changed = match read {
             Ok(changed) => changed,
             Err(why) => {

@@ -1,8 +1,9 @@
-//! Keys of TLS session tickets: made here, the same for all edge processes, a new one every hour.
+//! Keys that all edge processes have in common: of TLS session tickets, a new one every hour, and of sticky cookies.
 
 use std::io::Read as _;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use mainstay_core::time::Boot;
 use mainstay_proxy::tls::TICKET_KEY;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,21 @@ pub(super) struct TicketKeys {
     next: Boot,
 }
 
+/// So many random bytes.
+fn draw(bytes: usize) -> std::io::Result<Vec<u8>> {
+    let mut key = vec![0; bytes];
+    std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut key))?;
+    Ok(key)
+}
+
+/// A key of sticky cookies.
+///
+/// # Errors
+/// When the kernel gives no random bytes: a key that can be guessed is none.
+pub(super) fn sticky_key() -> anyhow::Result<Vec<u8>> {
+    draw(16).context("draw a key for sticky cookies")
+}
+
 impl std::fmt::Debug for TicketKeys {
     /// Without the keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -33,13 +49,14 @@ impl TicketKeys {
         if !self.keys.is_empty() && now < self.next {
             return false;
         }
-        let mut key = vec![0; TICKET_KEY];
-        let drawn = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut key));
-        if let Err(error) = drawn {
-            tracing::error!("no new key for session tickets: {error}");
-            self.next = now + HOUR;
-            return false;
-        }
+        let key = match draw(TICKET_KEY) {
+            Ok(key) => key,
+            Err(error) => {
+                tracing::error!("no new key for session tickets: {error}");
+                self.next = now + HOUR;
+                return false;
+            }
+        };
         self.keys.insert(0, key);
         self.keys.truncate(KEPT);
         self.next = now + HOUR;

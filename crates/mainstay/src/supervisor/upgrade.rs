@@ -168,6 +168,7 @@ impl Supervisor {
             gone: self.edges.gone.clone(),
             orders: self.orders.clone(),
             tickets: self.edges.tickets.clone(),
+            sticky: self.edges.sticky.clone(),
             told: self.edges.told.iter().map(|(key, state)| (key.clone(), *state)).collect(),
             workers: self.workers.iter().map(Worker::state).collect(),
             written: serde_json::to_value(&*self.written).unwrap_or_default(),
@@ -253,6 +254,7 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     let mut s = Supervisor::new(options, Arc::new(plan), sockets, state.program, now);
     (s.written, s.orders) = (Arc::new(written), orders);
     s.edges.tickets = state.tickets;
+    s.edges.sticky = if state.sticky.is_empty() { super::tickets::sticky_key()? } else { state.sticky };
     adopt_edges(&mut s, state.sockets, state.cells, state.slots, now);
     s.edges.gone = state.gone;
     s.edges.told = state.told.into_iter().collect();

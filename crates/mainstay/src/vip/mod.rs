@@ -3,6 +3,7 @@
 //! Packet, probe verdict, timer, link event or operator -> machine -> effects -> gate, address, advert, announcement.
 
 mod changes;
+mod cluster;
 mod kernel;
 mod links;
 mod outbound;
@@ -367,6 +368,10 @@ impl Node {
             ToVip::Status => {
                 let status = self.status(now);
                 self.say(&FromVip::Status(Box::new(status)));
+            }
+            ToVip::Cluster { number, action } => {
+                let said = self.change_list(&action);
+                self.say(&FromVip::Cluster { number, said });
             }
             ToVip::Stop => self.begin_stop(),
         }

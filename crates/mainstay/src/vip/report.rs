@@ -73,8 +73,10 @@ impl Node {
             next: next(vip, view, now),
             peers: peers(vip, view, now),
             guard: self.guard(vip),
+            lease: None,
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
+            on_hold: view.pinned,
             outage_s: view.outage.as_secs_f64(),
             transitions: self.transitions(id),
             adverts: adverts(view),
@@ -97,7 +99,13 @@ impl Node {
             (false, GateKind::None) => "address-lifetime",
         };
         let window = if gate == "address-lifetime" { super::kernel::LIFETIME } else { vip.spec.gate };
-        Guard { grade: "best-effort".into(), gate: gate.into(), window_ms: millis(window) }
+        let guard = vip.spec.guard;
+        Guard {
+            grade: guard.word().into(),
+            promise: guard.promise().into(),
+            gate: gate.into(),
+            window_ms: millis(window),
+        }
     }
 
     fn transitions(&self, id: VipId) -> Vec<Counter> {

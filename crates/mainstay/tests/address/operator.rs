@@ -162,3 +162,55 @@ fn a_vip_that_nobody_takes_comes_back_to_the_node_that_moved_it() {
         Ok(())
     });
 }
+
+#[test]
+fn a_drill_hands_a_vip_over_and_back_and_reports_milliseconds() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(2)?;
+        let [first, second] = pair(&rig, "")?;
+        let elsewhere = second.ctl(&["drill", "vip", "front"])?;
+        assert_eq!(elsewhere.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("drill where it is held"));
+        let drill = first.ctl(&["drill", "vip", "front", "--runs", "3"])?;
+        let said = String::from_utf8_lossy(&drill.stdout).into_owned();
+        assert!(drill.status.success(), "{said}{}", String::from_utf8_lossy(&drill.stderr));
+        let rows: Vec<Vec<&str>> =
+            said.lines().skip(1).take(6).map(|line| line.split_whitespace().collect()).collect();
+        for (at, row) in rows.iter().enumerate() {
+            let (run, way) = ((at / 2 + 1).to_string(), ["over", "back"][at % 2]);
+            let to = ["10.0.4.2".to_owned(), "this".into()][at % 2].clone();
+            let ms: f64 = row[2].parse()?;
+            assert!((row[0], row[1], row[3]) == (&run, way, &to) && ms < 3000.0, "{said}");
+        }
+        assert!(said.contains("over: median ") && said.contains("back: median "), "{said}");
+        assert_eq!(first.vip("front")?["state"], "active");
+        let moved = first.vip("front")?["transitions"].to_string();
+        assert!(moved.contains("moved"), "{moved}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_vip_on_hold_is_not_preempted_and_says_so_until_it_is_ready() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(2)?;
+        let first = rig.start(1, &(cluster(1, 2) + &front(100, "")))?;
+        first.wait_for_state("front", "active", LIMIT)?;
+        first.say(&["vip", "hold", "front"])?;
+        let second = rig.start(2, &(cluster(2, 2) + &front(150, "")))?;
+        second.wait_until("it hears the holder", LIMIT, |status| {
+            status["vips"][0]["peers"][0]["priority"] == 254
+        })?;
+        let adverts = rig.adverts()?;
+        mainstay_lab::wait_until("ten more adverts", LIMIT, || Ok(adverts.adverts().len() >= 10))?;
+        assert!(adverts.stop().iter().all(|a| a.priority == 254), "nobody else took it");
+        assert_eq!(first.vip("front")?["on_hold"], true);
+        assert!(first.say(&["explain", "vip", "front"])?.contains("put on hold by an operator"));
+        let refused = second.ctl(&["vip", "hold", "front"])?;
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("hold it where it is active"));
+        first.say(&["vip", "ready", "front"])?;
+        second.wait_for_state("front", "active", LIMIT)?;
+        first.wait_for_state("front", "backup", LIMIT)
+    });
+}

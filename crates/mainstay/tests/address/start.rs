@@ -148,3 +148,32 @@ fn healthz_means_alive_and_readyz_means_well() {
         Ok(())
     });
 }
+
+#[test]
+fn a_witness_has_no_vip_and_a_process_for_its_votes() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new(1)?;
+        let cluster = "[node]\nid = \"w\"\n[cluster]\nname = \"lab\"\nkey = \"0123456789abcdef\"\npeers = [\
+                       { id = \"w\", witness = true }, { id = \"n2\", addrs = [\"10.0.4.2\"] }]\n";
+        let node = rig.start(1, cluster)?;
+        node.wait_until("the vip worker runs", LIMIT, |status| {
+            let workers = status["workers"].as_array().into_iter().flatten();
+            workers.into_iter().any(|w| w["role"] == "vip" && w["pid"].is_number() && w["restarts"] == 0)
+        })?;
+        let status = node.status_json()?;
+        assert!(status["vips"].as_array().is_some_and(Vec::is_empty), "{status:#}");
+        let refused = |arguments: &[&str], why: &str| -> Result<()> {
+            let said = node.ctl(arguments)?;
+            let text = String::from_utf8_lossy(&said.stderr).into_owned();
+            assert!(said.status.code() == Some(1) && text.contains(why), "{text}");
+            Ok(())
+        };
+        refused(&["cluster", "add", "n2", "--addr", "10.0.4.2"], "n2 is in the list already")?;
+        refused(&["cluster", "remove", "n3"], "no node is called \"n3\"; there are: n2, w")?;
+        refused(
+            &["cluster", "add", "n3", "--addr", "10.0.4.3,10.1.4.3:5113"],
+            "one entry of [cluster] peers",
+        )?;
+        Ok(())
+    });
+}

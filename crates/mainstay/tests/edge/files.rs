@@ -92,3 +92,31 @@ fn output(command: &mut Command) -> Result<(bool, String)> {
     let output = command.output().context("curl")?;
     Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
+
+#[test]
+fn a_fixed_answer_of_a_tcp_listener_goes_over_its_tls() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let folder = bed.edge.directory().to_path_buf();
+        certificate(&folder, "said.example")?;
+        let said = format!(
+            "[[listener]]\nname = \"said\"\nbind = \"10.0.4.20:9443\"\nprotocol = \"tcp\"\n\
+             tls = [{{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\" }}]\n\
+             answer = \"HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\nsaid\"\n\n",
+            folder.display()
+        );
+        let node = bed.start(&(HEAD.to_owned() + &said + WEB))?;
+        let mut command = bed.client.command("curl");
+        command.args([
+            "-s",
+            "--max-time",
+            "5",
+            "--connect-to",
+            "said.example:443:10.0.4.20:9443",
+            "--cacert",
+        ]);
+        command.arg(folder.join("cert.pem")).arg("https://said.example/");
+        assert_eq!(output(&mut command)?, (true, "said".to_owned()), "{}", node.daemon().log_tail());
+        Ok(())
+    });
+}

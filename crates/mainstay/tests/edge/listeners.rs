@@ -161,3 +161,42 @@ fn a_unix_socket_is_served_by_all_and_replaced_only_when_it_is_stale() {
         Ok(())
     });
 }
+
+/// How many requests with a 2xx answer were counted under a name.
+fn good(status: &serde_json::Value, list: &str, name: &str) -> Option<u64> {
+    let mut all = status[list].as_array()?.iter();
+    all.find(|one| one["name"] == name)?["requests"]["classes"][2].as_u64()
+}
+
+#[test]
+fn a_request_that_a_reload_meets_is_counted_under_the_names_that_it_began_with() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let node = bed.start(&(HEAD.to_owned() + WEB))?;
+        let count = |list, name| Ok::<_, anyhow::Error>(good(&node.status_json()?, list, name).unwrap_or(0));
+        let (before, of_route) = (count("listeners", "web")?, count("routes", "all")?);
+        let mut asked = dial(&bed.client, EDGE)?;
+        let head = "POST /x HTTP/1.1\r\nHost: e.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\na";
+        asked.write_all(head.as_bytes())?;
+        // The backend has the head once the edge has chosen it: from here on the request is under way.
+        node.daemon().wait_until("it is under way", LIMIT, || {
+            let status = node.status_json()?;
+            let pools = status["pools"].as_array().into_iter().flatten();
+            let mut backends = pools.flat_map(|pool| pool["backends"].as_array().into_iter().flatten());
+            Ok(backends.any(|b| b["load"] == 1))
+        })?;
+        let first = "[[route]]\nname = \"first\"\npath = \"/first\"\npool = \"app\"\n\n";
+        reload(&node, &(HEAD.to_owned() + &more("\"10.0.4.20:8090\"") + first + WEB))?;
+        asked.write_all(b"b")?;
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        node.daemon().wait_until("it is counted", LIMIT, || Ok(count("routes", "all")? == of_route + 1))?;
+        assert_eq!(count("listeners", "web")?, before + 1);
+        assert_eq!((count("listeners", "more")?, count("routes", "first")?), (0, 0));
+        let status = node.status_json()?;
+        let open = status["listeners"].as_array().into_iter().flatten().map(|l| l["open"].as_u64());
+        ensure!(open.clone().all(|open| open == Some(0)), "{:?}", open.collect::<Vec<_>>());
+        Ok(())
+    });
+}

@@ -1,9 +1,9 @@
 //! The operator's word about pools.
 
-use anyhow::ensure;
+use anyhow::{Context as _, Result, ensure};
 use mainstay_lab::peer::Keeper as _;
 
-use crate::bed::{Bed, HEAD, LIMIT, WEB, backend, kill_one, reload, wait_for_event};
+use crate::bed::{Bed, EDGE, HEAD, LIMIT, WEB, backend, kill_one, reload, talk, wait_for_event};
 
 #[test]
 fn a_drained_backend_gets_nothing_new_until_it_is_ready_whatever_dies_or_is_reloaded() {
@@ -39,9 +39,15 @@ fn backends_come_and_go_at_run_time_and_stay_so_over_a_reload_until_the_configur
             backend(&node, "10.0.4.33:80").is_ok_and(|b| b["state"] == "up" && b["by_operator"] == true)
         })?;
         node.say(&["pool", "remove", "app", "10.0.4.31:80"])?;
+        node.say(&["pool", "weight", "app", "10.0.4.32:80", "7"])?;
         assert_eq!(bed.all_who(20)?, ["three", "two"]);
+        kill_one(&node)?;
+        assert_eq!(bed.all_who(20)?, ["three", "two"], "the successor knows them");
         reload(&node, &(config.clone() + "# again\n"))?;
         assert_eq!(bed.all_who(20)?, ["three", "two"]);
+        node.say(&["upgrade"])?;
+        assert_eq!(bed.all_who(20)?, ["three", "two"]);
+        assert_eq!(backend(&node, "10.0.4.32:80")?["weight"], 7);
         let list = node.say(&["pool", "list", "app"])?;
         ensure!(list.contains("added by operator") && list.contains("removed"), "{list}");
         // The configuration names it: from now on it is the configuration's.
@@ -94,6 +100,62 @@ fn a_backend_that_falls_and_rises_is_told_and_a_pool_without_any_makes_the_node_
         ensure!(explained.contains("no backend of the pool is in use"), "{explained}");
         let check = node.ctl(&["healthcheck"])?;
         assert_eq!(check.status.code(), Some(4), "{}", node.daemon().log_tail());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_sticky_cookie_is_kept_by_all_processes_whatever_dies_is_reloaded_or_upgraded() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let config = HEAD.to_owned() + &WEB.replace("[[pool]]", "[[pool]]\nsticky = { cookie = \"b\" }");
+        let node = bed.start(&config)?;
+        let ask = |cookie: &str| {
+            let head =
+                format!("GET / HTTP/1.1\r\nHost: e.example\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+            talk(&bed.client, EDGE, &head)
+        };
+        let first = ask("a=b")?;
+        let cookie = first.split("et-cookie: ").nth(1).or_else(|| first.split("et-Cookie: ").nth(1));
+        let cookie = cookie.and_then(|line| line.split(';').next()).context("a cookie is set")?;
+        let home =
+            |answer: &str| ["one", "two"].into_iter().find(|name| answer.contains(name)).map(str::to_owned);
+        let there = home(&first).context("a mirror answers")?;
+        let bound = || -> Result<()> {
+            for _ in 0..20 {
+                let answer = ask(cookie)?;
+                ensure!(home(&answer).as_ref() == Some(&there), "{answer}");
+                ensure!(!answer.to_lowercase().contains("set-cookie"), "it is known: {answer}");
+            }
+            Ok(())
+        };
+        bound()?;
+        kill_one(&node)?;
+        bound()?;
+        reload(&node, &(config.clone() + "# again\n"))?;
+        bound()?;
+        node.say(&["upgrade"])?;
+        bound()
+    });
+}
+
+#[test]
+fn top_shows_once_what_goes_through_in_lines_of_the_width_that_is_asked_for() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let node = bed.start(&(HEAD.to_owned() + WEB))?;
+        let shown = std::thread::scope(|scope| {
+            let load = scope.spawn(|| (0..200).try_for_each(|_| bed.who().map(drop)));
+            let shown = node.say(&["top", "--once"]);
+            load.join().expect("a client does not panic")?;
+            shown
+        })?;
+        for part in ["node edge", "web", "all", "app   10.0.4.31:80  up", "REQ/S", "LATENCY"] {
+            ensure!(shown.contains(part), "{part}: {shown}");
+        }
+        ensure!(shown.lines().all(|line| line.chars().count() <= 80) && !shown.contains('\u{1b}'), "{shown}");
+        let line = shown.lines().find(|line| line.starts_with("all ")).context("the route")?;
+        ensure!(line.split_whitespace().nth(1).is_some_and(|rate| rate != "0"), "{shown}");
         Ok(())
     });
 }

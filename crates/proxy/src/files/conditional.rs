@@ -14,8 +14,8 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// Compares what the client knows with what there is.
-pub(super) fn judge(request: &Request, etag: Option<&str>, modified: i64) -> Verdict {
+/// Compares what the client knows with what there is; with `later` a date after the file's own counts as its own.
+pub(super) fn judge(request: &Request, etag: Option<&str>, modified: i64, later: bool) -> Verdict {
     let (mut since, mut none_match) = (None, false);
     let mut failed = false;
     for (name, value) in request.fields() {
@@ -37,7 +37,9 @@ pub(super) fn judge(request: &Request, etag: Option<&str>, modified: i64) -> Ver
     if since.is_none() && !none_match {
         return Verdict::Send;
     }
-    if since.is_some_and(|at| at != Some(modified)) {
+    let has =
+        |at: Option<i64>| if later { at.is_some_and(|at| at >= modified) } else { at == Some(modified) };
+    if since.is_some_and(|at| !has(at)) {
         return Verdict::Send;
     }
     if none_match && !is_in_any(request, "if-none-match", etag, true) {

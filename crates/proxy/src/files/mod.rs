@@ -240,7 +240,7 @@ fn send<'a>(
     let request = &exchange.request;
     let mut fields: Vec<(Box<str>, Vec<u8>)> = Vec::with_capacity(6);
     let mut add = |name: &str, value: &[u8]| fields.push((name.into(), value.to_vec()));
-    let verdict = conditional::judge(request, etag, entry.modified);
+    let verdict = conditional::judge(request, etag, entry.modified, files.later_dates);
     if verdict == conditional::Verdict::Failed {
         return Outcome::status(412);
     }
@@ -262,9 +262,11 @@ fn send<'a>(
         add("Content-Encoding", b"gzip");
         return Outcome::Respond(Response { status: 200, fields, body: whole(entry) });
     }
-    match range::asked(request, entry.size, etag, entry.modified) {
+    match range::asked(request, entry.size, etag, entry.modified, files.ranges_max) {
         Ranges::Whole => {
-            add("Accept-Ranges", b"bytes");
+            if files.ranges_max > 0 {
+                add("Accept-Ranges", b"bytes");
+            }
             Outcome::Respond(Response { status: 200, fields, body: whole(entry) })
         }
         Ranges::None => {

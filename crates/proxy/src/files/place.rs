@@ -26,8 +26,13 @@ pub(super) fn find(
     }
     let rest = rest(files, route, name);
     let apart = rest.is_empty() || rest.starts_with('/') || place.ends_with(b"/");
-    if place.is_empty() || !apart || !stays(rest) {
+    // A prefix that ends with a slash stands for a directory, and so does the root in its place.
+    let cut = files.alias && matches!(&route.path, PathMatch::Prefix { path, .. } if path.ends_with('/'));
+    if place.is_empty() || !(apart || cut) || !stays(rest) {
         return Err(404);
+    }
+    if cut && !place.ends_with(b"/") && !rest.starts_with('/') {
+        place.push(b'/');
     }
     place.extend_from_slice(rest.as_bytes());
     if place.len() >= LONGEST { Err(404) } else { Ok(()) }

@@ -9,9 +9,6 @@ use crate::request::Request;
 use crate::response::{Body, FilePiece, Response};
 use crate::route::date;
 
-/// More parts than this are not served one by one: the whole file is.
-const MOST: usize = 64;
-
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ranges {
@@ -23,8 +20,11 @@ pub(super) enum Ranges {
     None,
 }
 
-/// Reads `Range` and `If-Range`.
-pub(super) fn asked(request: &Request, size: u64, etag: Option<&str>, modified: i64) -> Ranges {
+/// Reads `Range` and `If-Range`; who asks for more parts than `most` gets the whole file.
+pub(super) fn asked(request: &Request, size: u64, etag: Option<&str>, modified: i64, most: u32) -> Ranges {
+    if most == 0 {
+        return Ranges::Whole;
+    }
     let Some(range) = request.field("range") else { return Ranges::Whole };
     if let Some(condition) = request.field("if-range") {
         let holds = if condition.len() >= 2 && condition.ends_with(b"\"") {
@@ -37,19 +37,21 @@ pub(super) fn asked(request: &Request, size: u64, etag: Option<&str>, modified: 
         }
     }
     match range.split_at_checked(6) {
-        Some((unit, list)) if unit.eq_ignore_ascii_case(b"bytes=") && !list.is_empty() => parse(list, size),
+        Some((unit, list)) if unit.eq_ignore_ascii_case(b"bytes=") && !list.is_empty() => {
+            parse(list, size, most as usize)
+        }
         Some(_) | None => Ranges::Whole,
     }
 }
 
 /// Reads a list of parts. What is no list can't be satisfied; parts that add up to more than the file are not worth it.
-fn parse(list: &[u8], size: u64) -> Ranges {
+fn parse(list: &[u8], size: u64, most: usize) -> Ranges {
     let (mut ranges, mut sum) = (Vec::new(), 0_u64);
     for part in list.split(|byte| *byte == b',') {
         let Some((start, end)) = part_of(part, size) else { return Ranges::None };
         if start < end {
             sum = sum.saturating_add(end - start);
-            if ranges.len() == MOST {
+            if ranges.len() == most {
                 return Ranges::Whole;
             }
             ranges.push((start, end));

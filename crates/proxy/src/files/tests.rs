@@ -52,6 +52,8 @@ fn files(dir: &TempDir) -> Files {
         listing: false,
         etag: true,
         precompressed: false,
+        ranges_max: 64,
+        later_dates: false,
     }
 }
 
@@ -261,6 +263,14 @@ fn an_alias_cuts_the_prefix_off() {
     let sub = Files { alias: true, root: template(&root), ..files(&dir) };
     assert_eq!(ask_route(&sub, at("/i/"), "GET /i/index.html HTTP/1.1").says, "200");
     assert_eq!(ask_route(&sub, at("/i/"), "GET /i/ HTTP/1.1").says, "path /i/index.html query ");
+    let bare = Files { root: template(root.trim_end_matches('/')), ..sub.clone() };
+    assert_eq!(
+        ask_route(&bare, at("/i/"), "GET /i/index.html HTTP/1.1").says,
+        "200",
+        "the slash is the prefix's"
+    );
+    assert_eq!(ask_route(&bare, at("/i/"), "GET /i/ HTTP/1.1").says, "path /i/index.html query ");
+    assert_eq!(ask_route(&bare, at("/i"), "GET /index.html HTTP/1.1").says, "error 404");
     let exact = Route { path: PathMatch::Exact("/one".to_owned()), ..route() };
     let file = Files { root: template(&format!("{root}index.html")), ..sub.clone() };
     assert_eq!(ask_route(&file, exact, "GET /one HTTP/1.1").says, "200");
@@ -492,4 +502,25 @@ fn a_walk_through_many_files_keeps_few_of_them_open() {
         cache::get(&path.into_os_string().into_encoded_bytes(), crate::clock::boot_now()).unwrap();
     }
     assert!(open() < before + 700, "{} files are open", open() - before);
+}
+
+#[test]
+fn more_parts_than_may_be_asked_for_are_the_whole_and_later_dates_may_count() {
+    let dir = place();
+    let strict = files(&dir);
+    let lax = Files { ranges_max: 1, later_dates: true, ..strict.clone() };
+    let none = Files { ranges_max: 0, ..strict.clone() };
+    let range = |files: &Files, range: &str| {
+        let told = ask(files, &format!("GET /a.txt HTTP/1.1\nRange: bytes={range}\n"));
+        (told.says.clone(), told.field("Accept-Ranges").to_owned())
+    };
+    assert_eq!(range(&lax, "0-1").0, "206");
+    assert_eq!(range(&lax, "0-1,3-3"), ("200".to_owned(), "bytes".to_owned()));
+    assert_eq!(range(&none, "0-1"), ("200".to_owned(), String::new()));
+    let since = |files: &Files, date: &str| {
+        ask(files, &format!("GET /a.txt HTTP/1.1\nIf-Modified-Since: {date}\n")).says
+    };
+    let late = "Fri, 25 Feb 2174 09:42:23 GMT";
+    assert_eq!((since(&lax, late).as_str(), since(&strict, late).as_str()), ("304", "200"));
+    assert_eq!(since(&lax, "Thu, 01 Jan 1970 00:00:01 GMT"), "200");
 }

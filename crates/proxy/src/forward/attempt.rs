@@ -134,7 +134,8 @@ pub(super) async fn head<C: Client, B: Backend>(
             let mut early = false;
             if upload.is_over() {
                 // Most backends answer before it is worth the while to watch whether the client stays.
-                if watch.now() < since + WATCHED_AFTER && since + WATCHED_AFTER < due {
+                let soon = !client.is_watched() && watch.now() < since + WATCHED_AFTER;
+                if soon && since + WATCHED_AFTER < due {
                     due = since + WATCHED_AFTER;
                     early = true;
                 } else if client.poll_gone(cx).is_ready() {

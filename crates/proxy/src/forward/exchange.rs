@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Pool, RetryOn};
+use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Place, Pool, RetryOn};
 use mainstay_core::http1::BodyLength;
 use mainstay_core::name::PoolId;
 use smallvec::SmallVec;
@@ -13,7 +13,7 @@ use super::{Broken, Client, More, Way, once};
 use crate::buffers;
 use crate::exchange::{Decision, Exchange};
 use crate::pool::{Ask, Lease, Refused};
-use crate::route;
+use crate::route::{self, Aim};
 
 /// What one try came to.
 pub(super) enum Tried {
@@ -34,6 +34,9 @@ pub(super) struct Job<'a> {
     pub(super) way: Way<'a>,
     pub(super) forward: &'a Forward,
     pub(super) pool: &'a Pool,
+    pub(super) pool_id: PoolId,
+    /// What is asked instead of a backend of the pool.
+    pub(super) place: Option<Place>,
     pub(super) patience: Patience,
     pub(super) method: Vec<u8>,
     pub(super) target: Vec<u8>,
@@ -69,27 +72,63 @@ pub(super) async fn forward<C: Client>(
         let forward = forward_of(&route.action)?;
         Some((route, forward, way.snapshot.edge.pools.get(forward.pool.index())?))
     });
-    let Some((route, forward, pool)) = found else {
+    let Some((route, forward, mut pool)) = found else {
         return Some(route::failed(way.snapshot, way.thread, exchange, 500));
     };
+    let (mut method, mut target) = (buffers::text(), buffers::text());
+    route::request_method(way.snapshot, exchange, &mut method);
+    route::request_target(way.snapshot, exchange, &mut target);
+    let (mut pool_id, mut place) = (forward.pool, None);
+    if forward.to.is_some() {
+        match Box::pin(asked(way, exchange, forward, &mut target)).await {
+            Some(To::Pool(id)) => {
+                pool_id = id;
+                pool = way.snapshot.edge.pools.get(id.index()).unwrap_or(pool);
+            }
+            Some(To::Place(there)) => place = Some(there),
+            None => return Some(route::failed(way.snapshot, way.thread, exchange, 502)),
+        }
+    }
     let mut job = Job {
         way,
         forward,
         pool,
+        pool_id,
+        place,
         patience: Patience::new(way.limits(exchange), forward),
-        method: buffers::text(),
-        target: buffers::text(),
+        method,
+        target,
         body: if forward.pass_body { exchange.request.body } else { BodyLength::None },
         most: route.body_max,
         rate: route.rate_bytes,
         last: false,
     };
-    route::request_method(way.snapshot, exchange, &mut job.method);
-    route::request_target(way.snapshot, exchange, &mut job.target);
     let decision = job.run(exchange, client).await;
     buffers::give_back_text(job.method);
     buffers::give_back_text(job.target);
     decision
+}
+
+/// What a route's text leads to.
+enum To {
+    Pool(PoolId),
+    Place(Place),
+}
+
+/// Finds what `forward.to` names; names of hosts are looked up.
+async fn asked(way: Way<'_>, exchange: &mut Exchange, forward: &Forward, target: &mut Vec<u8>) -> Option<To> {
+    let (host, port) = match route::aim(way.snapshot, exchange, target)? {
+        Aim::Pool(id) => return Some(To::Pool(id)),
+        Aim::Unix(path) => return Some(To::Place(Place::Unix(path))),
+        Aim::Nowhere => return None,
+        Aim::Host(host, port) => (host, port),
+    };
+    if let Ok(ip) = host.parse::<std::net::IpAddr>() {
+        return Some(To::Place(Place::Inet((ip, port).into())));
+    }
+    let found =
+        tokio::time::timeout(forward.connect_timeout, tokio::net::lookup_host((host.as_str(), port))).await;
+    found.ok()?.ok()?.next().map(|address| To::Place(Place::Inet(address)))
 }
 
 impl<'a> Job<'a> {
@@ -155,7 +194,7 @@ impl<'a> Job<'a> {
         }
         let cookie = self.pool.sticky.as_ref().and_then(|sticky| cookie(exchange, &sticky.cookie));
         let ask = Ask { client: exchange.client, key: key.as_deref(), cookie, tried: asked };
-        let leased = self.way.thread.pools.lease(self.way.snapshot, self.forward.pool, &ask).await;
+        let leased = self.way.thread.pools.lease(self.way.snapshot, self.pool_id, &ask).await;
         if let Some(text) = key {
             buffers::give_back_text(text);
         }
@@ -172,7 +211,7 @@ impl<'a> Job<'a> {
             && self.forward.retry.on.contains(&on)
             && resend
             && (body || !sent)
-            && self.way.thread.pools.may_retry(self.way.snapshot, self.forward.pool)
+            && self.way.thread.pools.may_retry(self.way.snapshot, self.pool_id)
     }
 
     /// Whether the request may be sent twice.
@@ -180,11 +219,6 @@ impl<'a> Job<'a> {
         const IDEMPOTENT: [&[u8]; 8] =
             [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PROPFIND", b"REPORT", b"SEARCH"];
         self.forward.retry.non_idempotent || IDEMPOTENT.contains(&self.method.as_slice())
-    }
-
-    /// Which pool this is for.
-    pub(super) fn pool_id(&self) -> PoolId {
-        self.forward.pool
     }
 
     /// Takes the whole body in before a backend is asked.

@@ -73,7 +73,7 @@ pub async fn serve<C: Client>(
     exchange.received = client.received();
     exchange.sent = client.sent();
     exchange.permits.clear();
-    thread.counters.done(exchange);
+    thread.counters.done(snapshot, exchange);
     thread.logs.write(snapshot, exchange, &|template, exchange, out| {
         route::render(template, snapshot, exchange, out)
     });

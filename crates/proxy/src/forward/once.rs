@@ -83,19 +83,22 @@ pub(super) async fn ask<C: Client>(
             Tried::Done | Tried::Instead(_) | Tried::Client(_) => None,
         };
     }
-    this.tell(exchange);
+    this.tell(exchange, true);
     tried
 }
 
 impl Try<'_, '_> {
     /// Puts this try among the attempts, as far as it is: headers of the response ask for them too.
-    fn tell(&mut self, exchange: &mut Exchange) {
+    fn tell(&mut self, exchange: &mut Exchange, over: bool) {
         let attempt = Attempt {
-            addr: Rc::clone(self.lease.address()),
+            addr: match &self.job.place {
+                Some(place) => crate::pool::written(place).into(),
+                None => Rc::clone(self.lease.address()),
+            },
             status: self.status,
             connect: self.connect,
             header: self.header,
-            total: recent().since(self.began),
+            total: over.then(|| recent().since(self.began)),
         };
         if self.told {
             exchange.attempts.pop();
@@ -180,14 +183,20 @@ impl Try<'_, '_> {
 
     fn keep(&self) -> Keep {
         let pool = self.job.pool;
-        let most = if pool.proxy == ProxyHeader::Off { pool.keep } else { 0 };
-        Keep { pool: self.job.pool_id().0, most, requests: pool.keep_requests, time: pool.keep_timeout }
+        let most = if pool.proxy == ProxyHeader::Off && self.job.place.is_none() { pool.keep } else { 0 };
+        Keep {
+            pool: self.job.pool_id.0,
+            most,
+            requests: pool.keep_requests,
+            time: pool.keep_timeout,
+            bare_lf: pool.bare_lf,
+        }
     }
 
     /// The name that TLS asks for.
     fn tls_name(&self, exchange: &Exchange) -> Option<Rc<str>> {
         let tls = self.job.pool.tls.as_ref()?;
-        let Some(template) = &tls.name else { return Some(host_of(self.lease.name())) };
+        let Some(template) = &tls.name else { return Some(Rc::clone(self.lease.host())) };
         let mut name = Vec::new();
         route::render(template, self.job.way.snapshot, exchange, &mut name);
         Some(host_of(&String::from_utf8_lossy(&name)))
@@ -199,7 +208,7 @@ impl Try<'_, '_> {
         let connection = &exchange.connection;
         let tls = match &key.name {
             None => None,
-            Some(name) => match way.thread.client_tls(way.snapshot, job.pool_id()) {
+            Some(name) => match way.thread.client_tls(way.snapshot, job.pool_id) {
                 Some(config) => Some((config, Rc::clone(name))),
                 None => return Err(self.failed(RetryOn::Error, Outcome::ConnectFailed, false, None)),
             },
@@ -210,7 +219,7 @@ impl Try<'_, '_> {
             ends: connection.proxy.or(connection.peer.zip(connection.local)),
             timeout: job.forward.connect_timeout,
         };
-        match dial.connect(self.lease.target()).await {
+        match dial.connect(job.place.as_ref().unwrap_or_else(|| self.lease.target())).await {
             Ok(io) => {
                 self.connect = Some(recent().since(began));
                 Ok(io)
@@ -346,14 +355,20 @@ impl Try<'_, '_> {
         let unwanted = RetryOn::Status(status);
         if job.forward.retry.on.contains(&unwanted) {
             let replay = upload.replay.as_deref();
-            let again = self.failed(unwanted, Outcome::Unwanted(status), true, replay);
+            // What is not there or forbidden is no fault of the backend.
+            let outcome = if matches!(status, 403 | 404) {
+                Outcome::Answered(status)
+            } else {
+                Outcome::Unwanted(status)
+            };
+            let again = self.failed(unwanted, outcome, true, replay);
             if matches!(again, Tried::Again(_)) {
                 return again;
             }
         } else {
             self.lease.tell(Outcome::Answered(status), header);
         }
-        self.tell(exchange);
+        self.tell(exchange, false);
         match route::verdict(way.snapshot, way.thread, exchange, backend.head()) {
             Verdict::Pass => {}
             Verdict::Instead(decision) => return Tried::Instead(decision),

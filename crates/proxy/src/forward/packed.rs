@@ -125,6 +125,10 @@ impl<C: Client> Client for Packed<'_, C> {
         self.client.poll_gone(cx)
     }
 
+    fn is_watched(&self) -> bool {
+        self.client.is_watched()
+    }
+
     fn close_after(&mut self) {
         self.client.close_after();
     }

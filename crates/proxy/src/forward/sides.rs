@@ -107,6 +107,11 @@ pub trait Client: Source + Sink {
     /// Waits until the client is gone for good, which nothing but an error tells.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether it is worth the while to look for that from the beginning.
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     /// No further request is served on this connection after this one (HTTP/2: nothing).
     fn close_after(&mut self);
 

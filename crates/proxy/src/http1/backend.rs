@@ -20,7 +20,8 @@ use crate::thread::Thread;
 use crate::transport::{Io, Stream};
 
 /// Bounds of a response's head: as large as backends are known to send.
-const LIMITS: HeadLimits = HeadLimits { bytes: 64 << 10, fields: 256, drop_underscores: false };
+const LIMITS: HeadLimits =
+    HeadLimits { bytes: 64 << 10, fields: 256, drop_underscores: false, bare_lf: false };
 
 /// Which requests may use a kept connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Keep {
     pub requests: u32,
     /// So long.
     pub time: Duration,
+    /// Whether lines of its responses may end in LF alone.
+    pub bare_lf: bool,
 }
 
 /// A connection to a backend.
@@ -226,7 +229,8 @@ impl Exchange {
             return Ok(None);
         }
         into.fields.clear();
-        let head = http1::response(bytes, &LIMITS, self.to_head, |field| into.fields.push(field))?;
+        let limits = HeadLimits { bare_lf: self.keep.bare_lf, ..LIMITS };
+        let head = http1::response(bytes, &limits, self.to_head, |field| into.fields.push(field))?;
         match &head {
             Some(head) => {
                 if into.raw.capacity() == 0 {

@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{BodyLength, Decoder};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
@@ -24,8 +25,12 @@ pub struct Side {
     heading: Heading,
     /// The client reads chunks.
     chunks: bool,
-    /// The client asked with HTTP/1.0: staying must be said.
+    /// Staying is said: the client asked with HTTP/1.0, or all are told.
     says_keep: bool,
+    /// Seconds of `Keep-Alive`.
+    keep_hint: u32,
+    /// A client that sends no more is still there.
+    half_close: bool,
     /// HEAD.
     bodiless: bool,
     /// The client waits for a 100 before it sends the body.
@@ -60,6 +65,8 @@ impl Side {
             heading: Heading::Interim,
             chunks: true,
             says_keep: false,
+            keep_hint: 0,
+            half_close: true,
             bodiless: false,
             awaits_continue: false,
             keep: true,
@@ -72,7 +79,7 @@ impl Side {
     }
 
     /// A request begins; its head of `length` bytes is taken away.
-    pub(super) fn begin(&mut self, request: &Request, length: usize) {
+    pub(super) fn begin(&mut self, request: &Request, length: usize, limits: &HttpLimits) {
         let wire = &mut self.talk.wire;
         self.received_before = wire.received - wire.unread().len() as u64;
         self.sent_before = wire.sent;
@@ -85,7 +92,9 @@ impl Side {
         self.talk.outgoing = Outgoing::Nothing;
         let old = request.version == Version::Http10;
         self.chunks = !old;
-        self.says_keep = old;
+        self.says_keep = old || limits.says_keep;
+        self.keep_hint = limits.keep_hint;
+        self.half_close = limits.half_close;
         self.bodiless = request.bytes(request.method) == b"HEAD";
         self.awaits_continue = request.expects_continue;
         self.keep = !request.close;
@@ -129,6 +138,7 @@ impl Side {
             rustix::net::recv(socket, &mut one[..], flags).map_err(io::Error::from)
         });
         match peeked {
+            Ok((_, 0)) if !self.half_close => true,
             Ok(_) => {
                 self.watch_gone = false;
                 false
@@ -223,7 +233,7 @@ impl Sink for Side {
         if self.bodiless {
             self.talk.outgoing = Outgoing::Nothing;
         }
-        let (keep, says_keep) = (self.keep, self.says_keep);
+        let (keep, says_keep, hint) = (self.keep, self.says_keep, self.keep_hint);
         let stage = self.talk.wire.stage();
         if let Some(length) = length {
             stage.extend_from_slice(b"Content-Length: ");
@@ -237,6 +247,11 @@ impl Sink for Side {
             stage.extend_from_slice(b"Connection: close\r\n");
         } else if says_keep {
             stage.extend_from_slice(b"Connection: keep-alive\r\n");
+            if hint > 0 {
+                stage.extend_from_slice(b"Keep-Alive: timeout=");
+                decimal(stage, u64::from(hint));
+                stage.extend_from_slice(b"\r\n");
+            }
         }
         stage.extend_from_slice(b"\r\n");
     }
@@ -296,6 +311,10 @@ impl Client for Side {
             }
         }
         Poll::Pending
+    }
+
+    fn is_watched(&self) -> bool {
+        !self.half_close
     }
 
     fn close_after(&mut self) {

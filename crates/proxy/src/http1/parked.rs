@@ -45,6 +45,7 @@ pub(super) struct Idle {
 pub(super) struct Who {
     number: u64,
     pub(super) listener: u32,
+    counts: u32,
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
     proxy: Option<Box<(SocketAddr, SocketAddr)>>,
@@ -52,16 +53,16 @@ pub(super) struct Who {
 
 impl From<&Connection> for Who {
     fn from(connection: &Connection) -> Self {
-        let Connection { number, listener, peer, local, proxy, tls: _ } = connection;
-        let (number, listener, peer, local) = (*number, *listener, *peer, *local);
-        Self { number, listener, peer, local, proxy: proxy.map(Box::new) }
+        let Connection { number, listener, counts, peer, local, proxy, tls: _ } = connection;
+        let (number, listener, counts, peer, local) = (*number, *listener, *counts, *peer, *local);
+        Self { number, listener, counts, peer, local, proxy: proxy.map(Box::new) }
     }
 }
 
 impl From<Who> for Connection {
     fn from(who: Who) -> Self {
-        let Who { number, listener, peer, local, proxy } = who;
-        Self { number, listener, peer, local, proxy: proxy.map(|ends| *ends), tls: None }
+        let Who { number, listener, counts, peer, local, proxy } = who;
+        Self { number, listener, counts, peer, local, proxy: proxy.map(|ends| *ends), tls: None }
     }
 }
 
@@ -173,7 +174,7 @@ fn is_at_end(socket: &OwnedFd) -> bool {
 }
 
 fn close(thread: &Thread, idle: Idle) {
-    let listener = thread.listener_of(&idle.name).unwrap_or(idle.who.listener);
+    let counts = idle.who.counts;
     drop(idle);
-    thread.counters.closed(listener);
+    thread.counters.closed(counts);
 }

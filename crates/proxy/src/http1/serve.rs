@@ -35,7 +35,7 @@ const TASK_IDLE: Duration = Duration::from_millis(500);
 pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name: Rc<str>) {
     let watch = thread.deadlines.watch();
     let side = Side::new(io);
-    let open = Open { watch, side, thread, connection, name, earlier: 0, generation: 0 };
+    let open = Open { watch, side, thread, connection, name, earlier: 0, pipelined: false, generation: 0 };
     open.run().await;
 }
 
@@ -44,7 +44,7 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
     let Idle { socket, who, name, earlier, generation, .. } = idle;
     let connection = Rc::new(Connection::from(who));
     let Ok(socket) = socket_of(socket, connection.peer.is_some()) else {
-        return thread.counters.closed(connection.listener);
+        return thread.counters.closed(connection.counts);
     };
     let open = Open {
         watch: thread.deadlines.watch(),
@@ -53,6 +53,7 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
         connection,
         name,
         earlier,
+        pipelined: false,
         generation,
     };
     tokio::task::spawn_local(open.run());
@@ -96,6 +97,8 @@ struct Open {
     name: Rc<str>,
     /// Requests so far.
     earlier: u32,
+    /// The request that is served next was here before the last one was done.
+    pipelined: bool,
     /// Of the snapshot that `connection` has its listener's position of.
     generation: u64,
 }
@@ -123,7 +126,7 @@ impl Open {
             }
             patience = Duration::ZERO;
         }
-        self.thread.counters.closed(self.connection.listener);
+        self.thread.counters.closed(self.connection.counts);
     }
 
     /// Waits for the first byte of a request, or the end.
@@ -163,7 +166,7 @@ impl Open {
         let since = thread.deadlines.now();
         let until = since + idle.saturating_sub(TASK_IDLE);
         let Ok(socket) = side.talk.wire.into_io().into_descriptor() else {
-            thread.counters.closed(connection.listener);
+            thread.counters.closed(connection.counts);
             return None;
         };
         let who = Who::from(&*connection);
@@ -240,13 +243,14 @@ impl Open {
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
         exchange.earlier = self.earlier;
         self.earlier = self.earlier.saturating_add(1);
-        exchange.pipelined = self.earlier > 1 && !self.side.talk.wire.unread().is_empty();
+        exchange.pipelined = self.pipelined;
         let worn = limits.requests_max > 0 && self.earlier >= limits.requests_max;
         if worn || limits.idle_timeout.is_zero() || self.thread.draining() {
             self.side.keep = false;
         }
         forward::serve(&self.thread, snapshot, &self.watch, exchange, &mut self.side).await;
         if self.side.is_ready_for_next() {
+            self.pipelined = !self.side.talk.wire.unread().is_empty();
             return Next::Again;
         }
         self.linger().await;
@@ -259,6 +263,7 @@ impl Open {
             bytes: limits.head_max,
             fields: limits.fields_max,
             drop_underscores: !limits.underscores,
+            bare_lf: limits.bare_lf,
         };
         let mut seen = 0;
         let mut started = None;
@@ -274,7 +279,7 @@ impl Open {
                     let request = &mut slot.insert(exchange).request;
                     match head::parse(bytes, &bounds, request) {
                         Ok(Some(length)) => {
-                            self.side.begin(request, length);
+                            self.side.begin(request, length, limits);
                             self.watch.disarm();
                             return Came::Request;
                         }
@@ -308,7 +313,7 @@ impl Open {
     }
 
     async fn refuse(&mut self, limits: &HttpLimits, why: &'static str, status: u16) -> Next {
-        self.thread.counters.refused(self.connection.listener, why);
+        self.thread.counters.refused(self.connection.counts, why);
         self.side.refuse();
         forward::refuse(&self.watch, limits.send_timeout, &mut self.side, status).await;
         self.linger().await;

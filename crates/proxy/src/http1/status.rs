@@ -2,7 +2,7 @@
 
 macro_rules! statuses {
     ($($code:literal $reason:literal,)*) => {
-        /// The phrase of a status (RFC 9110 15); empty for one that nobody registered.
+        /// The phrase of a status, in the words that nginx has for it; empty for one that nobody registered.
         #[must_use]
         pub const fn reason(status: u16) -> &'static str {
             match status {
@@ -38,7 +38,7 @@ statuses! {
     226 "IM Used",
     300 "Multiple Choices",
     301 "Moved Permanently",
-    302 "Found",
+    302 "Moved Temporarily",
     303 "See Other",
     304 "Not Modified",
     305 "Use Proxy",
@@ -49,18 +49,18 @@ statuses! {
     402 "Payment Required",
     403 "Forbidden",
     404 "Not Found",
-    405 "Method Not Allowed",
+    405 "Not Allowed",
     406 "Not Acceptable",
     407 "Proxy Authentication Required",
-    408 "Request Timeout",
+    408 "Request Time-out",
     409 "Conflict",
     410 "Gone",
     411 "Length Required",
     412 "Precondition Failed",
-    413 "Content Too Large",
-    414 "URI Too Long",
+    413 "Request Entity Too Large",
+    414 "Request-URI Too Large",
     415 "Unsupported Media Type",
-    416 "Range Not Satisfiable",
+    416 "Requested Range Not Satisfiable",
     417 "Expectation Failed",
     421 "Misdirected Request",
     422 "Unprocessable Content",
@@ -75,8 +75,8 @@ statuses! {
     500 "Internal Server Error",
     501 "Not Implemented",
     502 "Bad Gateway",
-    503 "Service Unavailable",
-    504 "Gateway Timeout",
+    503 "Service Temporarily Unavailable",
+    504 "Gateway Time-out",
     505 "HTTP Version Not Supported",
     506 "Variant Also Negotiates",
     507 "Insufficient Storage",

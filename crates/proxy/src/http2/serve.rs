@@ -44,14 +44,14 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
             open.poll(cx, &watch, served.as_mut(), Job::run)
         }))
         .await;
-        let listener = open.connection.listener;
+        let counts = open.connection.counts;
         // What is under way notices that nobody hears it, and is accounted for.
         let rest = std::future::poll_fn(|cx| {
             while let Some(_used) = ready!(Pin::new(&mut served).poll_next(cx)) {}
             Poll::Ready(())
         });
         tokio::join!(rest, open.linger(&watch));
-        thread.counters.closed(listener);
+        thread.counters.closed(counts);
     }
 }
 
@@ -90,7 +90,7 @@ impl Job {
         let Self { thread, snapshot, watch, mut side, head, connection, started, earlier } = self;
         if let Some(reject) = head.refused {
             let limits = &snapshot.edge.listeners[connection.listener as usize].http;
-            thread.counters.refused(connection.listener, reject.name());
+            thread.counters.refused(connection.counts, reject.name());
             forward::refuse(&watch, limits.send_timeout, &mut side, reject.status()).await;
             return watch;
         }
@@ -140,7 +140,7 @@ impl Open {
         let snapshot = thread.snapshot();
         let listener = thread.listener_of(&name);
         let Some(settings) = listener.and_then(|at| snapshot.edge.listeners.get(at as usize)) else {
-            thread.counters.closed(connection.listener);
+            thread.counters.closed(connection.counts);
             return None;
         };
         let limits = settings.http;
@@ -235,7 +235,7 @@ impl Open {
                         return self.job(key, *head, now);
                     }
                 }
-                Event::Refused(why) => self.thread.counters.refused(self.connection.listener, why),
+                Event::Refused(why) => self.thread.counters.refused(self.connection.counts, why),
                 Event::Closed(_) | Event::Readable(_) | Event::Writable(_) => {}
             }
         }
@@ -329,7 +329,7 @@ impl Open {
                 }
                 Late::Lingers => self.lingers = self.shared.borrow().h2.tick(now),
                 Late::Head => {
-                    self.thread.counters.refused(self.connection.listener, "head-timeout");
+                    self.thread.counters.refused(self.connection.counts, "head-timeout");
                     self.shared.borrow().h2.close(Code::NoError);
                 }
                 Late::Idle => self.shared.borrow().h2.close(Code::NoError),

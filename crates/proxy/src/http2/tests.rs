@@ -501,13 +501,14 @@ async fn serve_tls(rig: &Rig, server: Arc<crate::tls::Server>) -> std::net::Sock
                 let connection = crate::exchange::Connection {
                     number,
                     listener,
+                    counts: 0,
                     peer: None,
                     local: None,
                     proxy: None,
                     tls,
                 };
                 let io = crate::transport::Io::Tls(Box::new(stream));
-                let (connection, name) = (Rc::new(connection), thread.listener_name(0).unwrap());
+                let (connection, name) = (Rc::new(connection), thread.listener_name("web"));
                 if h2 {
                     super::serve(thread, io, connection, name, Vec::new()).await;
                 } else {

@@ -71,7 +71,7 @@ fn attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
         }
         seconds(out, "connect", attempt.connect);
         seconds(out, "header", attempt.header);
-        seconds(out, "total", Some(attempt.total));
+        seconds(out, "total", attempt.total);
         out.push(b'}');
     }
     out.push(b']');

@@ -125,9 +125,13 @@ fn may_be_empty(var: &Var) -> bool {
             matches!(known, Known::IsArgs | Known::Https | Known::Http2 | Known::RequestCompletion)
         }
         Var::Own(_) | Var::Group(_) => true,
-        Var::Header(_) | Var::Sent(_) | Var::Upstream(_) | Var::Cookie(_) | Var::Arg(_) | Var::Claim(_) => {
-            false
-        }
+        Var::Header(_)
+        | Var::Sent(_)
+        | Var::Upstream(_)
+        | Var::BackendCookie(_)
+        | Var::Cookie(_)
+        | Var::Arg(_)
+        | Var::Claim(_) => false,
     }
 }
 

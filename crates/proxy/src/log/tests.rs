@@ -83,14 +83,14 @@ fn the_json_format_is_one_object_to_a_line() {
             status: None,
             connect: None,
             header: None,
-            total: Duration::from_millis(3),
+            total: Some(Duration::from_millis(3)),
         },
         Attempt {
             addr: "unix:/run/b".into(),
             status: Some(200),
             connect: Some(Duration::from_micros(50)),
             header: Some(Duration::from_millis(2)),
-            total: Duration::from_secs(61),
+            total: Some(Duration::from_secs(61)),
         },
     ];
     let lines = written(LogFormat::Json, None, &[told]);

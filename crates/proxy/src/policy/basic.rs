@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use mainstay_config::plan::edge::Template;
+use mainstay_config::plan::edge::{Auth, Edge, Template};
 
 use super::Denied;
 use super::budget::Budget;
@@ -75,6 +75,18 @@ impl Basic {
         }
         Ok(right)
     }
+}
+
+/// Routes and their users whose hash is in no known format.
+#[must_use]
+pub fn shut_out(edge: &Edge) -> Vec<(&str, &str)> {
+    let mut out = Vec::new();
+    for route in &edge.routes {
+        let Some(Auth::Basic { users, .. }) = &route.auth else { continue };
+        let useless = users.iter().filter(|(_, text)| Hash::parse(text).is_none());
+        out.extend(useless.map(|(user, _)| (route.name.as_str(), user.as_str())));
+    }
+    out
 }
 
 /// User and password of an `Authorization: Basic`.

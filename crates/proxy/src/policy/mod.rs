@@ -16,7 +16,7 @@ mod verified;
 
 use mainstay_config::plan::edge::Route;
 
-pub use basic::user;
+pub use basic::{shut_out, user};
 pub use compiled::{Compiled, Error};
 pub use jwt::{Kept, keeps};
 

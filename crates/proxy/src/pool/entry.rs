@@ -5,7 +5,7 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use mainstay_config::plan::edge::Place;
+use mainstay_config::plan::edge::{Backend, Place, Target};
 use mainstay_core::balance::{Input, Latency, Ticket};
 use mainstay_core::time::Boot;
 
@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) at: Cell<u32>,
     /// As the operator wrote it.
     pub(super) name: Rc<str>,
+    /// The host of what the operator wrote: what TLS asks for.
+    pub(super) host: Rc<str>,
     /// `10.0.4.20:8080`, `unix:/path`.
     pub(super) address: Rc<str>,
     pub(super) target: Place,
@@ -49,12 +51,24 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(id: u32, set: &Rc<Set>, name: &str, address: &str, target: Place, key: u64) -> Self {
+    pub(super) fn new(
+        id: u32,
+        set: &Rc<Set>,
+        backend: &Backend,
+        address: &str,
+        target: Place,
+        key: u64,
+    ) -> Self {
         Self {
             id,
             set: Rc::downgrade(set),
             at: Cell::new(u32::MAX),
-            name: name.into(),
+            name: backend.name.as_str().into(),
+            host: match &backend.target {
+                Target::Inet(address) => address.ip().to_string().into(),
+                Target::Name { host, .. } => host.as_str().into(),
+                Target::Unix(_) | Target::Asked => address.into(),
+            },
             address: address.into(),
             target,
             key,
@@ -170,6 +184,12 @@ impl Lease {
     #[must_use]
     pub fn name(&self) -> &Rc<str> {
         &self.entry.name
+    }
+
+    /// The host of what the operator wrote, without port.
+    #[must_use]
+    pub fn host(&self) -> &Rc<str> {
+        &self.entry.host
     }
 
     /// `10.0.4.20:8080` or `unix:/path`.

@@ -39,6 +39,7 @@ pub use self::entry::{Lease, Outcome};
 pub use self::explain::{Explained, ExplainedBackend};
 pub use self::names::Names;
 use self::set::Set;
+pub(crate) use self::source::written;
 use self::source::{Source, host};
 pub use self::status::{BackendStatus, Standing};
 use crate::clock::boot_now;
@@ -100,10 +101,10 @@ impl Pools {
         }
     }
 
-    /// The key of sticky cookies, which all instances, and all nodes that share clients, must have in common. To be set before the first [`Self::adopt`].
+    /// The key of the sticky cookies of pools that name none, which all instances must have in common. To be set before
+    /// the first [`Self::adopt`].
     pub fn set_key(&self, key: [u8; 16]) {
-        let half = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().expect("eight bytes"));
-        self.key.set([half(0), half(8)]);
+        self.key.set(sticky::from_bytes(key));
     }
 
     /// Puts a snapshot in force. Backends that stay (by pool, name and address) keep their state; requests of older snapshots go on under theirs.

@@ -96,6 +96,8 @@ impl Source {
         match &self.backend.target {
             Target::Inet(address) => vec![Place::Inet(*address)],
             Target::Unix(path) => vec![Place::Unix(path.clone())],
+            // Never dialled: the request brings its own.
+            Target::Asked => vec![Place::Inet(SocketAddr::from(([0, 0, 0, 0], 0)))],
             Target::Name { .. } => self.addresses.iter().copied().map(Place::Inet).collect(),
         }
     }
@@ -104,6 +106,8 @@ impl Source {
 impl Set {
     /// Makes the list of backends anew; addresses that stay keep their state.
     pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &Cell<u32>, now: Boot) {
+        let own = pool.sticky.as_ref().and_then(|sticky| sticky.key.as_ref());
+        let key = own.map_or(key, |own| sticky::key_of(&own.text));
         let sources = self.sources.borrow();
         let mut inner = self.inner.borrow_mut();
         let old = std::mem::take(&mut inner.entries);
@@ -120,7 +124,7 @@ impl Set {
                 let hash = name_hash(&source.backend.name, &address);
                 let entry = known.get(&hash).cloned().unwrap_or_else(|| {
                     next_id.set(next_id.get().wrapping_add(1));
-                    Rc::new(Entry::new(next_id.get(), self, &source.backend.name, &address, place, hash))
+                    Rc::new(Entry::new(next_id.get(), self, &source.backend, &address, place, hash))
                 });
                 entry.at.set(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX));
                 entry.slot.set(source.slot);
@@ -163,7 +167,7 @@ impl Set {
 pub(super) fn host(target: &Target) -> Option<&str> {
     match target {
         Target::Name { host, .. } => Some(host),
-        Target::Inet(_) | Target::Unix(_) => None,
+        Target::Inet(_) | Target::Unix(_) | Target::Asked => None,
     }
 }
 
@@ -180,7 +184,7 @@ fn member(pool: &Pool, backend: &Backend, key: u64) -> MemberSpec {
 }
 
 /// As addresses are shown: `10.0.4.20:8080`, `[::1]:80`, `unix:/path`.
-fn written(place: &Place) -> String {
+pub(crate) fn written(place: &Place) -> String {
     match place {
         Place::Inet(address) => address.to_string(),
         Place::Unix(path) => format!("unix:{}", path.display()),

@@ -11,6 +11,18 @@ pub(super) fn value(key: Key, pool: &str, name: &str, address: &str) -> u64 {
     hash(key, format!("{pool}\n{name}\n{address}").as_bytes())
 }
 
+/// The key that a secret stands for: its hash's first half.
+pub(super) fn key_of(secret: &str) -> Key {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    from_bytes(digest.as_ref()[..16].try_into().expect("32 bytes"))
+}
+
+/// Sixteen bytes as a key.
+pub(super) fn from_bytes(key: [u8; 16]) -> Key {
+    let half = |at: usize| u64::from_le_bytes(key[at..at + 8].try_into().expect("eight bytes"));
+    [half(0), half(8)]
+}
+
 /// Reads a value back; `None` for what is none of ours.
 pub(super) fn parse(cookie: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(cookie).ok()?;
@@ -57,6 +69,7 @@ mod tests {
             http_only: true,
             secure: false,
             same_site: None,
+            key: None,
         };
         assert_eq!(set_cookie(&plain, 0xab), "backend=00000000000000ab; Path=/; HttpOnly");
         let full = Sticky {

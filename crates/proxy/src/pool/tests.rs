@@ -6,7 +6,8 @@ mod waiting;
 
 use super::*;
 use mainstay_config::plan::edge::{
-    Backend, BackendHttp, Balance, Edge, Outlier, Pool, ProxyHeader, Queue, Sticky, Target, Template,
+    Backend, BackendHttp, Balance, Edge, Outlier, Pool, ProxyHeader, Queue, SharedKey, Sticky, Target,
+    Template,
 };
 
 #[tokio::test(flavor = "current_thread")]
@@ -89,6 +90,29 @@ async fn a_cookie_binds_a_client_to_its_backend_as_long_as_that_can_serve() {
     let moved = rig.ask(&bound).await.unwrap();
     assert_ne!(moved.name(), &home);
     assert!(moved.set_cookie().is_some_and(|new| new != line));
+}
+
+/// The cookie of the first backend of a pool in a process that was given this key.
+async fn cookie_under(process: [u8; 16], own: Option<&str>) -> String {
+    let mut sticky = pool(Balance::RoundRobin, 1);
+    let key = own.map(|text| SharedKey { file: None, text: text.into() });
+    sticky.sticky = Some(Sticky { key, ..cookie() });
+    let pools = Pools::new(Cells::private());
+    pools.set_key(process);
+    let snapshot = snapshot(1, vec![sticky]);
+    pools.adopt(&snapshot);
+    pools.lease(&snapshot, PoolId(0), &Ask::default()).await.unwrap().set_cookie().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_cookie_is_made_with_the_nodes_key_unless_the_pool_has_one() {
+    let (one, other) = ([1; 16], [2; 16]);
+    assert_eq!(cookie_under(one, None).await, cookie_under(one, None).await, "all processes of a node agree");
+    assert_ne!(cookie_under(one, None).await, cookie_under(other, None).await);
+    let shared = cookie_under(one, Some("the same on all nodes")).await;
+    assert_eq!(shared, cookie_under(other, Some("the same on all nodes")).await);
+    assert_ne!(shared, cookie_under(one, Some("that of other nodes")).await);
+    assert_ne!(shared, cookie_under(one, None).await);
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -224,6 +248,7 @@ fn pool(balance: Balance, backends: u16) -> Pool {
         slow_start: Duration::ZERO,
         keep: 8,
         keep_timeout: Duration::from_secs(60),
+        bare_lf: false,
         keep_requests: 0,
         retry_budget: 20,
     }
@@ -251,5 +276,6 @@ fn cookie() -> Sticky {
         http_only: true,
         secure: false,
         same_site: None,
+        key: None,
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn redirect(snapshot: &Snapshot, exchange: &Exchange, status: u16, lo
 /// A location as it stands in a header: a path is completed with scheme, host and port; what may not stand in a URL is encoded.
 pub(super) fn absolute(snapshot: &Snapshot, exchange: &Exchange, location: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(location.len() + 32);
-    if location.first() == Some(&b'/') {
+    let route = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index()));
+    let whole = route.is_none_or(|route| !route.relative_redirects);
+    if whole && location.first() == Some(&b'/') {
         let secure = exchange.connection.tls.is_some();
         out.extend_from_slice(if secure { b"https://" } else { b"http://" });
         let host = out.len();
@@ -87,7 +89,7 @@ pub(super) fn page(status: u16) -> Response {
     Response { status, fields, body: Body::Bytes(text.into()) }
 }
 
-/// What a status is called (RFC 9110 and the IANA registry).
+/// What a status is called, in the words that nginx has for it.
 #[must_use]
 pub const fn reason(status: u16) -> &'static str {
     match status {
@@ -104,7 +106,7 @@ pub const fn reason(status: u16) -> &'static str {
         207 => "Multi-Status",
         300 => "Multiple Choices",
         301 => "Moved Permanently",
-        302 => "Found",
+        302 => "Moved Temporarily",
         303 => "See Other",
         304 => "Not Modified",
         307 => "Temporary Redirect",
@@ -114,17 +116,17 @@ pub const fn reason(status: u16) -> &'static str {
         402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
-        405 => "Method Not Allowed",
+        405 => "Not Allowed",
         406 => "Not Acceptable",
-        408 => "Request Timeout",
+        408 => "Request Time-out",
         409 => "Conflict",
         410 => "Gone",
         411 => "Length Required",
         412 => "Precondition Failed",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Large",
         415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
+        416 => "Requested Range Not Satisfiable",
         417 => "Expectation Failed",
         418 => "I'm a Teapot",
         421 => "Misdirected Request",
@@ -138,8 +140,8 @@ pub const fn reason(status: u16) -> &'static str {
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
+        503 => "Service Temporarily Unavailable",
+        504 => "Gateway Time-out",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
         _ => "Status",

@@ -177,6 +177,7 @@ mod tests {
         let connection = Connection {
             number: 1,
             listener: 0,
+            counts: 0,
             peer: None,
             local: None,
             proxy: None,

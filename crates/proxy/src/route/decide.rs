@@ -271,6 +271,15 @@ fn answered(answer: &Answer, snapshot: &Snapshot, exchange: &mut Exchange) -> Tu
     if answer.location.is_some() {
         exchange.memory.shown = None;
     }
+    if let Some(location) = &answer.location
+        && exchange.error.is_none()
+        && let Some(route) = exchange.route.and_then(|id| snapshot.edge.routes.get(id.index()))
+        && page_for(route, answer.status).is_some()
+    {
+        let to = answer::absolute(snapshot, exchange, &Scope::new(snapshot, exchange).bytes(location));
+        exchange.memory.carried.push(("Location".into(), to));
+        return Turn::Status(answer.status);
+    }
     fixed(answer::fixed(answer, snapshot, exchange), snapshot, exchange)
 }
 

@@ -16,6 +16,8 @@ pub struct Memory {
     pub(super) located: bool,
     /// Status that the client sees instead of the response's own.
     pub(super) shown: Option<u16>,
+    /// The authority that `forward.to` named.
+    pub(super) to: Option<Box<str>>,
     /// Fields that go with the response, whoever makes it: WWW-Authenticate, what X-Accel-Redirect takes along.
     pub(super) carried: Vec<(Box<str>, Vec<u8>)>,
     /// Values that were computed or noted.

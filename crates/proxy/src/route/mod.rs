@@ -4,6 +4,7 @@
 //! backend gets, [`verdict`], [`response_fields`] and [`shown_status`] what the client gets of its answer; [`failed`] is for errors on
 //! the way; [`render`] writes variables.
 
+mod aim;
 mod answer;
 mod certificate;
 mod client;
@@ -29,6 +30,7 @@ mod tests;
 mod used;
 mod vars;
 
+pub use aim::{Aim, aim};
 pub use answer::reason;
 pub use decide::{decide, failed, verdict};
 pub use explain::{Candidate, Explanation, Question, Stage, Way, explain};

@@ -165,22 +165,33 @@ pub(super) fn finish(snapshot: &Snapshot, exchange: &Exchange, mut response: Res
             response.fields.push(("Expires".into(), until.into_bytes()));
             response.fields.push(("Cache-Control".into(), control.into_bytes()));
         }
+        note_sent(snapshot, exchange, &response);
         let scope = Scope::new(snapshot, exchange);
         let mut value = Vec::new();
+        let on = !snapshot.table.used.sent.is_empty();
+        let mut noting = Noting { sink: &mut Fields(&mut response.fields), scope, on };
         for (name, template) in &set.added {
-            write(&scope, name, template, &mut value, &mut Fields(&mut response.fields));
+            write(&scope, name, template, &mut value, &mut noting);
         }
-    }
-    if !snapshot.table.used.sent.is_empty() {
-        let mut noted = exchange.memory.noted.borrow_mut();
-        noted.sent.clear();
-        for (name, value) in &response.fields {
-            if let Some(own) = snapshot.table.used.sent.iter().find(|own| own.eq_ignore_ascii_case(name)) {
-                noted.sent.push((own.clone(), value.clone()));
-            }
-        }
+    } else {
+        note_sent(snapshot, exchange, &response);
     }
     response
+}
+
+/// Keeps the fields of a response of ours that are asked for.
+fn note_sent(snapshot: &Snapshot, exchange: &Exchange, response: &Response) {
+    let names = &snapshot.table.used.sent;
+    if names.is_empty() {
+        return;
+    }
+    let mut noted = exchange.memory.noted.borrow_mut();
+    noted.sent.clear();
+    for (name, value) in &response.fields {
+        if let Some(own) = names.iter().find(|own| own.eq_ignore_ascii_case(name)) {
+            noted.sent.push((own.clone(), value.clone()));
+        }
+    }
 }
 
 /// A response's list of fields.

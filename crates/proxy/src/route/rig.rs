@@ -3,21 +3,23 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use mainstay_config::plan::edge::*;
-use mainstay_core::name::{PoolId, RouteId};
+use mainstay_core::name::RouteId;
 use mainstay_core::time::Boot;
 
 use super::decide::{Asked, begin};
 use super::request_target;
 use crate::exchange::{Connection, Decision, Exchange, FieldSink};
 use crate::files::Outcome;
+use crate::fixture::{self, pool};
 use crate::metrics::Names;
 use crate::policy::Denied;
 use crate::request::{BodyLength, Field, Request, Span, Version};
 use crate::response::{Body, Response, ResponseHead};
 use crate::snapshot::Snapshot;
+
+pub(super) use crate::fixture::listener;
 
 /// A template as configurations write it; `{name}` is a variable.
 pub(super) fn text(text: &str) -> Template {
@@ -69,59 +71,12 @@ pub(super) fn status(status: u16) -> Action {
 }
 
 pub(super) fn forward() -> Forward {
-    Forward {
-        pool: PoolId(0),
-        uri: Uri::Same,
-        method: None,
-        host: text("{http_host}"),
-        forwarded: false,
-        headers: Vec::new(),
-        pass_headers: true,
-        pass_body: true,
-        buffer_request: false,
-        upgrade: false,
-        connect_timeout: Duration::from_secs(5),
-        send_timeout: Duration::from_secs(60),
-        read_timeout: Duration::from_secs(60),
-        retry: Retry { on: Vec::new(), tries: 1, within: Duration::ZERO, non_idempotent: false },
-        hide: Vec::new(),
-        redirects: Vec::new(),
-        cookie_domains: Vec::new(),
-        cookie_paths: Vec::new(),
-        intercept_errors: false,
-        accel: false,
-    }
+    Forward { host: text("{http_host}"), ..fixture::forward() }
 }
 
 /// A route that answers with its own name.
 pub(super) fn route(name: &str, path: PathMatch) -> Route {
-    Route {
-        name: name.to_owned(),
-        listeners: vec![0],
-        hosts: Vec::new(),
-        path,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        queries: Vec::new(),
-        from: Vec::new(),
-        internal: false,
-        real_ip: None,
-        steps: Vec::new(),
-        access: Vec::new(),
-        satisfy_any: false,
-        auth: None,
-        rates: Vec::new(),
-        concurrency: Vec::new(),
-        body_max: None,
-        response_headers: Vec::new(),
-        action: answer(200, name),
-        errors: Vec::new(),
-        gzip: None,
-        rate_bytes: 0,
-        logs: Vec::new(),
-        expires: None,
-        default_type: "text/plain".to_owned(),
-    }
+    Route { name: name.to_owned(), listeners: vec![0], path, action: answer(200, name), ..fixture::route() }
 }
 
 pub(super) fn exact(path: &str) -> PathMatch {
@@ -151,57 +106,6 @@ pub(super) fn real_ip(trusted: &[&str], recursive: bool) -> RealIp {
         trusted: trusted.iter().map(|t| net(t)).collect(),
         unix: false,
         recursive,
-    }
-}
-
-pub(super) fn listener() -> Listener {
-    Listener {
-        name: "web".to_owned(),
-        places: Vec::new(),
-        protocol: Protocol::Http,
-        tls: None,
-        proxy_from: Vec::new(),
-        real_ip: None,
-        http: HttpLimits {
-            http2: true,
-            head_max: 16_384,
-            fields_max: 100,
-            head_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(60),
-            send_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
-            requests_max: 0,
-            streams_max: 100,
-            underscores: false,
-        },
-        max_connections: 1000,
-        access: Vec::new(),
-        pool: None,
-        sni: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_secs(60),
-        udp_responses: None,
-        logs: Vec::new(),
-        answer: None,
-    }
-}
-
-pub(super) fn pool(name: &str) -> Pool {
-    Pool {
-        name: name.to_owned(),
-        balance: Balance::RoundRobin,
-        backends: Vec::new(),
-        tls: None,
-        http: BackendHttp::Http1,
-        proxy: ProxyHeader::Off,
-        sticky: None,
-        outlier: Outlier { failures: 0, window: Duration::ZERO, aside: Duration::ZERO, share_max: 0 },
-        queue: Queue { max: 0, timeout: Duration::ZERO },
-        slow_start: Duration::ZERO,
-        keep: 0,
-        keep_timeout: Duration::ZERO,
-        keep_requests: 0,
-        retry_budget: 0,
     }
 }
 
@@ -253,6 +157,7 @@ pub(super) fn from(head: &str, peer: &str) -> Exchange {
     let connection = Connection {
         number: 7,
         listener: 0,
+        counts: 0,
         peer: Some(peer.parse::<SocketAddr>().unwrap()),
         local: Some("192.0.2.1:8080".parse().unwrap()),
         proxy: None,

@@ -28,6 +28,7 @@ impl Used {
                 match var {
                     Var::Sent(name) => add(&mut used.sent, name),
                     Var::Upstream(name) => add(&mut used.backend, name),
+                    Var::BackendCookie(_) => add(&mut used.backend, "set-cookie"),
                     Var::Known(known) => used.id |= *known == Known::RequestId,
                     Var::Header(_)
                     | Var::Cookie(_)
@@ -144,7 +145,7 @@ fn of_forward(forward: &Forward, visit: Visit<'_>) {
     if let Uri::Text(text) = &forward.uri {
         visit(text);
     }
-    [&forward.host].into_iter().chain(&forward.method).for_each(&mut *visit);
+    [&forward.host].into_iter().chain(&forward.method).chain(&forward.to).for_each(&mut *visit);
     of_headers(&forward.headers, visit);
     let rewrites = forward.redirects.iter().chain(&forward.cookie_domains).chain(&forward.cookie_paths);
     for TextRewrite { from, to } in rewrites {

@@ -83,6 +83,7 @@ impl<'a> Scope<'a> {
                 Some(head) => lines(head, name, out),
                 None => noted(&self.exchange.memory.noted.borrow().backend, name, out),
             },
+            Var::BackendCookie(name) => self.backend_cookie(name, out),
             Var::Cookie(name) => self.cookie(name, out),
             Var::Arg(name) => push(argument(&self.exchange.query, name).unwrap_or_default(), out),
             Var::Claim(name) => self.claim(name, out),
@@ -119,6 +120,34 @@ impl<'a> Scope<'a> {
             if let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
                 out.extend_from_slice(value);
                 return;
+            }
+        }
+    }
+
+    /// The value that a backend's response gives to a cookie.
+    fn backend_cookie(&self, name: &str, out: &mut Vec<u8>) {
+        let mut found = false;
+        let mut look = |line: &[u8]| {
+            let pair = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            let value = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            if let Some(value) = value.filter(|_| !found) {
+                out.extend_from_slice(value);
+                found = true;
+            }
+        };
+        match self.head {
+            Some(head) => head.each(&mut |own, value| {
+                if own.eq_ignore_ascii_case(b"set-cookie") {
+                    look(value);
+                }
+            }),
+            None => {
+                let noted = self.exchange.memory.noted.borrow();
+                noted
+                    .backend
+                    .iter()
+                    .filter(|(own, _)| **own == *"set-cookie")
+                    .for_each(|(_, line)| look(line));
             }
         }
     }
@@ -195,6 +224,7 @@ impl<'a> Scope<'a> {
             Known::Scheme => push(if connection.tls.is_some() { "https" } else { "http" }, out),
             Known::Https => push(if connection.tls.is_some() { "on" } else { "" }, out),
             Known::RemoteAddr => addr(exchange.client, out),
+            Known::BinaryRemoteAddr => binary(exchange.client, out),
             Known::RemotePort => number(u64::from(exchange.client_port), out, exchange.client_port != 0),
             Known::RemoteUser => push(&crate::policy::user(exchange).unwrap_or_default(), out),
             Known::PeerAddr => addr(connection.peer.map(|peer| peer.ip()), out),
@@ -210,7 +240,7 @@ impl<'a> Scope<'a> {
             Known::RequestId => out.extend_from_slice(exchange.id.as_ref().map_or(&[][..], |id| &id[..])),
             Known::RequestLength => number(exchange.received, out, true),
             Known::ContentLength => self.field("content-length", out),
-            Known::ContentType => self.field("content-type", out),
+            Known::ContentType => self.header("content-type", out),
             Known::Connection => number(connection.number, out, true),
             Known::ConnectionRequests => number(u64::from(exchange.earlier) + 1, out, true),
             Known::Pipe => push(if exchange.pipelined { "p" } else { "." }, out),
@@ -314,6 +344,16 @@ impl<'a> Scope<'a> {
         let forward = self.route().and_then(|route| super::table::forward_of(&route.action));
         let pool = forward.and_then(|forward| self.snapshot.edge.pools.get(forward.pool.index()));
         let Some(pool) = pool else { return };
+        let to =
+            self.exchange.memory.to.as_ref().filter(|_| forward.is_some_and(|forward| forward.to.is_some()));
+        if let Some(to) = to {
+            let usual = if pool.tls.is_some() { "443" } else { "80" };
+            let shown = match known {
+                Known::ProxyHost => to,
+                _port => super::aim::port_of(to).unwrap_or(usual),
+            };
+            return push(shown, out);
+        }
         if known == Known::ProxyHost {
             return push(&pool.name, out);
         }
@@ -420,6 +460,15 @@ pub(super) fn addr(value: Option<IpAddr>, out: &mut Vec<u8>) {
     }
 }
 
+/// The bytes of an address.
+fn binary(value: Option<IpAddr>, out: &mut Vec<u8>) {
+    match value {
+        Some(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
+        Some(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
+        None => {}
+    }
+}
+
 fn addr_of(value: Option<SocketAddr>, out: &mut Vec<u8>) {
     if let Some(value) = value {
         addr(Some(value.ip()), out);
@@ -482,7 +531,7 @@ fn outcome(exchange: &Exchange, known: Known, out: &mut Vec<u8>) {
             Some(status) => number(u64::from(status), out, true),
             None => push("-", out),
         }),
-        Known::UpstreamResponseTime => times(out, |attempt| Some(attempt.total)),
+        Known::UpstreamResponseTime => times(out, |attempt| attempt.total),
         Known::UpstreamConnectTime => times(out, |attempt| attempt.connect),
         Known::UpstreamHeaderTime => times(out, |attempt| attempt.header),
         other => debug_assert!(false, "{other:?} is known before the end"),

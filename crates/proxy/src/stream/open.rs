@@ -95,7 +95,7 @@ impl Job {
                     status: None,
                     connect: None,
                     header: None,
-                    total: Duration::ZERO,
+                    total: Some(Duration::ZERO),
                 });
                 self.finish(502, 0, 0);
             }
@@ -196,13 +196,13 @@ impl Job {
 
     fn attempt(&mut self, lease: &Lease, connect: Option<Duration>, total: Duration) {
         let addr = Rc::clone(lease.address());
-        self.attempts.push(Attempt { addr, status: None, connect, header: None, total });
+        self.attempts.push(Attempt { addr, status: None, connect, header: None, total: Some(total) });
     }
 
     fn finish(self, status: u16, received: u64, sent: u64) {
-        let listener = self.connection.listener;
-        self.thread.counters.stream_done(listener, received, sent);
-        self.thread.counters.closed(listener);
+        let (listener, counts) = (self.connection.listener, self.connection.counts);
+        self.thread.counters.stream_done(counts, received, sent);
+        self.thread.counters.closed(counts);
         let logs = &self.snapshot.edge.listeners[listener as usize].logs;
         if logs.is_empty() {
             return;
@@ -268,19 +268,21 @@ pub fn open(
     peer: Option<SocketAddr>,
 ) {
     let settings = &snapshot.edge.listeners[listener as usize];
+    let counts = snapshot.places.listener(listener);
     let connection = Connection {
         number: thread.number_connection(),
         listener,
+        counts,
         peer: peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port())),
         local: local(settings, &client),
         proxy: None,
         tls: None,
     };
     let started = boot_now();
-    thread.counters.accepted(listener);
+    thread.counters.accepted(counts);
     if !admits(&settings.access, connection.peer) {
-        thread.counters.refused(listener, "access");
-        thread.counters.closed(listener);
+        thread.counters.refused(counts, "access");
+        thread.counters.closed(counts);
         return;
     }
     let believed = |peer: SocketAddr| settings.proxy_from.iter().any(|net| net.holds(peer.ip()));

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_config::plan::edge::{Host, Listener, Protocol, SniRule, Template};
+use mainstay_core::hello;
 use mainstay_core::name::PoolId;
-use mainstay_core::proxy_header::{self, Header};
+use mainstay_core::proxy_header::Header;
 use mainstay_core::time::Boot;
-use mainstay_core::{hello, proxy_header::BINARY_MAX};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::open::Job;
 use super::slow;
 use crate::exchange::{Connection, Exchange};
+use crate::proxied;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Socket, Stream};
@@ -33,26 +34,29 @@ pub(super) async fn prepare(
     started: Boot,
 ) {
     let listener = &snapshot.edge.listeners[connection.listener as usize];
+    let counts = connection.counts;
     let failed = |why: &'static str| {
-        thread.counters.handshake_failed(connection.listener, why);
-        thread.counters.closed(connection.listener);
+        thread.counters.handshake_failed(counts, why);
+        thread.counters.closed(counts);
     };
     let Ok(mut stream) = slow::watched(client) else { return failed("descriptors") };
     let mut first = Vec::new();
     if header {
-        match timeout(FIRST_WORDS, read_header(&mut stream, &mut first)).await {
+        match timeout(FIRST_WORDS, proxied::read(&mut stream, &mut first)).await {
             Ok(Ok(Header::Relayed { source, destination })) => connection.proxy = Some((source, destination)),
             Ok(Ok(Header::Unknown | Header::Local)) => {}
             Ok(Err(why)) => return failed(why),
             Err(_) => return failed("proxy:timeout"),
         }
     }
-    if let Some(answer) = &listener.answer {
-        let socket = socket(stream, &first);
-        let sent = tell(answer, &snapshot, &connection, started, socket).await;
-        thread.counters.stream_done(connection.listener, 0, sent);
-        thread.counters.closed(connection.listener);
-        return;
+    if listener.answer.is_some() {
+        return match answer(&snapshot, &mut connection, started, socket(stream, &first)).await {
+            Ok(sent) => {
+                thread.counters.stream_done(counts, 0, sent);
+                thread.counters.closed(counts);
+            }
+            Err(why) => failed(why),
+        };
     }
     let mut pool = listener.pool;
     if listener.protocol == Protocol::Passthrough {
@@ -90,13 +94,30 @@ pub(super) async fn prepare(
     job.start();
 }
 
+/// Gives the listener's fixed answer, over TLS where that ends here; how many bytes that were.
+async fn answer(
+    snapshot: &Snapshot,
+    connection: &mut Connection,
+    started: Boot,
+    socket: Socket,
+) -> Result<u64, &'static str> {
+    let position = connection.listener as usize;
+    let Some(answer) = &snapshot.edge.listeners[position].answer else { return Ok(0) };
+    let Some(Some(server)) = snapshot.tls.get(position) else {
+        return Ok(tell(answer, snapshot, connection, started, socket).await);
+    };
+    let (tls, info) = crate::tls::accept(socket, server).await.map_err(|error| error.why())?;
+    connection.tls = Some(info);
+    Ok(tell(answer, snapshot, connection, started, tls).await)
+}
+
 /// Answers at once, whatever the client says; how many bytes that were.
 async fn tell(
     answer: &Template,
     snapshot: &Snapshot,
     connection: &Connection,
     started: Boot,
-    mut socket: Socket,
+    mut socket: impl AsyncWrite + Unpin,
 ) -> u64 {
     let mut text = Vec::new();
     let exchange = Exchange::of_stream(connection.clone(), started);
@@ -122,35 +143,6 @@ fn socket(stream: Stream, first: &[u8]) -> Socket {
     socket
 }
 
-/// The header; what came behind it stays in `first`.
-async fn read_header(stream: &mut Stream, first: &mut Vec<u8>) -> Result<Header, &'static str> {
-    loop {
-        match proxy_header::parse(first) {
-            Ok(Some((header, used))) => {
-                first.drain(..used);
-                return Ok(header);
-            }
-            Ok(None) => {}
-            Err(wrong) => return Err(wrong_header(wrong)),
-        }
-        if !slow::read_more(stream, first, BINARY_MAX).await {
-            return Err("proxy:closed");
-        }
-    }
-}
-
-const fn wrong_header(wrong: proxy_header::Wrong) -> &'static str {
-    match wrong {
-        proxy_header::Wrong::Missing => "proxy:missing",
-        proxy_header::Wrong::TextTooLong | proxy_header::Wrong::BinaryTooLong => "proxy:too-long",
-        proxy_header::Wrong::Text
-        | proxy_header::Wrong::Version
-        | proxy_header::Wrong::Command
-        | proxy_header::Wrong::Family
-        | proxy_header::Wrong::Short => "proxy:malformed",
-    }
-}
-
 /// The server name of the ClientHello, all of which stays in `first`.
 async fn read_hello(stream: &mut Stream, first: &mut Vec<u8>) -> Result<Option<String>, &'static str> {
     loop {
@@ -161,7 +153,7 @@ async fn read_hello(stream: &mut Stream, first: &mut Vec<u8>) -> Result<Option<S
             Err(hello::Wrong::Malformed) => return Err("hello:malformed"),
             Err(hello::Wrong::TooLong) => return Err("hello:too-long"),
         }
-        if !slow::read_more(stream, first, hello::HELLO_MAX).await {
+        if !proxied::read_more(stream, first, hello::HELLO_MAX).await {
             return Err("hello:closed");
         }
     }

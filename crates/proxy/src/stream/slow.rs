@@ -42,24 +42,6 @@ pub(super) fn unwatched(stream: Stream) -> io::Result<OwnedFd> {
     })
 }
 
-/// Appends what comes, up to `most` bytes in all; false when no more will.
-pub(super) async fn read_more(stream: &mut Stream, into: &mut Vec<u8>, most: usize) -> bool {
-    let room = (most + 1).saturating_sub(into.len());
-    let mut buffer = [0; 2048];
-    let part = buffer.len().min(room);
-    let got = match stream {
-        Stream::Tcp(stream) => stream.read(&mut buffer[..part]).await,
-        Stream::Unix(stream) => stream.read(&mut buffer[..part]).await,
-    };
-    match got {
-        Ok(got @ 1..) => {
-            into.extend_from_slice(&buffer[..got]);
-            true
-        }
-        Ok(0) | Err(_) => false,
-    }
-}
-
 /// Relays between a client whose TLS has ended here and a backend.
 pub(super) async fn relay(
     thread: &Rc<Thread>,
@@ -101,8 +83,8 @@ pub(super) async fn relay(
             }
         }
     }
-    thread.counters.stream_done(index, received, sent);
-    thread.counters.closed(index);
+    thread.counters.stream_done(connection.counts, received, sent);
+    thread.counters.closed(connection.counts);
     if !listener.logs.is_empty() {
         let mut exchange = crate::exchange::Exchange::of_stream(connection, started);
         (exchange.status, exchange.received, exchange.sent) =

@@ -93,15 +93,16 @@ impl Udp {
         let listener = self.listener.get();
         let Some(settings) = snapshot.edge.listeners.get(listener as usize) else { return };
         let Some(pool) = settings.pool else { return };
+        let counts = snapshot.places.listener(listener);
         if !admits(&settings.access, Some(came.from)) {
-            self.thread.counters.refused(listener, "access");
+            self.thread.counters.refused(counts, "access");
             return;
         }
         if self.sessions.borrow().len() >= settings.max_connections as usize {
-            self.thread.counters.refused(listener, "sessions");
+            self.thread.counters.refused(counts, "sessions");
             return;
         }
-        self.thread.counters.accepted(listener);
+        self.thread.counters.accepted(counts);
         match self.begin(&snapshot, pool, came) {
             Some((session, lease)) => {
                 session.send(bytes);
@@ -109,8 +110,8 @@ impl Udp {
                 tokio::task::spawn_local(Rc::clone(self).serve(snapshot, listener, session, lease, key));
             }
             None => {
-                self.thread.counters.refused(listener, "no-backend");
-                self.thread.counters.closed(listener);
+                self.thread.counters.refused(counts, "no-backend");
+                self.thread.counters.closed(counts);
             }
         }
     }
@@ -203,14 +204,20 @@ impl Udp {
         let address = Rc::clone(lease.address());
         lease.ended(outcome, boot_now().since(began));
         let received = session.received.get();
-        self.thread.counters.stream_done(listener, received, sent);
-        self.thread.counters.closed(listener);
+        let counts = snapshot.places.listener(listener);
+        self.thread.counters.stream_done(counts, received, sent);
+        self.thread.counters.closed(counts);
         if !settings.logs.is_empty() {
-            let connection = connection(&self.thread, listener, key);
+            let connection = connection(&self.thread, listener, counts, key);
             let mut exchange = crate::exchange::Exchange::of_stream(connection, began);
             let total = boot_now().since(began);
-            let attempt =
-                crate::exchange::Attempt { addr: address, status: None, connect: None, header: None, total };
+            let attempt = crate::exchange::Attempt {
+                addr: address,
+                status: None,
+                connect: None,
+                header: None,
+                total: Some(total),
+            };
             exchange.attempts.push(attempt);
             (exchange.status, exchange.received, exchange.sent) = (200, received, sent);
             super::open::write_log(&self.thread, &snapshot, listener, &exchange);
@@ -248,10 +255,11 @@ impl Session {
     }
 }
 
-fn connection(thread: &Thread, listener: u32, (client, ours): Key) -> Connection {
+fn connection(thread: &Thread, listener: u32, counts: u32, (client, ours): Key) -> Connection {
     Connection {
         number: thread.number_connection(),
         listener,
+        counts,
         peer: Some(SocketAddr::new(client.ip().to_canonical(), client.port())),
         local: Some(ours),
         proxy: None,

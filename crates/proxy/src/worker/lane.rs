@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mainstay_config::plan::edge::Protocol;
@@ -66,6 +66,8 @@ pub(super) struct Kit {
     pub(super) counters: Arc<Counters>,
     pub(super) writers: Arc<Writers>,
     pub(super) hosts: Hosts,
+    /// Key of sticky cookies, there before the first configuration.
+    pub(super) sticky: Arc<OnceLock<[u8; 16]>>,
     /// So many threads divide a listener's connections.
     pub(super) share: usize,
 }
@@ -172,7 +174,6 @@ impl Lane {
         if self.thread.is_some() {
             gone.iter().for_each(|key| self.finish(key));
         }
-        self.kit.counters.adopt(snapshot);
         match &self.thread {
             Some(thread) => {
                 thread.adopt(Arc::clone(snapshot));
@@ -244,6 +245,9 @@ impl Kit {
     /// The thread's state, with the tasks that keep it up.
     fn thread(&self, snapshot: &Arc<Snapshot>) -> Rc<Thread> {
         let pools = Pools::sharing(self.cells, self.hosts.clone());
+        if let Some(key) = self.sticky.get() {
+            pools.set_key(*key);
+        }
         let logs = Logs::new(Arc::clone(&self.writers));
         let counters = Arc::clone(&self.counters);
         let thread = Rc::new(Thread::with(Arc::clone(snapshot), self.cells, counters, pools, logs));
@@ -360,9 +364,14 @@ impl Door {
                 snapshot.edge.listeners.get(self.listener.get() as usize).map_or(0, |l| l.max_connections);
             (most as usize).div_ceil(self.share) as u64
         };
-        while self.thread.counters.open(self.listener.get()) >= most().max(1) {
+        while self.thread.counters.open(self.counts()) >= most().max(1) {
             self.thread.counters.one_closes().await;
         }
+    }
+
+    /// Where its listener counts.
+    fn counts(&self) -> u32 {
+        self.thread.current().0.places.listener(self.listener.get())
     }
 
     async fn failed(&self, socket: BorrowedFd<'_>, error: Errno) {
@@ -370,7 +379,7 @@ impl Door {
             // It went away while it waited.
             Errno::CONNABORTED | Errno::INTR | Errno::CONNRESET | Errno::PROTO => {}
             Errno::MFILE | Errno::NFILE => {
-                self.thread.counters.refused(self.listener.get(), "no-descriptors");
+                self.thread.counters.refused(self.counts(), "no-descriptors");
                 self.reserve.take();
                 drop(rustix::net::accept(socket));
                 self.reserve.replace(File::open("/dev/null").ok());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mainstay_config::plan::edge::{Edge, LogTarget, Place};
@@ -98,6 +98,7 @@ pub struct Process {
     cells: Cells,
     names: Names,
     tickets: Tickets,
+    sticky: Arc<OnceLock<[u8; 16]>>,
     writers: Arc<Writers>,
     snapshot: Option<Arc<Snapshot>>,
 }
@@ -116,6 +117,7 @@ impl Process {
     /// When the kernel gives no thread or no descriptor.
     pub fn start(cells: Cells, threads: u16) -> io::Result<Self> {
         let (writers, hosts) = (Arc::<Writers>::default(), pool::Names::default());
+        let sticky = Arc::<OnceLock<_>>::default();
         let lanes = (0..threads.max(1)).map(|number| {
             let (words, heard) = mpsc::unbounded_channel();
             let counters = Arc::new(Counters::default());
@@ -124,6 +126,7 @@ impl Process {
                 counters: Arc::clone(&counters),
                 writers: Arc::clone(&writers),
                 hosts: hosts.clone(),
+                sticky: Arc::clone(&sticky),
                 share: usize::from(threads.max(1)),
             };
             let thread = lane::start(number, kit, heard)?;
@@ -131,12 +134,17 @@ impl Process {
         });
         let lanes = lanes.collect::<io::Result<_>>()?;
         let (names, tickets) = (Names::default(), Tickets::new());
-        Ok(Self { lanes, cells, names, tickets, writers, snapshot: None })
+        Ok(Self { lanes, cells, names, tickets, sticky, writers, snapshot: None })
     }
 
     /// The keys of session tickets from here on: the first one seals, all of them open.
     pub fn tickets(&self, keys: &[[u8; TICKET_KEY]]) {
         self.tickets.rotate(keys);
+    }
+
+    /// The key of sticky cookies of pools that name none; to be told before the first configuration, and only once.
+    pub fn sticky(&self, key: [u8; 16]) {
+        let _ = self.sticky.set(key);
     }
 
     /// Where the lines of an access log go from here on.

@@ -291,7 +291,7 @@ pub(super) const ROWS: &[Row] = &[
     row("recursive_error_pages", "HSL", Flag, Used),
     row("disable_symlinks", "HSL", Any, Dropped("symbolic links are followed")),
     row("if_modified_since", "HSL", Args(1, 1), Used),
-    row("max_ranges", "HSL", Any, Dropped("requests for ranges are answered")),
+    row("max_ranges", "HSL", Number, Used),
     row("autoindex_format", "HSL", Args(1, 1), Used),
     row("gzip_disable", "HSL", Any, Note("every client that says it takes gzip gets it")),
     row("server_tokens", "HSL", Any, Silent),

@@ -5,8 +5,8 @@ use mainstay_core::name::PoolId;
 use super::{WAIT_OR_NONE, flag, span_of};
 use crate::plan::edge::Piece;
 use crate::plan::edge::{
-    Edge, Forward, HeaderChange, HeaderOp, PathMatch, Retry, RetryOn, Template, TextPattern, TextRewrite,
-    Uri, Var,
+    Edge, Forward, HeaderChange, HeaderOp, PathMatch, Retry, RetryOn, Target, Template, TextPattern,
+    TextRewrite, Uri, Var,
 };
 use crate::raw;
 use crate::resolve::{Resolver, SECOND};
@@ -37,9 +37,11 @@ impl Resolver<'_> {
             let message = format!("{who}: an upgrade (WebSocket) can't pass to a pool with http2 = true");
             self.error(*span, message, "write a pool without http2 for it, or take `upgrade` out");
         }
+        self.goes_where(raw, pool, edge, who);
         Forward {
             pool,
             uri: self.uri(raw, path, who),
+            to: raw.to.as_ref().map(|to| self.template(to, who)),
             method: raw.method.as_ref().map(|method| self.template(method, who)),
             host: host.unwrap_or_else(|| Template(vec![Piece::Var(Var::Header("host".to_owned()))])),
             forwarded: flag(&raw.forwarded, true),
@@ -58,6 +60,25 @@ impl Resolver<'_> {
             cookie_paths: self.rewrites(raw.cookie_paths.as_ref(), &format!("{who}: cookie_paths")),
             intercept_errors: flag(&raw.intercept_errors, false),
             accel: flag(&raw.accel, false),
+        }
+    }
+
+    /// `to` and the backend `*` belong together.
+    fn goes_where(&mut self, raw: &raw::Forward, pool: PoolId, edge: &Edge, who: &str) {
+        let Some(pool) = edge.pools.get(pool.index()) else { return };
+        let asks = pool.backends.iter().any(|backend| backend.target == Target::Asked);
+        match &raw.to {
+            Some(to) if !asks => {
+                let message =
+                    format!("{who}: `to` says where requests go, and pool \"{}\" as well", pool.name);
+                self.error(to.span, message, "write a pool with backends = [\"*\"] for it");
+            }
+            None if asks => {
+                let message =
+                    format!("{who}: pool \"{}\" has the backend \"*\", which `to` names", pool.name);
+                self.error(raw.head.span, message, "write such as to = \"{backend}\" into `forward`");
+            }
+            Some(_) | None => {}
         }
     }
 

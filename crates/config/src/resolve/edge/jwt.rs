@@ -1,6 +1,5 @@
 //! Signed tokens: their keys, where they are and what they must say.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{flag, text_of};
@@ -10,7 +9,6 @@ use crate::raw;
 use crate::resolve::{HOUR, Resolver, SECOND};
 use crate::source::At;
 use crate::suggest;
-use crate::values::Secret;
 
 /// Algorithms and, for shared secrets, the length below which they are guessed (RFC 7518 3.2).
 const ALGORITHMS: &[(&str, Option<usize>)] = &[
@@ -88,17 +86,16 @@ impl Resolver<'_> {
             self.error(algorithm.span, message, help);
         }
         let secret = secret?;
-        let (file, unread) = match &secret.value {
-            Secret::Text(_) | Secret::Env(_) => (None, false),
-            Secret::File(path) => (Some(PathBuf::from(path)), !self.checks.files),
-            Secret::Credential(name) => {
-                let folder = (self.env)("CREDENTIALS_DIRECTORY");
-                (folder.map(|folder| PathBuf::from(format!("{folder}/{name}"))), !self.checks.files)
-            }
-        };
+        let (file, unread) = self.secret_place(&secret.value);
         let key = self.secret(&secret, who, "key")?;
         match known {
             _ if unread => {}
+            Some((name, Some(_))) if material::is_pem(&key) => {
+                let message =
+                    format!("{who}: the key of {name} is PEM, not a secret that only we and the issuer know");
+                let help = "write the shared secret, or the algorithm of this key: RS256, ES256, EdDSA ...";
+                self.error(secret.span, message, help);
+            }
             Some((name, Some(least))) if key.len() < *least => {
                 let message = format!("{who}: a key of {} bytes is too short for {name}", key.len());
                 let help =
@@ -106,7 +103,7 @@ impl Resolver<'_> {
                 self.findings.warn(secret.span, message, help);
             }
             Some((name, None)) => {
-                if let Err(why) = material::public_key(&key) {
+                if let Err(why) = material::public_key(&key, name) {
                     let message = format!("{who}: the key of {name} {why}");
                     self.error(
                         secret.span,

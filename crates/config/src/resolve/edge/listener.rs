@@ -105,6 +105,10 @@ impl Resolver<'_> {
             requests_max: self.count(&raw.requests_max, 0, 0..=i64::from(u32::MAX), who, "requests_max"),
             streams_max: self.count(&raw.streams_max, 128, 1..=10_000, who, "streams_max"),
             underscores: flag(&raw.underscores, false),
+            bare_lf: flag(&raw.bare_lf, false),
+            says_keep: flag(&raw.says_keep, false),
+            keep_hint: self.count(&raw.keep_hint, 0, 0..=86_400, who, "keep_hint"),
+            half_close: flag(&raw.half_close, true),
         }
     }
 
@@ -112,7 +116,7 @@ impl Resolver<'_> {
     fn keys_of_other_protocols(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
         use Protocol::{Http, Passthrough, Tcp, Udp};
         let routed = "tcp, udp and passthrough: with http a [[route]] says it";
-        let keys: [(Option<Span>, &str, &[Protocol], &str); 25] = [
+        let keys: [(Option<Span>, &str, &[Protocol], &str); 29] = [
             (span_of(&raw.http2), "http2", &[Http], "http"),
             (span_of(&raw.head_max), "head_max", &[Http], "http"),
             (span_of(&raw.fields_max), "fields_max", &[Http], "http"),
@@ -122,6 +126,10 @@ impl Resolver<'_> {
             (span_of(&raw.requests_max), "requests_max", &[Http], "http"),
             (span_of(&raw.streams_max), "streams_max", &[Http], "http"),
             (span_of(&raw.underscores), "underscores", &[Http], "http"),
+            (span_of(&raw.bare_lf), "bare_lf", &[Http], "http"),
+            (span_of(&raw.says_keep), "says_keep", &[Http], "http"),
+            (span_of(&raw.keep_hint), "keep_hint", &[Http], "http"),
+            (span_of(&raw.half_close), "half_close", &[Http], "http"),
             (span_of(&raw.tls), "tls", &[Http, Tcp], "http and tcp: TLS does not end here"),
             (span_of(&raw.tls12), "tls12", &[Http, Tcp], "http and tcp"),
             (span_of(&raw.tickets), "tickets", &[Http, Tcp], "http and tcp"),
@@ -181,6 +189,11 @@ impl Resolver<'_> {
         let pool = pools.get(id as usize)?;
         let wrong = match protocol {
             Protocol::Http => None,
+            Protocol::Tcp | Protocol::Udp | Protocol::Passthrough
+                if pool.backends.iter().any(|backend| backend.target == Target::Asked) =>
+            {
+                Some("the backend \"*\", which requests alone can name")
+            }
             Protocol::Udp if pool.tls.is_some() => Some("`tls`, which udp does not speak"),
             Protocol::Udp
                 if pool.backends.iter().any(|backend| matches!(backend.target, Target::Unix(_))) =>

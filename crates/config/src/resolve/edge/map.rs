@@ -220,6 +220,7 @@ fn own(map: &Map) -> impl Iterator<Item = &str> {
         | Var::Header(_)
         | Var::Sent(_)
         | Var::Upstream(_)
+        | Var::BackendCookie(_)
         | Var::Cookie(_)
         | Var::Arg(_)
         | Var::Claim(_)

@@ -73,9 +73,18 @@ impl Resolver<'_> {
             );
             return;
         }
-        let odd = if path.contains('?') {
-            Some(("a query is not part of a path", "write queries = [{ name = \"a\", is = \"b\" }]"))
-        } else if path.contains("//") {
+        if path.contains('?') {
+            let message = format!(
+                "{who}: {key} \"{}\" matches an escaped ? alone: a query is not part of a path",
+                path.escape_debug()
+            );
+            self.findings.warn(
+                at.span,
+                message,
+                "write queries = [{ name = \"a\", is = \"b\" }] for a query",
+            );
+        }
+        let odd = if path.contains("//") {
             Some(("slashes are merged before paths are compared", "write one slash"))
         } else if path.split('/').any(|segment| segment == "." || segment == "..") {
             Some(("dots are resolved before paths are compared", "write the path without them"))

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{PERCENT, WAIT_OR_NONE, flag, span_of, text_of};
+use crate::material;
 use crate::plan::Probe;
 use crate::plan::edge::{
-    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, Sticky, Target,
+    Backend, BackendHttp, BackendTls, Balance, Outlier, Pool, ProxyHeader, Queue, SharedKey, Sticky, Target,
 };
 use crate::raw;
 use crate::resolve::target::host_port_of;
 use crate::resolve::{HOUR, Resolver, SECOND};
 use crate::source::{At, Span};
-use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord};
+use crate::values::{BackendEntry, BalanceWord, ProxyWord, SameSiteWord, Secret};
 
 /// More backends than this in one pool is a mistake in a template.
 const MOST_BACKENDS: usize = 1024;
@@ -51,6 +52,7 @@ impl Resolver<'_> {
             keep: self.count(&raw.keep, 256, 0..=65_535, who, "keep"),
             keep_timeout: self.wait(&raw.keep_timeout, SECOND * 60, who, "keep_timeout"),
             keep_requests: self.count(&raw.keep_requests, 0, 0..=MOST, who, "keep_requests"),
+            bare_lf: super::flag(&raw.bare_lf, false),
             retry_budget: self.count(&raw.retry_budget, 20, 0..=1000, who, "retry_budget"),
             name,
         }
@@ -94,13 +96,15 @@ impl Resolver<'_> {
             let own = raw.outlier.as_ref().map(|own| self.outlier(Some(own), outlier, who));
             let Some(addr) = addr else { continue };
             let Some(target) = self.target(&addr, who) else { continue };
-            if let Some(first) = taken.insert(addr.value.clone(), addr.span) {
+            let name = raw.name.as_ref().unwrap_or(&addr);
+            if let Some(first) = taken.insert(name.value.clone(), name.span) {
                 let place = self.findings.line_of(first);
-                let message = format!("{who}: \"{}\" stands there twice, first at {place}", addr.value);
-                self.error(addr.span, message, "write it once, with weight = 2 if it takes two shares");
+                let message = format!("{who}: \"{}\" stands there twice, first at {place}", name.value);
+                let what = "write it once, with weight = 2 if it takes two shares, or give it a `name`";
+                self.error(name.span, message, what);
             }
             backends.push(Backend {
-                name: addr.value.clone(),
+                name: name.value.clone(),
                 target,
                 weight,
                 backup: flag(&raw.backup, false),
@@ -130,6 +134,9 @@ impl Resolver<'_> {
 
     fn target(&mut self, at: &At<String>, who: &str) -> Option<Target> {
         let text = at.value.as_str();
+        if text == "*" {
+            return Some(Target::Asked);
+        }
         if text.starts_with("tunnel:") {
             let message = format!("{who}: \"{text}\": tunnels are not served by this version");
             self.error(at.span, message, "write \"10.0.4.20:8080\", or take it out");
@@ -251,6 +258,18 @@ impl Resolver<'_> {
             http_only: flag(&raw.http_only, true),
             secure,
             same_site,
+            key: raw.key.as_ref().and_then(|key| self.shared_key(key, who)),
         }
+    }
+
+    fn shared_key(&mut self, at: &At<Secret>, who: &str) -> Option<SharedKey> {
+        let (file, unread) = self.secret_place(&at.value);
+        let text = self.secret(at, who, "key")?;
+        if !unread && text.len() < material::SHORTEST_SHARED {
+            let message = format!("{who}: a key of {} bytes can be guessed", text.len());
+            let help = "write the same `openssl rand -hex 32` on all nodes that serve these clients";
+            self.error(at.span, message, help);
+        }
+        Some(SharedKey { file, text })
     }
 }

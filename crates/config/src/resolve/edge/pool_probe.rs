@@ -96,6 +96,7 @@ impl Resolver<'_> {
             Target::Inet(addr) => (addr.ip().to_string(), port.unwrap_or_else(|| addr.port())),
             Target::Name { host, port: own } => (host.clone(), port.unwrap_or(*own)),
             Target::Unix(path) => (format!("unix:{}", path.display()), 0),
+            Target::Asked => ("*".to_owned(), 0),
         };
         if let Some(argv) = &raw.exec {
             let mut argv = argv.clone();
@@ -104,9 +105,9 @@ impl Resolver<'_> {
             let user = self.user(raw.user.as_ref(), who);
             return Some(Check::Exec { command: self.command(&argv, user, timeout, who) });
         }
-        if let Target::Unix(_) = backend.target {
-            let message =
-                format!("{who}: {} is a unix socket, which this check does not reach", backend.name);
+        if let Target::Unix(_) | Target::Asked = backend.target {
+            let is = if backend.target == Target::Asked { "no host and port" } else { "a unix socket" };
+            let message = format!("{who}: {} is {is}, which this check does not reach", backend.name);
             self.error(
                 span,
                 message,

@@ -115,6 +115,7 @@ impl Resolver<'_> {
             rate_bytes: self.bytes(&raw.rate_bytes, 0, 0..=MOST_BYTES, who, "rate_bytes"),
             logs: self.log_uses(raw.log.as_ref(), who),
             expires: self.expires(raw.expires.as_ref(), who),
+            relative_redirects: super::flag(&raw.relative_redirects, false),
             default_type: raw
                 .default_type
                 .as_ref()
@@ -309,6 +310,8 @@ impl Resolver<'_> {
             listing: flag(&raw.listing, false),
             etag: flag(&raw.etag, true),
             precompressed: flag(&raw.precompressed, false),
+            ranges_max: self.count(&raw.ranges_max, 64, 0..=1000, who, "ranges_max"),
+            later_dates: flag(&raw.later_dates, false),
         }
     }
 

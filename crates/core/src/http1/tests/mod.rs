@@ -6,4 +6,4 @@ mod responses;
 
 use super::*;
 
-const LIMITS: HeadLimits = HeadLimits { bytes: 4096, fields: 40, drop_underscores: false };
+const LIMITS: HeadLimits = HeadLimits { bytes: 4096, fields: 40, drop_underscores: false, bare_lf: false };

@@ -303,7 +303,7 @@ fn who_expects_a_100_is_heard_in_http_1_1_alone() {
 
 #[test]
 fn heads_are_bounded() {
-    let limits = HeadLimits { bytes: 100, fields: 3, drop_underscores: true };
+    let limits = HeadLimits { bytes: 100, fields: 3, drop_underscores: true, bare_lf: false };
     let parse = |head: &str| request(head.as_bytes(), &limits, |_| {});
     let long = "a".repeat(100);
     assert_eq!(parse(&format!("GET /{long}")), Err(Reject::LineTooLong));
@@ -320,7 +320,7 @@ fn heads_are_bounded() {
     assert!(request(head.as_bytes(), &limits, |field| fields.push(field)).unwrap().is_some());
     assert_eq!(fields.len(), 2, "names with _ are left out");
     let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(60));
-    let wide = HeadLimits { bytes: 4096, fields: 61, drop_underscores: false };
+    let wide = HeadLimits { bytes: 4096, fields: 61, drop_underscores: false, bare_lf: false };
     let mut fields = Vec::new();
     assert!(request(many.as_bytes(), &wide, |field| fields.push(field)).unwrap().is_some());
     assert_eq!(fields.len(), 61);
@@ -335,5 +335,29 @@ fn every_cause_has_a_name_and_a_status() {
     for (_, cause) in REFUSED {
         assert!((400..=505).contains(&cause.status()));
         assert!(!cause.to_string().is_empty());
+    }
+}
+
+#[test]
+fn where_it_is_allowed_lf_alone_ends_a_line_and_nothing_else_is_laxer() {
+    let lax = HeadLimits { bare_lf: true, ..LIMITS };
+    for text in ["GET /a HTTP/1.0\nHost: x\nA: b \n\n", "\n\r\nGET /a HTTP/1.1\nHost: x\r\nA: b\n\r\n"] {
+        let mut values = Vec::new();
+        let head =
+            request(text.as_bytes(), &lax, |field| values.push(field.value.of(text.as_bytes()))).unwrap();
+        let head = head.expect("it is whole");
+        assert_eq!((head.length, head.target.of(text.as_bytes())), (text.len(), &b"/a"[..]));
+        assert_eq!(values, [b"x", b"b"]);
+        for cut in 0..text.len() {
+            assert_eq!(request(&text.as_bytes()[..cut], &lax, |_| {}), Ok(None), "{cut} of {text:?}");
+        }
+    }
+    for (text, why) in [
+        ("GET / HTTP/1.1\nHost: x\n A: b\n\n", Reject::Fold),
+        ("GET / HTTP/1.1\nHost: x\nHost: y\n\n", Reject::HostTwice),
+        ("GET / HTTP/1.1\nHost: x\nA : b\n\n", Reject::SpaceBeforeColon),
+        ("GET / HTTP/1.1\nHost: x\nA: b\rC: d\n\n", Reject::BareCr),
+    ] {
+        assert_eq!(request(text.as_bytes(), &lax, |_| {}), Err(why), "{text:?}");
     }
 }

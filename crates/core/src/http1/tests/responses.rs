@@ -127,3 +127,16 @@ fn heads_are_bounded() {
     assert_eq!(parse(&long), Err(Reject::HeadTooLarge));
     assert_eq!(parse(&format!("{long}\r\n\r\n")), Err(Reject::HeadTooLarge));
 }
+
+#[test]
+fn where_it_is_allowed_lf_alone_ends_a_line() {
+    let lax = HeadLimits { bare_lf: true, ..LIMITS };
+    for (text, reason) in [("HTTP/1.1 200 OK\nA: b\n\n", "OK"), ("HTTP/1.1 200\n\n", "")] {
+        let head = response(text.as_bytes(), &lax, false, |_| {}).unwrap().expect("it is whole");
+        assert_eq!((head.length, head.reason.of(text.as_bytes())), (text.len(), reason.as_bytes()));
+        assert_eq!(
+            response(text.as_bytes(), &LIMITS, false, |_| {}),
+            Err(if reason.is_empty() { Reject::StatusLine } else { Reject::BareLf })
+        );
+    }
+}

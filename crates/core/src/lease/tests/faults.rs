@@ -212,14 +212,14 @@ fn an_epoch_above_ours_in_a_holders_beat_ends_our_right() {
     let mut net = three(1500);
     let standing = crate::lease::Standing {
         right: "vip/web".into(),
-        epoch: 1_000,
+        epoch: 1_000_000,
         ready: true,
         preempts: false,
         priority: 1,
     };
     let beat = crate::lease::Beat { number: 1_000_000, rights: vec![standing] };
     net.forge(B, A, vec![Message::Beat(beat)]);
-    assert_eq!(net.yields, [(A, Ending::Superseded { epoch: 1_000 })]);
+    assert_eq!(net.yields, [(A, Ending::Superseded { epoch: 1_000_000 })]);
 }
 
 #[test]

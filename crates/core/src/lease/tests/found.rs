@@ -23,7 +23,7 @@ fn free(epoch: u64, next: Option<&str>) -> Message {
 #[test]
 fn a_losers_release_does_not_hide_the_winner_that_asked_under_the_same_epoch() {
     let mut net = held_by_a();
-    let epoch = 1_000;
+    let epoch = 1_000_000;
     net.forge(C, A, vec![free(epoch, None)]);
     let standing = Standing { right: "vip/web".into(), epoch, ready: true, preempts: false, priority: 1 };
     net.forge(B, A, vec![Message::Beat(Beat { number: 1_000_000, rights: vec![standing] })]);

@@ -1,7 +1,7 @@
 //! Changes of the list of voters.
 
 use super::rig::{A, B, C, Net, list, ms, ready, terms};
-use crate::lease::{Input, Member, Refused, VoterList};
+use crate::lease::{Input, Member, Notice, Refused, VoterList};
 
 fn next(before: &VoterList, add: &[&str]) -> VoterList {
     let mut after = before.clone();
@@ -37,6 +37,26 @@ fn a_list_with_one_voter_more_is_taken_by_all_and_the_holder_goes_on() {
     }
     net.run(ms(10_000));
     assert_eq!((net.holder(), net.takes.len(), net.yields.len()), (Some(A), 1, 0));
+    assert!(!net.notices.iter().any(|(_, notice)| matches!(notice, Notice::Mismatch { .. })));
+}
+
+#[test]
+fn a_node_with_another_list_is_told_of_once_and_gets_no_vote() {
+    let mut net = three();
+    net.crash(B);
+    let mut other = list(&["a", "b", "w"]);
+    other.members[2].id = "v".into();
+    net.set_list(other);
+    net.start(B, true, None);
+    net.stance(B, ready(200));
+    net.run(ms(10_000));
+    assert_eq!((net.holder(), net.takes.len()), (Some(A), 1));
+    let told =
+        net.notices.iter().filter(|(node, notice)| *node == A && matches!(notice, Notice::Mismatch { .. }));
+    assert_eq!(told.count(), 1);
+    net.crash(A);
+    net.run(ms(10_000));
+    assert_eq!(net.holder(), None, "the two that are left don't count each other");
 }
 
 #[test]

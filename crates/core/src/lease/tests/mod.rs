@@ -1,5 +1,6 @@
 //! What is claimed of the leases of several nodes.
 
+mod chaos;
 mod faults;
 mod found;
 mod lists;

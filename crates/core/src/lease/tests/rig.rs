@@ -94,12 +94,17 @@ impl Net {
             salt: 1,
             instance,
             heir_of,
-            epoch_floor: 100,
+            epoch_floor: self.now.as_nanos() / 1_000_000,
             remembers,
         };
         self.nodes[node] = Some(Leases::new(setup, self.names.clone(), self.now));
         self.drain(node);
         instance
+    }
+
+    /// The list that nodes start with from now on.
+    pub(super) fn set_list(&mut self, list: VoterList) {
+        self.list = list;
     }
 
     pub(super) fn crash(&mut self, node: usize) {

@@ -63,7 +63,9 @@ fn backend_row(pool: &PoolStatus, backend: &BackendShown) -> Vec<String> {
         (None, true) => Some("added by operator".into()),
     };
     let backup = seen.backup.then(|| "backup".to_owned());
-    let why = (!seen.why.is_empty()).then(|| seen.why.clone());
+    // What an operator did is said once.
+    let said = operator.is_some() && seen.why.starts_with("the operator");
+    let why = (!seen.why.is_empty() && !said).then(|| seen.why.clone());
     let why: Vec<String> = backup.into_iter().chain(operator).chain(why).collect();
     vec![
         pool.name.clone(),

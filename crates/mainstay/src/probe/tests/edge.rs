@@ -94,6 +94,7 @@ fn pool(backends: Vec<Backend>) -> Pool {
         slow_start: Duration::ZERO,
         keep: 0,
         keep_timeout: Duration::ZERO,
+        bare_lf: false,
         keep_requests: 0,
         retry_budget: 0,
     }

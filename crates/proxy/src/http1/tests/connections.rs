@@ -163,7 +163,7 @@ fn a_pool_without_backends_gets_503_at_once() {
         let rig = Rig::new(&[]).await;
         let mut client = rig.client().await;
         client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        assert!(plain(&client.head().await).starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+        assert!(plain(&client.head().await).starts_with("HTTP/1.1 503 Service Temporarily Unavailable\r\n"));
     });
 }
 
@@ -232,4 +232,58 @@ async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
     }
+}
+
+#[test]
+fn lf_alone_passes_and_staying_is_said_where_the_listener_says_so() {
+    run(async {
+        let backend = Scripted::answers("HTTP/1.1 200 OK\nContent-Length: 2\n\nhi").await;
+        let strict = Rig::new(&[backend.addr]).await;
+        assert!(strict.says("GET / HTTP/1.1\nHost: x\n\n").await.starts_with("HTTP/1.1 400 "));
+        assert!(strict.says("GET / HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 502 "));
+        let lax = Rig::with(&[backend.addr], |edge| {
+            edge.listeners[0].http.bare_lf = true;
+            edge.listeners[0].http.says_keep = true;
+            edge.listeners[0].http.keep_hint = 9;
+            edge.pools[0].bare_lf = true;
+        })
+        .await;
+        let mut client = lax.client().await;
+        client.send("GET / HTTP/1.1\nHost: x\n\n").await;
+        assert_eq!(
+            client.head().await,
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\nKeep-Alive: timeout=9\r\n\r\n"
+        );
+    });
+}
+
+#[test]
+fn a_client_that_sends_no_more_is_answered_or_given_up_as_the_listener_says() {
+    run(async {
+        for half_close in [true, false] {
+            let go = std::rc::Rc::new(tokio::sync::Notify::new());
+            let wait = std::rc::Rc::clone(&go);
+            let backend = Scripted::new(move |mut peer| {
+                let go = std::rc::Rc::clone(&wait);
+                async move {
+                    peer.head().await;
+                    peer.send("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+                    if half_close {
+                        go.notified().await;
+                        peer.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+                    }
+                    peer.rest().await;
+                }
+            })
+            .await;
+            let rig = Rig::with(&[backend.addr], |edge| edge.listeners[0].http.half_close = half_close).await;
+            let mut client = rig.client().await;
+            client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(client.head().await.contains(" 103 "));
+            client.finish().await;
+            go.notify_one();
+            // Without an answer of the backend only giving up ends this.
+            assert_eq!(client.rest().await.contains(" 204 "), half_close);
+        }
+    });
 }

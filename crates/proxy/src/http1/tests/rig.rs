@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_config::plan::edge::{
-    Action, Backend, BackendHttp, Balance, Edge, Forward, HttpLimits, Listener, Outlier, PathMatch, Place,
-    Pool, Protocol, ProxyHeader, Queue, Retry, RetryOn, Route, Target, Template, Uri,
+    Action, Backend, Edge, Forward, HttpLimits, Listener, Place, Pool, Retry, RetryOn, Route, Target,
 };
-use mainstay_core::name::PoolId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 
+use crate::fixture;
 use crate::metrics::{Counters, Names};
 use crate::serve::{self, Accepted};
 use crate::shared::Cells;
@@ -68,7 +67,6 @@ impl Rig {
             Snapshot::compile(edge, slots, &mut Names::default(), &crate::tls::Tickets::new(), None).unwrap(),
         );
         let counters = Arc::new(Counters::default());
-        counters.adopt(&snapshot);
         let thread = Rc::new(Thread::new(snapshot, Cells::private(), counters));
         let accepting = Rc::clone(&thread);
         spawn_local(async move {
@@ -198,58 +196,26 @@ fn edge(addr: SocketAddr, backends: &[SocketAddr]) -> Edge {
 }
 
 fn listener(addr: SocketAddr) -> Listener {
-    Listener {
-        name: "web".into(),
-        places: vec![Place::Inet(addr)],
-        protocol: Protocol::Http,
-        tls: None,
-        proxy_from: Vec::new(),
-        real_ip: None,
-        http: HttpLimits {
-            http2: false,
-            head_max: 16 << 10,
-            fields_max: 100,
-            head_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(10),
-            send_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(10),
-            requests_max: 0,
-            streams_max: 100,
-            underscores: false,
-        },
-        max_connections: 1000,
-        access: Vec::new(),
-        pool: None,
-        sni: Vec::new(),
-        connect_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_secs(60),
-        udp_responses: None,
-        logs: Vec::new(),
-        answer: None,
-    }
+    let plain = fixture::listener();
+    let soon = Duration::from_secs(10);
+    let http = HttpLimits {
+        http2: false,
+        head_timeout: soon,
+        body_timeout: soon,
+        send_timeout: soon,
+        idle_timeout: soon,
+        ..plain.http
+    };
+    Listener { places: vec![Place::Inet(addr)], http, ..plain }
 }
 
 fn pool(backends: &[SocketAddr]) -> Pool {
     Pool {
-        name: "pool".into(),
-        balance: Balance::RoundRobin,
         backends: backends.iter().map(backend).collect(),
-        tls: None,
-        http: BackendHttp::Http1,
-        proxy: ProxyHeader::Off,
-        sticky: None,
-        outlier: Outlier {
-            failures: 0,
-            window: Duration::from_secs(10),
-            aside: Duration::from_secs(10),
-            share_max: 100,
-        },
-        queue: Queue { max: 0, timeout: Duration::ZERO },
-        slow_start: Duration::ZERO,
         keep: 8,
         keep_timeout: Duration::from_secs(60),
-        keep_requests: 0,
         retry_budget: 100,
+        ..fixture::pool("pool")
     }
 }
 
@@ -275,57 +241,12 @@ pub(crate) fn forward(edge: &mut Edge) -> &mut Forward {
 }
 
 fn route() -> Route {
-    Route {
-        name: "all".into(),
-        listeners: vec![0],
-        hosts: Vec::new(),
-        path: PathMatch::Prefix { path: "/".into(), last: false },
-        methods: Vec::new(),
-        headers: Vec::new(),
-        queries: Vec::new(),
-        from: Vec::new(),
-        internal: false,
-        real_ip: None,
-        steps: Vec::new(),
-        access: Vec::new(),
-        satisfy_any: false,
-        auth: None,
-        rates: Vec::new(),
-        concurrency: Vec::new(),
-        body_max: None,
-        response_headers: Vec::new(),
-        action: Action::Forward(Box::new(Forward {
-            pool: PoolId(0),
-            uri: Uri::Same,
-            method: None,
-            host: Template::known(mainstay_config::plan::edge::Known::Host),
-            forwarded: false,
-            headers: Vec::new(),
-            pass_headers: true,
-            pass_body: true,
-            buffer_request: false,
-            upgrade: true,
-            connect_timeout: Duration::from_secs(5),
-            send_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(10),
-            retry: Retry {
-                on: vec![RetryOn::Error, RetryOn::Timeout],
-                tries: 0,
-                within: Duration::ZERO,
-                non_idempotent: false,
-            },
-            hide: Vec::new(),
-            redirects: Vec::new(),
-            cookie_domains: Vec::new(),
-            cookie_paths: Vec::new(),
-            intercept_errors: false,
-            accel: false,
-        })),
-        errors: Vec::new(),
-        gzip: None,
-        rate_bytes: 0,
-        logs: Vec::new(),
-        expires: None,
-        default_type: "text/plain".into(),
-    }
+    let forward = Forward {
+        upgrade: true,
+        send_timeout: Duration::from_secs(10),
+        read_timeout: Duration::from_secs(10),
+        retry: Retry { on: vec![RetryOn::Error, RetryOn::Timeout], tries: 0, ..fixture::forward().retry },
+        ..fixture::forward()
+    };
+    Route { listeners: vec![0], action: Action::Forward(Box::new(forward)), ..fixture::route() }
 }

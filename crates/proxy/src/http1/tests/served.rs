@@ -26,6 +26,8 @@ fn files(edge: &mut Edge, dir: &tempfile::TempDir) {
         listing: false,
         etag: true,
         precompressed: false,
+        ranges_max: 64,
+        later_dates: false,
     }));
 }
 

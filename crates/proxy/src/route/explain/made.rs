@@ -62,6 +62,7 @@ pub(super) fn exchange(
     let connection = Connection {
         number: 0,
         listener: position,
+        counts: 0,
         peer: Some(SocketAddr::new(peer, 0)),
         local,
         proxy: None,

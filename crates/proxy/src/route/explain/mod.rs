@@ -125,9 +125,21 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Explanation {
     }
     let problem = ways.is_empty().then(|| match &question.listener {
         Some(name) => format!("there is no listener \"{name}\""),
-        None => "no listener fits the scheme and port of the URL".to_owned(),
+        None => format!("no listener fits the scheme and port of the URL; {}", speakers(snapshot)),
     });
     Explanation { problem, ways }
+}
+
+/// The listeners that a URL can lead to, and where they are.
+fn speakers(snapshot: &Snapshot) -> String {
+    let http = snapshot.edge.listeners.iter().filter(|listener| listener.protocol == Protocol::Http);
+    let each = http.map(|listener| {
+        let places: Vec<String> = listener.places.iter().map(crate::pool::written).collect();
+        let scheme = if listener.tls.is_some() { "https" } else { "http" };
+        format!("{} ({scheme} at {})", listener.name, places.join(", "))
+    });
+    let each: Vec<String> = each.collect();
+    if each.is_empty() { "none speaks HTTP".to_owned() } else { format!("there are: {}", each.join("; ")) }
 }
 
 /// Whether a URL may lead to a listener.
@@ -228,19 +240,25 @@ fn guards(route: &Route, way: &mut Way) {
         way.note(format!("route \"{}\" is for internal redirects alone", route.name));
     }
     if !route.access.is_empty() {
-        way.note(format!("sources are checked by {} rules", route.access.len()));
+        way.note(format!("sources are checked by {}", count(route.access.len(), "rule")));
     }
     match &route.auth {
         Some(Auth::Basic { users, .. }) => {
-            way.note(format!("user and password are asked for ({} users)", users.len()))
+            way.note(format!("user and password are asked for ({})", count(users.len(), "user")))
         }
-        Some(Auth::Jwt(jwt)) => way.note(format!("a signed token is asked for ({} keys)", jwt.keys.len())),
+        Some(Auth::Jwt(jwt)) => {
+            way.note(format!("a signed token is asked for ({})", count(jwt.keys.len(), "key")))
+        }
         None => {}
     }
     if !route.rates.is_empty() || !route.concurrency.is_empty() {
         let limits = route.rates.len() + route.concurrency.len();
-        way.note(format!("{limits} limits on rates and requests at once hold"));
+        way.note(format!("rates or requests at once are bounded ({})", count(limits, "bound")));
     }
+}
+
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Says what came of it.

@@ -168,6 +168,8 @@ fn x_accel_redirect_leads_to_another_route_and_takes_fields_along() {
         listing: false,
         etag: false,
         precompressed: false,
+        ranges_max: 64,
+        later_dates: false,
     };
     let protected =
         Route { internal: true, action: Action::Files(Box::new(files)), ..route("protected", prefix("/p/")) };
@@ -254,6 +256,8 @@ fn files_fall_back_to_paths_routes_statuses_and_actions() {
             listing: false,
             etag: false,
             precompressed: false,
+            ranges_max: 64,
+            later_dates: false,
         }))
     };
     let with =
@@ -282,4 +286,25 @@ fn files_fall_back_to_paths_routes_statuses_and_actions() {
         assert_eq!(sink.all("host").len(), usize::from(target.starts_with("/action")));
         response_fields(&snapshot, &exchange, &Reply(200, vec![]), &mut sink);
     }
+}
+
+#[test]
+fn a_redirect_may_have_a_page_and_goes_out_as_it_is_where_the_route_says_so() {
+    let redirect = |location: &str| {
+        Action::Answer(Answer { status: 302, location: Some(text(location)), body: None, media: None })
+    };
+    let page = ErrorPage { codes: vec![302], page: Page::Path(text("/page")), status: None };
+    let routes = vec![
+        Route { relative_redirects: true, action: redirect("/to"), ..route("relative", exact("/a")) },
+        Route { errors: vec![page], action: redirect("/to"), ..route("paged", exact("/b")) },
+        Route { action: answer(200, "a page"), ..route("page", exact("/page")) },
+    ];
+    let snapshot = snapshot(edge(routes));
+    assert_eq!(outcome(&snapshot, &mut get("/a")), "302 > /to");
+    let Decision::Respond(response) = begin(&snapshot, &Open, &mut get("/b")) else { panic!("a response") };
+    let location = response.fields.iter().find(|(name, _)| &**name == "Location");
+    assert_eq!(response.status, 302);
+    assert_eq!(location.map(|(_, to)| &to[..]), Some(&b"http://example.com:8080/to"[..]));
+    let crate::response::Body::Bytes(body) = response.body else { panic!("a page") };
+    assert_eq!(body, "a page");
 }

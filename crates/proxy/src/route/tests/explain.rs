@@ -86,11 +86,12 @@ fn expressions_and_prefixes_of_equal_host_are_compared() {
 
 #[test]
 fn what_cannot_be_answered_is_said() {
+    let nowhere = "no listener fits the scheme and port of the URL; there are: web (http at 0.0.0.0:8080)";
     for (url, problem) in [
         ("ftp://a/", "ftp is no scheme of ours: http or https"),
         ("http://a b/", "the URL has a blank or a control character in it"),
-        ("https://a/", "no listener fits the scheme and port of the URL"),
-        ("http://a:81/", "no listener fits the scheme and port of the URL"),
+        ("https://a/", nowhere),
+        ("http://a:81/", nowhere),
         ("http://a:x/", "`x` is no port"),
     ] {
         assert_eq!(

@@ -73,7 +73,7 @@ fn what_is_known_at_the_end_is_there_for_logs() {
         status,
         connect,
         header: status.map(|_| Duration::from_millis(5)),
-        total: Duration::from_millis(1250),
+        total: Some(Duration::from_millis(1250)),
     };
     exchange.attempts = vec![
         attempt("10.0.0.1:80", None, None),

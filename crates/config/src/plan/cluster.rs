@@ -1,0 +1,116 @@
+//! The cluster: who belongs to it, who votes, over which wires its nodes speak, and the times of its leases.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use mainstay_core::lease::{Terms, VoterList};
+use mainstay_core::name::NodeId;
+use serde::{Deserialize, Serialize};
+
+/// The nodes that speak with each other; only with a cluster key or pinned keys is there one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The operator's name.
+    pub name: String,
+    /// This node in `list`.
+    pub me: NodeId,
+    /// Every node, this one included, in the order of their ids: the same everywhere. Epoch 1, as files have no other.
+    pub list: VoterList,
+    /// The times of the leases.
+    pub terms: Terms,
+    /// A hash of what must be the same everywhere beside the list: the cluster's name and the longest term.
+    pub salt: u64,
+    /// The key that enrols nodes whose own key is not pinned.
+    pub key: Option<ClusterKey>,
+    /// The public key that this node should have, where its file says so.
+    pub own_key: Option<[u8; 32]>,
+    /// Where nodes are heard, by UDP.
+    pub listen: Vec<SocketAddr>,
+    /// The other members of `list`, in its order.
+    pub peers: Vec<Peer>,
+}
+
+/// Another member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its place in the list.
+    pub node: NodeId,
+    /// Its `node.id`.
+    pub id: String,
+    /// Where it is spoken to, one address for each wire; empty for an external voter.
+    pub addrs: Vec<SocketAddr>,
+    /// Its public key (X25519), where the file pins it.
+    pub key: Option<[u8; 32]>,
+    /// It votes and holds nothing.
+    pub witness: bool,
+    /// It is not a node at all.
+    pub external: Option<External>,
+}
+
+/// A voter that is somebody else's store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum External {
+    /// An etcd cluster.
+    Etcd {
+        /// URLs of its members, without a slash at the end.
+        endpoints: Vec<String>,
+    },
+}
+
+/// A secret that only enrols.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterKey(String);
+
+impl ClusterKey {
+    /// A key as the operator wrote it.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterKey(***)")
+    }
+}
+
+/// Nodes speak with each other by UDP; nobody else is known to use this port.
+const PORT: u16 = 5112;
+
+/// Address, or address:port, as `addrs` and `listen` have it.
+#[must_use]
+pub fn place(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Some(SocketAddr::new(ip, PORT)),
+        Err(_) => text.parse::<SocketAddr>().ok().filter(|place| place.port() != 0),
+    }
+}
+
+/// Where nodes are heard unless the operator says otherwise: every address of both families.
+pub(crate) const fn everywhere() -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), PORT)
+}
+
+impl Cluster {
+    /// The same cluster for roles that speak with no other node.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        Self { key: None, ..self.clone() }
+    }
+
+    /// Whether this node votes and holds nothing.
+    #[must_use]
+    pub fn is_witness(&self) -> bool {
+        self.list.members.get(self.me.index()).is_some_and(|member| !member.holds)
+    }
+}

@@ -1,0 +1,45 @@
+//! The nodes that belong together.
+
+use super::List;
+use crate::read::table;
+use crate::values::{Drift, Secret, Time};
+
+table! {
+    /// The nodes that belong together.
+    Cluster "[cluster]" {
+        /// Name of the cluster.
+        #[schemars(required)]
+        name: String,
+        /// The other nodes; an entry with this node's own id says what this node is.
+        peers: List<Peer>,
+        /// The secret that enrols nodes whose key is not pinned, the same on every node; with it, or with pinned keys,
+        /// nodes speak with each other.
+        key: Secret,
+        /// Where nodes are heard, by UDP: address, or address:port. Default ["[::]:5112"], every address of both families.
+        listen: List<String>,
+        /// How long a voter promises a right; 200ms to 60s. Default "1.5s".
+        term: Time,
+        /// No node may ask for a longer term, and a voter that has started anew says nothing for this long; the same
+        /// on every node. Default: `term`.
+        term_max: Time,
+        /// How wrong the rate of any node's clock may be: "1%", or parts per million from 1000 to 100000. Default "1%".
+        clock_drift: Drift,
+    }
+}
+
+table! {
+    /// Another node, or an external voter.
+    Peer "cluster.peers" {
+        /// Its id.
+        #[schemars(required)]
+        id: String,
+        /// Its addresses, one for each wire: address, or address:port. The port is 5112 when absent.
+        addrs: List<String>,
+        /// Whether it votes and holds no address. Default false.
+        witness: bool,
+        /// Its public key as `mainstay node key` prints it; when absent, the cluster key enrols it.
+        key: String,
+        /// URLs of an etcd cluster that is one voter.
+        etcd: List<String>,
+    }
+}

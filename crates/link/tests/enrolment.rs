@@ -1,0 +1,274 @@
+//! How nodes learn each other's keys, and how they tell an impostor.
+
+mod world;
+
+use std::time::Duration;
+
+use mainstay_core::name::NodeId;
+use mainstay_link::{Config, Event, Keys, Refusal, Token};
+use world::{Seeded, Weather, World, addr, keys, numbers, spec};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const KEY: &[u8] = b"a cluster key of thirty-two bytes";
+
+fn strangers(seed: u64, count: u8) -> World {
+    let mut world = World::empty(seed);
+    for node in 1..=count {
+        let peers = (1..=count).filter(|peer| *peer != node);
+        world.start(node, peers.map(|peer| spec(peer, None)).collect(), Some(KEY));
+    }
+    world
+}
+
+fn all_meet(world: &World, count: u8) -> bool {
+    (1..=count).all(|node| (1..=count).all(|peer| node == peer || world.has_session(node, peer)))
+}
+
+fn enrolled(peer: u8) -> Event {
+    Event::Enrolled { node: NodeId(peer.into()), key: keys(peer).public }
+}
+
+fn count(world: &World, node: u8, event: &Event) -> usize {
+    world.events(node).iter().filter(|one| *one == event).count()
+}
+
+/// Another host with a node's id and a key of its own, at place 9 of the world.
+fn impostor(world: &mut World, id: &str, key_of_one: Option<[u8; 32]>, cluster_key: Option<&[u8]>) {
+    let made = Keys::generate(&mut Seeded(666));
+    let mut config = World::config(9, &made, vec![spec(1, key_of_one)], cluster_key);
+    (config.me.id, config.me.node) = (id.to_owned(), NodeId(2));
+    world.put(9, config, made);
+}
+
+#[test]
+fn nodes_with_the_cluster_key_pin_each_other_once() {
+    let mut world = strangers(1, 3);
+    let took = world.wait(SECOND, "sessions", |w| all_meet(w, 3));
+    assert!(took <= 20 * MS, "{took:?}");
+    world.run(5 * SECOND);
+    for node in 1..=3 {
+        for peer in (1..=3).filter(|peer| *peer != node) {
+            assert_eq!(count(&world, node, &enrolled(peer)), 1);
+            assert!(numbers(&world.nodes[&node].heard, peer).len() > 90);
+        }
+        let told = world.events(node);
+        assert!(!told.iter().any(|event| matches!(event, Event::Refused { .. } | Event::KeyMismatch { .. })));
+    }
+}
+
+#[test]
+fn nodes_enrol_in_bad_weather() {
+    for seed in 10..20 {
+        let mut world = strangers(seed, 2);
+        world.weather = Weather { lost: 50, doubled: 20, altered: 10, delay: MS, more: 150 * MS };
+        world.wait(60 * SECOND, "sessions", |w| all_meet(w, 2));
+        assert_eq!((count(&world, 1, &enrolled(2)), count(&world, 2, &enrolled(1))), (1, 1));
+    }
+}
+
+#[test]
+fn another_key_or_another_cluster_is_a_stranger() {
+    for other in [true, false] {
+        let mut world = strangers(2, 2);
+        let two = keys(2);
+        let key = if other { b"some other key of this length...." } else { KEY };
+        let mut config = World::config(2, &two, vec![spec(1, None)], Some(key));
+        if !other {
+            config.cluster = "another".to_owned();
+        }
+        world.put(2, config, two);
+        world.run(10 * SECOND);
+        assert!(!world.has_session(1, 2) && !world.has_session(2, 1));
+        assert_eq!((world.events(1), world.events(2)), (vec![], vec![]));
+        assert!(world.nodes[&1].sessions.view(world.now).causes.bad_code > 0);
+    }
+}
+
+#[test]
+fn a_second_node_with_the_same_id_is_told_who_has_it_and_the_first_notices_nothing() {
+    // It knows nothing but the cluster key, or has a copy of the first one's pinned keys.
+    for pinned in [None, Some(keys(1).public)] {
+        let mut world = strangers(3, 2);
+        world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+        world.run(5 * SECOND);
+        for node in [1, 2] {
+            world.node(node).events.clear();
+        }
+        impostor(&mut world, "n2", pinned, Some(KEY));
+        let refused = |w: &World, why: Refusal| {
+            w.events(9)
+                .iter()
+                .any(|event| matches!(event, Event::Refused { by: NodeId(1), why: one, .. } if *one == why))
+        };
+        let holder = Some(addr(2, 0));
+        let took = world.wait(SECOND, "a refusal", |w| refused(w, Refusal::InUse { holder }));
+        assert!(took <= 20 * MS, "{took:?}");
+        world.run(30 * SECOND);
+        assert!(!world.has_session(9, 1));
+        assert_eq!(world.events(2), []);
+        let mismatch = |event: &Event| matches!(event, Event::KeyMismatch { node: NodeId(2), addr: from } if *from == addr(9, 0) || *from == addr(9, 1));
+        assert!(world.events(1).iter().all(mismatch), "{:?}", world.events(1));
+        assert!((1..=6).contains(&world.events(1).len()), "told, and not at each try");
+        assert_eq!(numbers(&world.nodes[&1].heard, 2).len() as u64, world.nodes[&2].number);
+    }
+}
+
+#[test]
+fn an_id_that_is_in_no_list_is_refused() {
+    let mut world = strangers(4, 2);
+    impostor(&mut world, "n7", None, Some(KEY));
+    world.run(SECOND);
+    let no = |event: &Event| matches!(event, Event::Refused { why: Refusal::NotMember, .. });
+    assert!(world.events(9).iter().any(no));
+    assert!(!world.has_session(9, 1));
+}
+
+#[test]
+fn the_id_of_the_node_itself_is_in_use() {
+    let mut world = strangers(5, 2);
+    impostor(&mut world, "n1", None, Some(KEY));
+    world.run(SECOND);
+    let no = |event: &Event| matches!(event, Event::Refused { why: Refusal::InUse { .. }, .. });
+    assert!(world.events(9).iter().any(no), "{:?}", world.events(9));
+}
+
+#[test]
+fn a_key_of_another_node_is_nobodys() {
+    let mut world = strangers(8, 3);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 3));
+    // Node 3's state on a host that calls itself node 2, and node 1 has forgotten node 2.
+    let now = world.now;
+    world.nodes.remove(&2);
+    world.node(1).sessions.forget(NodeId(2), now);
+    let (made, key_of_one) = (keys(3), Some(keys(1).public));
+    for pinned in [key_of_one, None] {
+        let mut config = World::config(9, &made, vec![spec(1, pinned)], Some(KEY));
+        config.me.id = "n2".to_owned();
+        world.put(9, config, made.clone());
+        world.run(5 * SECOND);
+        assert!(!world.has_session(9, 1));
+        assert!(
+            world
+                .events(9)
+                .iter()
+                .any(|event| matches!(event, Event::Refused { why: Refusal::NotMember, .. }))
+        );
+    }
+    assert!(world.has_session(1, 3));
+}
+
+#[test]
+fn a_copy_of_a_node_with_its_key_is_told() {
+    let mut world = strangers(9, 2);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+    world.run(SECOND);
+    let twin = |w: &World| {
+        w.events(1).iter().filter(|event| matches!(event, Event::Twin { node: NodeId(2), .. })).count()
+    };
+    assert_eq!(twin(&world), 0);
+    // A restart is none.
+    world.start(2, vec![spec(1, Some(keys(1).public))], Some(KEY));
+    world.run(5 * SECOND);
+    assert_eq!(twin(&world), 0);
+    let (mut config, keys) = (World::config(9, &keys(2), vec![spec(1, Some(keys(1).public))], None), keys(2));
+    config.me.id = "n2".to_owned();
+    // Node 1 answers to configured addresses alone: the copy has taken one of them.
+    world.put(9, config, keys);
+    for _ in 0..5_000 {
+        world.run(MS);
+        for (_, to, _) in world.flying.values_mut() {
+            if *to == addr(2, 1) {
+                *to = addr(9, 1);
+            }
+        }
+    }
+    assert!((1..=2).contains(&twin(&world)), "{:?}", world.events(1));
+}
+
+#[test]
+fn a_node_that_forgot_its_peers_is_met_again() {
+    let mut world = strangers(6, 2);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+    world.run(SECOND);
+    // The same key, no pins.
+    world.start(2, vec![spec(1, None)], Some(KEY));
+    world.node(1).events.clear();
+    world.wait(SECOND, "sessions", |w| {
+        all_meet(w, 2) && w.events(1).contains(&Event::Established { node: NodeId(2) })
+    });
+    assert_eq!(count(&world, 1, &enrolled(2)), 0, "node 1 had it pinned all the time");
+    // And one that is forgotten by its peer learns it from the refusal.
+    let now = world.now;
+    world.node(1).sessions.forget(NodeId(2), now);
+    world.wait(2 * SECOND, "an enrolment", |w| count(w, 1, &enrolled(2)) == 1);
+    world.wait(2 * SECOND, "sessions", |w| all_meet(w, 2));
+}
+
+#[test]
+fn a_forgotten_node_may_come_back_with_another_key() {
+    let mut world = strangers(7, 2);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+    let fresh = Keys::generate(&mut Seeded(77));
+    let config = World::config(2, &fresh, vec![spec(1, None)], Some(KEY));
+    world.put(2, config, fresh.clone());
+    world.run(5 * SECOND);
+    assert!(!world.has_session(2, 1), "its key is another one");
+    let now = world.now;
+    world.node(1).sessions.forget(NodeId(2), now);
+    world.wait(10 * SECOND, "sessions", |w| all_meet(w, 2));
+    assert_eq!(count(&world, 1, &Event::Enrolled { node: NodeId(2), key: fresh.public }), 1);
+}
+
+/// A node 2 without the cluster key, with a token; node 1 has given it out.
+fn with_token(seed: u64, node: Option<NodeId>, until: Duration) -> World {
+    let mut world = World::empty(seed);
+    world.start(1, vec![spec(2, None), spec(3, None)], Some(KEY));
+    let now = world.now;
+    let token = Token { secret: b"token".to_vec(), node, until: now + until };
+    assert!(world.node(1).sessions.offer(&token, now));
+    world
+}
+
+fn bearer(node: u8) -> (Config, Keys) {
+    let keys = keys(node);
+    let mut config = World::config(node, &keys, vec![spec(1, None)], None);
+    config.token = Some(b"token".to_vec());
+    (config, keys)
+}
+
+#[test]
+fn a_token_enrols_one_node_even_when_the_verdict_is_lost() {
+    for seed in 30..40 {
+        let mut world = with_token(seed, None, Duration::from_secs(600));
+        let (config, two) = bearer(2);
+        world.put(2, config, two);
+        world.weather = Weather { lost: 60, ..world::CALM };
+        world.wait(60 * SECOND, "a session", |w| w.has_session(1, 2) && w.has_session(2, 1));
+        world.weather = world::CALM;
+        let (config, three) = bearer(3);
+        world.put(3, config, three);
+        world.run(10 * SECOND);
+        assert_eq!(count(&world, 1, &enrolled(3)), 0, "once");
+        assert!(!world.has_session(3, 1));
+    }
+}
+
+#[test]
+fn a_token_is_for_its_node_and_for_its_time() {
+    let mut world = with_token(40, Some(NodeId(2)), 5 * SECOND);
+    let (config, three) = bearer(3);
+    world.put(3, config, three);
+    world.run(SECOND);
+    assert!(!world.has_session(3, 1), "it is for node 2");
+    world.nodes.remove(&3);
+    world.run(5 * SECOND);
+    let (config, two) = bearer(2);
+    world.put(2, config, two);
+    world.run(10 * SECOND);
+    assert!(!world.has_session(2, 1), "its time is over");
+    let now = world.now;
+    let token = Token { secret: b"token".to_vec(), node: Some(NodeId(2)), until: now + SECOND * 60 };
+    assert!(world.node(1).sessions.offer(&token, now));
+    world.wait(2 * SECOND, "a session", |w| w.has_session(2, 1));
+}

@@ -1,0 +1,143 @@
+//! The cluster and its leases as people read them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::{Table, span, style};
+use crate::status::{ClusterStatus, LeaseStatus, NodeStatus};
+
+/// One line for the whole, one for each node, and one more for each further wire.
+pub(in crate::cli) fn cluster(cluster: &ClusterStatus) -> String {
+    let answer =
+        if cluster.quorum { style("32", "a majority".into()) } else { style("31", "no majority".into()) };
+    let out = format!(
+        "cluster {}: {answer} answers: {} of {} voters, {} needed; list {}, term {} ms\n",
+        cluster.name, cluster.answering, cluster.voters, cluster.majority, cluster.list, cluster.term_ms
+    );
+    let mut table = Table::new(&["NODE", "IS", "VOTES", "STANDS", "HEARD", "SESSION", "WIRES"]);
+    for node in &cluster.nodes {
+        let mut wires = node.wires.iter().map(|wire| {
+            let rtt = wire.rtt_ms.map_or_else(String::new, |ms| format!(", {ms:.2} ms"));
+            format!("{} {}{rtt}", wire.addr, if wire.lost { "lost" } else { "up" })
+        });
+        table.row(vec![
+            node.id.clone(),
+            node.kind.clone(),
+            if node.votes { "yes" } else { "no" }.to_owned(),
+            stands(node),
+            heard(node),
+            node.session_s.map_or_else(|| "none".into(), |age| span(Duration::from_secs_f64(age.max(0.0)))),
+            wires.next().unwrap_or_default(),
+        ]);
+        for wire in wires {
+            let mut row = vec![String::new(); 6];
+            row.push(wire);
+            table.row(row);
+        }
+    }
+    out + &table.render(|column, cell, text| match (column, cell) {
+        (3, "here" | "reachable") => style("32", text),
+        (3, "") => text,
+        (3, _) => style("31", text),
+        (6, wire) if wire.contains(" lost") => style("31", text),
+        _ => text,
+    })
+}
+
+fn stands(node: &NodeStatus) -> String {
+    match (node.reachable, &node.other_list, node.mute_ms) {
+        (false, ..) => "silent".into(),
+        (true, Some(theirs), _) => format!("other list {theirs}"),
+        (true, None, 0) => if node.me { "here" } else { "reachable" }.into(),
+        (true, None, mute) => format!("mute for {mute} ms"),
+    }
+}
+
+fn heard(node: &NodeStatus) -> String {
+    match (node.me, node.heard_ms_ago) {
+        (true, _) => String::new(),
+        (false, Some(ms)) => format!("{} ago", span(Duration::from_millis(ms))),
+        (false, None) => "never".into(),
+    }
+}
+
+/// The lease's story: epoch, end, who said what, who follows.
+pub(in crate::cli) fn lease(lease: &LeaseStatus) -> String {
+    let mut out = String::new();
+    let held = match (lease.left_ms, &lease.holder) {
+        (Some(left), _) => {
+            let since =
+                lease.stamped_ms_ago.map_or_else(String::new, |ms| format!(", asked for {ms} ms ago"));
+            format!("this node's right, ends in {left} ms unless it is renewed{since}")
+        }
+        (None, Some(holder)) => {
+            let epoch = lease.holder_epoch.map_or_else(String::new, |epoch| format!(" under epoch {epoch}"));
+            format!("held by {holder}{epoch}")
+        }
+        (None, None) => "nobody is known to hold it".into(),
+    };
+    let _ = writeln!(out, "  lease      {}, epoch {}: {held}", lease.right, lease.epoch);
+    if let Some(ms) = lease.asks_in_ms {
+        let _ = writeln!(out, "  asks       this node asks for it in {ms} ms");
+    } else if !lease.ready {
+        let _ = writeln!(out, "  asks       this node can't hold it just now, and does not ask");
+    }
+    for saying in &lease.voters {
+        let _ = writeln!(out, "  voter      {} {}", saying.voter, saying.sentence());
+    }
+    if let Some(next) = &lease.next {
+        let _ = writeln!(out, "  follows    {next}, when it is given up");
+    }
+    let _ = writeln!(
+        out,
+        "  so far     acquired {} times, {} requests refused, {} rights ended unrenewed",
+        lease.acquired, lease.refused, lease.unrenewed
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::cluster_tests;
+
+    #[test]
+    fn each_node_has_a_line_and_each_further_wire_one_more() {
+        let said = cluster(&cluster_tests::cluster());
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(
+            lines[0].starts_with("cluster shop: a majority answers: 2 of 3 voters, 2 needed; list 1/"),
+            "{said}"
+        );
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        assert_eq!(words(lines[2]), "web-1 node yes here none");
+        assert_eq!(
+            words(lines[3]),
+            "web-2 node yes reachable 40 ms ago 3 min 2 s 10.0.4.21:5112 up, 0.25 ms"
+        );
+        assert_eq!(words(lines[4]), "10.1.4.21:5112 lost, 0.25 ms");
+        assert_eq!(words(lines[5]), "witness witness yes silent 4 s ago none");
+    }
+
+    #[test]
+    fn a_lease_is_told_from_its_end_to_its_follower() {
+        let mut story = cluster_tests::lease();
+        let said = lease(&story);
+        for part in [
+            "vip/front, epoch 7: this node's right, ends in 800 ms unless it is renewed, asked for 120 ms ago",
+            "voter      web-2 has promised it to web-2 for another 300 ms",
+            "voter      witness has said nothing",
+            "follows    web-2",
+            "acquired 3 times, 2 requests refused, 1 rights ended unrenewed",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        (story.left_ms, story.holder, story.holder_epoch) = (None, Some("web-2".into()), Some(8));
+        (story.ready, story.asks_in_ms) = (true, Some(120));
+        let said = lease(&story);
+        assert!(
+            said.contains("held by web-2 under epoch 8") && said.contains("asks for it in 120 ms"),
+            "{said}"
+        );
+    }
+}
