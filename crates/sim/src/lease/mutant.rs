@@ -91,12 +91,13 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn new(mut setup: Setup, rights: Vec<String>, now: Boot, mutant: Mutant) -> Self {
         let terms = setup.terms;
-        match mutant {
-            Mutant::NoMargin => (setup.terms.drift_ppm, setup.terms.gate_error) = (0, Duration::ZERO),
-            Mutant::Forgetful => setup.remembers = true,
-            Mutant::Epochless => setup.epoch_floor = 0,
-            _ => {}
+        if mutant == Mutant::NoMargin {
+            (setup.terms.drift_ppm, setup.terms.gate_error) = (0, Duration::ZERO);
         }
+        if mutant == Mutant::Epochless {
+            setup.epoch_floor = 0;
+        }
+        setup.remembers |= mutant == Mutant::Forgetful;
         Self { leases: Leases::new(setup, rights, now), mutant, terms, now, queue: VecDeque::new() }
     }
 
@@ -168,23 +169,25 @@ impl Subject {
 
     /// Until when the driver believes that a right is held.
     pub(crate) fn bend(&self, until: Boot) -> Boot {
-        match self.mutant {
-            Mutant::LateStamp => self.now + self.terms.hold(),
-            Mutant::OpenGate => Boot::from_nanos(u64::MAX / 2),
-            _ => until,
+        if self.mutant == Mutant::LateStamp {
+            return self.now + self.terms.hold();
         }
+        if self.mutant == Mutant::OpenGate { Boot::from_nanos(u64::MAX / 2) } else { until }
     }
 
     fn swallows(&self, effect: &Effect) -> bool {
-        match (self.mutant, effect) {
-            (Mutant::Stubborn, Effect::Yield { why: Ending::Superseded { .. }, .. })
-            | (Mutant::Sleepwalker, Effect::Yield { why: Ending::Unrenewed, .. })
-            | (Mutant::Clinging, Effect::Send { message: Message::Free(_), .. })
-            | (Mutant::Idle, Effect::Send { message: Message::Request(_), .. }) => true,
-            (Mutant::Lazy, Effect::Send { message: Message::Request(request), .. }) => {
-                request.rights.iter().any(|asked| asked.renewal)
+        match effect {
+            Effect::Yield { why, .. } => {
+                let stubborn = self.mutant == Mutant::Stubborn && matches!(why, Ending::Superseded { .. });
+                stubborn || self.mutant == Mutant::Sleepwalker && *why == Ending::Unrenewed
             }
-            _ => false,
+            Effect::Send { message: Message::Free(_), .. } => self.mutant == Mutant::Clinging,
+            Effect::Send { message: Message::Request(request), .. } => {
+                let renews = request.rights.iter().any(|asked| asked.renewal);
+                self.mutant == Mutant::Idle || self.mutant == Mutant::Lazy && renews
+            }
+            Effect::Send { message: Message::Beat(_) | Message::Reply(_) | Message::List(_), .. } => false,
+            Effect::Held { .. } | Effect::Adopted(_) | Effect::Notice(_) => false,
         }
     }
 
