@@ -196,6 +196,8 @@ fn what_is_wrong_in_the_cluster_is_named() {
     let same =
         keyed("peers = [{ id = \"b\", addrs = [\"10.0.0.1\"] }, { id = \"c\", addrs = [\"10.0.0.1\"] }]");
     refused(&same, 6, "the address of \"b\" as well as of \"c\"", "its own");
+    let own = same.replace("\"b\"", "\"web-1\"");
+    refused(&own, 6, "the address of \"web-1\" as well as of \"c\"", "its own");
     let twice =
         keyed("peers = [{ id = \"b\", addrs = [\"10.0.0.1\"] }, { id = \"b\", addrs = [\"10.0.0.2\"] }]");
     refused(&twice, 6, "\"b\" is already listed at t.toml:6", "its own id");

@@ -614,3 +614,16 @@ fn everything_is_told_at_once() {
     let lines: Vec<usize> = refused(text).diagnostics.iter().map(|d| d.place.line).collect();
     assert_eq!(lines, [3, 4, 6, 7, 8, 11], "{}", refused(text));
 }
+
+#[test]
+fn where_a_request_says_where_it_goes_its_pool_does_not_and_the_other_way_round() {
+    let asked = pooled("backends = [\"*\"]");
+    let says = "which `to` names";
+    assert!(refused(&asked).to_string().contains(says), "{}", refused(&asked));
+    let both = routed("forward = { to = \"{arg_b}\" }");
+    assert_finding(&both, 9, "says where requests go, and pool \"api\" as well", "backends = [\"*\"]");
+    let right = format!("{asked}forward = {{ to = \"{{arg_b}}\" }}\n");
+    assert!(mainstay_config::parse_str("t.toml", &right, &|_| None, mainstay_config::Checks::NONE).is_ok());
+    let named = pooled("backends = [\"a:1\", { addr = \"a:1\", name = \"again\" }]");
+    assert!(mainstay_config::parse_str("t.toml", &named, &|_| None, mainstay_config::Checks::NONE).is_ok());
+}

@@ -26,6 +26,12 @@ impl Dirs {
     pub fn control(&self) -> PathBuf {
         self.runtime.join("control.sock")
     }
+
+    /// The secret half of the node's key.
+    #[must_use]
+    pub fn node_key(&self) -> PathBuf {
+        self.state.join("node.key")
+    }
 }
 
 fn pick(flag: Option<&Path>, ours: &str, systemd: &str, default: &str) -> PathBuf {

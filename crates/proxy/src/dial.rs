@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::{Place, Pool, ProxyHeader};
 use mainstay_core::proxy_header;
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -39,6 +40,19 @@ pub struct Dial<'a> {
     pub ends: Option<(SocketAddr, SocketAddr)>,
     /// How long all of it may take.
     pub timeout: Duration,
+}
+
+impl DialError {
+    /// Whether it is our own want of descriptors or memory: the backend has no part in it.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        match self {
+            Self::Connect(error) => [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+                .iter()
+                .any(|own| error.raw_os_error() == Some(own.raw_os_error())),
+            Self::Timeout(_) | Self::Tls(_) => false,
+        }
+    }
 }
 
 impl Dial<'_> {

@@ -168,6 +168,28 @@ impl Exchange {
         }
     }
 
+    /// Becomes blank, for the next request of its connection: made in place, with the memory of the one before.
+    pub(crate) fn forget(&mut self) {
+        let Self { request, connection: _, started: _, client, client_port, path, query, .. } = self;
+        request.forget();
+        (*client, *client_port) = (None, 0);
+        forget_text(path);
+        forget_text(query);
+        let Self { rewritten, method_get, earlier, pipelined, route, redirects, once_done, .. } = self;
+        (*rewritten, *method_get, *earlier, *pipelined) = (false, false, 0, false);
+        (*route, *redirects, *once_done) = (None, 0, false);
+        let Self { vars, groups, id, user, claims, error, rated, counted, delay, permits, .. } = self;
+        vars.clear();
+        groups.clear();
+        (*id, *user, *claims, *error) = (None, None, None, None);
+        (*rated, *counted, *delay) = (false, false, Duration::ZERO);
+        permits.clear();
+        let Self { attempts, received, status, body_sent, sent, complete, memory, .. } = self;
+        attempts.clear();
+        (*received, *status, *body_sent, *sent, *complete) = (0, 0, 0, 0, false);
+        memory.forget();
+    }
+
     /// A connection that is relayed as bytes, for its log.
     #[must_use]
     pub fn of_stream(connection: Connection, started: Boot) -> Self {
@@ -176,6 +198,17 @@ impl Exchange {
         exchange.client = source.map(|source| source.ip().to_canonical());
         exchange.client_port = source.map_or(0, |source| source.port());
         exchange
+    }
+}
+
+/// Bytes of a text that are kept for the next request.
+const TEXT_KEPT: usize = 1 << 10;
+
+fn forget_text(text: &mut String) {
+    if text.capacity() <= TEXT_KEPT {
+        text.clear();
+    } else {
+        *text = String::new();
     }
 }
 
@@ -197,6 +230,11 @@ pub type Render<'a> = &'a dyn Fn(&Template, &Exchange, &mut Vec<u8>);
 pub trait FieldSink {
     /// One field; name and value were checked or come from checked ones.
     fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// The same for a field that stands in memory as HTTP/1 writes it: `line` is name, colon, blank, value and CRLF.
+    fn line(&mut self, name: &[u8], value: &[u8], _line: &[u8]) {
+        self.field(name, value);
+    }
 }
 
 /// What becomes of a backend's response once its head is known.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use mainstay_config::plan::edge::{
     Action, Answer, BackendHttp, Balance, Edge, Forward, HttpLimits, Known, Listener, Outlier, PathMatch,
     Piece, Pool, Protocol, ProxyHeader, Queue, Retry, Route, Template, Uri, Var,
@@ -30,7 +29,7 @@ pub(crate) fn request(head: &str) -> Request {
     let (method, rest) = line.split_once(' ').expect("a method");
     let (target, version) = rest.rsplit_once(' ').expect("a version");
     let mut request = Request {
-        raw: Bytes::copy_from_slice(head.as_bytes()),
+        raw: head.as_bytes().to_vec(),
         method: span(head, method),
         target: span(head, target),
         authority: Span::default(),

@@ -45,7 +45,6 @@ pub fn choose<'a>(
     field: impl Fn(&str) -> Option<&'a [u8]>,
 ) -> Choice {
     let may = matches!(status, 200 | 403 | 404)
-        && request.method() != "HEAD"
         && length.is_none_or(|length| length >= gzip.min_length)
         && field("content-encoding").is_none()
         && is_among(&gzip.types, field("content-type").unwrap_or_default())
@@ -344,7 +343,7 @@ mod tests {
     fn only_for_clients_that_take_it() {
         let gzip = gzip();
         for (head, expected) in [
-            ("HEAD / HTTP/1.1\nAccept-Encoding: gzip\n", Choice::Leave),
+            ("HEAD / HTTP/1.1\nAccept-Encoding: gzip\n", Choice::Compress),
             ("GET / HTTP/1.0\nAccept-Encoding: gzip\n", Choice::LeaveAndVary),
             ("GET / HTTP/2.0\nAccept-Encoding: gzip\n", Choice::Compress),
             ("GET / HTTP/1.1\nAccept-Encoding: gzip\nVia: 1.1 x\n", Choice::LeaveAndVary),

@@ -103,6 +103,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Another configuration is in force: a listener that was full may have room from here on.
+    pub fn adopted(&self) {
+        self.closes.notify_waiters();
+    }
+
     fn listener(&self, place: u32) -> &Listener {
         self.listeners.at(place as usize)
     }

@@ -1,9 +1,11 @@
 //! A request's head, whatever version of HTTP it came by.
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 pub use mainstay_core::http1::{BodyLength, Field, Span};
+
+/// Bytes of a head that are kept for the next one on the same connection.
+const RAW_KEPT: usize = 4 << 10;
 
 /// The version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Version {
 #[derive(Clone, Debug)]
 pub struct Request {
     /// What the spans point into.
-    pub raw: Bytes,
+    pub raw: Vec<u8>,
     /// Method.
     pub method: Span,
     /// Target in origin form, or `*` (OPTIONS), or `host:port` (CONNECT); scheme and authority of an absolute form are cut off.
@@ -47,7 +49,7 @@ impl Request {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            raw: Bytes::new(),
+            raw: Vec::new(),
             method: Span::default(),
             target: Span::default(),
             authority: Span::default(),
@@ -58,6 +60,21 @@ impl Request {
             expects_continue: false,
             fields: SmallVec::new(),
         }
+    }
+
+    /// Forgets the request; the memory stays for the next one, unless it is large.
+    pub(crate) fn forget(&mut self) {
+        let Self { raw, method, target, authority, upgrade, fields, .. } = self;
+        if raw.capacity() <= RAW_KEPT {
+            raw.clear();
+        } else {
+            *raw = Vec::new();
+        }
+        fields.clear();
+        if fields.spilled() {
+            *fields = SmallVec::new();
+        }
+        (*method, *target, *authority, *upgrade) = (Span::default(), Span::default(), Span::default(), None);
     }
 
     /// The bytes of a span.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::BackendHttp;
 use mainstay_core::name::PoolId;
+use mainstay_core::time::Boot;
 use tokio::sync::Notify;
 
 use crate::clock::boot_now;
@@ -59,7 +60,12 @@ pub struct Thread {
     cut: Notify,
     was_cut: Cell<bool>,
     connections: Cell<u64>,
+    /// When a lack of descriptors may be said again.
+    starved_again: Cell<Boot>,
 }
+
+/// How often a lack of descriptors is said; it is counted each time.
+const STARVED_EVERY: Duration = Duration::from_secs(10);
 
 /// Gives freed memory back to the kernel; set once by a process that can. Without it, a burst of clients leaves behind what their
 /// requests needed.
@@ -107,6 +113,7 @@ impl Thread {
             cut: Notify::new(),
             was_cut: Cell::new(false),
             connections: Cell::new(0),
+            starved_again: Cell::new(Boot::ZERO),
         }
     }
 
@@ -129,6 +136,7 @@ impl Thread {
         self.listeners.replace(known);
         self.client_tls.borrow_mut().clear();
         let old = self.snapshot.replace(Rc::new(Current(snapshot)));
+        self.counters.adopted();
         if old.0.edge.pools != self.snapshot.borrow().0.edge.pools {
             self.kept.borrow_mut().clear();
             self.links.clear();
@@ -247,6 +255,35 @@ impl Thread {
         let listeners = self.listeners.borrow();
         let at = listeners.iter().position(|known| Rc::ptr_eq(known, name) || known == name)?;
         u32::try_from(at).ok()
+    }
+
+    /// There is no descriptor left for what a client wants; `counts` is where its listener counts.
+    pub(crate) fn starved(&self, counts: u32) {
+        self.counters.refused(counts, "no-descriptors");
+        let now = boot_now();
+        if self.starved_again.get() <= now {
+            self.starved_again.set(now + STARVED_EVERY);
+            let current = self.current();
+            let listeners = (0..).zip(&current.0.edge.listeners);
+            let name = listeners.filter(|(place, _)| current.0.places.listener(*place) == counts);
+            let name = name.map(|(_, listener)| listener.name.as_str()).next();
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            tracing::warn!(
+                listener = name,
+                limit,
+                "too few descriptors for all clients: some are turned away; a higher LimitNOFILE or more instances serve more"
+            );
+        }
+    }
+
+    /// Too few descriptors are left for another client of a listener: whether idle ones were closed for it.
+    pub(crate) fn makes_room(&self, counts: u32) -> bool {
+        let parked = self.parked.borrow().as_ref().map(Rc::clone);
+        let closed = parked.map_or(0, |parked| parked.shed(self, boot_now()));
+        if closed == 0 {
+            self.starved(counts);
+        }
+        closed > 0
     }
 
     /// A number that no other connection of this thread has.

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::TlsStream;
@@ -101,21 +102,67 @@ impl Stream {
         }
     }
 
+    /// Receives into `into`; zero is the end.
+    ///
+    /// Called without the C library, whose `recv` is a point where a thread may be cancelled and pays for that.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_readable(cx))?;
+            let mut drained = None;
+            let came = self.try_io(Interest::READABLE, || {
+                let (_, count) = rustix::net::recv(self, &mut *into, RecvFlags::empty())?;
+                // Fewer bytes than there is room for were all: nobody has to ask in vain to know that.
+                if count > 0 && count < into.len() {
+                    drained = Some(count);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(count)
+            });
+            match (came, drained) {
+                (_, Some(count)) | (Ok(count), None) => return Poll::Ready(Ok(count)),
+                (Err(error), None) if goes_on(&error) => {}
+                (Err(error), None) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Sends bytes, as many as are taken.
+    pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_writable(cx))?;
+            let mut full = None;
+            let went = self.try_io(Interest::WRITABLE, || {
+                let count = rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?;
+                if count > 0 && count < bytes.len() {
+                    full = Some(count);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(count)
+            });
+            match (went, full) {
+                (_, Some(count)) | (Ok(count), None) => return Poll::Ready(Ok(count)),
+                (Err(error), None) if goes_on(&error) => {}
+                (Err(error), None) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
     /// Does something to the descriptor that may say that it would have to wait.
     ///
     /// # Errors
     ///
     /// What `operation` says.
-    pub fn try_io<R>(
-        &self,
-        interest: tokio::io::Interest,
-        operation: impl FnOnce() -> io::Result<R>,
-    ) -> io::Result<R> {
+    pub fn try_io<R>(&self, interest: Interest, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         match self {
             Self::Tcp(stream) => stream.try_io(interest, operation),
             Self::Unix(stream) => stream.try_io(interest, operation),
         }
     }
+}
+
+/// Whether an error only says that it is to be tried again.
+fn goes_on(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl AsFd for Stream {
@@ -145,16 +192,15 @@ impl AsyncRead for Socket {
         if self.early.is_some() && self.give_early(buf) {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let count = ready!(self.stream.poll_recv(cx, buf.initialize_unfilled()))?;
+        buf.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.poll_send(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -204,6 +250,9 @@ impl Io {
 
     /// Reads into `into`; zero is the end.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Self::Plain(Socket { stream, early: None }) = self {
+            return stream.poll_recv(cx, into);
+        }
         let mut buf = ReadBuf::new(into);
         ready!(Pin::new(self).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))

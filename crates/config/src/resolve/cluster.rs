@@ -102,7 +102,7 @@ impl Resolver<'_> {
             return None;
         }
         self.own_entry(own.as_ref());
-        self.speakers(raw, &entries);
+        self.speakers(raw, own.as_ref(), &entries);
         let key = raw.key.as_ref().and_then(|key| self.cluster_key(key));
         let mut members: Vec<Member> = entries
             .iter()
@@ -257,11 +257,12 @@ impl Resolver<'_> {
     }
 
     /// What must be true of the others for a session with each.
-    fn speakers(&mut self, raw: &raw::Cluster, entries: &[Entry]) {
+    fn speakers(&mut self, raw: &raw::Cluster, own: Option<&Entry>, entries: &[Entry]) {
         if entries.len() >= MOST_NODES {
             self.error(raw.head.span, format!("{WHO}: more than {MOST_NODES} nodes"), "make two clusters");
         }
-        let mut places: HashMap<SocketAddr, &str> = HashMap::new();
+        let mut places: HashMap<SocketAddr, &str> =
+            own.into_iter().flat_map(|own| own.addrs.iter().map(|addr| (*addr, own.id.as_str()))).collect();
         let mut external: Option<&str> = None;
         for entry in entries {
             let (id, span) = (entry.id.as_str(), entry.span);

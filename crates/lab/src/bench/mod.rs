@@ -3,6 +3,7 @@
 //! Figures are medians; each run has a cluster of its own, and a fault strikes at a random moment of the advert interval.
 //! A run in which the measuring client itself was late is made again, so that the machine's noise is not taken for an outage.
 
+mod edge;
 mod failover;
 mod load;
 mod proxy;
@@ -16,6 +17,7 @@ use anyhow::Result;
 
 use crate::cluster::{Pace, Software};
 
+pub use edge::{EdgeOptions, answer_slowly, edge_main};
 pub use failover::{Reading, Row, measure};
 pub(crate) use table::write_lines;
 

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use mainstay_lab::bench::{Options, ProxyOptions, bench_main, proxy_main};
+use mainstay_lab::bench::{
+    EdgeOptions, Options, ProxyOptions, answer_slowly, bench_main, edge_main, proxy_main,
+};
 use mainstay_lab::cluster::{Cluster, Plan, Software};
 use mainstay_lab::demo::{self, rehearse};
 
@@ -15,16 +17,19 @@ const USAGE: &str = "\
 mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--no-keepalived]
 mainstay-bench demo [--binary PATH]
 mainstay-bench proxy [--binary PATH] [--runs N] [--row TEXT]...
+mainstay-bench edge [--binary PATH] [--seconds N] [--row TEXT]... [--alone]
 mainstay-bench stand [--binary PATH]
 
   demo              rehearse faults with three nodes; without a binary they run keepalived
   proxy             processor time per request beside nginx and haproxy
+  edge              what clients lose while the edge is reloaded, upgraded, killed, crowded and starved
   stand             only build the three nodes, to look around in them until Ctrl-C
   --binary PATH     the mainstay to measure beside keepalived (or MAINSTAY_BIN)
   --runs N          runs for each cell [5]
   --row TEXT        only rows whose name contains TEXT; also `storm` (50 vips, busy cores) and `cost` (1,000 vips)
   --column TEXT     only columns whose name contains TEXT (v2 1 s, v3 100 ms, v3 10 ms)
-  --no-keepalived   measure mainstay alone
+  --no-keepalived   measure mainstay alone; --alone is the same
+  --seconds N       how long reloads go on, of which other loads last a part [60]
 ";
 
 fn main() -> ExitCode {
@@ -39,8 +44,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let mut arguments = std::env::args().skip(1).peekable();
-    let command = arguments.next_if(|argument| ["demo", "stand", "proxy"].contains(&argument.as_str()));
-    let Some(options) = options(arguments)? else {
+    if arguments.next_if(|argument| argument == "backend").is_some() {
+        return backend(arguments);
+    }
+    let command =
+        arguments.next_if(|argument| ["demo", "stand", "proxy", "edge"].contains(&argument.as_str()));
+    let Some((options, seconds)) = options(arguments)? else {
         print!("{USAGE}");
         return Ok(());
     };
@@ -49,6 +58,7 @@ fn run() -> Result<()> {
     match command.as_deref() {
         Some("demo") => rehearse(&software(), std::io::stdout().is_terminal(), &mut std::io::stdout()),
         Some("proxy") => proxy(options),
+        Some("edge") => edge(options, seconds),
         Some(_) => stand(&software()),
         None => bench_main(&options, &mut std::io::stdout()),
     }
@@ -59,6 +69,21 @@ fn proxy(options: Options) -> Result<()> {
     let options =
         ProxyOptions { binary, rounds: options.runs, time: Duration::from_secs(2), works: options.rows };
     proxy_main(&options, &mut std::io::stdout())
+}
+
+fn edge(options: Options, seconds: u64) -> Result<()> {
+    let Some(binary) = options.binary else { bail!("edge needs --binary or MAINSTAY_BIN\n\n{USAGE}") };
+    let time = Duration::from_secs(seconds);
+    let options = EdgeOptions { binary, time, faults: options.rows, peers: options.keepalived };
+    edge_main(&options, &mut std::io::stdout())
+}
+
+/// A process of `edge`'s own: an address, and how many milliseconds each answer takes.
+fn backend(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let (Some(addr), Some(after)) = (arguments.next(), arguments.next()) else {
+        bail!("backend needs an address and milliseconds")
+    };
+    answer_slowly(addr.parse()?, Duration::from_millis(after.parse()?))
 }
 
 fn stand(software: &Software) -> Result<()> {
@@ -78,10 +103,11 @@ fn stand(software: &Software) -> Result<()> {
     }
 }
 
-/// What the arguments ask for; `None` when it is the usage.
-fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>> {
+/// What the arguments ask for; and the seconds of `edge`; `None` when it is the usage.
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<(Options, u64)>> {
     let binary = std::env::var_os("MAINSTAY_BIN").map(PathBuf::from);
     let mut options = Options { binary, keepalived: true, runs: 5, rows: Vec::new(), columns: Vec::new() };
+    let mut seconds = 60;
     while let Some(argument) = arguments.next() {
         let mut value = || match arguments.next() {
             Some(value) => Ok(value),
@@ -92,10 +118,11 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options
             "--runs" => options.runs = value()?.parse()?,
             "--row" => options.rows.push(value()?),
             "--column" => options.columns.push(value()?),
-            "--no-keepalived" => options.keepalived = false,
+            "--seconds" => seconds = value()?.parse()?,
+            "--no-keepalived" | "--alone" => options.keepalived = false,
             "--help" | "-h" => return Ok(None),
             other => bail!("unknown argument {other:?}\n\n{USAGE}"),
         }
     }
-    Ok(Some(options))
+    Ok(Some((options, seconds)))
 }

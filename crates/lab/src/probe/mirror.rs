@@ -14,6 +14,10 @@ use crate::probe::{NAP, Task, readable};
 /// Longer heads and bodies are not shown, but read.
 const SHOWN: usize = 64 * 1024;
 
+/// The one key of a WebSocket that is answered as one: RFC 6455's example (section 1.3).
+const SAMPLE: (&str, &str) =
+    ("dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n");
+
 /// A running mirror.
 #[derive(Debug)]
 pub struct Mirror {
@@ -114,8 +118,9 @@ impl Visit<'_> {
     fn answer(&mut self, head: &str) -> std::io::Result<bool> {
         let name = self.name;
         if let Some(protocol) = field(head, "upgrade:") {
+            let accept = if head.contains(SAMPLE.0) { SAMPLE.1 } else { "" };
             let answer = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: {protocol}\r\nConnection: Upgrade\r\nX-Mirror: {name}\r\n\r\n"
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: {protocol}\r\nConnection: Upgrade\r\n{accept}X-Mirror: {name}\r\n\r\n"
             );
             self.stream.write_all(answer.as_bytes())?;
             return self.echo().map(|()| false);

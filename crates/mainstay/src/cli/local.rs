@@ -58,6 +58,17 @@ fn is_witness(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The public half of the node's key; the secret one stays in the state directory, readable for its owner alone.
+pub(super) fn node_key(dirs: &Dirs) -> anyhow::Result<u8> {
+    print(&format!("{}\n", public_key(dirs)?))
+}
+
+fn public_key(dirs: &Dirs) -> anyhow::Result<String> {
+    std::fs::create_dir_all(&dirs.state).with_context(|| format!("make {}", dirs.state.display()))?;
+    let keys = mainstay_link::Keys::load_or_make(&dirs.node_key(), &mut mainstay_link::SystemEntropy)?;
+    Ok(mainstay_link::keys::write(&keys.public))
+}
+
 /// The answer to a node that asks whether this program can take its place.
 pub(super) fn handover(config: &Path) -> anyhow::Result<u8> {
     load(config)?;
@@ -270,5 +281,17 @@ mod tests {
         assert!(said.contains("write { id = \"a\", witness = true }"), "{said}");
         let said = is_witness(&read("w", "")).unwrap_err().to_string();
         assert!(said.contains("[cluster] with name, key and peers"), "{said}");
+    }
+
+    #[test]
+    fn a_node_s_key_is_made_once_and_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = crate::exec::tests::Temp::new();
+        let dirs = Dirs { runtime: temp.path("run"), state: temp.path("state") };
+        let made = public_key(&dirs).unwrap();
+        assert_eq!((made.len(), public_key(&dirs).unwrap()), (44, made.clone()));
+        let secret = std::fs::metadata(dirs.node_key()).unwrap();
+        assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+        assert!(!std::fs::read_to_string(dirs.node_key()).unwrap().contains(&made));
     }
 }

@@ -131,6 +131,9 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// This node's identity.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Show the nodes that this one speaks with and their votes, and change who votes.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -290,6 +293,12 @@ enum VipCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Print this node's public key, for `key` in [cluster] peers of the others; it is made when there is none.
+    Key,
+}
+
+#[derive(Debug, Subcommand)]
 enum ClusterCommand {
     /// One line for each node: whether it votes, how it stands, its session and its wires.
     List,
@@ -437,6 +446,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
+        Command::Node(NodeCommand::Key) => local::node_key(&dirs),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
         Command::Cluster(ClusterCommand::Add { id, addr: addrs, witness }) => {
             ask::change_list(&dirs, ClusterAction::Add { id, addrs, witness })

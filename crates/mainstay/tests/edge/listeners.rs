@@ -200,3 +200,24 @@ fn a_request_that_a_reload_meets_is_counted_under_the_names_that_it_began_with()
         Ok(())
     });
 }
+
+#[test]
+fn a_full_listener_that_may_have_more_takes_who_waits() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let one = HEAD.replace("instances = 2\nthreads = 2", "instances = 1\nthreads = 1");
+        let config = one + &WEB.replace(":8080\"\n", ":8080\"\nmax_connections = 1\n");
+        let node = bed.start(&config)?;
+        let mut first = dial(&bed.client, EDGE)?;
+        first.write_all(b"GET / HTTP/1.1\r\n")?;
+        node.wait_until("it is taken", LIMIT, |status| status["listeners"][0]["open"] == 1)?;
+        let mut second = dial(&bed.client, EDGE)?;
+        second.write_all(get("/").as_bytes())?;
+        reload(&node, &config.replace("max_connections = 1", "max_connections = 2"))?;
+        let mut answer = String::new();
+        second.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        drop(first);
+        Ok(())
+    });
+}

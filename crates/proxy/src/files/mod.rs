@@ -8,11 +8,12 @@ mod place;
 mod range;
 mod text;
 
-use mainstay_config::plan::edge::{Action, Fallback, Files, Route};
+use mainstay_config::plan::edge::{Action, Fallback, Files, Gzip, Route};
 use mainstay_core::name::RouteId;
 
 use crate::exchange::{Exchange, Render};
 use crate::gzip;
+use crate::request::Request;
 use crate::response::{Body, FilePiece, Response};
 use crate::snapshot::Snapshot;
 use cache::{Content, Entry, Trouble};
@@ -262,7 +263,13 @@ fn send<'a>(
         add("Content-Encoding", b"gzip");
         return Outcome::Respond(Response { status: 200, fields, body: whole(entry) });
     }
-    match range::asked(request, entry.size, etag, entry.modified, files.ranges_max) {
+    let asked = match route.gzip.as_ref().map(|gzip| is_packed(gzip, request, entry, &fields)) {
+        // A part of what is compressed anew each time is a part of nothing that the client has (RFC 9110 section 14.2).
+        Some(true) => Ranges::Whole,
+        Some(false) | None => range::asked(request, entry.size, etag, entry.modified, files.ranges_max),
+    };
+    let mut add = |name: &str, value: &[u8]| fields.push((name.into(), value.to_vec()));
+    match asked {
         Ranges::Whole => {
             if files.ranges_max > 0 {
                 add("Accept-Ranges", b"bytes");
@@ -275,6 +282,15 @@ fn send<'a>(
         }
         Ranges::Some(ranges) => Outcome::Respond(range::response(entry, &ranges, fields, media)),
     }
+}
+
+/// Whether a file will be compressed on its way.
+fn is_packed(gzip: &Gzip, request: &Request, entry: &Entry, fields: &[(Box<str>, Vec<u8>)]) -> bool {
+    let field = |name: &str| {
+        let found = fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_slice())
+    };
+    gzip::choose(gzip, request, 200, Some(entry.size), field) == gzip::Choice::Compress
 }
 
 fn whole(entry: &Entry) -> Body {

@@ -97,7 +97,8 @@ pub(super) async fn respond<C: Client>(
     let to_head = exchange.request.bytes(exchange.request.method) == b"HEAD";
     let framing = match status {
         204 | 304 => ResponseBody::None(None),
-        _ if to_head => ResponseBody::None(Some(body.len())),
+        // What a GET would get: nobody knows its length before it is packed.
+        _ if to_head => ResponseBody::None(encoder.is_none().then(|| body.len())),
         _ if encoder.is_some() => ResponseBody::Open,
         _ => ResponseBody::Known(body.len()),
     };

@@ -1,5 +1,6 @@
 //! A request for a pool: what of it is kept for another try, which backend is asked, and when no other is.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use mainstay_config::plan::edge::{Action, Balance, Fallback, Forward, Place, Pool, RetryOn};
@@ -12,7 +13,7 @@ use super::replay::Replay;
 use super::{Broken, Client, More, Way, once};
 use crate::buffers;
 use crate::exchange::{Decision, Exchange};
-use crate::pool::{Ask, Lease, Refused};
+use crate::pool::{Ask, Lease, Outcome, Refused};
 use crate::route::{self, Aim};
 
 /// What one try came to.
@@ -103,7 +104,7 @@ pub(super) async fn forward<C: Client>(
         rate: route.rate_bytes,
         last: false,
     };
-    let decision = job.run(exchange, client).await;
+    let decision = pin!(job.run(exchange, client)).await;
     buffers::give_back_text(job.method);
     buffers::give_back_text(job.target);
     decision
@@ -143,7 +144,7 @@ impl<'a> Job<'a> {
         } else if self.body == BodyLength::None && exchange.request.body != BodyLength::None {
             replay = Some(Replay::nothing());
         }
-        self.ask_around(exchange, client, &mut replay).await
+        pin!(self.ask_around(exchange, client, replay)).await
     }
 
     /// Asks one backend after the other.
@@ -151,14 +152,15 @@ impl<'a> Job<'a> {
         &mut self,
         exchange: &mut Exchange,
         client: &mut C,
-        replay: &mut Option<Replay>,
+        mut replay: Option<Replay>,
     ) -> Option<Decision> {
         let (way, retry) = (self.way, &self.forward.retry);
         let began = way.watch.now();
         let mut asked: SmallVec<[u32; 4]> = SmallVec::new();
         let mut status = 503;
         loop {
-            let lease = match self.lease(exchange, &asked).await {
+            let leased = pin!(self.lease(exchange, &asked)).await;
+            let lease = match leased {
                 Ok(lease) => lease,
                 Err(refused) => {
                     tracing::debug!(pool = %self.pool.name, "{refused}");
@@ -168,7 +170,8 @@ impl<'a> Job<'a> {
             asked.push(lease.backend());
             self.last = (retry.tries > 0 && asked.len() >= retry.tries as usize)
                 || (!retry.within.is_zero() && way.watch.now().since(began) >= retry.within);
-            match once::ask(self, exchange, client, replay, lease).await {
+            let came = pin!(once::ask(self, exchange, client, &mut replay, lease)).await;
+            match came {
                 Tried::Done => return None,
                 Tried::Instead(decision) => return Some(decision),
                 Tried::Client(status) => return self.stop(exchange, client, status),
@@ -177,7 +180,7 @@ impl<'a> Job<'a> {
                 }
                 Tried::Again(failed) => {
                     status = failed;
-                    if let Some(replay) = replay {
+                    if let Some(replay) = &mut replay {
                         replay.rewind();
                     }
                 }
@@ -194,7 +197,7 @@ impl<'a> Job<'a> {
         }
         let cookie = self.pool.sticky.as_ref().and_then(|sticky| cookie(exchange, &sticky.cookie));
         let ask = Ask { client: exchange.client, key: key.as_deref(), cookie, tried: asked };
-        let leased = self.way.thread.pools.lease(self.way.snapshot, self.pool_id, &ask).await;
+        let leased = pin!(self.way.thread.pools.lease(self.way.snapshot, self.pool_id, &ask)).await;
         if let Some(text) = key {
             buffers::give_back_text(text);
         }
@@ -202,8 +205,16 @@ impl<'a> Job<'a> {
     }
 
     /// Whether another backend is asked after this one failed; `sent` says that it may have got bytes of the request.
-    /// Takes from the pool's budget of retries.
-    pub(super) fn may_ask_again(&self, on: RetryOn, sent: bool, replay: Option<&Replay>) -> bool {
+    /// Takes from the pool's budget of retries, but for a connect that was refused: no backend has had any work with it, so that
+    /// asking another one multiplies nothing.
+    pub(super) fn may_ask_again(
+        &self,
+        on: RetryOn,
+        outcome: Outcome,
+        sent: bool,
+        replay: Option<&Replay>,
+    ) -> bool {
+        let refused = outcome == Outcome::ConnectFailed && on == RetryOn::Error;
         // RFC 9110 9.2.2: what is not idempotent is not sent twice, unless the operator says so.
         let resend = !sent || self.may_resend_at_all();
         let body = self.body == BodyLength::None || replay.is_some_and(|replay| !replay.lost);
@@ -211,7 +222,7 @@ impl<'a> Job<'a> {
             && self.forward.retry.on.contains(&on)
             && resend
             && (body || !sent)
-            && self.way.thread.pools.may_retry(self.way.snapshot, self.pool_id)
+            && (refused || self.way.thread.pools.may_retry(self.way.snapshot, self.pool_id))
     }
 
     /// Whether the request may be sent twice.

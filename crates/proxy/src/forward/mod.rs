@@ -12,6 +12,7 @@ mod replay;
 mod sides;
 mod splice;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -60,13 +61,14 @@ pub async fn serve<C: Client>(
                 break;
             }
             Decision::Respond(response) => {
-                answer::respond(way, exchange, client, response).await;
+                pin!(answer::respond(way, exchange, client, response)).await;
                 break;
             }
-            Decision::Forward => match exchange::forward(way, exchange, client).await {
-                None => break,
-                Some(next) => next,
-            },
+            Decision::Forward => {
+                let instead = pin!(exchange::forward(way, exchange, client)).await;
+                let Some(instead) = instead else { break };
+                instead
+            }
         };
     }
     watch.disarm();

@@ -1,5 +1,6 @@
 //! One try: a connection to the backend, the request over it, and its response to the client.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::flow::Flow;
 use super::packed::Packed;
 use super::replay::Replay;
 use super::{Ask, Backend, Broken, Client, ResponseBody, answer};
-use crate::clock::recent;
+use crate::clock::{boot_now, recent};
 use crate::dial::{Dial, DialError};
 use crate::exchange::{Attempt, Exchange, Verdict};
 use crate::gzip::{self, Choice, Encoder};
@@ -25,6 +26,9 @@ use crate::response::ResponseHead;
 use crate::route;
 use crate::transport::Io;
 
+/// How long who lacks a descriptor waits before another look.
+const STARVED: Duration = Duration::from_millis(10);
+
 /// A try that is under way.
 struct Try<'j, 'a> {
     job: &'j Job<'a>,
@@ -35,6 +39,8 @@ struct Try<'j, 'a> {
     status: Option<u16>,
     /// The exchange has it among its attempts.
     told: bool,
+    /// The response came to its end: the connection may serve another request.
+    whole: bool,
 }
 
 /// What came of a request over a connection.
@@ -73,9 +79,17 @@ pub(super) async fn ask<C: Client>(
     replay: &mut Option<Replay>,
     lease: Lease,
 ) -> Tried {
-    let mut this =
-        Try { job, lease, began: recent(), connect: None, header: None, status: None, told: false };
-    let tried = this.ask(exchange, client, replay).await;
+    let mut this = Try {
+        job,
+        lease,
+        began: recent(),
+        connect: None,
+        header: None,
+        status: None,
+        told: false,
+        whole: false,
+    };
+    let tried = pin!(this.ask(exchange, client, replay)).await;
     if this.status.is_none() {
         // As nginx tells it: 502 or 504 of a backend that did not answer.
         this.status = match tried {
@@ -90,21 +104,21 @@ pub(super) async fn ask<C: Client>(
 impl Try<'_, '_> {
     /// Puts this try among the attempts, as far as it is: headers of the response ask for them too.
     fn tell(&mut self, exchange: &mut Exchange, over: bool) {
-        let attempt = Attempt {
-            addr: match &self.job.place {
-                Some(place) => crate::pool::written(place).into(),
-                None => Rc::clone(self.lease.address()),
-            },
-            status: self.status,
-            connect: self.connect,
-            header: self.header,
-            total: over.then(|| recent().since(self.began)),
-        };
-        if self.told {
-            exchange.attempts.pop();
+        let (status, connect, header) = (self.status, self.connect, self.header);
+        let total = over.then(|| recent().since(self.began));
+        match exchange.attempts.last_mut().filter(|_| self.told) {
+            Some(told) => {
+                (told.status, told.connect, told.header, told.total) = (status, connect, header, total);
+            }
+            None => {
+                let addr = match &self.job.place {
+                    Some(place) => crate::pool::written(place).into(),
+                    None => Rc::clone(self.lease.address()),
+                };
+                exchange.attempts.push(Attempt { addr, status, connect, header, total });
+            }
         }
         self.told = true;
-        exchange.attempts.push(attempt);
     }
 
     async fn ask<C: Client>(
@@ -130,9 +144,15 @@ impl Try<'_, '_> {
                     Err(tried) => return tried,
                 },
             };
-            let backend = http1::BackendExchange::new(Rc::clone(thread), connection, keep);
-            match self.over(backend, exchange, client, replay).await {
-                Over::Tried(tried) => return tried,
+            let mut backend = http1::BackendExchange::new(Rc::clone(thread), connection, keep);
+            let came = pin!(self.over(&mut backend, exchange, client, replay)).await;
+            match came {
+                Over::Tried(tried) => {
+                    if self.whole {
+                        backend.release();
+                    }
+                    return tried;
+                }
                 Over::Stale => {
                     if let Some(replay) = replay {
                         replay.rewind();
@@ -169,9 +189,14 @@ impl Try<'_, '_> {
                     Link::new(thread, io, key.clone(), keep, place)
                 }
             };
-            let backend = http2::BackendExchange::new(link, key.name.is_some());
-            match self.over(backend, exchange, client, replay).await {
-                Over::Tried(tried) => return tried,
+            let mut backend = http2::BackendExchange::new(link, key.name.is_some());
+            match self.over(&mut backend, exchange, client, replay).await {
+                Over::Tried(tried) => {
+                    if self.whole {
+                        backend.release();
+                    }
+                    return tried;
+                }
                 Over::Stale => {
                     if let Some(replay) = replay {
                         replay.rewind();
@@ -219,10 +244,15 @@ impl Try<'_, '_> {
             ends: connection.proxy.or(connection.peer.zip(connection.local)),
             timeout: job.forward.connect_timeout,
         };
-        match dial.connect(job.place.as_ref().unwrap_or_else(|| self.lease.target())).await {
+        match self.connect(&dial).await {
             Ok(io) => {
                 self.connect = Some(recent().since(began));
                 Ok(io)
+            }
+            Err(error) if error.is_starved() => {
+                way.thread.starved(connection.counts);
+                self.lease.tell(Outcome::Cancelled, recent().since(self.began));
+                Err(Tried::Failed(503))
             }
             Err(error) => {
                 tracing::debug!(backend = %self.lease.address(), "{error}");
@@ -231,6 +261,21 @@ impl Try<'_, '_> {
                     DialError::Connect(_) | DialError::Tls(_) => RetryOn::Error,
                 };
                 Err(self.failed_before(on))
+            }
+        }
+    }
+
+    /// Without a descriptor it waits for one as long as a connect may take; those that are kept for later go first.
+    async fn connect(&self, dial: &Dial<'_>) -> Result<Io, DialError> {
+        let by = boot_now() + dial.timeout;
+        loop {
+            let connected = dial.connect(self.job.place.as_ref().unwrap_or_else(|| self.lease.target())).await;
+            let starved = connected.as_ref().is_err_and(DialError::is_starved);
+            if !starved || boot_now() >= by {
+                return connected;
+            }
+            if !self.job.way.thread.kept.borrow_mut().shed() {
+                tokio::time::sleep(STARVED).await;
             }
         }
     }
@@ -247,13 +292,17 @@ impl Try<'_, '_> {
             RetryOn::Error | RetryOn::InvalidHeader => 502,
             RetryOn::Status(status) => status,
         };
-        if self.job.may_ask_again(on, sent, replay) { Tried::Again(status) } else { Tried::Failed(status) }
+        if self.job.may_ask_again(on, outcome, sent, replay) {
+            Tried::Again(status)
+        } else {
+            Tried::Failed(status)
+        }
     }
 
     /// Sends the request over a connection and brings its response.
     async fn over<C: Client, B: Backend>(
         &mut self,
-        mut backend: B,
+        backend: &mut B,
         exchange: &mut Exchange,
         client: &mut C,
         replay: &mut Option<Replay>,
@@ -266,16 +315,15 @@ impl Try<'_, '_> {
             body: job.body,
             upgrade: upgrade.map(|span| exchange.request.bytes(span)),
         });
-        route::request_fields(way.snapshot, exchange, &mut backend);
+        route::request_fields(way.snapshot, exchange, backend);
         backend.end_head();
         let mut flow = Flow::new(way);
         flow.most = job.most.filter(|_| replay.as_ref().is_none_or(|replay| !replay.whole));
         flow.moved = 0;
         let mut upload = Upload { flow, replay: replay.as_mut(), stopped: false };
         loop {
-            if let Err(trouble) =
-                attempt::head(way.watch, &job.patience, client, &mut backend, &mut upload).await
-            {
+            let headed = pin!(attempt::head(way.watch, &job.patience, client, backend, &mut upload)).await;
+            if let Err(trouble) = headed {
                 let stale = backend.is_stale();
                 return self.no_head(trouble, stale, upload.flow.moved > 0, upload.replay.as_deref());
             }
@@ -289,13 +337,14 @@ impl Try<'_, '_> {
                 break;
             }
             if exchange.request.version != Version::Http10
-                && self.pass_interim(&backend, client).await.is_err()
+                && self.pass_interim(backend, client).await.is_err()
             {
                 self.lease.tell(Outcome::Cancelled, Duration::ZERO);
                 return Over::Tried(Tried::Client(None));
             }
         }
-        Over::Tried(self.pass(backend, exchange, client, upload).await)
+        let tried = pin!(self.pass(backend, exchange, client, &mut upload)).await;
+        Over::Tried(tried)
     }
 
     /// What a try without a head came to.
@@ -342,10 +391,10 @@ impl Try<'_, '_> {
     /// Passes the response on, the head of which is here.
     async fn pass<C: Client, B: Backend>(
         &mut self,
-        mut backend: B,
+        backend: &mut B,
         exchange: &mut Exchange,
         client: &mut C,
-        mut upload: Upload<'_>,
+        upload: &mut Upload<'_>,
     ) -> Tried {
         let (job, way) = (self.job, self.job.way);
         let status = backend.head().status();
@@ -377,19 +426,17 @@ impl Try<'_, '_> {
             return Box::pin(self.switch(backend, exchange, client)).await;
         }
         let mut download = Flow::new(way);
-        download.hold_back(self.rate(&backend));
+        download.hold_back(self.rate(backend));
         let (watch, patience) = (way.watch, &job.patience);
-        let done = match self.write_head(&backend, exchange, client) {
+        let done = match self.write_head(backend, exchange, client) {
             None => {
-                let done =
-                    attempt::body(watch, patience, client, &mut backend, &mut upload, &mut download).await;
+                let done = pin!(attempt::body(watch, patience, client, backend, upload, &mut download)).await;
                 exchange.body_sent += download.moved;
                 done
             }
             Some(encoder) => {
                 let mut packed = Packed::new(client, encoder);
-                let body =
-                    attempt::body(watch, patience, &mut packed, &mut backend, &mut upload, &mut download);
+                let body = attempt::body(watch, patience, &mut packed, backend, upload, &mut download);
                 let done = Box::pin(body).await;
                 exchange.body_sent += packed.sent;
                 done
@@ -398,7 +445,7 @@ impl Try<'_, '_> {
         match done {
             Ok(()) => {
                 exchange.complete = true;
-                backend.release();
+                self.whole = true;
             }
             Err(trouble) => {
                 tracing::debug!(backend = %self.lease.address(), ?trouble, "a response was cut");
@@ -471,7 +518,7 @@ impl Try<'_, '_> {
     /// The backend speaks another protocol from here on.
     async fn switch<C: Client, B: Backend>(
         &mut self,
-        mut backend: B,
+        backend: &mut B,
         exchange: &mut Exchange,
         client: &mut C,
     ) -> Tried {
@@ -487,7 +534,7 @@ impl Try<'_, '_> {
         backend.tunnel();
         let (mut up, mut down) = (Flow::new(way), Flow::new(way));
         let idle = job.forward.read_timeout;
-        let done = attempt::tunnel(way.watch, idle, client, &mut backend, &mut up, &mut down).await;
+        let done = attempt::tunnel(way.watch, idle, client, backend, &mut up, &mut down).await;
         exchange.body_sent += down.moved;
         exchange.complete = done.is_ok();
         if done.is_err() {

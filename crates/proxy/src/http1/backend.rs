@@ -15,7 +15,7 @@ use super::wire::Wire;
 use crate::buffers;
 use crate::exchange::FieldSink;
 use crate::forward::{Ask, Backend, Broken, More, ResponseBody, Sink, Source, Trailer};
-use crate::response::ResponseHead;
+use crate::response::{ResponseHead, VisitLine};
 use crate::thread::Thread;
 use crate::transport::{Io, Stream};
 
@@ -84,13 +84,12 @@ impl Connection {
 
     /// Whether it can still be used, as far as is known: what waits has nothing to say.
     fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
         let wire = &mut self.talk.wire;
-        if wire.poll_peer(&mut cx).is_pending() {
-            return true;
-        }
-        // After a splice nobody knows that the socket is empty.
-        let Some(socket) = wire.io().direct() else { return false };
+        let Some(socket) = wire.io().direct() else {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            return wire.poll_peer(&mut cx).is_pending();
+        };
+        // Asks the socket only if there may be something: after a splice nobody knows that it is empty.
         let peeked = socket.try_io(Interest::READABLE, || {
             let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
             rustix::net::recv(socket, &mut [0_u8; 1][..], flags).map_err(std::io::Error::from)
@@ -111,6 +110,14 @@ impl Kept {
             }
         }
         None
+    }
+
+    /// Closes all of them, for the sake of their descriptors; whether there were any.
+    pub fn shed(&mut self) -> bool {
+        self.by_pool.fill(0);
+        let any = self.by_backend.iter().any(|kept| !kept.is_empty());
+        self.by_backend.iter_mut().for_each(Vec::clear);
+        any
     }
 
     fn put(&mut self, connection: Box<Connection>, keep: Keep) {
@@ -166,6 +173,18 @@ impl ResponseHead for Head {
     fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         for field in &self.fields {
             visit(field.name.of(&self.raw), field.value.of(&self.raw));
+        }
+    }
+
+    fn each_line(&self, visit: VisitLine<'_>) {
+        for field in &self.fields {
+            let (name, value) = (field.name, field.value);
+            let between = self.raw.get(name.end as usize..value.start as usize);
+            let line = match (between, self.raw.get(value.end as usize..value.end as usize + 2)) {
+                (Some(b": "), Some(b"\r\n")) => &self.raw[name.start as usize..value.end as usize + 2],
+                _ => &[],
+            };
+            visit(name.of(&self.raw), value.of(&self.raw), line);
         }
     }
 
@@ -421,5 +440,33 @@ impl Backend for Exchange {
                 kept.put(connection, keep);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_passed_as_it_stands_only_when_it_stands_as_we_write_it() {
+        let text = b"HTTP/1.1 200 OK\r\nA: one\r\nB:two\r\nC: three \r\nD:  four\r\nE:\r\nF: \r\n\r\n";
+        let mut head = Head { raw: text.to_vec(), ..Head::default() };
+        http1::response(text, &LIMITS, false, |field| head.fields.push(field)).unwrap().unwrap();
+        let mut seen = Vec::new();
+        head.each_line(&mut |name, value, line| {
+            let of = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
+            seen.push((of(name), of(value), of(line)));
+        });
+        let seen: Vec<_> = seen.iter().map(|(n, v, l)| (n.as_str(), v.as_str(), l.as_str())).collect();
+        let none = "";
+        let wanted = [
+            ("A", "one", "A: one\r\n"),
+            ("B", "two", none),
+            ("C", "three", none),
+            ("D", "four", none),
+            ("E", "", none),
+        ];
+        assert_eq!(seen[..5], wanted);
+        assert_eq!((seen[5].0, seen[5].1), ("F", ""));
     }
 }

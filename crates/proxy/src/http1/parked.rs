@@ -24,6 +24,12 @@ const BATCH: usize = 256;
 /// While a thread drains, who has been silent for so long is closed: a request may be on its way to those who have not.
 pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(5);
 
+/// Who has been silent for so long may be closed for want of descriptors: a request may be on its way to those who have not.
+const SHED_IDLE: Duration = Duration::from_secs(1);
+
+/// So many are closed at once, so that the search for them is not made for each newcomer.
+const SHED: usize = 32;
+
 /// A client that waits. There may be very many: what it needs lies side by side with the others', without allocations of
 /// its own that would keep the memory of its last request from going back to the kernel.
 #[derive(Debug)]
@@ -147,6 +153,21 @@ impl Parked {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Closes those of at least a second's silence who have been silent longest, for the sake of their descriptors; how many.
+    pub(crate) fn shed(&self, thread: &Thread, now: Boot) -> usize {
+        let slots = self.slots.borrow();
+        let silent = slots.iter().enumerate().filter_map(|(at, idle)| Some((idle.as_ref()?.since, at)));
+        let mut silent: Vec<(Boot, usize)> =
+            silent.filter(|(since, _)| now.since(*since) >= SHED_IDLE).collect();
+        drop(slots);
+        if silent.len() > SHED {
+            silent.select_nth_unstable(SHED);
+            silent.truncate(SHED);
+        }
+        let idle = silent.iter().filter_map(|(_, at)| self.take(u32::try_from(*at).ok()?));
+        idle.map(|idle| close(thread, idle)).count()
     }
 
     /// Closes those who have waited long enough.

@@ -1,5 +1,6 @@
 //! A client's connection: one request after the other.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::deadline::Watch;
 use crate::exchange::{Connection, Exchange};
 use crate::forward;
 use crate::http2;
+use crate::request::Request;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
 use crate::thread::{Current, Thread};
@@ -182,7 +184,8 @@ impl Open {
     async fn requests(&mut self) -> Next {
         let mut slot = None;
         loop {
-            match self.one(&mut slot).await {
+            let came = pin!(self.one(&mut slot)).await;
+            match came {
                 Next::Again => {}
                 next @ (Next::Idle | Next::Http2 | Next::End) => return next,
             }
@@ -207,10 +210,11 @@ impl Open {
         Some(snapshot)
     }
 
-    /// Serves one request, which is kept in `slot` meanwhile: it is too large to be moved about.
+    /// Serves one request, which is kept in `slot`: it is too large to be moved about, and its memory serves the next.
     async fn one(&mut self, slot: &mut Option<Exchange>) -> Next {
         let Some(limits) = self.limits() else { return Next::End };
-        match self.head(&limits, slot).await {
+        let came = pin!(self.head(&limits, slot)).await;
+        match came {
             Came::Request => {
                 // What is in force when the request came counts, not what was when the wait for it began.
                 let (Some(snapshot), Some(exchange)) = (self.snapshot(), slot.as_mut()) else {
@@ -219,8 +223,8 @@ impl Open {
                 if !Rc::ptr_eq(&exchange.connection, &self.connection) {
                     exchange.connection = Rc::clone(&self.connection);
                 }
-                let next = self.request(&snapshot.0, exchange).await;
-                *slot = None;
+                let next = pin!(self.request(&snapshot.0, exchange)).await;
+                exchange.forget();
                 next
             }
             Came::Refused(reject) => self.refuse(&limits, reject.name(), reject.status()).await,
@@ -248,7 +252,7 @@ impl Open {
         if worn || limits.idle_timeout.is_zero() || self.thread.draining() {
             self.side.keep = false;
         }
-        forward::serve(&self.thread, snapshot, &self.watch, exchange, &mut self.side).await;
+        pin!(forward::serve(&self.thread, snapshot, &self.watch, exchange, &mut self.side)).await;
         if self.side.is_ready_for_next() {
             self.pipelined = !self.side.talk.wire.unread().is_empty();
             return Next::Again;
@@ -275,8 +279,10 @@ impl Open {
                     return Came::Http2;
                 }
                 if seen == 0 || bytes.len() >= bounds.bytes as usize || head_may_be_whole(bytes, seen) {
-                    let exchange = Exchange::new(head::blank(), Rc::clone(&self.connection), began);
-                    let request = &mut slot.insert(exchange).request;
+                    let blank = || Exchange::new(Request::none(), Rc::clone(&self.connection), began);
+                    let exchange = slot.get_or_insert_with(blank);
+                    exchange.started = began;
+                    let request = &mut exchange.request;
                     match head::parse(bytes, &bounds, request) {
                         Ok(Some(length)) => {
                             self.side.begin(request, length, limits);

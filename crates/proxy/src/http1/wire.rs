@@ -93,7 +93,7 @@ impl Wire {
             return Poll::Pending;
         };
         let count = count?;
-        clock::refresh();
+        clock::has_read();
         self.end += count;
         self.received += count as u64;
         self.ended |= count == 0;

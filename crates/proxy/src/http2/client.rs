@@ -34,7 +34,7 @@ pub(super) struct Side {
 /// The request of a head.
 pub(super) fn request(head: RequestHead) -> Request {
     Request {
-        raw: head.raw.into(),
+        raw: head.raw,
         method: head.method,
         target: head.target,
         authority: head.authority,

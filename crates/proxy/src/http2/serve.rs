@@ -27,6 +27,9 @@ const TURNS: usize = 16;
 /// How long a connection is read from after its last frame, so that the client sees that and not a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Bytes that are read meanwhile: the bodies that our window let the client send (1 MiB), and as much again for heads.
+const LINGER_BYTES: usize = 2 << 20;
+
 /// How long a request that was answered before its end may go on until it is reset.
 const EARLY: Duration = Duration::from_millis(500);
 
@@ -379,9 +382,10 @@ impl Open {
             return;
         }
         let until = watch.now() + LINGER;
-        while watch.now() < until {
+        let mut left = LINGER_BYTES;
+        while watch.now() < until && left > 0 {
             match watch.within(LINGER, |cx| wire.poll_discard(cx)).await {
-                Some(Ok(count)) if count > 0 => {}
+                Some(Ok(count)) if count > 0 => left = left.saturating_sub(count),
                 Some(_) | None => return,
             }
         }

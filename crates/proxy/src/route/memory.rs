@@ -24,6 +24,21 @@ pub struct Memory {
     pub(super) noted: RefCell<Noted>,
 }
 
+impl Memory {
+    /// Begins anew.
+    pub(crate) fn forget(&mut self) {
+        let Self { believed, asked, client_by_route, located, shown, to, carried, noted } = self;
+        (*believed, *asked, *client_by_route, *located, *shown) = (false, false, false, false, None);
+        *to = None;
+        carried.clear();
+        let Noted { maps, named, sent, backend } = noted.get_mut();
+        maps.clear();
+        named.clear();
+        sent.clear();
+        backend.clear();
+    }
+}
+
 /// Values that were computed or noted.
 #[derive(Debug, Default)]
 pub(super) struct Noted {

@@ -119,7 +119,7 @@ pub(super) fn snapshot(edge: Edge) -> Snapshot {
 
 /// A request as its head's lines.
 pub(super) fn request(head: &str) -> Request {
-    let raw = bytes::Bytes::copy_from_slice(head.as_bytes());
+    let raw = head.as_bytes().to_vec();
     let span = |part: &str| {
         let start = part.as_ptr() as usize - head.as_ptr() as usize;
         Span { start: u32::try_from(start).unwrap(), end: u32::try_from(start + part.len()).unwrap() }

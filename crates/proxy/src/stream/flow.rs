@@ -28,13 +28,15 @@ pub struct End {
     pub writable: bool,
     /// Its other end sends no more: reads go on until they find the end.
     pub hung: bool,
+    /// It is watched for room too: only a socket that has once been full is.
+    pub room_watched: bool,
 }
 
 impl End {
     /// A socket that nobody has asked yet.
     #[must_use]
     pub const fn new(fd: OwnedFd, readable: bool, writable: bool) -> Self {
-        Self { fd, readable, writable, hung: false }
+        Self { fd, readable, writable, hung: false, room_watched: false }
     }
 }
 
@@ -75,7 +77,8 @@ impl Flow {
         self.rest.is_some() || self.pipe.as_ref().is_some_and(|pipe| pipe.held > 0)
     }
 
-    /// Moves what can be moved.
+    /// Moves what can be moved. `last` says that the other direction is done: the sockets are closed after this one, which tells
+    /// the end without a shutdown.
     ///
     /// # Errors
     /// When one of the sockets is broken.
@@ -83,6 +86,7 @@ impl Flow {
         &mut self,
         from: &mut End,
         to: &mut End,
+        last: bool,
         pipes: &Pipes,
         buffer: &mut [u8],
     ) -> Result<Turn, Errno> {
@@ -92,7 +96,7 @@ impl Flow {
                 return Ok(Turn::Waits);
             }
             if self.ended {
-                self.finish(to);
+                self.finish(to, last);
                 return Ok(Turn::Waits);
             }
             if !from.readable {
@@ -178,9 +182,11 @@ impl Flow {
         if got < buffer.len() && !from.hung {
             from.readable = false;
         }
+        // The end comes next: it goes in the same segment as the last bytes.
+        let flags = if from.hung { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         let mut sent = 0;
         while sent < got && to.writable {
-            match rustix::net::send(&to.fd, &buffer[sent..got], SendFlags::NOSIGNAL) {
+            match rustix::net::send(&to.fd, &buffer[sent..got], flags) {
                 Ok(n) => sent += n,
                 Err(Errno::AGAIN) => to.writable = false,
                 Err(Errno::INTR) => {}
@@ -216,9 +222,12 @@ impl Flow {
     }
 
     /// Passes the end on, once.
-    fn finish(&mut self, to: &End) {
+    fn finish(&mut self, to: &End, last: bool) {
         if !self.done {
             self.done = true;
+            if last {
+                return;
+            }
             // A destination that is gone needs no word.
             let _ = rustix::net::shutdown(&to.fd, Shutdown::Write);
         }
@@ -265,7 +274,7 @@ mod tests {
                     from.hung = true;
                 }
             }
-            flow.pump(&mut from, &mut to, &pipes, &mut buffer).unwrap();
+            flow.pump(&mut from, &mut to, false, &pipes, &mut buffer).unwrap();
             arrived.extend(read_all(&sink));
             to.writable = true;
             from.readable = true;
@@ -297,7 +306,7 @@ mod tests {
         let ((mut from, _source), (mut to, _sink)) = (pair(), pair());
         let mut flow = Flow { moved: BULK, ..Flow::default() };
         let mut buffer = vec![0; 1024];
-        assert_eq!(flow.pump(&mut from, &mut to, &pipes, &mut buffer), Ok(Turn::Waits));
+        assert_eq!(flow.pump(&mut from, &mut to, false, &pipes, &mut buffer), Ok(Turn::Waits));
         assert!(!from.readable && flow.pipe.is_none());
     }
 }

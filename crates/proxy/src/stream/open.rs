@@ -9,8 +9,9 @@ use std::time::Duration;
 use mainstay_config::plan::edge::{Access, Listener, Place, Protocol, ProxyHeader, Template};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::relay::{End, Ended, Opening};
 use crate::clock::boot_now;
@@ -28,6 +29,8 @@ pub(super) struct Job {
     pub(super) client: OwnedFd,
     /// What was read of it already, for the backend.
     pub(super) first: Vec<u8>,
+    /// It has said no more than that so far.
+    pub(super) drained: bool,
     pub(super) pool: PoolId,
     pub(super) tried: Vec<u32>,
     pub(super) attempts: Vec<Attempt>,
@@ -104,9 +107,16 @@ impl Job {
 
     fn dial(mut self, lease: Lease) {
         self.tried.push(lease.backend());
-        let began = boot_now();
-        let backend = match connect(lease.target()) {
+        let began = if self.attempts.is_empty() { self.started } else { boot_now() };
+        let first = self.greeting();
+        let backend = match connect(lease.target(), !first.is_empty()) {
             Ok(backend) => backend,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // The backend has no part in it.
+                self.thread.starved(self.connection.counts);
+                lease.ended(Outcome::Cancelled, boot_now().since(began));
+                return self.finish(503, 0, 0);
+            }
             Err(error) => {
                 self.refused(lease, began, error);
                 return;
@@ -122,10 +132,23 @@ impl Job {
         };
         let listener = &self.snapshot.edge.listeners[self.connection.listener as usize];
         let (connect, idle) = (listener.connect_timeout, listener.idle_timeout);
-        let first = self.greeting();
         // The client's socket is the relay's until the end is told.
-        let Self { thread: t, snapshot, connection, client, first: early, pool, tried, attempts, started } =
-            self;
+        let Self {
+            thread: t,
+            snapshot,
+            connection,
+            client,
+            first: early,
+            drained,
+            pool,
+            tried,
+            attempts,
+            started,
+        } = self;
+        let near = match lease.target() {
+            Place::Inet(addr) => addr.ip().is_loopback(),
+            Place::Unix(_) => true,
+        };
         let on_end = move |ended: Ended| {
             let Ended { end, client, received, sent, connected } = ended;
             let job = Self {
@@ -134,6 +157,7 @@ impl Job {
                 connection,
                 client,
                 first: early,
+                drained,
                 pool,
                 tried,
                 attempts,
@@ -145,6 +169,9 @@ impl Job {
             client,
             backend,
             first: &first,
+            drained,
+            near,
+            began,
             connect_by: began + connect,
             idle,
             on_end: Box::new(on_end),
@@ -229,8 +256,8 @@ pub(super) fn write_log(
     thread.logs.write_to(logs, snapshot, exchange, &render);
 }
 
-/// Begins to connect.
-pub(crate) fn connect(target: &Place) -> Result<OwnedFd, Errno> {
+/// Begins to connect; `speaks` says that there is something to be sent as soon as that is done.
+pub(crate) fn connect(target: &Place, speaks: bool) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let family = match target {
         Place::Inet(SocketAddr::V4(_)) => AddressFamily::INET,
@@ -238,6 +265,10 @@ pub(crate) fn connect(target: &Place) -> Result<OwnedFd, Errno> {
         Place::Unix(_) => AddressFamily::UNIX,
     };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if speaks && family != AddressFamily::UNIX {
+        // The handshake's last segment goes with the first bytes and not by itself. Where that cannot be had nothing is lost.
+        let _ = rustix::net::sockopt::set_tcp_quickack(&socket, false);
+    }
     let begun = match target {
         Place::Inet(addr) => rustix::net::connect(&socket, addr),
         Place::Unix(path) => rustix::net::connect(&socket, &SocketAddrUnix::new(path)?),
@@ -257,6 +288,20 @@ fn local(listener: &Listener, client: &OwnedFd) -> Option<SocketAddr> {
     }
     let local = SocketAddr::try_from(rustix::net::getsockname(client).ok()?).ok()?;
     Some(SocketAddr::new(local.ip().to_canonical(), local.port()))
+}
+
+/// Bytes of a client that are read ahead of its backend.
+const AHEAD: usize = 2 << 10;
+
+/// What a client has said already, and whether that was all.
+fn said(client: &OwnedFd) -> (Vec<u8>, bool) {
+    let mut first = Vec::with_capacity(AHEAD);
+    match rustix::net::recv(client, spare_capacity(&mut first), RecvFlags::DONTWAIT) {
+        // Its end, or an error, is found again by whoever relays.
+        Ok((_, count)) => (first, count > 0 && count < AHEAD),
+        Err(Errno::AGAIN) => (Vec::new(), true),
+        Err(_) => (Vec::new(), false),
+    }
 }
 
 /// Takes an accepted connection of a tcp or passthrough listener over.
@@ -301,12 +346,14 @@ pub fn open(
         tokio::task::spawn_local(prepare);
         return;
     };
+    let (first, drained) = said(&client);
     let job = Job {
         thread: Rc::clone(thread),
         snapshot: Arc::clone(snapshot),
         connection,
         client,
-        first: Vec::new(),
+        first,
+        drained,
         pool,
         tried: Vec::new(),
         attempts: Vec::new(),

@@ -86,6 +86,7 @@ pub(super) async fn prepare(
         connection,
         client,
         first,
+        drained: false,
         pool,
         tried: Vec::new(),
         attempts: Vec::new(),

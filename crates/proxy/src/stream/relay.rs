@@ -72,6 +72,12 @@ pub struct Opening<'a> {
     pub backend: OwnedFd,
     /// What goes to the backend first.
     pub first: &'a [u8],
+    /// The client has said no more than that so far.
+    pub drained: bool,
+    /// The backend is on this machine: its connect is done as a rule before anybody waits for it.
+    pub near: bool,
+    /// When the connect began.
+    pub began: Boot,
     /// When the connect has failed.
     pub connect_by: Boot,
     /// How long nothing may move.
@@ -152,20 +158,26 @@ impl Relays {
 
     /// Begins a session.
     pub fn open(&self, opening: Opening<'_>) {
-        let session = Session::new(opening.client, opening.backend, opening.first, opening.connect_by);
-        let idle_ticks =
-            u64::try_from(opening.idle.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
-        let entry = Entry { session, idle_ticks, began: boot_now(), connected: None, on_end: opening.on_end };
-        let (index, generation) = self.insert(entry);
-        let added = {
+        let Opening { client, backend, first, drained, near, began, connect_by, idle, on_end } = opening;
+        let mut session = Session::new(client, backend, first, drained, connect_by);
+        let sent = if near && !first.is_empty() { session.send_first(first) } else { Ok(false) };
+        let connected = matches!(sent, Ok(true)).then(|| boot_now().since(began));
+        session.backend.room_watched = !session.backend.writable;
+        let idle_ticks = u64::try_from(idle.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
+        let (index, generation) = self.insert(Entry { session, idle_ticks, began, connected, on_end });
+        let added = sent.and_then(|sent| {
             let slots = self.slots.borrow();
             let entry = slots[index as usize].entry.as_ref().expect("it was just put there");
-            watch(&self.epoll, &entry.session.backend.fd, token(index, generation, true))
-        };
-        if let Err(error) = added {
-            self.end(index, End::Unreachable(error));
+            watch(&self.epoll, &entry.session.backend, token(index, generation, true)).map(|()| sent)
+        });
+        match added {
+            Ok(true) => self.turn(index, generation),
+            Ok(false) => {}
+            Err(error) => self.end(index, End::Unreachable(error)),
         }
-        self.opened.notify_one();
+        if self.open.get() == 1 {
+            self.opened.notify_one();
+        }
     }
 
     fn insert(&self, mut entry: Entry) -> (u32, u32) {
@@ -269,15 +281,14 @@ impl Relays {
                 return;
             }
             entry.session.active = self.ticks.get();
-            let standing = entry.session.turn(&self.pipes, &mut self.buffer.borrow_mut());
-            if standing == Standing::Waits && !entry.session.client_watched {
-                entry.session.client_watched = true;
-                match watch(&self.epoll, &entry.session.client.fd, token(index, generation, false)) {
-                    Ok(()) => standing,
-                    Err(error) => Standing::Broken(error),
+            match entry.session.turn(&self.pipes, &mut self.buffer.borrow_mut()) {
+                Standing::Waits => {
+                    match self.watch_for_what_is_missing(&mut entry.session, index, generation) {
+                        Ok(()) => Standing::Waits,
+                        Err(error) => Standing::Broken(error),
+                    }
                 }
-            } else {
-                standing
+                other @ (Standing::More | Standing::Over | Standing::Broken(_)) => other,
             }
         };
         match standing {
@@ -286,6 +297,29 @@ impl Relays {
             Standing::Over => self.end(index, End::Whole),
             Standing::Broken(error) => self.end(index, End::Broken(error)),
         }
+    }
+
+    /// Watches the client once it has to be waited for, and a socket for room once it has been full.
+    fn watch_for_what_is_missing(
+        &self,
+        session: &mut Session,
+        index: u32,
+        generation: u32,
+    ) -> Result<(), Errno> {
+        let Session { client, backend, client_watched, .. } = session;
+        if !*client_watched {
+            *client_watched = true;
+            client.room_watched = !client.writable;
+            watch(&self.epoll, client, token(index, generation, false))?;
+        }
+        for (end, is_backend) in [(client, false), (backend, true)] {
+            if !end.writable && !end.room_watched {
+                end.room_watched = true;
+                let data = EventData::new_u64(token(index, generation, is_backend));
+                epoll::modify(self.epoll.get_ref(), end.fd.as_fd(), data, flags_of(end))?;
+            }
+        }
+        Ok(())
     }
 
     fn look_at_deadlines(&self) {
@@ -336,9 +370,14 @@ impl Relays {
     }
 }
 
-fn watch(epoll: &AsyncFd<OwnedFd>, fd: &OwnedFd, token: u64) -> Result<(), Errno> {
-    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-    epoll::add(epoll.get_ref(), fd.as_fd(), EventData::new_u64(token), flags)
+fn watch(epoll: &AsyncFd<OwnedFd>, end: &super::flow::End, token: u64) -> Result<(), Errno> {
+    epoll::add(epoll.get_ref(), end.fd.as_fd(), EventData::new_u64(token), flags_of(end))
+}
+
+/// Whoever is watched for room while there is some is told so at once, which is a turn for nothing.
+fn flags_of(end: &super::flow::End) -> EventFlags {
+    let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
+    if end.room_watched { flags | EventFlags::OUT } else { flags }
 }
 
 /// Index, generation and side in one word.
@@ -402,6 +441,16 @@ mod tests {
         to: std::net::SocketAddr,
         idle: Duration,
     ) -> std::thread::JoinHandle<(End, u64, u64)> {
+        session_with(inside, b"", to, idle)
+    }
+
+    /// The same with what the client has said before.
+    fn session_with(
+        inside: TcpStream,
+        first: &'static [u8],
+        to: std::net::SocketAddr,
+        idle: Duration,
+    ) -> std::thread::JoinHandle<(End, u64, u64)> {
         inside.set_nonblocking(true).unwrap();
         on_thread(move |relays| {
             Box::pin(async move {
@@ -409,7 +458,10 @@ mod tests {
                 relays.open(Opening {
                     client: inside.into(),
                     backend: connecting(to),
-                    first: b"",
+                    first,
+                    drained: true,
+                    near: true,
+                    began: boot_now(),
                     connect_by: boot_now() + Duration::from_secs(5),
                     idle,
                     on_end: Box::new(move |ended| {
@@ -449,11 +501,41 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_before_goes_first_and_a_full_socket_goes_on_when_there_is_room() {
+        let (mut client, inside) = tcp_pair();
+        let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+        // More than the buffers of both sockets hold, so that sends find no room.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&backend, 4096).unwrap();
+        let text: Vec<u8> = (0..16_000_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let thread = session_with(inside, b"first ", backend.local_addr().unwrap(), Duration::from_secs(60));
+        let (mut far, _) = backend.accept().unwrap();
+        let sent = text.clone();
+        let mut writer = client.try_clone().unwrap();
+        let writes = std::thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).unwrap();
+        writes.join().unwrap();
+        assert!(got.starts_with(b"first ") && got[6..] == text, "{} bytes of {}", got.len(), text.len());
+        far.write_all(b"bye").unwrap();
+        drop(far);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "bye");
+        drop(client);
+        assert_eq!(thread.join().unwrap(), (End::Whole, text.len() as u64 + 6, 3));
+    }
+
+    #[test]
     fn a_backend_that_is_not_there_is_unreachable() {
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (_client, inside) = tcp_pair();
-        let told = session(inside, gone, Duration::from_secs(5)).join().unwrap();
-        assert_eq!(told, (End::Unreachable(Errno::CONNREFUSED), 0, 0));
+        for first in [&b""[..], b"first"] {
+            let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let (_client, inside) = tcp_pair();
+            let told = session_with(inside, first, gone, Duration::from_secs(5)).join().unwrap();
+            assert_eq!(told, (End::Unreachable(Errno::CONNREFUSED), 0, 0));
+        }
     }
 
     #[test]

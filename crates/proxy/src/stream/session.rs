@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use mainstay_core::time::Boot;
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use super::flow::{End, Flow, Turn};
 use super::pipes::Pipes;
@@ -41,10 +42,17 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session whose connect is under way; `first` goes to the backend before anything else.
-    pub(super) fn new(client: OwnedFd, backend: OwnedFd, first: &[u8], connecting: Boot) -> Self {
+    /// A session whose connect is under way; `first` goes to the backend before anything else. `drained` says that the client has
+    /// said no more than that.
+    pub(super) fn new(
+        client: OwnedFd,
+        backend: OwnedFd,
+        first: &[u8],
+        drained: bool,
+        connecting: Boot,
+    ) -> Self {
         Self {
-            client: End::new(client, true, true),
+            client: End::new(client, !drained, true),
             backend: End::new(backend, false, false),
             inward: Flow::with(first),
             outward: Flow::default(),
@@ -55,10 +63,29 @@ impl Session {
         }
     }
 
+    /// Sends `first` on a connect that may be done already; false while it is not.
+    ///
+    /// # Errors
+    /// When the backend cannot be reached.
+    pub(super) fn send_first(&mut self, first: &[u8]) -> Result<bool, Errno> {
+        match rustix::net::send(&self.backend.fd, first, SendFlags::NOSIGNAL) {
+            Ok(sent) => {
+                self.inward = Flow::with(&first[sent..]);
+                self.inward.moved = sent as u64;
+                self.backend.writable = sent == first.len();
+                self.connecting = None;
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Moves what can be moved in both directions.
     pub(super) fn turn(&mut self, pipes: &Pipes, buffer: &mut [u8]) -> Standing {
         let before = self.inward.moved;
-        let inward = match self.inward.pump(&mut self.client, &mut self.backend, pipes, buffer) {
+        let last = self.outward.done;
+        let inward = match self.inward.pump(&mut self.client, &mut self.backend, last, pipes, buffer) {
             Ok(turn) => turn,
             Err(error) => return self.broken(error, pipes, buffer),
         };
@@ -67,7 +94,8 @@ impl Session {
             // A socket that is no TCP needs none of it.
             let _ = rustix::net::sockopt::set_tcp_nodelay(&self.backend.fd, true);
         }
-        let outward = match self.outward.pump(&mut self.backend, &mut self.client, pipes, buffer) {
+        let last = self.inward.done;
+        let outward = match self.outward.pump(&mut self.backend, &mut self.client, last, pipes, buffer) {
             Ok(turn) => turn,
             Err(error) => return Standing::Broken(error),
         };
@@ -81,7 +109,7 @@ impl Session {
     fn broken(&mut self, error: Errno, pipes: &Pipes, buffer: &mut [u8]) -> Standing {
         self.backend.readable = true;
         self.backend.hung = true;
-        match self.outward.pump(&mut self.backend, &mut self.client, pipes, buffer) {
+        match self.outward.pump(&mut self.backend, &mut self.client, true, pipes, buffer) {
             Ok(Turn::More) => Standing::More,
             Ok(Turn::Waits) | Err(_) => Standing::Broken(error),
         }

@@ -94,7 +94,7 @@ pub(super) async fn relay(
 }
 
 async fn dial(lease: &Lease, patience: Duration) -> io::Result<Socket> {
-    let socket = match watched(connect(lease.target())?)? {
+    let socket = match watched(connect(lease.target(), false)?)? {
         Stream::Tcp(stream) => {
             tokio::time::timeout(patience, stream.writable()).await??;
             if let Some(error) = stream.take_error()? {

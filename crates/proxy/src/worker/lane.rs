@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use mainstay_config::plan::edge::Protocol;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpStream, UnixStream};
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::SocketKey;
+use crate::clock;
 use crate::log::{Logs, Writers};
 use crate::metrics::Counters;
 use crate::pool::{Names as Hosts, Pools};
@@ -83,7 +85,8 @@ pub(super) fn start(
     let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
         // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let built = builder.enable_all().build_local(LocalOptions::default());
+        builder.enable_all().on_thread_unpark(clock::begin_turn);
+        let built = builder.build_local(LocalOptions::default());
         let runtime = match built {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -215,6 +218,7 @@ impl Lane {
             thread: Rc::clone(thread),
             listener: Rc::clone(&held.listener),
             share: self.kit.share,
+            bound: bound(),
             reserve: Rc::clone(&self.reserve),
         };
         let task = match held.socket.clone() {
@@ -320,7 +324,18 @@ struct Door {
     thread: Rc<Thread>,
     listener: Rc<Cell<u32>>,
     share: usize,
+    /// Clients whose descriptor is this or higher need the place of an idle one, or are turned away, for the sake of those that are
+    /// served. The kernel gives the lowest that is free: all below are in use.
+    bound: RawFd,
     reserve: Rc<RefCell<Option<File>>>,
+}
+
+/// The part of its descriptors that a process gives to clients, in quarters: each request of theirs needs another one for its backend.
+const CLIENTS: u64 = 3;
+
+fn bound() -> RawFd {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    RawFd::try_from(limit / 4 * CLIENTS).unwrap_or(RawFd::MAX)
 }
 
 impl Door {
@@ -331,6 +346,8 @@ impl Door {
             let Ok(mut ready) = socket.readable().await else { return };
             for _ in 0..BATCH {
                 match accept(socket.get_ref()) {
+                    Ok((fd, _))
+                        if fd.as_raw_fd() >= self.bound && !self.thread.makes_room(self.counts()) => {}
                     Ok((fd, peer)) => serve(&self.thread, self.listener.get(), fd, peer),
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();
@@ -379,7 +396,7 @@ impl Door {
             // It went away while it waited.
             Errno::CONNABORTED | Errno::INTR | Errno::CONNRESET | Errno::PROTO => {}
             Errno::MFILE | Errno::NFILE => {
-                self.thread.counters.refused(self.counts(), "no-descriptors");
+                self.thread.starved(self.counts());
                 self.reserve.take();
                 drop(rustix::net::accept(socket));
                 self.reserve.replace(File::open("/dev/null").ok());

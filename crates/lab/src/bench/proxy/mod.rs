@@ -126,7 +126,7 @@ fn most(figures: &Rounds) -> f64 {
 }
 
 /// Whether a program is there; the error says which package has it.
-fn need(program: &str, package: &str) -> Result<()> {
+pub(super) fn need(program: &str, package: &str) -> Result<()> {
     let found = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
     let found = found.iter().any(|folder| Path::new(folder).join(program).exists());
     anyhow::ensure!(found, "{program} is not there: install the package {package}");

@@ -1,5 +1,6 @@
 //! HTTP/1.1 from one socket to the other: clients and backends in this process say exact bytes.
 
+mod asked;
 mod bodies;
 mod connections;
 mod refused;

@@ -43,6 +43,34 @@ fn a_backend_that_refuses_is_passed_over_for_any_method() {
 }
 
 #[test]
+fn connects_that_are_refused_cost_the_budget_nothing_and_lost_requests_do() {
+    run(async {
+        let good = Scripted::new(|mut peer| async move {
+            peer.head().await;
+            peer.send(OK).await;
+        })
+        .await;
+        let unbounded = |edge: &mut mainstay_config::plan::edge::Edge| {
+            edge.pools[0].retry_budget = 0;
+            edge.pools[0].outlier.failures = 0;
+        };
+        let rig = Rig::with(&[nobody().await, good.addr], unbounded).await;
+        // Twice what a pool's budget has to begin with meets the backend that refuses.
+        for _ in 0..400 {
+            let got = rig.says(GET).await;
+            assert!(got.starts_with("HTTP/1.1 200 OK"), "{got}");
+        }
+        let bad = drops().await;
+        let rig = Rig::with(&[bad.addr, good.addr], unbounded).await;
+        let mut failed = 0;
+        for _ in 0..400 {
+            failed += usize::from(rig.says(GET).await.starts_with("HTTP/1.1 502 "));
+        }
+        assert!(failed > 20, "{failed}");
+    });
+}
+
+#[test]
 fn what_is_idempotent_is_sent_again_and_what_is_not_is_not() {
     run(async {
         let good = Scripted::new(|mut peer| async move {

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use bytes::Bytes;
 use mainstay_config::plan::edge::{Listener, Place};
 use smallvec::SmallVec;
 
@@ -102,7 +101,7 @@ fn request(url: &Url<'_>, question: &Question) -> Result<Request, String> {
         fields.push(field);
     }
     Ok(Request {
-        raw: Bytes::from(raw),
+        raw,
         method,
         target,
         authority,
