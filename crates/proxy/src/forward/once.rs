@@ -269,7 +269,8 @@ impl Try<'_, '_> {
     async fn connect(&self, dial: &Dial<'_>) -> Result<Io, DialError> {
         let by = boot_now() + dial.timeout;
         loop {
-            let connected = dial.connect(self.job.place.as_ref().unwrap_or_else(|| self.lease.target())).await;
+            let connected =
+                dial.connect(self.job.place.as_ref().unwrap_or_else(|| self.lease.target())).await;
             let starved = connected.as_ref().is_err_and(DialError::is_starved);
             if !starved || boot_now() >= by {
                 return connected;

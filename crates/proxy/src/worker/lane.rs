@@ -346,8 +346,8 @@ impl Door {
             let Ok(mut ready) = socket.readable().await else { return };
             for _ in 0..BATCH {
                 match accept(socket.get_ref()) {
-                    Ok((fd, _))
-                        if fd.as_raw_fd() >= self.bound && !self.thread.makes_room(self.counts()) => {}
+                    Ok((fd, _)) if fd.as_raw_fd() >= self.bound && !self.thread.makes_room(self.counts()) => {
+                    }
                     Ok((fd, peer)) => serve(&self.thread, self.listener.get(), fd, peer),
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();

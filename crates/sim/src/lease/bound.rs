@@ -174,7 +174,7 @@ impl World {
             let votes = |v: usize| whole(n, v) && self.nodes[v].can_vote(self.now);
             list.voters().filter(|voter| votes(voter.index())).count() >= list.majority()
         };
-        let split = if self.net.is_clean() { 0 } else { self.scenario.term() / 2 };
+        let split = if self.net.is_clean() { 0 } else { 2 * self.scenario.term() };
         let by = self.now + self.scenario.term() + split + self.grace();
         for right in 0..self.scenario.rights.len() {
             let fit = |m: usize| matches!(self.nodes[m].stances[right], Stance::Ready { .. });

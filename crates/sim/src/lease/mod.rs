@@ -12,7 +12,7 @@
 //! 3. Nobody says that it has let go while the address is there.
 //! 4. The epochs of the acquisitions of a right rise.
 //! 5. When somebody could answer, somebody does: after a dead, frozen or isolated holder within T and a grace (four beats,
-//!    three round trips; half a term more when the cut is not a clean one), after a wished change within two round trips, after any other fault that is over within T, half
+//!    three round trips; two terms more when some hear others and are not heard by them), after a wished change within two round trips, after any other fault that is over within T, half
 //!    of it and the grace. (A restarted voter is mute for a while: not before a majority can speak.)
 //! 6. A holder that keeps a majority keeps its right.
 //! 8. Nobody floods, nobody spins.
