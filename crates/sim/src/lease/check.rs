@@ -50,7 +50,7 @@ pub(crate) struct Checks {
     /// By node: when the present term began, and messages since.
     said: Vec<(Time, u64)>,
     two_since: Vec<Option<Time>>,
-    /// A wall clock was put back.
+    /// A wall clock was set: after that epochs may fall when every voter has forgotten them.
     pub(crate) stepped: bool,
 }
 

@@ -10,7 +10,7 @@
 //!    of a higher epoch: two beats and two round trips when everything else is well, never more than a term.
 //! 2. A right is never believed for longer than H after the last request, nor once it has ended.
 //! 3. Nobody says that it has let go while the address is there.
-//! 4. The epochs of the acquisitions of a right rise.
+//! 4. The epochs of the acquisitions of a right rise, for as long as no wall clock is set.
 //! 5. When somebody could answer, somebody does: after a dead, frozen or isolated holder within T and a grace (four beats,
 //!    three round trips; two terms more when some hear others and are not heard by them), after a wished change within two round trips, after any other fault that is over within T, half
 //!    of it and the grace. (A restarted voter is mute for a while: not before a majority can speak.)

@@ -68,7 +68,7 @@ impl World {
             }
             Fault::Step(n, by) => {
                 self.nodes[n].wall += by;
-                self.checks.stepped |= by < 0;
+                self.checks.stepped = true;
                 self.reschedule(n);
             }
         }
