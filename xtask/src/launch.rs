@@ -53,15 +53,42 @@ pub(crate) fn bench(
     Ok(())
 }
 
-/// The simulator: many seeds, or one told in full.
-pub(crate) fn sim(project: &Project, seeds: Option<u64>, seed: Option<u64>) -> anyhow::Result<()> {
+/// What the simulator plays.
+#[derive(clap::Args)]
+pub(crate) struct Play {
+    /// `vrrp` (elections) or `lease`; both when absent.
+    #[arg(long)]
+    world: Option<String>,
+    /// How many seeds, from 0; 10,000 when absent.
+    #[arg(long, conflicts_with_all = ["seed", "hours"])]
+    seeds: Option<u64>,
+    /// One seed.
+    #[arg(long, conflicts_with = "hours")]
+    seed: Option<u64>,
+    /// Tell everything that happens.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Seeds that were never played, on every core, for so long; 0.5 is half an hour.
+    #[arg(long)]
+    hours: Option<f64>,
+}
+
+/// The simulator: many seeds, one told in full, or as many as a time allows.
+pub(crate) fn sim(project: &Project, play: &Play) -> anyhow::Result<()> {
     project.require_binary("mainstay-sim", "mainstay-sim")?;
     let mut sim = cargo(&project.root);
     sim.args(["run", "--locked", "--release", "--package", "mainstay-sim", "--bin", "mainstay-sim", "--"]);
-    match seed {
-        Some(seed) => sim.args(["--seed", &seed.to_string()]),
-        None => sim.args(["--seeds", &seeds.unwrap_or(SEEDS).to_string()]),
+    if let Some(world) = &play.world {
+        sim.args(["--world", world]);
+    }
+    match (play.seed, play.hours) {
+        (Some(seed), _) => sim.args(["--seed", &seed.to_string()]),
+        (None, Some(hours)) => sim.args(["--hours", &hours.to_string()]),
+        (None, None) => sim.arg("--seeds").arg(format!("0..{}", play.seeds.unwrap_or(SEEDS))),
     };
+    if play.trace {
+        sim.arg("--trace");
+    }
     run(&mut sim)
 }
 

@@ -61,14 +61,7 @@ enum Chore {
         args: Vec<String>,
     },
     /// Run the simulator (release build).
-    Sim {
-        /// How many seeds, from 0.
-        #[arg(long, conflicts_with = "seed")]
-        seeds: Option<u64>,
-        /// One seed, told in full.
-        #[arg(long)]
-        seed: Option<u64>,
-    },
+    Sim(launch::Play),
     /// Run every fuzz target.
     Fuzz {
         /// How long each target runs.
@@ -105,7 +98,7 @@ fn chore(chore: Chore) -> anyhow::Result<()> {
         Chore::Tidy => tidy::tidy(&project),
         Chore::Demo { args } => launch::demo(&project, &args),
         Chore::Bench { name, save, args } => launch::bench(&project, name.as_deref(), save, &args),
-        Chore::Sim { seeds, seed } => launch::sim(&project, seeds, seed),
+        Chore::Sim(play) => launch::sim(&project, &play),
         Chore::Fuzz { seconds, target } => launch::fuzz(&project, seconds, target.as_deref()),
         Chore::Schema { check } => schema::schema(&project, check),
         Chore::Dist => dist::dist(&project),

@@ -8,6 +8,7 @@ mod act;
 mod check;
 mod fault;
 mod kernel;
+pub mod lease;
 mod mutant;
 mod node;
 mod rng;

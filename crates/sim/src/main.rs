@@ -1,15 +1,29 @@
-//! `mainstay-sim --seeds A..B | --seed N [--trace] [--mutant NAME]`: plays seeds and says which break a promise.
+//! `mainstay-sim [--world vrrp|lease] [--seeds A..B | --seed N | --hours H] [--trace] [--mutant NAME]`: plays seeds and says
+//! which break a promise.
 
+use std::ops::Range;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
-use mainstay_sim::{Mutant, Outcome, run};
+use mainstay_sim::{Mutant, Outcome, lease, run};
 
-const USAGE: &str = "usage: mainstay-sim --seeds A..B | --seed N [--trace] [--mutant NAME]";
+const USAGE: &str = "usage: mainstay-sim [--world vrrp|lease] [--seeds A..B | --seed N | --hours H] [--trace] [--mutant NAME]";
 
+/// So many seeds are played between two looks at the clock.
+const BATCH: u64 = 500;
+
+/// What is asked for.
 struct Order {
-    seeds: std::ops::Range<u64>,
+    vrrp: bool,
+    lease: bool,
+    seeds: Range<u64>,
+    /// In place of `seeds`: for so long, beginning where nobody has been.
+    time: Option<Duration>,
     traced: bool,
-    mutant: Mutant,
+    mutant: Option<Mutant>,
+    lease_mutant: Option<lease::Mutant>,
 }
 
 fn main() -> ExitCode {
@@ -17,48 +31,127 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    let failed = match order.time {
+        Some(time) => play_for(&order, time),
+        None => play(&order, order.seeds.clone(), true),
+    };
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Plays the seeds in each world that was asked for; how many failed.
+fn play(order: &Order, seeds: Range<u64>, sums: bool) -> u64 {
+    let mut failed = 0;
+    if order.vrrp {
+        failed += vrrp(order, seeds.clone(), sums);
+    }
+    if order.lease {
+        failed += leases(order, seeds, sums);
+    }
+    failed
+}
+
+/// On every core, until the time is over.
+fn play_for(order: &Order, time: Duration) -> u64 {
+    let start = SystemTime::now();
+    let first = start.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()) * 1_000_000;
+    let (next, failed) = (AtomicU64::new(first), AtomicU64::new(0));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    println!("seeds from {first} on, on {cores} cores");
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while start.elapsed().is_ok_and(|elapsed| elapsed < time) {
+                    let from = next.fetch_add(BATCH, Ordering::Relaxed);
+                    failed.fetch_add(play(order, from..from + BATCH, false), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    println!("{} seeds, {failed} failed", next.into_inner() - first);
+    failed
+}
+
+fn vrrp(order: &Order, seeds: Range<u64>, sums: bool) -> u64 {
     let (mut failed, mut sum) = (0_u64, Outcome::default());
-    for seed in order.seeds.clone() {
-        let outcome = run(seed, order.mutant, order.traced);
+    for seed in seeds.clone() {
+        let outcome = run(seed, order.mutant.unwrap_or_default(), order.traced);
         print!("{}", outcome.trace);
         if let Some(failure) = outcome.failure {
-            println!("seed {seed}: {failure}");
+            println!("vrrp: seed {seed}: {failure}");
             failed += 1;
         }
         sum.events += outcome.events;
         sum.claims += outcome.claims;
         sum.needless += outcome.needless;
     }
-    println!(
-        "{} seeds, {failed} failed; {} events, {} claims, {} of them while another still answered (cut, lost or paused)",
-        order.seeds.end - order.seeds.start,
-        sum.events,
-        sum.claims,
-        sum.needless
-    );
-    ExitCode::from(u8::from(failed > 0))
+    if sums {
+        println!(
+            "vrrp: {} seeds, {failed} failed; {} events, {} claims, {} of them while another still answered (cut, lost or paused)",
+            seeds.end - seeds.start,
+            sum.events,
+            sum.claims,
+            sum.needless
+        );
+    }
+    failed
+}
+
+fn leases(order: &Order, seeds: Range<u64>, sums: bool) -> u64 {
+    let (mut failed, mut sum) = (0_u64, lease::Outcome::default());
+    for seed in seeds.clone() {
+        let outcome = lease::run(seed, order.lease_mutant.unwrap_or_default(), order.traced);
+        print!("{}", outcome.trace);
+        if let Some(failure) = &outcome.failure {
+            println!("lease: seed {seed}: {failure}");
+            failed += 1;
+        }
+        sum.add(&outcome);
+    }
+    if sums {
+        println!("lease: {} seeds, {failed} failed; {sum}", seeds.end - seeds.start);
+    }
+    failed
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Order> {
-    let mut order = Order { seeds: 0..1_000, traced: false, mutant: Mutant::None };
+    let mut order = Order {
+        vrrp: true,
+        lease: true,
+        seeds: 0..1_000,
+        time: None,
+        traced: false,
+        mutant: None,
+        lease_mutant: None,
+    };
     while let Some(word) = words.next() {
         match word.as_str() {
+            "--world" => {
+                let world = words.next()?;
+                (order.vrrp, order.lease) = (world == "vrrp", world == "lease");
+            }
             "--seed" => {
                 let seed: u64 = words.next()?.parse().ok()?;
-                order.seeds = seed..seed + 1;
+                order.seeds = seed..seed.checked_add(1)?;
             }
             "--seeds" => {
                 let range = words.next()?;
                 let (from, to) = range.split_once("..")?;
                 order.seeds = from.parse().ok()?..to.parse().ok()?;
             }
+            "--hours" => {
+                order.time = Duration::try_from_secs_f64(words.next()?.parse::<f64>().ok()? * 3_600.0).ok()
+            }
             "--trace" => order.traced = true,
             "--mutant" => {
                 let name = words.next()?;
-                order.mutant = Mutant::ALL.into_iter().find(|known| format!("{known:?}") == name)?;
+                order.mutant = Mutant::ALL.into_iter().find(|known| format!("{known:?}") == name);
+                order.lease_mutant =
+                    lease::Mutant::ALL.into_iter().find(|known| format!("{known:?}") == name);
+                (order.vrrp, order.lease) = (order.mutant.is_some(), order.lease_mutant.is_some());
             }
             _ => return None,
         }
     }
-    Some(order)
+    (order.vrrp || order.lease).then_some(order)
 }

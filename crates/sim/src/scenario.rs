@@ -82,7 +82,7 @@ impl Scenario {
             start_delay: common.iter().map(|spec| nanos(spec.start_delay)).max().unwrap_or(0),
             groups,
             clocks: (0..nodes)
-                .map(|_| Clock { offset: rng.within(0..1 << 50), ppm: rng.below(401) as i64 - 200 })
+                .map(|_| Clock { offset: rng.within(0..1 << 50), since: 0, ppm: rng.below(401) as i64 - 200 })
                 .collect(),
             delay: rng.pick(&[200_000, 1_000_000, 2_000_000]),
             faults: Vec::new(),

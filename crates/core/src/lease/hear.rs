@@ -163,8 +163,14 @@ impl Leases {
     }
 
     fn promised(&mut self, at: usize, promised: Promised, now: Boot) {
+        let tenth = self.terms.term / 10;
         let right = &mut self.rights[at];
         let first = right.claim.phase() == Phase::Asking;
+        if first && promised.epoch == right.claim.epoch() && promised.stamped + promised.hold < now + tenth {
+            // The answer to an old request: what it gives would be left again before it is renewed.
+            right.seek.again = now;
+            return;
+        }
         match right.claim.promised(promised, &self.list, now) {
             Counted::Until(until) => self.got(at, first, until, now),
             Counted::Kept => {}

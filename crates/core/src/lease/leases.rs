@@ -30,8 +30,8 @@ pub struct Setup {
     pub instance: u64,
     /// The process before it on this host, when it is certain that it is dead and its addresses are gone.
     pub heir_of: Option<u64>,
-    /// No epoch is below that: the wall clock, in milliseconds or seconds but the same everywhere, so that epochs rise
-    /// even when all voters have started again.
+    /// No epoch is below that: the wall clock at the start, in milliseconds, so that epochs rise even when all voters have
+    /// started again.
     pub epoch_floor: u64,
     /// Our voter can have made no promise that it has forgotten, so it need not be mute (rule 4).
     pub remembers: bool,
@@ -48,6 +48,7 @@ pub struct Leases {
     pub(super) instance: u64,
     pub(super) heir_of: Option<u64>,
     pub(super) epoch_floor: u64,
+    pub(super) started: Boot,
     pub(super) voter: Voter,
     pub(super) rights: Vec<Right>,
     pub(super) names: BTreeMap<String, usize>,
@@ -99,7 +100,8 @@ impl Leases {
             instance,
             heir_of,
             epoch_floor,
-            voter: Voter::new(mark, terms.term_max, now + mute),
+            started: now,
+            voter: Voter::new(mark, terms.term_max, now + mute).above(epoch_floor),
             rights: Vec::new(),
             names: BTreeMap::new(),
             peers: vec![Peer::default(); members],

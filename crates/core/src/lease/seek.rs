@@ -42,7 +42,7 @@ impl Leases {
 
     /// Starts to ask, under an epoch above all that are known (rule 7).
     pub(super) fn begin(&mut self, at: usize, now: Boot) {
-        let epoch = self.next_epoch(at);
+        let epoch = self.next_epoch(at, now);
         let right = &mut self.rights[at];
         right.claim.ask(epoch);
         let seek = &mut right.seek;
@@ -52,7 +52,7 @@ impl Leases {
 
     /// Somebody knows a higher epoch: asks again above it.
     pub(super) fn raise(&mut self, at: usize, now: Boot) {
-        let epoch = self.next_epoch(at);
+        let epoch = self.next_epoch(at, now);
         let pause = self.terms.term / 20;
         let right = &mut self.rights[at];
         right.claim.ask(epoch);
@@ -194,9 +194,12 @@ impl Leases {
         (0..).map(NodeId).take(self.list.members.len()).filter(move |node| *node != me)
     }
 
-    fn next_epoch(&self, at: usize) -> u64 {
+    /// Above all that are known, and above what the wall clock would show had it not been set: a voter that has started
+    /// again and forgotten what it granted takes nothing lower than its own start.
+    fn next_epoch(&self, at: usize, now: Boot) -> u64 {
+        let ran = u64::try_from(now.since(self.started).as_millis()).unwrap_or(0);
         let right = &self.rights[at];
         let known = right.highest.max(right.claim.epoch()).max(self.voter.highest(&right.name));
-        known.max(self.epoch_floor).saturating_add(1)
+        known.max(self.epoch_floor.saturating_add(ran)).saturating_add(1)
     }
 }

@@ -104,6 +104,8 @@ pub struct Voter<const WITHOUT: u8 = 0> {
     mark: Mark,
     term_max: Duration,
     mute_until: Boot,
+    /// Epochs up to that may have been granted and forgotten.
+    floor: u64,
     rights: BTreeMap<String, Slot>,
 }
 
@@ -134,7 +136,13 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
     #[must_use]
     pub fn new(mark: Mark, term_max: Duration, mute_until: Boot) -> Self {
         let mute_until = if WITHOUT == 4 { Boot::ZERO } else { mute_until };
-        Self { mark, term_max, mute_until, rights: BTreeMap::new() }
+        Self { mark, term_max, mute_until, floor: 0, rights: BTreeMap::new() }
+    }
+
+    /// Grants no acquisition under that epoch or a lower one: it may have granted them before it started (rule 7).
+    #[must_use]
+    pub fn above(self, floor: u64) -> Self {
+        Self { floor, ..self }
     }
 
     /// One right of a request that was stamped by its sender before it was sent; `granted` takes pending requests that
@@ -156,9 +164,13 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
         }
         let mute = self.mute(now);
         if !self.rights.contains_key(&asked.right) {
-            self.rights.insert(asked.right.clone(), Slot::default());
+            self.rights.insert(asked.right.clone(), Slot { highest: self.floor, ..Slot::default() });
         }
         let slot = self.rights.get_mut(&asked.right).expect("put there above");
+        if !mute.is_zero() && !asked.renewal && asked.epoch <= slot.highest {
+            // To say so is no promise, and saves the asker a round when there are some again.
+            return Verdict::Stale { epoch: slot.highest };
+        }
         let pending = Pending {
             asker,
             number: asking.number,
@@ -240,7 +252,7 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
     /// The highest epoch that was granted for a right.
     #[must_use]
     pub fn highest(&self, right: &str) -> u64 {
-        self.rights.get(right).map_or(0, |slot| slot.highest)
+        self.rights.get(right).map_or(self.floor, |slot| slot.highest)
     }
 
     /// For how much longer it says nothing.
@@ -283,7 +295,9 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
         }
         let idle = self.rights.iter().find(|(_, slot)| slot.idle(now));
         let Some(idle) = idle.map(|(name, _)| name.clone()) else { return false };
-        self.rights.remove(&idle);
+        if let Some(forgotten) = self.rights.remove(&idle) {
+            self.floor = self.floor.max(forgotten.highest);
+        }
         true
     }
 }

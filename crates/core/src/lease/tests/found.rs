@@ -2,7 +2,8 @@
 
 use super::rig::{A, B, C, Net, RIGHT, ms, ready, terms};
 use crate::lease::{
-    Answered, Beat, Ending, Freed, Input, Mark, Message, Notice, Outcome, Phase, Reply, Standing,
+    Answered, Asked, Beat, Ending, Freed, Input, Mark, Message, Notice, Outcome, Phase, Reply, Request,
+    Standing,
 };
 use crate::name::NodeId;
 
@@ -68,6 +69,29 @@ fn who_asks_tries_again_at_once_when_a_rival_lets_go() {
     net.forge(C, B, vec![free(epoch + 5, None)]);
     net.until(ms(10), |net| net.holder() == Some(B));
     assert!(net.takes[1].2 > epoch + 5);
+}
+
+#[test]
+fn a_voter_that_has_forgotten_what_it_granted_grants_nothing_below_its_own_floor() {
+    let mut net = held_by_a();
+    let asked = Asked { right: "vip/other".into(), epoch: 50, renewal: false };
+    let request = Message::Request(Request { number: 7, term: ms(1500), rights: vec![asked] });
+    // The rig's floor is no lower than 100.
+    net.start(C, true, None);
+    let heard = std::rc::Rc::new(std::cell::Cell::new(false));
+    let stale = std::rc::Rc::clone(&heard);
+    net.loss = Box::new(move |_, to, letter| {
+        let floor = letter.messages.iter().any(|message| match message {
+            Message::Reply(reply) => {
+                reply.rights.iter().any(|a| matches!(a.outcome, Outcome::Stale { epoch } if epoch >= 100))
+            }
+            Message::Beat(_) | Message::Request(_) | Message::Free(_) | Message::List(_) => false,
+        });
+        stale.set(stale.get() || to == B && floor);
+        false
+    });
+    net.forge(B, C, vec![request]);
+    assert!(heard.get());
 }
 
 #[test]

@@ -189,7 +189,7 @@ fn room_is_bounded_and_what_nobody_has_makes_room() {
     let mut voter = voter();
     let asking = Asking { mark: MARK, number: 1, term: T };
     let mut ask = |name: String, now| {
-        let asked = Asked { right: name, epoch: 1, renewal: false };
+        let asked = Asked { right: name, epoch: 1 + now, renewal: false };
         voter.ask(A, asking, &asked, at(now), &mut vec![])
     };
     assert_eq!(ask("x".repeat(NAME_MAX + 1), 0), Verdict::Full);
@@ -199,5 +199,5 @@ fn room_is_bounded_and_what_nobody_has_makes_room() {
     }
     assert_eq!(ask("one more".into(), 0), Verdict::Full);
     assert_eq!(ask("r0".into(), 0), granted(1));
-    assert_eq!(ask("one more".into(), 200), granted(1), "all promises have run out");
+    assert_eq!(ask("one more".into(), 200), granted(201), "all promises have run out");
 }

@@ -1,0 +1,76 @@
+//! Ten thousand seeds of the lease world keep every promise, and each broken machine is caught.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use mainstay_sim::lease::{Mutant, Outcome, REGRESSIONS, run};
+use mainstay_sim::seeds;
+
+const SEEDS: u64 = 10_000;
+
+/// So many seeds may a broken machine get through.
+const UNNOTICED: u64 = 4_000;
+
+#[test]
+fn seeds_that_once_failed_keep_every_promise() {
+    for seed in seeds(REGRESSIONS) {
+        assert_eq!(run(seed, Mutant::None, false).failure, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn ten_thousand_seeds_keep_every_promise() {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(0);
+    let play = || {
+        let mut sum = Outcome::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= SEEDS {
+                return sum;
+            }
+            let outcome = run(seed, Mutant::None, false);
+            assert_eq!(outcome.failure, None, "cargo xtask sim --world lease --seed {seed} --trace");
+            sum.add(&outcome);
+        }
+    };
+    let sum = thread::scope(|scope| {
+        let players: Vec<_> = (0..cores).map(|_| scope.spawn(play)).collect();
+        players.into_iter().fold(Outcome::default(), |mut sum, player| {
+            sum.add(&player.join().unwrap());
+            sum
+        })
+    });
+    // Something has happened, and the promises with a bound were put to the test.
+    assert!(sum.changes > 10_000 && sum.lists > 1_000, "{sum}");
+    assert!(sum.hand_overs > 300 && sum.takeovers > 300, "{sum}");
+}
+
+#[test]
+fn every_broken_rule_is_caught_by_the_promise_that_it_breaks() {
+    let expected = |mutant| match mutant {
+        Mutant::None => "nothing",
+        Mutant::LateStamp | Mutant::NoMargin | Mutant::OpenGate => "promise 1:",
+        Mutant::ShortPromise | Mutant::Forgetful | Mutant::Minority => "promise 1:",
+        Mutant::AnyList | Mutant::HastyOperator | Mutant::Stubborn | Mutant::WallClock => "promise 1:",
+        Mutant::Trusting => "promise 2:",
+        Mutant::HastyFree => "promise 3:",
+        Mutant::Epochless => "promise 4:",
+        Mutant::Clinging | Mutant::Idle => "promise 5:",
+        Mutant::Lazy => "promise 6:",
+        Mutant::Chatty => "promise 8:",
+        Mutant::Sleepwalker | Mutant::EarlyClock => "promise 9:",
+    };
+    for mutant in Mutant::ALL {
+        let caught = (0..UNNOTICED).find(|seed| {
+            run(*seed, mutant, false).failure.is_some_and(|failure| failure.contains(expected(mutant)))
+        });
+        assert!(caught.is_some(), "{mutant:?} does not break {} in {UNNOTICED} seeds", expected(mutant));
+    }
+}
+
+#[test]
+fn a_seed_is_played_the_same_way_twice() {
+    let [one, two] = [7, 7].map(|seed| run(seed, Mutant::None, true).trace);
+    assert!(!one.is_empty() && one == two);
+}
