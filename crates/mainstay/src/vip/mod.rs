@@ -269,13 +269,18 @@ impl Node {
 
     /// Carries out everything that the election and the leases ask for, then has peers told.
     fn drain(&mut self) {
+        self.carry_out();
+        self.flush_peers();
+    }
+
+    /// Carries out everything that the election and the leases ask for; what is said to peers waits for more.
+    fn carry_out(&mut self) {
         loop {
             self.drain_machine();
             if !self.pump() {
                 break;
             }
         }
-        self.flush_peers();
     }
 
     /// Carries out every effect in the machine's queue: releases, then takes, then packets, batched over vips.

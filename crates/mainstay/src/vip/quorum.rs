@@ -150,25 +150,24 @@ impl Quorum {
         leases.min(self.sessions.poll_timeout().unwrap_or(Boot::NEVER))
     }
 
-    /// Reads what has come.
-    fn receive(&mut self, now: Boot) {
+    /// Reads one datagram from a socket; false when there is none.
+    fn receive(&mut self, socket: usize) -> bool {
         // One byte more, so that what is too long is seen to be.
         let mut buffer = [0; DATAGRAM_MAX + 1];
-        for socket in &self.sockets {
-            for _ in 0..DATAGRAMS {
-                match socket.recv_from(&mut buffer) {
-                    Ok((length, from)) => {
-                        let from = plain(from);
-                        if let Some(heard) = self.sessions.receive(from, &buffer[..length], now) {
-                            let input = lease::Input::Heard { from: heard.from, letter: &heard.letter };
-                            self.leases.handle(input, now);
-                        }
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                    // A port unreachable that an earlier datagram has brought back: the next call reads on.
-                    Err(_) => {}
+        let Some(taken) = self.sockets.get(socket).map(|socket| socket.recv_from(&mut buffer)) else {
+            return false;
+        };
+        // Not before it was read: a voter's promise must not be older than the request, however long we slept between.
+        let now = boot_now();
+        match taken {
+            Ok((length, from)) => {
+                if let Some(heard) = self.sessions.receive(plain(from), &buffer[..length], now) {
+                    self.leases.handle(lease::Input::Heard { from: heard.from, letter: &heard.letter }, now);
                 }
+                true
             }
+            // Others are what an earlier datagram has brought back, such as a port that nobody listens at.
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
         }
     }
 
@@ -374,9 +373,13 @@ impl Node {
 
     /// Reads what peers have said.
     pub(super) fn hear_peers(&mut self) {
-        let now = boot_now();
-        if let Some(quorum) = &mut self.quorum {
-            quorum.receive(now);
+        for socket in 0..self.quorum.as_ref().map_or(0, |quorum| quorum.sockets.len()) {
+            for _ in 0..DATAGRAMS {
+                if !self.quorum.as_mut().is_some_and(|quorum| quorum.receive(socket)) {
+                    break;
+                }
+                self.carry_out();
+            }
         }
         self.hear_sessions();
         self.drain();
