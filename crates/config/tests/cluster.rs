@@ -84,7 +84,8 @@ fn every_node_has_the_same_list_from_the_same_file() {
     assert_eq!(one.listen, ["[::]:5112".parse().unwrap()]);
     let without_itself =
         shop("web-1").replace("    { id = \"web-1\", addrs = [\"10.0.4.20\", \"10.1.4.20\"] },\n", "");
-    assert_eq!(cluster(&without_itself), one);
+    let known = Cluster { own_addrs: Vec::new(), ..one };
+    assert_eq!(cluster(&without_itself), known);
 }
 
 #[test]
