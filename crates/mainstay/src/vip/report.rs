@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_config::plan::Vip;
-use mainstay_core::election::{Holding, Reason, State, Verdict, View};
+use mainstay_core::election::{Guard as CoreGuard, Holding, Reason, State, Verdict, View};
 use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_core::vrrp::Version;
@@ -170,6 +170,14 @@ impl Node {
         if gated && self.kernel.gate.kind() == GateKind::None {
             let why = self.kernel.gate.why_not().join("; ");
             out.push(format!("no gate: a frozen node answers until its addresses end by themselves ({why})"));
+        }
+        let leased = self.plan.vips.iter().any(|v| v.spec.guard == CoreGuard::Quorum && !v.addrs.is_empty());
+        if leased && self.kernel.gate.kind() == GateKind::Nft {
+            let why = self.kernel.gate.why_not().join("; ");
+            out.push(format!(
+                "the nft gate counts from when it was armed: a node that freezes while it arms closes late, and what guard quorum \
+                 promises is best effort until there is a tc-ebpf gate ({why})"
+            ));
         }
         for (_, link) in self.links.iter() {
             out.extend(link.complaint().map(|text| format!("interface {}: {text}", link.name)));
