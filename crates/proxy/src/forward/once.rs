@@ -101,18 +101,18 @@ pub(super) async fn ask<C: Client>(
 impl Try<'_, '_> {
     /// Puts this try among the attempts, as far as it is: headers of the response ask for them too.
     fn tell(&mut self, exchange: &mut Exchange) {
-        let (status, connect, header) = (self.status, self.connect, self.header);
-        let total = recent().since(self.began);
-        match exchange.attempts.last_mut().filter(|_| self.told) {
-            Some(told) => {
-                (told.status, told.connect, told.header, told.total) = (status, connect, header, total);
-            }
-            None => {
-                let addr = Rc::clone(self.lease.address());
-                exchange.attempts.push(Attempt { addr, status, connect, header, total });
-            }
+        let attempt = Attempt {
+            addr: Rc::clone(self.lease.address()),
+            status: self.status,
+            connect: self.connect,
+            header: self.header,
+            total: recent().since(self.began),
+        };
+        if self.told {
+            exchange.attempts.pop();
         }
         self.told = true;
+        exchange.attempts.push(attempt);
     }
 
     async fn ask<C: Client>(
