@@ -230,11 +230,6 @@ pub type Render<'a> = &'a dyn Fn(&Template, &Exchange, &mut Vec<u8>);
 pub trait FieldSink {
     /// One field; name and value were checked or come from checked ones.
     fn field(&mut self, name: &[u8], value: &[u8]);
-
-    /// The same for a field that stands in memory as HTTP/1 writes it: `line` is name, colon, blank, value and CRLF.
-    fn line(&mut self, name: &[u8], value: &[u8], _line: &[u8]) {
-        self.field(name, value);
-    }
 }
 
 /// What becomes of a backend's response once its head is known.

@@ -70,19 +70,12 @@ impl Body {
     }
 }
 
-/// Takes name and value of a field, and its line as [`crate::exchange::FieldSink::line`] takes it, empty where there is none.
-pub type VisitLine<'v> = &'v mut dyn FnMut(&[u8], &[u8], &[u8]);
-
 /// The head of a backend's response.
 pub trait ResponseHead {
     /// Status.
     fn status(&self) -> u16;
     /// Calls for each field in order: name and value. Hop-by-hop fields are among them.
     fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8]));
-    /// The same, each with its line.
-    fn each_line(&self, visit: VisitLine<'_>) {
-        self.each(&mut |name, value| visit(name, value, b""));
-    }
     /// The first value of a header; `name` in lower case.
     fn field(&self, name: &str) -> Option<&[u8]>;
 }

@@ -15,7 +15,7 @@ use super::wire::Wire;
 use crate::buffers;
 use crate::exchange::FieldSink;
 use crate::forward::{Ask, Backend, Broken, More, ResponseBody, Sink, Source, Trailer};
-use crate::response::{ResponseHead, VisitLine};
+use crate::response::ResponseHead;
 use crate::thread::Thread;
 use crate::transport::{Io, Stream};
 
@@ -173,18 +173,6 @@ impl ResponseHead for Head {
     fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
         for field in &self.fields {
             visit(field.name.of(&self.raw), field.value.of(&self.raw));
-        }
-    }
-
-    fn each_line(&self, visit: VisitLine<'_>) {
-        for field in &self.fields {
-            let (name, value) = (field.name, field.value);
-            let between = self.raw.get(name.end as usize..value.start as usize);
-            let line = match (between, self.raw.get(value.end as usize..value.end as usize + 2)) {
-                (Some(b": "), Some(b"\r\n")) => &self.raw[name.start as usize..value.end as usize + 2],
-                _ => &[],
-            };
-            visit(name.of(&self.raw), value.of(&self.raw), line);
         }
     }
 
@@ -440,33 +428,5 @@ impl Backend for Exchange {
                 kept.put(connection, keep);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_passed_as_it_stands_only_when_it_stands_as_we_write_it() {
-        let text = b"HTTP/1.1 200 OK\r\nA: one\r\nB:two\r\nC: three \r\nD:  four\r\nE:\r\nF: \r\n\r\n";
-        let mut head = Head { raw: text.to_vec(), ..Head::default() };
-        http1::response(text, &LIMITS, false, |field| head.fields.push(field)).unwrap().unwrap();
-        let mut seen = Vec::new();
-        head.each_line(&mut |name, value, line| {
-            let of = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
-            seen.push((of(name), of(value), of(line)));
-        });
-        let seen: Vec<_> = seen.iter().map(|(n, v, l)| (n.as_str(), v.as_str(), l.as_str())).collect();
-        let none = "";
-        let wanted = [
-            ("A", "one", "A: one\r\n"),
-            ("B", "two", none),
-            ("C", "three", none),
-            ("D", "four", none),
-            ("E", "", none),
-        ];
-        assert_eq!(seen[..5], wanted);
-        assert_eq!((seen[5].0, seen[5].1), ("F", ""));
     }
 }

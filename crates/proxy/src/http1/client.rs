@@ -195,10 +195,6 @@ impl FieldSink for Side {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         line(self.talk.wire.stage(), name, value);
     }
-
-    fn line(&mut self, _: &[u8], _: &[u8], line: &[u8]) {
-        self.talk.wire.stage().extend_from_slice(line);
-    }
 }
 
 impl Sink for Side {

@@ -93,7 +93,7 @@ impl Wire {
             return Poll::Pending;
         };
         let count = count?;
-        clock::has_read();
+        clock::refresh();
         self.end += count;
         self.received += count as u64;
         self.ended |= count == 0;

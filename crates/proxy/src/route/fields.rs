@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 
 use super::names::{HOP, Names, clean, is_hop, listed};
 use super::vars::{Scope, addr};
-use crate::buffers;
 use crate::exchange::{Exchange, FieldSink};
 use crate::policy::{self, Kept};
 use crate::snapshot::Snapshot;
@@ -119,7 +118,7 @@ pub fn request_fields(snapshot: &Snapshot, exchange: &Exchange, sink: &mut impl 
     let Some(route) = exchange.route.and_then(|id| snapshot.table.routes.get(id.index())) else { return };
     let Some(plan) = route.request.as_deref() else { return };
     let scope = Scope::new(snapshot, exchange);
-    let mut value = buffers::text();
+    let mut value = Vec::with_capacity(64);
     write(&scope, b"Host", &plan.host, &mut value, sink);
     if plan.pass {
         pass(plan, exchange, sink);
@@ -130,7 +129,6 @@ pub fn request_fields(snapshot: &Snapshot, exchange: &Exchange, sink: &mut impl 
     for (name, template) in &plan.added {
         write(&scope, name, template, &mut value, sink);
     }
-    buffers::give_back_text(value);
 }
 
 /// One field of ours; an empty value is none.

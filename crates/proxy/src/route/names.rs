@@ -28,10 +28,7 @@ impl Names {
         else {
             return false;
         };
-        // Most names differ in their first letter from those of their length.
-        let first = |name: &[u8]| name.first().map(|byte| byte | 0x20);
-        let alike = |own: &[u8]| first(own) == first(name) && own.eq_ignore_ascii_case(name);
-        self.names[usize::from(start)..usize::from(end)].iter().any(|own| alike(own))
+        self.names[usize::from(start)..usize::from(end)].iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
 

@@ -120,15 +120,12 @@ pub fn response_fields(snapshot: &Snapshot, exchange: &Exchange, head: Head<'_>,
     if let Some(connection) = head.field("connection") {
         extra.extend(listed(connection).map(Box::from));
     }
-    head.each_line(&mut |name, value, line| {
+    head.each(&mut |name, value| {
         if set.dropped.has(name) || extra.iter().any(|own| own.eq_ignore_ascii_case(name)) {
             return;
         }
-        match plan.rewritten(name, value, &scope) {
-            Some(rewritten) => noting.field(name, &rewritten),
-            None if line.is_empty() => noting.field(name, value),
-            None => noting.line(name, value, line),
-        }
+        let rewritten = plan.rewritten(name, value, &scope);
+        noting.field(name, rewritten.as_deref().unwrap_or(value));
     });
     for (name, value) in &exchange.memory.carried {
         noting.field(name.as_bytes(), value);
@@ -214,26 +211,15 @@ struct Noting<'a, S> {
     on: bool,
 }
 
-impl<S> Noting<'_, S> {
-    fn note(&self, name: &[u8], value: &[u8]) {
+impl<S: FieldSink> FieldSink for Noting<'_, S> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
         if self.on {
             let names = &self.scope.snapshot.table.used.sent;
             if let Some(own) = names.iter().find(|own| own.as_bytes().eq_ignore_ascii_case(name)) {
                 self.scope.exchange.memory.noted.borrow_mut().sent.push((own.clone(), value.to_vec()));
             }
         }
-    }
-}
-
-impl<S: FieldSink> FieldSink for Noting<'_, S> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.note(name, value);
         self.sink.field(name, value);
-    }
-
-    fn line(&mut self, name: &[u8], value: &[u8], line: &[u8]) {
-        self.note(name, value);
-        self.sink.line(name, value, line);
     }
 }
 

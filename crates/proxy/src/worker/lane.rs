@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::SocketKey;
-use crate::clock;
 use crate::log::{Logs, Writers};
 use crate::metrics::Counters;
 use crate::pool::{Names as Hosts, Pools};
@@ -85,8 +84,7 @@ pub(super) fn start(
     let thread = std::thread::Builder::new().name(format!("edge-{number}")).spawn(move || {
         // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().on_thread_unpark(clock::begin_turn);
-        let built = builder.build_local(LocalOptions::default());
+        let built = builder.enable_all().build_local(LocalOptions::default());
         let runtime = match built {
             Ok(runtime) => runtime,
             Err(error) => {
