@@ -285,10 +285,13 @@ impl Sessions {
             self.house.causes.unasked += 1;
             return;
         };
-        if let Some(greeting) = peer.on_answer(answer, &mut self.house, now)
+        if let Some((greeting, sent)) = peer.on_answer(answer, &mut self.house, now)
             && let Some(no) = greeting.refused
         {
-            peer.refused(no, &greeting, from, &mut self.house, now);
+            match no {
+                No::InUse => peer.doubled((&greeting, sent), from, &mut self.house, now),
+                No::UnknownKey | No::NotMember => peer.refused(no, &greeting, from, &mut self.house, now),
+            }
         }
     }
 

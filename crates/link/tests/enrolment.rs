@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::name::NodeId;
 use mainstay_link::{Config, Event, Keys, Refusal, Token};
-use world::{Seeded, Weather, World, addr, keys, numbers, spec};
+use world::{BEAT, Seeded, Weather, World, addr, keys, numbers, spec};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -171,19 +171,100 @@ fn a_copy_of_a_node_with_its_key_is_told() {
     world.start(2, vec![spec(1, Some(keys(1).public))], Some(KEY));
     world.run(5 * SECOND);
     assert_eq!(twin(&world), 0);
-    let (mut config, keys) = (World::config(9, &keys(2), vec![spec(1, Some(keys(1).public))], None), keys(2));
+    let made = keys(2);
+    let mut config = World::config(9, &made, vec![spec(1, Some(keys(1).public))], None);
     config.me.id = "n2".to_owned();
-    // Node 1 answers to configured addresses alone: the copy has taken one of them.
-    world.put(9, config, keys);
+    // It speaks from the first one's addresses, and hears what is said to one of them.
+    world.put(9, config, made);
+    let place = |wire| move |at: &std::net::SocketAddr| *at == addr(9, wire);
     for _ in 0..5_000 {
         world.run(MS);
-        for (_, to, _) in world.flying.values_mut() {
+        for (from, to, _) in world.flying.values_mut() {
+            for wire in [0, 1] {
+                if place(wire)(from) {
+                    *from = addr(2, wire);
+                }
+            }
             if *to == addr(2, 1) {
                 *to = addr(9, 1);
             }
         }
     }
     assert!((1..=2).contains(&twin(&world)), "{:?}", world.events(1));
+}
+
+/// A copy of node 2's state on a host of its own, at place 9 of the world.
+fn copy_of_two(world: &mut World) {
+    let made = keys(2);
+    let mut config = World::config(9, &made, vec![spec(1, Some(keys(1).public))], Some(KEY));
+    (config.me.id, config.me.node) = ("n2".to_owned(), NodeId(2));
+    world.put(9, config, made);
+}
+
+fn in_use(world: &World, node: u8) -> usize {
+    let told = |event: &Event| {
+        let Event::Refused { by: NodeId(1), why: Refusal::InUse { holder: Some(holder) }, .. } = event else {
+            return false;
+        };
+        [addr(2, 0), addr(2, 1)].contains(holder)
+    };
+    world.events(node).iter().filter(|event| told(event)).count()
+}
+
+#[test]
+fn a_copy_of_a_node_elsewhere_is_told_who_has_its_id_and_the_first_keeps_its_session() {
+    let mut world = strangers(10, 2);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+    world.run(SECOND);
+    for node in [1, 2] {
+        world.node(node).events.clear();
+    }
+    copy_of_two(&mut world);
+    let took = world.wait(SECOND, "a refusal", |w| in_use(w, 9) > 0);
+    assert!(took > BEAT * 3, "once could be a hello that was sent on: {took:?}");
+    world.run(5 * SECOND);
+    assert!(!world.has_session(9, 1));
+    assert_eq!(world.events(2), []);
+    let twin = |event: &Event| matches!(event, Event::Twin { node: NodeId(2), addr: from } if *from == addr(9, 0) || *from == addr(9, 1));
+    assert!(matches!(&world.events(1)[..], [one] if twin(one)), "{:?}", world.events(1));
+    assert_eq!(numbers(&world.nodes[&1].heard, 2).len() as u64, world.nodes[&2].number, "nothing was lost");
+}
+
+#[test]
+fn a_copy_of_a_node_that_is_silent_is_not_refused() {
+    let mut world = strangers(11, 2);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+    world.nodes.remove(&2);
+    world.run(BEAT * 4);
+    copy_of_two(&mut world);
+    world.run(5 * SECOND);
+    assert_eq!(in_use(&world, 9), 0, "{:?}", world.events(9));
+}
+
+#[test]
+fn a_restart_whose_hello_somebody_sends_on_from_elsewhere_is_not_ended_by_it() {
+    let mut world = strangers(12, 2);
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
+    world.run(SECOND);
+    world.start(2, vec![spec(1, Some(keys(1).public))], Some(KEY));
+    let begun = world.now;
+    // All that it says for a while comes from elsewhere, and all that is said to there is given to it.
+    while world.now.since(begun) < 2 * SECOND {
+        for (from, to, _) in world.flying.values_mut() {
+            if *from == addr(2, 0) || *from == addr(2, 1) {
+                *from = addr(9, 0);
+            } else if *to == addr(9, 0) {
+                *to = addr(2, 0);
+            }
+        }
+        world.run(MS / 2);
+    }
+    assert!(
+        world.nodes[&1].events.iter().any(|(_, event)| matches!(event, Event::Twin { .. })),
+        "it was refused"
+    );
+    assert_eq!(in_use(&world, 2), 0, "{:?}", world.events(2));
+    world.wait(SECOND, "sessions", |w| all_meet(w, 2));
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use mainstay_core::time::Boot;
 use snow::HandshakeState;
 
-use super::{CROSSING, Flight, Peer, UNDER_WAY};
+use super::{CROSSING, Flight, IN_USE, Peer, UNDER_WAY};
 use crate::event::Event;
 use crate::house::House;
 use crate::noise::{self, CODE, TAG};
-use crate::packet::{self, Code, Greeting};
+use crate::packet::{self, Code, Greeting, No};
 use crate::session::{Session, inside};
 
 impl Peer {
@@ -63,8 +63,19 @@ impl Peer {
             house.causes.repeated += 1;
             return;
         }
-        let (mine, text) = (house.index(), house.answer().write(0));
         let Some(code_key) = self.code else { return };
+        if let Some(holder) = self.elsewhere(&hello, house, now) {
+            let text = Greeting { refused: Some(No::InUse), holder: Some(holder), ..house.answer() }.write(0);
+            if let Some(answer) = write(packet::answer(theirs, 0), &mut handshake, &text, &code_key) {
+                // Not to the peer's addresses: there is the one that it is in use by.
+                house.transmit(from, answer);
+            }
+            if self.warns(now) {
+                house.tell(Event::Twin { node: self.node(), addr: from });
+            }
+            return;
+        }
+        let (mine, text) = (house.index(), house.answer().write(0));
         let written = write(packet::answer(theirs, mine), &mut handshake, &text, &code_key);
         let Some(answer) = written else { return };
         let Some(mut session) = Session::new(handshake, (mine, theirs), greeting, now) else { return };
@@ -78,8 +89,44 @@ impl Peer {
         self.handshakes += 1;
     }
 
-    /// An answer to one of our hellos. What it says when it is a refusal.
-    pub(crate) fn on_answer(&mut self, answer: Answer<'_>, house: &mut House, now: Boot) -> Option<Greeting> {
+    /// Where the peer's process is, when a hello comes from another one, from where the peer has no address, and the first one
+    /// is alive: a copy of its state has been started there, and takes nothing from it.
+    fn elsewhere(&self, hello: &Hello<'_>, house: &House, now: Boot) -> Option<SocketAddr> {
+        let current = self.current.as_ref()?;
+        let holder = self.source?;
+        let other = current.instance != hello.greeting.instance;
+        let strange = self.wire(hello.from).is_none() && holder.ip() != hello.from.ip();
+        let alive = now.since(self.heard) < self.quiet(house.beat);
+        (other && strange && alive).then_some(holder)
+    }
+
+    /// The peer says, to a hello that was sent at `sent`, that another process with our key is there. A hello of ours that
+    /// somebody has sent on from elsewhere just after we started again is answered so too, but none that was sent when our last
+    /// process is forgotten: that one counts.
+    pub(crate) fn doubled(
+        &mut self,
+        (greeting, sent): (&Greeting, Boot),
+        from: SocketAddr,
+        house: &mut House,
+        now: Boot,
+    ) {
+        let quiet = self.quiet(house.beat);
+        let since = self.in_use.filter(|since| sent < *since + IN_USE).unwrap_or(sent);
+        self.in_use = Some(since);
+        if sent >= since + quiet {
+            self.refused(No::InUse, greeting, from, house, now);
+        } else if let Some(dial) = &mut self.dial {
+            dial.next = dial.next.min(since + quiet).max(now);
+        }
+    }
+
+    /// An answer to one of our hellos. What it says when it is a refusal, and when the hello was sent.
+    pub(crate) fn on_answer(
+        &mut self,
+        answer: Answer<'_>,
+        house: &mut House,
+        now: Boot,
+    ) -> Option<(Greeting, Boot)> {
         let Answer { from, mine, theirs, noise, code } = answer;
         if !noise::code_fits(&house.code, code.covered, code.code) {
             house.causes.bad_code += 1;
@@ -102,7 +149,7 @@ impl Peer {
         };
         let flight = self.flights.remove(at)?;
         if greeting.refused.is_some() {
-            return Some(greeting);
+            return Some((greeting, flight.sent));
         }
         self.rtt.fill(None);
         if let Some(rtt) = self.rtt.get_mut(wire) {
@@ -118,7 +165,7 @@ impl Peer {
     /// A session that both sides are known to have: from now on it is the one, unless it crossed another.
     pub(super) fn adopt(&mut self, new: Session, house: &mut House, now: Boot) {
         let Some(key) = self.spec.key else { return };
-        self.dial = None;
+        (self.dial, self.in_use) = (None, None);
         self.flights.clear();
         if let Some(current) = &self.current {
             let crossed = current.instance == new.instance && now.since(current.born) < CROSSING;

@@ -46,6 +46,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// What does not open makes us try anew at most so often.
 const SUSPECT: Duration = Duration::from_secs(1);
+/// A peer that says twice, so close to each other, that our id is in use by another process.
+const IN_USE: Duration = Duration::from_secs(10);
 /// Handshakes in a second from the peer's own addresses, copies over several wires included.
 const HANDSHAKES: u32 = 40;
 /// Warnings of one kind about one peer are this far apart.
@@ -85,6 +87,8 @@ pub(crate) struct Peer {
     pub(crate) dial: Option<Dial>,
     flights: VecDeque<Flight>,
     pub(crate) joining: VecDeque<Joining>,
+    /// Since when it says that another process with our key is there.
+    in_use: Option<Boot>,
     /// It said that it does not know our key: enrol, although its key is known.
     pub(crate) ask: bool,
     pending: VecDeque<Session>,
@@ -116,6 +120,7 @@ impl Peer {
             dial: Some(Dial { why: Why::New, next: now, tries: 0 }),
             flights: VecDeque::new(),
             joining: VecDeque::new(),
+            in_use: None,
             ask: false,
             pending: VecDeque::new(),
             current: None,
@@ -161,7 +166,7 @@ impl Peer {
         self.pending.clear();
         self.flights.clear();
         self.joining.clear();
-        self.ask = false;
+        (self.in_use, self.ask) = (None, false);
         self.dial = Some(Dial { why: Why::New, next: now, tries: 0 });
     }
 
@@ -205,6 +210,11 @@ impl Peer {
     /// How long it may be silent.
     fn patience(&self, ours: Duration) -> Duration {
         (self.beat(ours) * 5).max(Duration::from_millis(100))
+    }
+
+    /// A process that has been silent for longer may be dead.
+    fn quiet(&self, ours: Duration) -> Duration {
+        (self.beat(ours) * 7 / 2).max(Duration::from_millis(100))
     }
 
     fn rekey_at(session: &Session) -> Boot {
