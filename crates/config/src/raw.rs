@@ -143,7 +143,7 @@ table! {
         check_addrs: bool,
         /// When and how often the addresses are announced.
         announce: Announce,
-        /// How two holders are prevented. Default "best-effort".
+        /// How two holders are prevented; "strict" is refused, it is not there yet. Default "best-effort".
         guard: GuardWord,
         /// Probes that must not be down.
         requires: List<String>,

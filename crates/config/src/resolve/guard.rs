@@ -27,8 +27,10 @@ impl Resolver<'_> {
         match at.value {
             GuardWord::BestEffort => Guard::BestEffort,
             GuardWord::Strict => {
-                self.strict(at.span, unicast, who);
-                Guard::Strict
+                let message = format!("{who}: guard \"strict\" is not there yet");
+                let help = "write guard = \"quorum\", where a witness on a third machine breaks the tie of two nodes, or guard = \"best-effort\"";
+                self.error(at.span, message, help);
+                Guard::BestEffort
             }
             GuardWord::Quorum => {
                 self.quorum(raw, at.span, who);
@@ -36,23 +38,6 @@ impl Resolver<'_> {
                 Guard::Quorum
             }
         }
-    }
-
-    /// A third node would be a lone backup beside two that hear each other.
-    fn strict(&mut self, span: Span, unicast: &[IpAddr], who: &str) {
-        let nodes = match unicast.len() {
-            0 => self.standing.holders,
-            peers => peers + 1,
-        };
-        if nodes == 2 {
-            return;
-        }
-        let message = match nodes {
-            1 => format!("{who}: guard \"strict\" is for two nodes, and no other is named"),
-            more => format!("{who}: guard \"strict\" is for two nodes, here are {more}"),
-        };
-        let help = "name the one other node in [cluster] peers or in `unicast`, or write guard = \"quorum\"";
-        self.error(span, message, help);
     }
 
     /// A majority has to be possible without any one node.

@@ -116,7 +116,7 @@ impl Resolver<'_> {
             guard,
             gate: match guard {
                 Guard::Quorum => self.standing.terms.hold(),
-                Guard::BestEffort | Guard::Strict => (advert * GATE_ADVERTS).max(SHORTEST_GATE),
+                Guard::BestEffort => (advert * GATE_ADVERTS).max(SHORTEST_GATE),
             },
             owns: raw.owns.as_ref().is_some_and(|owns| !owns.value.is_empty()),
             requires,

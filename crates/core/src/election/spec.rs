@@ -78,8 +78,6 @@ pub enum Guard {
     /// VRRP's timing and the gate: a partition of the network can give two holders.
     #[default]
     BestEffort,
-    /// Two nodes without a witness: a lone backup never takes over.
-    Strict,
     /// A lease that a majority of a fixed list of voters grants.
     Quorum,
 }
@@ -90,7 +88,6 @@ impl Guard {
     pub const fn word(self) -> &'static str {
         match self {
             Self::BestEffort => "best-effort",
-            Self::Strict => "strict",
             Self::Quorum => "quorum",
         }
     }
@@ -100,7 +97,6 @@ impl Guard {
     pub const fn strength(self) -> &'static str {
         match self {
             Self::BestEffort => "best effort",
-            Self::Strict => "by rule",
             Self::Quorum => "proven",
         }
     }
@@ -111,9 +107,6 @@ impl Guard {
         match self {
             Self::BestEffort => {
                 "best effort: two nodes that can't hear each other may both hold it until they do"
-            }
-            Self::Strict => {
-                "by rule: a lone backup never takes over and a lone holder keeps, so a silent death waits for an operator"
             }
             Self::Quorum => {
                 "proven: never two holders, while clocks keep within `clock_drift` and the kernel runs"

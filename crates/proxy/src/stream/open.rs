@@ -122,6 +122,11 @@ impl Job {
                 return;
             }
         };
+        self.relay(lease, backend, &first, began);
+    }
+
+    /// Hands both sockets to the relay of this thread.
+    fn relay(self, lease: Lease, backend: OwnedFd, first: &[u8], began: Boot) {
         let thread = Rc::clone(&self.thread);
         let relays = match thread.relays() {
             Ok(relays) => relays,
@@ -168,7 +173,7 @@ impl Job {
         relays.open(Opening {
             client,
             backend,
-            first: &first,
+            first,
             drained,
             near,
             began,
