@@ -32,9 +32,9 @@ pub(crate) fn bench(
     let packages = ["--package", "mainstay", "--package", "mainstay-lab"];
     run(cargo(&project.root).args(["build", "--locked", "--release", "--bins"]).args(packages))?;
     let mut bench = Command::new(project.binary("release", "mainstay-bench"));
-    // The edge has yardsticks of its own; the other names are rows of the failover table.
+    // The edge and the quorum have yardsticks of their own; the other names are rows of the failover table.
     match name {
-        Some(name @ ("proxy" | "edge")) => bench.arg(name),
+        Some(name @ ("proxy" | "edge" | "quorum")) => bench.arg(name),
         Some(row) => bench.args(["--row", row]),
         None => &mut bench,
     };

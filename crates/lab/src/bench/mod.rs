@@ -7,6 +7,7 @@ mod edge;
 mod failover;
 mod load;
 mod proxy;
+mod quorum;
 mod table;
 
 use std::io::Write;
@@ -23,6 +24,7 @@ pub(crate) use table::write_lines;
 
 pub use load::{Cost, Storm, cost, storm};
 pub use proxy::{ProxyOptions, Work, proxy_main};
+pub use quorum::{QuorumOptions, quorum_main};
 
 /// What to measure.
 #[derive(Clone, Debug)]

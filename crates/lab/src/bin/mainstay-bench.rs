@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use mainstay_lab::bench::{
-    EdgeOptions, Options, ProxyOptions, answer_slowly, bench_main, edge_main, proxy_main,
+    EdgeOptions, Options, ProxyOptions, QuorumOptions, answer_slowly, bench_main, edge_main, proxy_main,
+    quorum_main,
 };
 use mainstay_lab::cluster::{Cluster, Plan, Software};
 use mainstay_lab::demo::{self, rehearse};
@@ -18,18 +19,22 @@ mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--
 mainstay-bench demo [--binary PATH]
 mainstay-bench proxy [--binary PATH] [--runs N] [--row TEXT]...
 mainstay-bench edge [--binary PATH] [--seconds N] [--row TEXT]... [--alone]
+mainstay-bench quorum [--binary PATH] [--runs N] [--case TEXT]... [--term TIME]... [--seconds N] [--seed N] [--alone]
 mainstay-bench stand [--binary PATH]
 
   demo              rehearse faults with three nodes; without a binary they run keepalived
   proxy             processor time per request beside nginx and haproxy
   edge              what clients lose while the edge is reloaded, upgraded, killed, crowded and starved
+  quorum            two holders, never: cuts, freezes, kills, moves, and a soak of random faults (`--case soak`)
   stand             only build the three nodes, to look around in them until Ctrl-C
   --binary PATH     the mainstay to measure beside keepalived (or MAINSTAY_BIN)
   --runs N          runs for each cell [5]
   --row TEXT        only rows whose name contains TEXT; also `storm` (50 vips, busy cores) and `cost` (1,000 vips)
   --column TEXT     only columns whose name contains TEXT (v2 1 s, v3 100 ms, v3 10 ms)
+  --term TIME       a lease term, 300ms or 1.5s [both]
+  --seed N          what the soak's faults are drawn from [1]
   --no-keepalived   measure mainstay alone; --alone is the same
-  --seconds N       how long reloads go on, of which other loads last a part [60]
+  --seconds N       how long reloads or the soak go on [60]
 ";
 
 fn main() -> ExitCode {
@@ -47,9 +52,9 @@ fn run() -> Result<()> {
     if arguments.next_if(|argument| argument == "backend").is_some() {
         return backend(arguments);
     }
-    let command =
-        arguments.next_if(|argument| ["demo", "stand", "proxy", "edge"].contains(&argument.as_str()));
-    let Some((options, seconds)) = options(arguments)? else {
+    let command = arguments
+        .next_if(|argument| ["demo", "stand", "proxy", "edge", "quorum"].contains(&argument.as_str()));
+    let Some((options, numbers)) = options(arguments)? else {
         print!("{USAGE}");
         return Ok(());
     };
@@ -58,7 +63,8 @@ fn run() -> Result<()> {
     match command.as_deref() {
         Some("demo") => rehearse(&software(), std::io::stdout().is_terminal(), &mut std::io::stdout()),
         Some("proxy") => proxy(options),
-        Some("edge") => edge(options, seconds),
+        Some("edge") => edge(options, numbers.seconds),
+        Some("quorum") => quorum(options, numbers),
         Some(_) => stand(&software()),
         None => bench_main(&options, &mut std::io::stdout()),
     }
@@ -76,6 +82,41 @@ fn edge(options: Options, seconds: u64) -> Result<()> {
     let time = Duration::from_secs(seconds);
     let options = EdgeOptions { binary, time, faults: options.rows, peers: options.keepalived };
     edge_main(&options, &mut std::io::stdout())
+}
+
+fn quorum(options: Options, numbers: Numbers) -> Result<()> {
+    let Some(binary) = options.binary else { bail!("quorum needs --binary or MAINSTAY_BIN\n\n{USAGE}") };
+    let terms = match &options.columns[..] {
+        [] => vec![Duration::from_millis(1500), Duration::from_millis(300)],
+        terms => terms.iter().map(|text| term(text)).collect::<Result<_>>()?,
+    };
+    let options = QuorumOptions {
+        binary,
+        keepalived: options.keepalived,
+        runs: options.runs,
+        cases: options.rows,
+        terms,
+        soak: Duration::from_secs(numbers.seconds),
+        seed: numbers.seed,
+    };
+    quorum_main(&options, &mut std::io::stdout())
+}
+
+/// `300ms` or `1.5s`.
+fn term(text: &str) -> Result<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.trim_end_matches('s'), 1.0),
+    };
+    let seconds = number.parse::<f64>()? * unit;
+    Ok(Duration::try_from_secs_f64(seconds)?)
+}
+
+/// Numbers that only some commands know.
+#[derive(Clone, Copy)]
+struct Numbers {
+    seconds: u64,
+    seed: u64,
 }
 
 /// A process of `edge`'s own: an address, and how many milliseconds each answer takes.
@@ -103,11 +144,11 @@ fn stand(software: &Software) -> Result<()> {
     }
 }
 
-/// What the arguments ask for; and the seconds of `edge`; `None` when it is the usage.
-fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<(Options, u64)>> {
+/// What the arguments ask for; `None` when it is the usage.
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<(Options, Numbers)>> {
     let binary = std::env::var_os("MAINSTAY_BIN").map(PathBuf::from);
     let mut options = Options { binary, keepalived: true, runs: 5, rows: Vec::new(), columns: Vec::new() };
-    let mut seconds = 60;
+    let mut numbers = Numbers { seconds: 60, seed: 1 };
     while let Some(argument) = arguments.next() {
         let mut value = || match arguments.next() {
             Some(value) => Ok(value),
@@ -116,13 +157,14 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<(Option
         match argument.as_str() {
             "--binary" => options.binary = Some(value()?.into()),
             "--runs" => options.runs = value()?.parse()?,
-            "--row" => options.rows.push(value()?),
-            "--column" => options.columns.push(value()?),
-            "--seconds" => seconds = value()?.parse()?,
+            "--row" | "--case" => options.rows.push(value()?),
+            "--column" | "--term" => options.columns.push(value()?),
+            "--seconds" => numbers.seconds = value()?.parse()?,
+            "--seed" => numbers.seed = value()?.parse()?,
             "--no-keepalived" | "--alone" => options.keepalived = false,
             "--help" | "-h" => return Ok(None),
             other => bail!("unknown argument {other:?}\n\n{USAGE}"),
         }
     }
-    Ok(Some((options, seconds)))
+    Ok(Some((options, numbers)))
 }
