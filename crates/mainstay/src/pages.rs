@@ -47,11 +47,7 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
         ApiCall::Pool { name: "app".into(), action: PoolAction::Drain { backend: "10.0.4.20:8080".into() } },
         ApiCall::Route(Question { url: "https://a.example/".into(), ..Question::default() }),
         ApiCall::Vip { name: "front".into(), action: VipAction::Move },
-        ApiCall::Cluster(ClusterAction::Add {
-            id: "web-3".into(),
-            addrs: vec!["10.0.4.22:5112".parse().unwrap()],
-            witness: false,
-        }),
+        ApiCall::Cluster(ClusterAction::Add { id: "web-3".into() }),
         ApiCall::Cluster(ClusterAction::Remove { id: "web-3".into() }),
         ApiCall::Events { follow: false },
         ApiCall::Events { follow: true },

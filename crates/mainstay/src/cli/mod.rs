@@ -302,28 +302,16 @@ enum NodeCommand {
 enum ClusterCommand {
     /// One line for each node: whether it votes, how it stands, its session and its wires.
     List,
-    /// Make a node a voter. Only one change at a time; each waits for a term.
+    /// Make a node a voter that [cluster] peers of the files names. Only one change at a time; each waits for a term.
     Add {
         /// Its `[node] id`.
         id: String,
-        /// Where it is spoken to, one for each wire: address, or address:port; 5112 when absent.
-        #[arg(long, required = true, value_name = "A,B", value_delimiter = ',', value_parser = place)]
-        addr: Vec<std::net::SocketAddr>,
-        /// It votes and holds no address.
-        #[arg(long)]
-        witness: bool,
     },
     /// Take a node's vote away.
     Remove {
         /// Its `[node] id`.
         id: String,
     },
-}
-
-/// Address, or address:port.
-fn place(text: &str) -> Result<std::net::SocketAddr, String> {
-    mainstay_config::plan::cluster::place(text)
-        .ok_or_else(|| "write 10.0.4.21, 10.0.4.21:5112, 2001:db8::21 or [2001:db8::21]:5112".into())
 }
 
 #[derive(Debug, Subcommand)]
@@ -448,9 +436,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Node(NodeCommand::Key) => local::node_key(&dirs),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
-        Command::Cluster(ClusterCommand::Add { id, addr: addrs, witness }) => {
-            ask::change_list(&dirs, ClusterAction::Add { id, addrs, witness })
-        }
+        Command::Cluster(ClusterCommand::Add { id }) => ask::change_list(&dirs, ClusterAction::Add { id }),
         Command::Cluster(ClusterCommand::Remove { id }) => {
             ask::change_list(&dirs, ClusterAction::Remove { id })
         }

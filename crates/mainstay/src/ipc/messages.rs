@@ -37,6 +37,11 @@ pub enum ToVip {
         /// What is done.
         action: ClusterAction,
     },
+    /// The voter list of `FromVip::Adopted` lies on disk.
+    Kept {
+        /// Its epoch.
+        epoch: u32,
+    },
     /// Give everything up, then exit.
     Stop,
 }
@@ -74,7 +79,7 @@ pub enum FromVip {
         /// Its public key.
         key: [u8; 32],
     },
-    /// Another voter list is in force: keep it.
+    /// This voter list is in force: keep it, and say `ToVip::Kept` when it is on disk.
     Adopted(VoterList),
     /// Another node has our id, which it held first: this node must not run.
     Duplicate(String),
@@ -343,14 +348,10 @@ pub enum VipAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum ClusterAction {
-    /// One more voter.
+    /// One more voter, which the file names.
     Add {
         /// Its `node.id`.
         id: String,
-        /// Where it is spoken to, one address for each wire.
-        addrs: Vec<SocketAddr>,
-        /// Whether it holds no address.
-        witness: bool,
     },
     /// One voter less.
     Remove {

@@ -31,6 +31,12 @@ pub struct ClusterStatus {
     pub hold_ms: u64,
     /// Every node, this one included, in the list's order.
     pub nodes: Vec<NodeStatus>,
+    /// Nodes that the file names and the list does not.
+    #[serde(default)]
+    pub not_in_list: Vec<String>,
+    /// Nodes that the list names and the file does not.
+    #[serde(default)]
+    pub not_in_file: Vec<String>,
 }
 
 /// One node of the cluster.
@@ -128,19 +134,21 @@ impl ClusterStatus {
     #[must_use]
     pub fn of(cluster: &Cluster, list: &VoterList, views: &[VoterView], now: Boot) -> Self {
         let mark = list.mark(cluster.salt);
+        let me = list.find(cluster.list.name(cluster.me));
+        let is_me = |view: &VoterView| me == Some(view.node);
         let other = |view: &VoterView| view.mark.filter(|theirs| *theirs != mark);
         let counts = |view: &&VoterView| {
-            let heard = view.node == cluster.me || view.reachable;
+            let heard = is_me(view) || view.reachable;
             view.votes && heard && view.mute.is_zero() && other(view).is_none()
         };
         let answering = views.iter().filter(counts).count();
         let node = |view: &VoterView| NodeStatus {
             id: list.name(view.node).to_owned(),
             kind: kind(cluster, list, view).to_owned(),
-            me: view.node == cluster.me,
+            me: is_me(view),
             votes: view.votes,
-            reachable: view.node == cluster.me || view.reachable,
-            heard_ms_ago: view.heard.filter(|_| view.node != cluster.me).map(|at| millis(now.since(at))),
+            reachable: is_me(view) || view.reachable,
+            heard_ms_ago: view.heard.filter(|_| !is_me(view)).map(|at| millis(now.since(at))),
             mute_ms: millis(view.mute),
             other_list: other(view).map(|mark| mark.to_string()),
             session_s: None,
@@ -157,13 +165,30 @@ impl ClusterStatus {
             term_ms: millis(cluster.terms.term),
             hold_ms: millis(cluster.terms.hold()),
             nodes: views.iter().map(node).collect(),
+            not_in_list: missing(&cluster.list, list),
+            not_in_file: missing(list, &cluster.list),
         }
+    }
+
+    /// Where the file and the list in force differ, as sentences.
+    #[must_use]
+    pub fn differences(&self) -> Vec<String> {
+        let added = self.not_in_list.iter().map(|id| {
+            format!("{id} is in the file and not in the voter list: run `mainstay cluster add {id}`")
+        });
+        let gone = self.not_in_file.iter().map(|id| {
+            format!(
+                "{id} is in the voter list and not in the file, so nobody here speaks with it: run `mainstay cluster remove \
+                 {id}`, or write it in [cluster] peers"
+            )
+        });
+        added.chain(gone).collect()
     }
 
     /// What is wrong but not fatal, as sentences.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
-        let mut out = Vec::new();
+        let mut out = self.differences();
         if !self.quorum {
             out.push(format!(
                 "{} of {} voters answer, {} are needed: no vip of guard quorum can be taken, and what is held ends",
@@ -272,13 +297,20 @@ const fn word(said: Option<Said>) -> &'static str {
 }
 
 fn kind(cluster: &Cluster, list: &VoterList, view: &VoterView) -> &'static str {
-    let external = cluster.peers.iter().any(|peer| peer.node == view.node && peer.external.is_some());
+    let id = list.name(view.node);
+    let external = cluster.peers.iter().any(|peer| peer.id == id && peer.external.is_some());
     let holds = list.members.get(view.node.index()).is_some_and(|member| member.holds);
     match (external, holds) {
         (true, _) => "etcd",
         (false, true) => "node",
         (false, false) => "witness",
     }
+}
+
+/// The names in one list that are not in the other.
+fn missing(from: &VoterList, in_list: &VoterList) -> Vec<String> {
+    let missing = from.members.iter().filter(|member| in_list.find(&member.id).is_none());
+    missing.map(|member| member.id.clone()).collect()
 }
 
 fn number(count: usize) -> u32 {

@@ -80,8 +80,11 @@ pub(super) fn pin(state: &Path, id: String, key: [u8; 32]) {
 }
 
 /// Keeps the voter list.
-pub(super) fn adopt(state: &Path, list: &VoterList) {
-    keep(&state.join(VOTERS), list);
+///
+/// # Errors
+/// When it is not on disk: the node must not speak under it.
+pub(super) fn adopt(state: &Path, list: &VoterList) -> anyhow::Result<()> {
+    try_keep(&state.join(VOTERS), list)
 }
 
 /// This boot of this host's kernel, and the network that the node is in: a copy of the state elsewhere is nobody's heir.
@@ -133,7 +136,11 @@ fn try_keep(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     file.write_all(&text)
         .and_then(|()| file.sync_all())
         .with_context(|| format!("write {}", fresh.display()))?;
-    std::fs::rename(&fresh, path).with_context(|| format!("write {}", path.display()))
+    std::fs::rename(&fresh, path).with_context(|| format!("write {}", path.display()))?;
+    // The name too must outlive a power cut.
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.with_context(|| format!("write {}", directory.display()))
 }
 
 #[cfg(test)]

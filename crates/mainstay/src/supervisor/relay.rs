@@ -83,7 +83,11 @@ impl Supervisor {
                 }
             }
             FromVip::Adopted(list) => {
-                super::identity::adopt(&self.options.dirs.state, &list);
+                if let Err(error) = super::identity::adopt(&self.options.dirs.state, &list) {
+                    tracing::error!("{error:#}; this node promises nothing until its voter list is kept");
+                    return;
+                }
+                self.tell(Role::Vip, &ToVip::Kept { epoch: list.epoch });
                 if let Some(identity) = &mut self.identity {
                     identity.list = Some(list);
                 }

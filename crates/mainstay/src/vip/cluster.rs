@@ -1,26 +1,108 @@
 //! What an operator says of the voter list.
 
-use super::Node;
-use crate::ipc::ClusterAction;
+use mainstay_core::lease::{Refused, VoterList};
+use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
 
-/// One at a time: of two lists that differ in one voter, every two majorities share one.
-const BY_FILE: &str = "the list is that of the file: add or take away one entry of [cluster] peers on every node, restart \
-                       one node after the other, and wait for a term before the next change";
+use super::Node;
+use super::quorum::Quorum;
+use crate::ipc::ClusterAction;
 
 impl Node {
     /// Begins a change of the list, or says why not.
     pub(super) fn change_list(&mut self, action: &ClusterAction) -> Result<String, String> {
-        let Some(cluster) = &self.plan.cluster else {
-            return Err(format!("node {} speaks with no other", self.plan.node));
+        let now = boot_now();
+        let node = &self.plan.node;
+        let Some(quorum) = &mut self.quorum else {
+            return Err(format!("node {node} speaks with no other"));
         };
-        let known = |id: &str| cluster.list.find(id).is_some();
-        match action {
-            ClusterAction::Add { id, .. } if known(id) => Err(format!("{id} is in the list already")),
-            ClusterAction::Remove { id } if !known(id) => {
-                let all: Vec<&str> = cluster.list.members.iter().map(|member| member.id.as_str()).collect();
-                Err(format!("no node is called \"{id}\"; there are: {}", all.join(", ")))
+        let list = match action {
+            ClusterAction::Add { id } => quorum.with(id, now)?,
+            ClusterAction::Remove { id } => quorum.without(id, now)?,
+        };
+        quorum.leases.change(&list, now).map_err(|refused| quorum.refusal(&refused))?;
+        let (voters, majority) = (list.voters().count(), list.majority());
+        let wait = quorum.leases.terms().mute().as_millis();
+        let done = match action {
+            ClusterAction::Add { id } => format!("{id} votes from here on"),
+            ClusterAction::Remove { id } => {
+                format!("{id} votes no more: stop it and take it out of [cluster] peers")
             }
-            ClusterAction::Add { .. } | ClusterAction::Remove { .. } => Err(BY_FILE.into()),
+        };
+        self.drain();
+        Ok(format!(
+            "{done}; epoch {}: {voters} voters, {majority} are a majority; the next change may follow {wait} ms after \
+             a majority has this one",
+            list.epoch
+        ))
+    }
+}
+
+impl Quorum {
+    /// The list with one node more. The others must be able to speak with it: the file says where it is.
+    fn with(&self, id: &str, now: Boot) -> Result<VoterList, String> {
+        let mut list = self.leases.list().clone();
+        if list.find(id).is_some() {
+            return Err(format!("{id} is in the voter list already"));
+        }
+        let Some(node) = self.cluster.list.find(id) else {
+            return Err(format!(
+                "{id} is not in [cluster] peers of this node's file: write it there on every node, with its addrs, \
+                 `mainstay reload` each, and then say this again"
+            ));
+        };
+        let view = self.sessions.view(now);
+        let heard = view
+            .peers
+            .iter()
+            .find(|peer| peer.id == id)
+            .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
+        if !heard {
+            return Err(format!(
+                "{id} is not heard, and a voter that is silent makes majorities harder: start it, with all nodes in its \
+                 file, and then say this again"
+            ));
+        }
+        list.epoch = list.epoch.saturating_add(1);
+        list.members.push(self.cluster.list.members[node.index()].clone());
+        list.members.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(list)
+    }
+
+    /// The list with one node less.
+    fn without(&self, id: &str, now: Boot) -> Result<VoterList, String> {
+        let mut list = self.leases.list().clone();
+        let Some(node) = list.find(id) else {
+            let all: Vec<&str> = list.members.iter().map(|member| member.id.as_str()).collect();
+            return Err(format!("{id} is not in the voter list; there are: {}", all.join(", ")));
+        };
+        let held = self.held_by(node, now);
+        if !held.is_empty() {
+            return Err(format!(
+                "{id} holds {}: `mainstay vip drain` there first, so that nobody has to wait for its lease",
+                held.join(", ")
+            ));
+        }
+        list.epoch = list.epoch.saturating_add(1);
+        list.members.remove(node.index());
+        Ok(list)
+    }
+
+    fn refusal(&self, refused: &Refused) -> String {
+        match refused {
+            Refused::Myself => format!(
+                "this node is {}: take it out of the list from a node that stays",
+                self.cluster.list.name(self.cluster.me)
+            ),
+            Refused::NoMajority => {
+                "no majority of the voters is heard with the list in force: nothing can be changed until one is".into()
+            }
+            Refused::TooSoon(left) => format!(
+                "the last change, or this node's start, is too young: rights may still be held by the list before; \
+                 wait {} ms",
+                left.as_millis()
+            ),
+            Refused::Flaw(_) | Refused::Epoch { .. } | Refused::TooMany(_) => refused.to_string(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod changes;
 mod cluster;
 mod kernel;
 mod links;
+mod members;
 mod outbound;
 mod owned;
 mod quorum;
@@ -424,6 +425,7 @@ impl Node {
                 let said = self.change_list(&action);
                 self.say(&FromVip::Cluster { number, said });
             }
+            ToVip::Kept { epoch } => self.list_kept(epoch),
             ToVip::Stop => self.begin_stop(),
         }
     }

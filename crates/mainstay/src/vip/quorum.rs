@@ -18,8 +18,8 @@ use mainstay_sys::gate::GateKind;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Node;
+use super::members::{Kept, sentence};
 use crate::ipc::{FromVip, Identity};
-use crate::status::{ClusterStatus, LeaseStatus, WireStatus};
 
 /// Datagrams taken from one socket before the others are looked at.
 const DATAGRAMS: usize = 256;
@@ -37,11 +37,13 @@ pub(super) struct Quorum {
     pub(super) leases: Leases,
     pub(super) sessions: Sessions,
     sockets: Vec<UdpSocket>,
-    identity: Identity,
+    pub(super) identity: Identity,
     /// Rights of vips; the last right of all is the one to our own id.
-    vips: usize,
-    /// What is to be said, by peer.
-    letters: BTreeMap<NodeId, Vec<Message>>,
+    pub(super) vips: usize,
+    /// Whether the list in force lies on this node's disk.
+    pub(super) kept: Kept,
+    /// What is to be said, by peer of the file.
+    pub(super) letters: BTreeMap<NodeId, Vec<Message>>,
     /// Whom the election believes to hold each right.
     told: Vec<Option<NodeId>>,
     /// Whom the wills that are deposited name as the next holder of each right.
@@ -58,10 +60,10 @@ impl Quorum {
         now: Boot,
     ) -> anyhow::Result<Self> {
         let sockets = listen_all(&cluster.listen)?;
-        let list = identity.list.clone().filter(|kept| kept.epoch > cluster.list.epoch);
+        let (list, me, kept) = super::members::in_force(cluster, identity);
         let setup = Setup {
-            me: cluster.me,
-            list: list.unwrap_or_else(|| cluster.list.clone()),
+            me,
+            list,
             terms: cluster.terms,
             salt: cluster.salt,
             instance: identity.instance,
@@ -89,6 +91,7 @@ impl Quorum {
             sockets,
             identity: identity.clone(),
             vips,
+            kept,
             letters: BTreeMap::new(),
             told: vec![None; vips],
             willed: vec![None; vips],
@@ -106,6 +109,8 @@ impl Quorum {
             self.sockets = listen_all(&cluster.listen)?;
         }
         if cluster.peers != self.cluster.peers {
+            // They bear the old numbers; what they say is repeated.
+            self.letters.clear();
             self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
         }
         if cluster.key != self.cluster.key {
@@ -147,7 +152,7 @@ impl Quorum {
 
     pub(super) fn next(&self) -> Boot {
         let leases = self.leases.poll_timeout().unwrap_or(Boot::NEVER);
-        leases.min(self.sessions.poll_timeout().unwrap_or(Boot::NEVER))
+        leases.min(self.sessions.poll_timeout().unwrap_or(Boot::NEVER)).min(self.kept.again())
     }
 
     /// Reads one datagram from a socket; false when there is none.
@@ -162,7 +167,7 @@ impl Quorum {
         match taken {
             Ok((length, from)) => {
                 if let Some(heard) = self.sessions.receive(plain(from), &buffer[..length], now) {
-                    self.leases.handle(lease::Input::Heard { from: heard.from, letter: &heard.letter }, now);
+                    self.hear(heard.from, &heard.letter, now);
                 }
                 true
             }
@@ -183,10 +188,7 @@ impl Quorum {
 
     /// Seals what is to be said and sends all that waits.
     fn flush(&mut self, now: Boot) {
-        for (to, messages) in std::mem::take(&mut self.letters) {
-            let letter = self.leases.letter(messages);
-            self.sessions.send(to, &letter, now);
-        }
+        self.seal(now);
         while let Some(datagram) = self.sessions.poll_transmit() {
             if self.send(datagram.to, &datagram.bytes).is_err() {
                 self.send_errors += 1;
@@ -200,48 +202,6 @@ impl Quorum {
             return Err(std::io::ErrorKind::AddrNotAvailable.into());
         };
         socket.send_to(bytes, to).map(drop)
-    }
-}
-
-impl Quorum {
-    /// The cluster as it is seen from here.
-    pub(super) fn status(&self, now: Boot) -> ClusterStatus {
-        let mut status = ClusterStatus::of(&self.cluster, self.leases.list(), &self.leases.voters(now), now);
-        for peer in self.sessions.view(now).peers {
-            let Some(node) = status.nodes.iter_mut().find(|node| node.id == peer.id) else { continue };
-            node.session_s = peer.session.map(|session| session.age.as_secs_f64());
-            let wires = peer.wires.iter().map(|wire| WireStatus {
-                addr: wire.addr,
-                lost: wire.lost,
-                heard_ms_ago: wire.heard.map(|heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX)),
-                rtt_ms: wire.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
-                datagrams: wire.datagrams,
-                bytes: wire.bytes,
-                duplicates: wire.duplicates,
-            });
-            node.wires = wires.collect();
-        }
-        status
-    }
-
-    /// The story of a right.
-    pub(super) fn lease_status(&self, right: RightId, now: Boot) -> Option<LeaseStatus> {
-        Some(LeaseStatus::of(&self.leases.view(right, now)?, self.leases.list(), now))
-    }
-
-    /// Which other node holds a right.
-    pub(super) fn holder_name(&self, right: RightId) -> Option<String> {
-        let node = self.leases.other_holder(right)?;
-        Some(self.leases.list().name(node).to_owned())
-    }
-
-    /// Who follows when a right is given up, in words.
-    pub(super) fn next_name(&self, right: RightId, now: Boot) -> String {
-        let next = self.leases.view(right, now).and_then(|view| view.next);
-        next.map_or_else(
-            || "nobody who is heard could hold it".into(),
-            |node| self.leases.list().name(node).to_owned(),
-        )
     }
 }
 
@@ -320,7 +280,7 @@ impl Node {
         let mut notices = Vec::new();
         while let Some(effect) = quorum.leases.poll_effect() {
             match effect {
-                Effect::Send { to, message } => quorum.letters.entry(to).or_default().push(message),
+                Effect::Send { to, message } => quorum.say(to, message),
                 Effect::Held { right, epoch, until } if quorum.is_of_vips(right) => {
                     self.machine.handle(Input::Held { right, epoch, until }, now);
                     fed = true;
@@ -332,7 +292,10 @@ impl Node {
                 // The right to our own id: nothing hangs on it but that nobody else has it.
                 Effect::Held { .. } => {}
                 Effect::Yield { right, .. } => quorum.leases.handle(lease::Input::Gone { right }, now),
-                Effect::Adopted(list) => notices.push(FromVip::Adopted(list)),
+                Effect::Adopted(list) => {
+                    let adopted = quorum.adopted(&list, now);
+                    notices.extend([FromVip::Adopted(list), FromVip::Event(adopted)]);
+                }
                 Effect::Notice(Notice::Duplicate { .. }) => {
                     let id = &self.plan.node;
                     let addrs: Vec<String> =
@@ -344,7 +307,9 @@ impl Node {
                     notices.push(FromVip::Duplicate(message));
                 }
                 Effect::Notice(notice) => {
-                    if let Some((about, message)) = sentence(&notice, &quorum.cluster) {
+                    if let Some((about, message)) =
+                        sentence(&notice, quorum.leases.list(), &quorum.cluster.name)
+                    {
                         let event = crate::events::event(&self.plan.node, "cluster", &about, message);
                         notices.push(FromVip::Event(event));
                     }
@@ -392,7 +357,11 @@ impl Node {
             return;
         }
         quorum.sessions.tick(now);
+        let unkept = quorum.unkept(now);
         quorum.leases.handle(lease::Input::Tick, now);
+        if let Some(list) = unkept {
+            self.say(&FromVip::Adopted(list));
+        }
         self.hear_sessions();
         self.drain();
     }
@@ -540,40 +509,12 @@ fn plain(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// A notice as a sentence, and whom it is about; none for what only debugging needs.
-fn sentence(notice: &Notice, cluster: &Cluster) -> Option<(String, String)> {
-    let name = |node: &NodeId| cluster.list.name(*node).to_owned();
-    let own = || cluster.name.clone();
-    Some(match notice {
-        Notice::Reachable(node) => (name(node), format!("{} is heard", name(node))),
-        Notice::Silent(node) => (name(node), format!("{} is not heard any more", name(node))),
-        Notice::Restarted(node) => (name(node), format!("{} has started again", name(node))),
-        Notice::Mismatch { node, mark } => (
-            name(node),
-            format!(
-                "{} has another voter list or longest term ({mark}): neither counts the other's votes",
-                name(node)
-            ),
-        ),
-        Notice::Mute(length) => (
-            own(),
-            format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
-        ),
-        Notice::Quorum => (own(), "a majority of voters answers".into()),
-        Notice::NoQuorum => (
-            own(),
-            "no majority of voters answers: nothing is taken, and what is held ends with its lease".into(),
-        ),
-        Notice::Duplicate { .. } => return None,
-    })
-}
-
 /// What the supervisor says to the peers for a vip whose process has died: datagrams that are sealed ahead.
 pub(super) fn wills(quorum: Option<&mut Quorum>, machine: &Vips, vip: VipId) -> Vec<(SocketAddr, Vec<u8>)> {
     let (Some(quorum), Some(right)) = (quorum, machine.right_of(vip)) else { return Vec::new() };
     let Some(view) = quorum.leases.view(right, boot_now()) else { return Vec::new() };
     let epoch = machine.view(vip).map_or(view.epoch, |vip| vip.epoch);
-    let next = view.next.map(|node| quorum.cluster.list.name(node).to_owned());
+    let next = view.next.map(|node| quorum.leases.list().name(node).to_owned());
     let letter = quorum.leases.letter(vec![Message::Free(vec![Freed { right: view.name, epoch, next }])]);
     let mut wills = Vec::new();
     for peer in quorum.cluster.peers.iter().filter(|peer| peer.external.is_none()) {

@@ -3,5 +3,6 @@
 
 mod cuts;
 mod identity;
+mod members;
 mod moves;
 mod rig;

@@ -44,9 +44,7 @@ impl Rig {
             if both {
                 host.plug(&wires[1], "eth1", &[&format!("10.1.4.{number}/24")])?;
             }
-            let key = host.directory().join("cluster.key");
-            fs::write(&key, "a key that is long enough for a test")?;
-            fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+            write_key(&host)?;
             Ok(host)
         };
         let nodes = [plugged("n1", 1, true)?, plugged("n2", 2, true)?];
@@ -57,14 +55,22 @@ impl Rig {
         Ok(Self { nodes, witness, client, watcher, wires, _echoes: echoes?, lab })
     }
 
+    /// A third node at .3, of those that the file of [`Self::config_of`] may name.
+    pub(crate) fn third(&self) -> Result<Host> {
+        let host = self.stranger("n3", 3)?;
+        write_key(&host)?;
+        Ok(host)
+    }
+
+    /// The whole file of a node, with these nodes in `[cluster] peers`.
+    pub(crate) fn config_of(host: &Host, term: &str, ids: &[&str], priority: u8) -> String {
+        cluster_of(host, term, ids) + &vip(priority, "preempt = false")
+    }
+
     /// Starts node 1 or 2 with further lines for its vip.
     pub(crate) fn start(&self, n: usize, term: &str, priority: u8, more: &str) -> Result<Mainstay> {
         let host = &self.nodes[n - 1];
-        let vip = format!(
-            "[[vip]]\nname = \"front\"\naddrs = [\"{VIP}\"]\ninterface = \"eth0\"\npriority = {priority}\nguard = \
-             \"quorum\"\n{more}\n"
-        );
-        Mainstay::start(host, &binary(), &(cluster(host, term) + &vip))
+        Mainstay::start(host, &binary(), &(cluster(host, term) + &vip(priority, more)))
     }
 
     pub(crate) fn start_witness(&self, term: &str) -> Result<Mainstay> {
@@ -135,12 +141,38 @@ pub(crate) fn binary() -> PathBuf {
     std::env::var_os("MAINSTAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_mainstay").into(), PathBuf::from)
 }
 
+/// The cluster key where a host's configuration looks for it.
+fn write_key(host: &Host) -> Result<()> {
+    let key = host.directory().join("cluster.key");
+    fs::write(&key, "a key that is long enough for a test")?;
+    Ok(fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?)
+}
+
+fn vip(priority: u8, more: &str) -> String {
+    format!(
+        "[[vip]]\nname = \"front\"\naddrs = [\"{VIP}\"]\ninterface = \"eth0\"\npriority = {priority}\nguard = \
+         \"quorum\"\n{more}\n"
+    )
+}
+
 /// The head of a host's configuration.
 pub(crate) fn cluster(host: &Host, term: &str) -> String {
+    cluster_of(host, term, &["n1", "n2", "w"])
+}
+
+/// The same with these peers.
+fn cluster_of(host: &Host, term: &str, ids: &[&str]) -> String {
     let peer = |id: &str, n: u8, more: &str| {
         format!("{{ id = \"{id}\", addrs = [\"10.0.4.{n}\", \"10.1.4.{n}\"]{more} }}")
     };
-    let peers = [peer("n1", 1, ""), peer("n2", 2, ""), peer("w", 9, ", witness = true")].join(", ");
+    let all = [
+        ("n1", peer("n1", 1, "")),
+        ("n2", peer("n2", 2, "")),
+        ("n3", peer("n3", 3, "")),
+        ("w", peer("w", 9, ", witness = true")),
+    ];
+    let named = all.into_iter().filter(|(id, _)| ids.contains(id));
+    let peers = named.map(|(_, peer)| peer).collect::<Vec<_>>().join(", ");
     format!(
         "[node]\nid = \"{}\"\nscript_user = \"root\"\n\n[cluster]\nname = \"lab\"\nkey = {{ file = \"{}\" }}\nterm = \
          \"{term}\"\npeers = [{peers}]\n\n",

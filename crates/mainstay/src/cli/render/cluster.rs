@@ -35,13 +35,15 @@ pub(in crate::cli) fn cluster(cluster: &ClusterStatus) -> String {
             table.row(row);
         }
     }
-    out + &table.render(|column, cell, text| match (column, cell) {
+    let differences = cluster.differences().into_iter().map(|sentence| sentence + "\n");
+    let table = table.render(|column, cell, text| match (column, cell) {
         (3, "here" | "reachable") => style("32", text),
         (3, "") => text,
         (3, _) => style("31", text),
         (6, wire) if wire.contains(" lost") => style("31", text),
         _ => text,
-    })
+    });
+    out + &table + &differences.collect::<String>()
 }
 
 fn stands(node: &NodeStatus) -> String {

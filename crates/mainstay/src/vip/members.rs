@@ -1,0 +1,208 @@
+//! Who belongs and who votes. The file names the nodes that may belong, with their addresses and keys; the list in force,
+//! which lies in the state directory, says who votes. Each has its own numbers: sessions have the file's, leases the list's.
+
+use std::time::Duration;
+
+use mainstay_config::plan::cluster::Cluster;
+use mainstay_core::lease::{self, Letter, Message, Notice, VoterList};
+use mainstay_core::name::{NodeId, RightId};
+use mainstay_core::time::Boot;
+
+use super::Node;
+use super::quorum::Quorum;
+use crate::ipc::Identity;
+use crate::status::{ClusterStatus, Event, LeaseStatus, WireStatus};
+
+/// A list that could not be written is written again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Messages to one peer that wait for the disk; older ones are dropped, as a wire might.
+const WAITING: usize = 64;
+
+/// Whether the list in force lies on disk: before it does nothing is promised or held under it, so that a node that
+/// loses its power comes back with the list that others have counted it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It is the file's, and nobody else is known to count by it.
+    Loose,
+    /// The supervisor has been asked to write it.
+    Asked(Boot),
+    /// It is there.
+    Done,
+}
+
+impl Kept {
+    /// When it is to be asked for again.
+    pub(super) fn again(self) -> Boot {
+        match self {
+            Self::Asked(at) => at + AGAIN,
+            Self::Loose | Self::Done => Boot::NEVER,
+        }
+    }
+}
+
+/// The list to begin with, and this node in it: the one that was in force last, else the file's.
+pub(super) fn in_force(cluster: &Cluster, identity: &Identity) -> (VoterList, NodeId, Kept) {
+    let own = cluster.list.name(cluster.me);
+    if let Some(list) = identity.list.as_ref().filter(|list| list.flaw().is_none()) {
+        if let Some(me) = list.find(own) {
+            return (list.clone(), me, Kept::Done);
+        }
+        tracing::warn!(
+            "the voter list in the state directory (epoch {}) does not name this node, {own}: it begins as a new one",
+            list.epoch
+        );
+    }
+    (cluster.list.clone(), cluster.me, Kept::Loose)
+}
+
+impl Quorum {
+    /// A peer of the file in the list in force.
+    fn in_list(&self, peer: NodeId) -> Option<NodeId> {
+        self.leases.list().find(self.cluster.list.name(peer))
+    }
+
+    /// A member of the list in force in the file.
+    fn in_file(&self, member: NodeId) -> Option<NodeId> {
+        let id = &self.leases.list().members.get(member.index())?.id;
+        self.cluster.list.find(id)
+    }
+
+    /// What a peer of the file says; nothing is heard of one that is not in the list.
+    pub(super) fn hear(&mut self, from: NodeId, letter: &Letter, now: Boot) {
+        let Some(from) = self.in_list(from) else { return };
+        if self.kept == Kept::Loose && letter.mark == self.leases.mark() {
+            // Due at once: from here on this node's promises count for somebody.
+            self.kept = Kept::Asked(now - AGAIN);
+        }
+        self.leases.handle(lease::Input::Heard { from, letter }, now);
+    }
+
+    /// Keeps what is to be said to a member; one that the file does not name has no address.
+    pub(super) fn say(&mut self, to: NodeId, message: Message) {
+        if let Some(to) = self.in_file(to) {
+            self.letters.entry(to).or_default().push(message);
+        }
+    }
+
+    /// Hands what is to be said to the sessions, unless the list waits for the disk.
+    pub(super) fn seal(&mut self, now: Boot) {
+        if matches!(self.kept, Kept::Asked(_)) {
+            for waiting in self.letters.values_mut() {
+                waiting.drain(..waiting.len().saturating_sub(WAITING));
+            }
+            return;
+        }
+        for (to, messages) in std::mem::take(&mut self.letters) {
+            let letter = self.leases.letter(messages);
+            self.sessions.send(to, &letter, now);
+        }
+    }
+
+    /// Another list is in force.
+    pub(super) fn adopted(&mut self, list: &VoterList, now: Boot) -> Event {
+        self.letters.clear();
+        self.kept = Kept::Asked(now);
+        let own = self.cluster.list.name(self.cluster.me);
+        let voters: Vec<&str> = list.voters().map(|node| list.name(node)).collect();
+        let message = format!("the voter list has epoch {}: {} vote", list.epoch, voters.join(", "));
+        crate::events::event(own, "cluster", &self.cluster.name, message)
+    }
+
+    /// The list, when it is time to ask for it to be written once more.
+    pub(super) fn unkept(&mut self, now: Boot) -> Option<VoterList> {
+        let due = self.kept.again() <= now;
+        due.then(|| {
+            self.kept = Kept::Asked(now);
+            self.leases.list().clone()
+        })
+    }
+
+    /// The names of the vips and groups that another node holds, as far as is known here.
+    pub(super) fn held_by(&self, member: NodeId, now: Boot) -> Vec<String> {
+        let rights = (0..self.vips).filter_map(|at| u32::try_from(at).ok()).map(RightId);
+        let of = rights.filter(|right| self.leases.other_holder(*right) == Some(member));
+        of.filter_map(|right| self.leases.view(right, now)).map(|view| view.name).collect()
+    }
+}
+
+impl Node {
+    /// The list of this epoch lies on disk: what has waited is said.
+    pub(super) fn list_kept(&mut self, epoch: u32) {
+        let Some(quorum) = &mut self.quorum else { return };
+        if quorum.leases.list().epoch == epoch {
+            quorum.kept = Kept::Done;
+        }
+        self.drain();
+    }
+}
+
+impl Quorum {
+    /// The cluster as it is seen from here.
+    pub(super) fn status(&self, now: Boot) -> ClusterStatus {
+        let mut status = ClusterStatus::of(&self.cluster, self.leases.list(), &self.leases.voters(now), now);
+        for peer in self.sessions.view(now).peers {
+            let Some(node) = status.nodes.iter_mut().find(|node| node.id == peer.id) else { continue };
+            node.session_s = peer.session.map(|session| session.age.as_secs_f64());
+            let wires = peer.wires.iter().map(|wire| WireStatus {
+                addr: wire.addr,
+                lost: wire.lost,
+                heard_ms_ago: wire.heard.map(|heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX)),
+                rtt_ms: wire.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+                datagrams: wire.datagrams,
+                bytes: wire.bytes,
+                duplicates: wire.duplicates,
+            });
+            node.wires = wires.collect();
+        }
+        status
+    }
+
+    /// The story of a right.
+    pub(super) fn lease_status(&self, right: RightId, now: Boot) -> Option<LeaseStatus> {
+        Some(LeaseStatus::of(&self.leases.view(right, now)?, self.leases.list(), now))
+    }
+
+    /// Which other node holds a right.
+    pub(super) fn holder_name(&self, right: RightId) -> Option<String> {
+        let node = self.leases.other_holder(right)?;
+        Some(self.leases.list().name(node).to_owned())
+    }
+
+    /// Who follows when a right is given up, in words.
+    pub(super) fn next_name(&self, right: RightId, now: Boot) -> String {
+        let next = self.leases.view(right, now).and_then(|view| view.next);
+        next.map_or_else(
+            || "nobody who is heard could hold it".into(),
+            |node| self.leases.list().name(node).to_owned(),
+        )
+    }
+}
+
+/// A notice as a sentence, and whom it is about; none for what only debugging needs.
+pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Option<(String, String)> {
+    let name = |node: &NodeId| list.name(*node).to_owned();
+    let own = || cluster.to_owned();
+    Some(match notice {
+        Notice::Reachable(node) => (name(node), format!("{} is heard", name(node))),
+        Notice::Silent(node) => (name(node), format!("{} is not heard any more", name(node))),
+        Notice::Restarted(node) => (name(node), format!("{} has started again", name(node))),
+        Notice::Mismatch { node, mark } => (
+            name(node),
+            format!(
+                "{} has another voter list or longest term ({mark}): neither counts the other's votes",
+                name(node)
+            ),
+        ),
+        Notice::Mute(length) => (
+            own(),
+            format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
+        ),
+        Notice::Quorum => (own(), "a majority of voters answers".into()),
+        Notice::NoQuorum => (
+            own(),
+            "no majority of voters answers: nothing is taken, and what is held ends with its lease".into(),
+        ),
+        Notice::Duplicate { .. } => return None,
+    })
+}
