@@ -7,7 +7,7 @@ mod edge;
 mod failover;
 mod load;
 mod proxy;
-mod quorum;
+pub(crate) mod quorum;
 mod table;
 
 use std::io::Write;

@@ -1,9 +1,11 @@
 //! The rehearsal: three nodes with a web service and a vip, a client that counts, and one fault after the other.
 //!
-//! It draws who answers while it happens, ends by itself within half a minute, and leaves a table: fault, outage, lost
-//! requests, how long two hosts answered, and the same for the way back. Without a terminal it prints plain lines.
+//! It draws who answers while it happens, ends by itself within three quarters of a minute, and leaves a table: fault, outage, lost
+//! requests, how long two hosts answered, and the same for the way back. Then two nodes lose each other, under a quorum and under
+//! keepalived. Without a terminal it prints plain lines.
 
 mod screen;
+mod split;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -18,6 +20,8 @@ use crate::peer::Mainstay;
 use crate::probe::{ArpProbe, UdpClient};
 use crate::timeline::millis;
 use crate::{Fault, Node};
+
+pub use split::split_brain;
 
 /// The client's pause between requests.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -64,7 +68,8 @@ struct Seen {
 pub fn run(binary: &Path, out: &mut dyn Write) -> Result<()> {
     crate::enter()?;
     let drawing = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    rehearse(&Software::Mainstay(binary.to_owned()), drawing, out)
+    rehearse(&Software::Mainstay(binary.to_owned()), drawing, out)?;
+    split_brain(binary, drawing, out)
 }
 
 /// Runs the demo with any software. Needs [`crate::enter()`] before.

@@ -14,13 +14,13 @@ use crate::probe::{ArpProbe, Echo, UdpClient};
 use crate::{Cut, Damage, Fault, Host, Lab, Node, Port, Segment, Way, partition, wait_until};
 
 /// Longer than anything takes that is to happen.
-pub(super) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A client is content after so long without a change.
-pub(super) const CALM: Duration = Duration::from_millis(200);
+pub(crate) const CALM: Duration = Duration::from_millis(200);
 
 /// The observer's pause between two requests, and between two questions.
-const EVERY: Duration = Duration::from_millis(1);
+pub(crate) const EVERY: Duration = Duration::from_millis(1);
 
 const VIP: &str = "10.0.4.99";
 const SERVICE: &str = "10.0.4.99:7777";
@@ -28,30 +28,30 @@ const WIRES: [&str; 2] = ["eth0", "eth1"];
 
 /// What a cluster is to be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Nodes that may hold the address, the first with the highest priority.
-    pub(super) nodes: u8,
+    pub(crate) nodes: u8,
     /// Whether a witness votes too.
-    pub(super) witness: bool,
+    pub(crate) witness: bool,
     /// Whether the first takes the address back when it can.
-    pub(super) preempt: bool,
+    pub(crate) preempt: bool,
     /// Lease term; keepalived's adverts are a third of it, so that both miss a dead node after about the same time.
-    pub(super) term: Duration,
+    pub(crate) term: Duration,
 }
 
 /// A voter, and perhaps a candidate.
-pub(super) struct Member {
-    pub(super) host: Host,
-    pub(super) keeper: Arc<dyn Keeper>,
+pub(crate) struct Member {
+    pub(crate) host: Host,
+    pub(crate) keeper: Arc<dyn Keeper>,
     /// The same when it is ours.
     ours: Option<Arc<Mainstay>>,
 }
 
 /// All of it.
-pub(super) struct Bed {
+pub(crate) struct Bed {
     /// Candidates first, then the witness.
-    pub(super) members: Vec<Member>,
-    pub(super) shape: Shape,
+    pub(crate) members: Vec<Member>,
+    pub(crate) shape: Shape,
     client: Host,
     watcher: Host,
     wires: [Segment; 2],
@@ -64,20 +64,20 @@ pub(super) struct Bed {
 /// What was done to a bed, to be undone.
 #[derive(Default)]
 #[must_use = "a wound stays until it is healed"]
-pub(super) struct Wound {
-    pub(super) damages: Vec<Damage>,
-    pub(super) cuts: Vec<Cut>,
-    pub(super) stopped: Vec<rustix::process::Pid>,
-    pub(super) carrier: Vec<Port>,
-    pub(super) flags: Vec<PathBuf>,
+pub(crate) struct Wound {
+    pub(crate) damages: Vec<Damage>,
+    pub(crate) cuts: Vec<Cut>,
+    pub(crate) stopped: Vec<rustix::process::Pid>,
+    pub(crate) carrier: Vec<Port>,
+    pub(crate) flags: Vec<PathBuf>,
     /// Node that hands the address back when it is healed.
-    pub(super) moved_to: Option<usize>,
-    pub(super) stranger: Option<(Host, Mainstay)>,
+    pub(crate) moved_to: Option<usize>,
+    pub(crate) stranger: Option<(Host, Mainstay)>,
 }
 
 impl Bed {
     /// Builds it and waits until the first node holds the address and all have met.
-    pub(super) fn start(software: &Software, shape: Shape) -> Result<Self> {
+    pub(crate) fn start(software: &Software, shape: Shape) -> Result<Self> {
         let lab = Lab::new("quorum")?;
         let wires = [lab.segment("lan")?, lab.segment("second")?];
         let client = lab.host("client")?;
@@ -174,7 +174,7 @@ impl Bed {
     }
 
     /// The node with this number from 0, as faults want it.
-    pub(super) fn node(&self, index: usize) -> Node {
+    pub(crate) fn node(&self, index: usize) -> Node {
         let member = &self.members[index];
         Node {
             host: member.host.clone(),
@@ -185,22 +185,22 @@ impl Bed {
     }
 
     /// Our program on a member.
-    pub(super) fn ours(&self, index: usize) -> Result<&Mainstay> {
+    pub(crate) fn ours(&self, index: usize) -> Result<&Mainstay> {
         self.members[index].ours.as_deref().context("only Mainstay has such a command")
     }
 
     /// Our program's file, for a member's health.
-    pub(super) fn well(&self, index: usize) -> PathBuf {
+    pub(crate) fn well(&self, index: usize) -> PathBuf {
         well(&self.members[index].host)
     }
 
     /// Where a member is plugged into a wire.
-    pub(super) fn port(&self, index: usize, wire: usize) -> Result<Port> {
+    pub(crate) fn port(&self, index: usize, wire: usize) -> Result<Port> {
         self.members[index].host.port(WIRES[wire])
     }
 
     /// Cuts these members off from those on both wires; the observer still sees all.
-    pub(super) fn part(&self, these: &[usize], those: &[usize]) -> Result<Vec<Cut>> {
+    pub(crate) fn part(&self, these: &[usize], those: &[usize]) -> Result<Vec<Cut>> {
         let ports = |members: &[usize], wire: usize| -> Result<Vec<Port>> {
             members.iter().map(|index| self.port(*index, wire)).collect()
         };
@@ -208,12 +208,12 @@ impl Bed {
     }
 
     /// Cuts a member off from everybody, the observer too.
-    pub(super) fn isolate(&self, index: usize, way: Way) -> Result<Vec<Cut>> {
+    pub(crate) fn isolate(&self, index: usize, way: Way) -> Result<Vec<Cut>> {
         (0..WIRES.len()).map(|wire| self.port(index, wire)?.isolate(way)).collect()
     }
 
     /// Stops only what the nodes say to each other; clients still reach the member.
-    pub(super) fn mute(&self, index: usize, way: Way) -> Result<Vec<Cut>> {
+    pub(crate) fn mute(&self, index: usize, way: Way) -> Result<Vec<Cut>> {
         let speech = |wire: usize| {
             let port = self.port(index, wire)?;
             if self.binary.is_some() { port.cut_matching("udp dport 5112", way) } else { port.cut_vrrp(way) }
@@ -222,12 +222,12 @@ impl Bed {
     }
 
     /// A fault of one member.
-    pub(super) fn strike(&self, index: usize, fault: &Fault) -> Result<Wound> {
+    pub(crate) fn strike(&self, index: usize, fault: &Fault) -> Result<Wound> {
         Ok(Wound { damages: vec![fault.strike(&self.node(index))?], ..Wound::default() })
     }
 
     /// A stranger that says that it is the first node.
-    pub(super) fn double(&self) -> Result<(Host, Mainstay)> {
+    pub(crate) fn double(&self) -> Result<(Host, Mainstay)> {
         let number = self.strangers.get();
         self.strangers.set(number + 1);
         let host = self.plugged(&format!("double{number}"), 100 + number)?;
@@ -238,19 +238,19 @@ impl Bed {
     }
 
     /// A client of the service, a request each millisecond.
-    pub(super) fn ask(&self) -> Result<UdpClient> {
+    pub(crate) fn ask(&self) -> Result<UdpClient> {
         let client = UdpClient::start(&self.client, SERVICE.parse()?, EVERY)?;
         client.wait_for_steady("n1", CALM, LIMIT)?;
         Ok(client)
     }
 
     /// Asks every millisecond who has the address.
-    pub(super) fn watch(&self) -> Result<ArpProbe> {
+    pub(crate) fn watch(&self) -> Result<ArpProbe> {
         ArpProbe::start(&self.watcher, WIRES[0], VIP.parse()?, EVERY)
     }
 
     /// Waits until the first node holds the address, the others wait for it, and everybody hears everybody.
-    pub(super) fn settle(&self) -> Result<()> {
+    pub(crate) fn settle(&self) -> Result<()> {
         for (index, member) in self.members.iter().enumerate() {
             let Some(ours) = &member.ours else {
                 member.keeper.daemon().wait_until("it is ready", LIMIT, || member.keeper.ready())?;
@@ -269,7 +269,7 @@ impl Bed {
     }
 
     /// Waits until everybody hears everybody, whoever holds the address.
-    pub(super) fn meet(&self) -> Result<()> {
+    pub(crate) fn meet(&self) -> Result<()> {
         let votes = self.members.len();
         for ours in self.members.iter().filter_map(|member| member.ours.as_ref()) {
             ours.wait_until("all are met", LIMIT, |status| {
@@ -282,7 +282,7 @@ impl Bed {
     }
 
     /// Who holds the address by its own account.
-    pub(super) fn holder(&self) -> Option<usize> {
+    pub(crate) fn holder(&self) -> Option<usize> {
         (0..usize::from(self.shape.nodes)).find(|index| {
             let ours = self.members[*index].ours.as_ref();
             ours.and_then(|ours| ours.vip("front").ok()).is_some_and(|vip| vip["state"] == "active")
@@ -290,7 +290,7 @@ impl Bed {
     }
 
     /// Undoes what was done.
-    pub(super) fn heal(&self, wound: Wound) -> Result<()> {
+    pub(crate) fn heal(&self, wound: Wound) -> Result<()> {
         let Wound { damages, cuts, stopped, carrier, flags, moved_to, stranger } = wound;
         for pid in stopped {
             // Its supervisor may have killed it meanwhile.

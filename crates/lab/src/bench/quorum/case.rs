@@ -64,9 +64,9 @@ impl Case {
 
     pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::HolderAlone => "partition: holder | backup, witness",
-            Self::BackupAlone => "partition: holder, witness | backup",
-            Self::WitnessAlone => "partition: holder, backup | witness",
+            Self::HolderAlone => "partition: holder alone",
+            Self::BackupAlone => "partition: backup alone",
+            Self::WitnessAlone => "partition: witness alone",
             Self::SpeechCut => "peers only: holder neither heard nor hears",
             Self::SpeechOut => "peers only: holder not heard",
             Self::SpeechIn => "peers only: holder does not hear",
@@ -160,11 +160,13 @@ impl Case {
 
     /// How long the wound stays open at least.
     pub(super) fn lasts(self, term: Duration) -> Duration {
-        match self {
-            Self::Freeze => Duration::from_secs(3).max(term * 2),
+        if self == Self::Freeze {
+            Duration::from_secs(3).max(term * 2)
+        } else if self.moves() {
+            Duration::ZERO
+        } else {
             // Long enough for every promise to run out several times.
-            _ if !self.moves() => term * 4,
-            _ => Duration::ZERO,
+            term * 4
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::bed::{Bed, CALM, LIMIT};
+use super::bed::{Bed, CALM, EVERY, LIMIT};
 use super::case::Case;
 use crate::cluster::Software;
 use crate::peer::Keeper as _;
@@ -62,7 +62,9 @@ pub(super) fn measure(software: &Software, case: Case, term: Duration, runs: usi
                 from(span.end)
             );
         }
-        if matches!(software, Software::Mainstay(_)) && reading.outage > case.bound(term) + reading.late {
+        if matches!(software, Software::Mainstay(_))
+            && reading.outage > case.bound(term) + reading.late + EVERY
+        {
             eprintln!("  beyond {:?}; holders: {}", case.bound(term), story(&client, &whole));
         }
         readings.push(reading);

@@ -140,7 +140,13 @@ pub(super) fn soak(
     let (mut chance, mut findings, begun) = (Chance(seed), Findings::default(), Instant::now());
     while begun.elapsed() < time {
         let from = Instant::now();
-        let blows = strike(&bed, &mut chance, term, &client, &mut findings)?;
+        let blows = match strike(&bed, &mut chance, term, &client, &mut findings) {
+            Ok(blows) => blows,
+            Err(error) => {
+                findings.print(term, begun.elapsed(), seed, out)?;
+                return Err(error);
+            }
+        };
         let window = from..Instant::now();
         let dual = watch.answers().dual(&window);
         let record = client.record();
