@@ -226,7 +226,12 @@ impl Quorum {
 
     /// The story of a right.
     pub(super) fn lease_status(&self, right: RightId, now: Boot) -> Option<LeaseStatus> {
-        Some(LeaseStatus::of(&self.leases.view(right, now)?, self.leases.list(), now))
+        Some(LeaseStatus::of(
+            &self.leases.view(right, now)?,
+            self.leases.list(),
+            self.cluster.terms.hold(),
+            now,
+        ))
     }
 
     /// Which other node holds a right.
@@ -573,7 +578,7 @@ pub(super) fn wills(quorum: Option<&mut Quorum>, machine: &Vips, vip: VipId) -> 
     let (Some(quorum), Some(right)) = (quorum, machine.right_of(vip)) else { return Vec::new() };
     let Some(view) = quorum.leases.view(right, boot_now()) else { return Vec::new() };
     let epoch = machine.view(vip).map_or(view.epoch, |vip| vip.epoch);
-    let next = view.next.map(|node| quorum.cluster.list.name(node).to_owned());
+    let next = quorum.leases.next(right).map(|node| quorum.cluster.list.name(node).to_owned());
     let letter = quorum.leases.letter(vec![Message::Free(vec![Freed { right: view.name, epoch, next }])]);
     let mut wills = Vec::new();
     for peer in quorum.cluster.peers.iter().filter(|peer| peer.external.is_none()) {
