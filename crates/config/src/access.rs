@@ -62,6 +62,11 @@ impl Account {
     }
 }
 
+/// Whether every user of this host may read a file, as far as its own mode says.
+pub(crate) fn open_to_all(path: &std::path::Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+}
+
 /// A longer first line is cut by the kernel (BINPRM_BUF_SIZE).
 const FIRST_LINE: usize = 256;
 /// Longer files are no check scripts.

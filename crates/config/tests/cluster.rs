@@ -256,6 +256,29 @@ fn what_makes_quorum_impossible_is_named() {
 }
 
 #[test]
+fn a_cluster_key_that_everybody_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::temp_dir().join(format!("mainstay-cluster-key-{}", std::process::id()));
+    std::fs::write(&path, "0123456789abcdef\n").unwrap();
+    let text = with(&format!(
+        "key = {{ file = \"{}\" }}\npeers = [{{ id = \"b\", addrs = [\"10.0.0.1\"] }}]",
+        path.display()
+    ));
+    let warned = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let loaded =
+            parse_str("t.toml", &text, &|_| None, Checks::ALL).unwrap_or_else(|report| panic!("{report}"));
+        loaded
+            .warnings
+            .iter()
+            .any(|d| d.place.line == 5 && d.message.contains("every user of this host may read"))
+    };
+    let seen = [warned(0o644), warned(0o640), warned(0o600)];
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(seen, [true, false, false]);
+}
+
+#[test]
 fn a_strict_guard_is_refused_by_name() {
     let vip = |guard: &str| {
         format!(

@@ -10,6 +10,7 @@ use mainstay_core::lease::{Member, Terms, VoterList};
 
 use super::Resolver;
 use super::target::host_port_of;
+use crate::access;
 use crate::plan::cluster::{self, Cluster, ClusterKey, External, Peer};
 use crate::raw;
 use crate::source::{At, Span};
@@ -320,6 +321,13 @@ impl Resolver<'_> {
     fn cluster_key(&mut self, key: &At<crate::values::Secret>) -> Option<ClusterKey> {
         let read_here = self.checks.files || matches!(key.value, crate::values::Secret::Text(_));
         let secret = self.secret(key, WHO, "key")?;
+        if let (Some(path), false) = self.secret_place(&key.value)
+            && access::open_to_all(&path)
+        {
+            let message =
+                format!("{WHO}: every user of this host may read the cluster key in {}", path.display());
+            self.findings.warn(key.span, message, format!("chmod o= {}", path.display()));
+        }
         if read_here && secret.len() < SHORTEST_KEY {
             let message = format!("{WHO}: the key has {} characters", secret.len());
             let help = "write at least 16: `openssl rand -base64 32` makes one, the same for every node";

@@ -114,7 +114,7 @@ impl Leases {
         right.told = right.told.filter(|told| told.node != asker.node);
         if let Some(stand) = right.stands.get_mut(asker.node.index()) {
             stand.freed = stand.freed.max(freed.epoch);
-            stand.let_go = now;
+            (stand.let_go, stand.ready) = (now, false);
             if stand.epoch <= freed.epoch {
                 stand.epoch = 0;
             }

@@ -176,9 +176,7 @@ impl Leases {
         let right = &self.rights[at];
         let ready = self.peers_of_list().filter_map(|node| {
             let stand = right.stands.get(node.index())?;
-            // Whoever has just let go may have had a reason, or be dead: its next beats say which.
-            let settled = stand.let_go == Boot::ZERO || stand.heard > stand.let_go + self.terms.beat();
-            let able = settled && stand.ready && self.reachable(node) && self.may_hold(node) && fits(node);
+            let able = stand.ready && self.reachable(node) && self.may_hold(node) && fits(node);
             able.then_some((node, stand.priority))
         });
         ready.max_by_key(|(node, priority)| (*priority, std::cmp::Reverse(*node)))

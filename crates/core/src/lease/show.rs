@@ -1,5 +1,6 @@
 //! What status, metrics and `explain` are told.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::lease::leases::Leases;
@@ -10,8 +11,8 @@ use crate::time::Boot;
 impl Leases {
     /// One right as this node sees it at `now`.
     #[must_use]
-    pub fn view(&self, right: RightId, now: Boot) -> Option<RightView> {
-        let at = right.index();
+    pub fn view(&self, index: RightId, now: Boot) -> Option<RightView> {
+        let at = index.index();
         let right = self.rights.get(at)?;
         let until = right.claim.until().filter(|until| *until > now);
         let epoch = right.highest.max(self.voter.highest(&right.name));
@@ -30,7 +31,7 @@ impl Leases {
             stamped: until.map(|until| until - self.terms.hold()),
             holder: mine.or(heard).or(right.told),
             voters: voters.collect(),
-            next: right.successor.or_else(|| self.best_peer(at)),
+            next: if until.is_some() { self.next(index) } else { self.after_another(at) },
             asks_at: right.seek.asks_at,
             acquired: right.acquired,
             refused: right.refused,
@@ -73,6 +74,16 @@ impl Leases {
     pub fn next(&self, right: RightId) -> Option<NodeId> {
         let at = right.index();
         self.rights.get(at)?.successor.or_else(|| self.best_peer(at))
+    }
+
+    /// Who follows when another gives a right up, or takes it while nobody has it: this node among them.
+    fn after_another(&self, at: usize) -> Option<NodeId> {
+        let right = &self.rights[at];
+        let holder = right.holder().map(|(node, _)| node);
+        let peer = self.best(at, |node| Some(node) != holder);
+        let own = right.ready().filter(|_| self.may_hold(self.me)).map(|(priority, _)| (self.me, priority));
+        let first = peer.into_iter().chain(own).max_by_key(|(node, priority)| (*priority, Reverse(*node)));
+        first.map(|(node, _)| node)
     }
 
     /// Whether a majority of voters answers.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::lease::leases::Leases;
 use crate::lease::right::Giving;
+use crate::lease::right::Stand;
 use crate::lease::{Effect, Ending, Freed, Phase};
 use crate::name::{NodeId, RightId};
 use crate::time::Boot;
@@ -230,7 +231,11 @@ impl Leases {
         let (ours, _) = right.ready()?;
         let spurned = right.spurned.filter(|(_, until)| *until > now).map(|(node, _)| node);
         let (node, priority) = self.best(at, |node| {
-            right.stands.get(node.index()).is_some_and(|stand| stand.preempts) && Some(node) != spurned
+            // Whoever has just let go may have had a reason, or be dead: its next beats say which.
+            let settled =
+                |stand: &Stand| stand.let_go == Boot::ZERO || stand.heard > stand.let_go + self.terms.beat();
+            let wants = |stand: &Stand| stand.preempts && settled(stand);
+            right.stands.get(node.index()).is_some_and(wants) && Some(node) != spurned
         })?;
         (priority > ours).then_some(node)
     }

@@ -106,6 +106,7 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         if vip.addrs.is_empty() { "none: notify only".into() } else { vip.addrs.join(", ") }
     );
     let holder = match (&vip.holder, vip.state) {
+        (_, State::Active) if vip.lease.is_some() => format!("this node, under epoch {}", vip.epoch),
         (_, State::Active) => format!("this node, acquisition {}", vip.epoch),
         (Some(holder), State::Backup | State::Fault) => holder.clone(),
         (None, State::Backup | State::Fault) => "nobody that this node can hear".into(),
@@ -123,10 +124,14 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
             (false, false) => "",
         }
     );
+    let ends = match &vip.lease {
+        Some(_) => format!("when the lease ends, {} ms after it was last renewed", vip.guard.window_ms),
+        None => format!("{} ms after the last sign of life", vip.guard.window_ms),
+    };
     let _ = writeln!(
         out,
-        "  guard      {}: if this node freezes, the kernel ({}) stops answering {} ms after the last sign of life",
-        vip.guard.grade, vip.guard.gate, vip.guard.window_ms
+        "  guard      {}: if this node freezes, the kernel ({}) stops answering {ends}",
+        vip.guard.grade, vip.guard.gate
     );
     if !vip.guard.promise.is_empty() {
         let _ = writeln!(out, "  promise    {}", vip.guard.promise);

@@ -119,7 +119,7 @@ pub struct LeaseStatus {
 pub struct SayingStatus {
     /// The voter's id.
     pub voter: String,
-    /// `granted`, `held`, `stale`, `mute`, `mismatch`, `full`, or `nothing`.
+    /// `granted`, `over` (it was granted, and has run out or was given back), `held`, `stale`, `mute`, `mismatch`, `full`, or `nothing`.
     pub said: String,
     /// To whom it has promised the right, when that is another.
     pub by: Option<String>,
@@ -198,14 +198,17 @@ impl ClusterStatus {
         for node in self.nodes.iter().filter(|node| !node.me) {
             let id = &node.id;
             if !node.reachable {
-                let since = node.heard_ms_ago.map_or_else(String::new, |ms| format!(" for {ms} ms"));
-                out.push(format!("{} {id} is not heard{since}", node.kind));
+                out.push(match node.heard_ms_ago {
+                    Some(ms) => format!("{} has not been heard for {ms} ms", node.called()),
+                    None => format!("{} has not been heard yet", node.called()),
+                });
                 continue;
             }
             if let Some(theirs) = &node.other_list {
                 out.push(format!(
-                    "{} {id} has another voter list or longest term ({theirs}, ours is {}): its promises don't count",
-                    node.kind, self.list
+                    "{} has another voter list or longest term ({theirs}, ours is {}): its promises don't count",
+                    node.called(),
+                    self.list
                 ));
             }
             for wire in node.wires.iter().filter(|wire| wire.lost) {
@@ -216,10 +219,17 @@ impl ClusterStatus {
     }
 }
 
+impl NodeStatus {
+    /// What it is and its id: `node web-2`; a witness that is called so is not called twice.
+    fn called(&self) -> String {
+        if self.id == self.kind { format!("the {}", self.kind) } else { format!("{} {}", self.kind, self.id) }
+    }
+}
+
 impl LeaseStatus {
-    /// The right as the leases of this node see it.
+    /// The right as the leases of this node see it; a promise is counted on for `hold`.
     #[must_use]
-    pub fn of(view: &RightView, list: &VoterList, now: Boot) -> Self {
+    pub fn of(view: &RightView, list: &VoterList, hold: Duration, now: Boot) -> Self {
         let name = |node| list.name(node).to_owned();
         let saying = |saying: &mainstay_core::lease::Saying| {
             let (by, left) = match saying.said {
@@ -228,9 +238,11 @@ impl LeaseStatus {
                     (None, None)
                 }
             };
+            let elsewhere = view.until.is_none() && view.holder.is_some();
+            let over = saying.said == Some(Said::Granted) && (elsewhere || saying.at + hold <= now);
             SayingStatus {
                 voter: name(saying.voter),
-                said: word(saying.said).to_owned(),
+                said: if over { OVER } else { word(saying.said) }.to_owned(),
                 by,
                 left_ms: left,
                 ms_ago: saying.said.map(|_| millis(now.since(saying.at))),
@@ -266,6 +278,7 @@ impl SayingStatus {
     pub fn sentence(&self) -> String {
         let said = match self.said.as_str() {
             "granted" => "has promised it to this node".to_owned(),
+            "over" => "has promised it to this node, which is over".to_owned(),
             "held" => {
                 let by = self.by.as_deref().unwrap_or("a node that is not in our list");
                 let left = self.left_ms.map_or_else(String::new, |ms| format!(" for another {ms} ms"));
@@ -282,6 +295,9 @@ impl SayingStatus {
         said + &ago
     }
 }
+
+/// A promise that has run out, or was given back.
+const OVER: &str = "over";
 
 /// The word for what a voter said.
 const fn word(said: Option<Said>) -> &'static str {
@@ -409,7 +425,7 @@ pub(crate) mod tests {
             refused: 2,
             unrenewed: 1,
         };
-        LeaseStatus::of(&view, &cluster.list, NOW)
+        LeaseStatus::of(&view, &cluster.list, Duration::from_secs(1), NOW)
     }
 
     #[test]
@@ -422,7 +438,7 @@ pub(crate) mod tests {
         assert_eq!(status.nodes[1].heard_ms_ago, Some(40));
         let expected = [
             "the wire to web-2 over 10.1.4.21:5112 is lost; others carry on",
-            "witness witness is not heard for 4000 ms",
+            "the witness has not been heard for 4000 ms",
         ];
         assert_eq!(status.degraded(), expected);
     }
@@ -438,7 +454,7 @@ pub(crate) mod tests {
         let said = status.degraded();
         assert!(said[0].starts_with("1 of 3 voters answer, 2 are needed"), "{said:?}");
         assert!(
-            said[1].contains("witness witness has another voter list") && said[1].contains("2/0000"),
+            said[1].contains("the witness has another voter list") && said[1].contains("2/0000"),
             "{said:?}"
         );
         assert_eq!(said.len(), 2, "a voter that starts is no trouble: {said:?}");

@@ -160,7 +160,8 @@ impl Quorum {
 
     /// The story of a right.
     pub(super) fn lease_status(&self, right: RightId, now: Boot) -> Option<LeaseStatus> {
-        Some(LeaseStatus::of(&self.leases.view(right, now)?, self.leases.list(), now))
+        let view = self.leases.view(right, now)?;
+        Some(LeaseStatus::of(&view, self.leases.list(), self.cluster.terms.hold(), now))
     }
 
     /// Which other node holds a right.

@@ -514,7 +514,7 @@ pub(super) fn wills(quorum: Option<&mut Quorum>, machine: &Vips, vip: VipId) -> 
     let (Some(quorum), Some(right)) = (quorum, machine.right_of(vip)) else { return Vec::new() };
     let Some(view) = quorum.leases.view(right, boot_now()) else { return Vec::new() };
     let epoch = machine.view(vip).map_or(view.epoch, |vip| vip.epoch);
-    let next = view.next.map(|node| quorum.leases.list().name(node).to_owned());
+    let next = quorum.leases.next(right).map(|node| quorum.leases.list().name(node).to_owned());
     let letter = quorum.leases.letter(vec![Message::Free(vec![Freed { right: view.name, epoch, next }])]);
     let mut wills = Vec::new();
     for peer in quorum.cluster.peers.iter().filter(|peer| peer.external.is_none()) {

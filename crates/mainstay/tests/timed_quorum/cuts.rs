@@ -105,7 +105,7 @@ fn nodes_that_hear_only_the_witness_agree_through_it() {
         let (client, watch, begun) = (rig.ask()?, rig.watch()?, Instant::now());
         let cuts = [0, 1].map(|wire| partition(&[rig.port(1, wire)?], &[rig.port(2, wire)?]));
         let cuts: Vec<_> = cuts.into_iter().collect::<Result<_>>()?;
-        second.wait_until("n1 is not heard", LIMIT, |status| {
+        second.wait_until("n1 has not been heard", LIMIT, |status| {
             status["cluster"]["nodes"].as_array().is_some_and(|nodes| {
                 nodes.iter().any(|node| node["id"] == "n1" && node["reachable"] == false)
             })

@@ -26,7 +26,7 @@ pub(in crate::cli) fn cluster(cluster: &ClusterStatus) -> String {
             if node.votes { "yes" } else { "no" }.to_owned(),
             stands(node),
             heard(node),
-            node.session_s.map_or_else(|| "none".into(), |age| span(Duration::from_secs_f64(age.max(0.0)))),
+            session(node),
             wires.next().unwrap_or_default(),
         ]);
         for wire in wires {
@@ -63,6 +63,14 @@ fn heard(node: &NodeStatus) -> String {
     }
 }
 
+fn session(node: &NodeStatus) -> String {
+    match (node.me, node.session_s) {
+        (true, _) => String::new(),
+        (false, Some(age)) => span(Duration::from_secs_f64(age.max(0.0))),
+        (false, None) => "none".into(),
+    }
+}
+
 /// The lease's story: epoch, end, who said what, who follows.
 pub(in crate::cli) fn lease(lease: &LeaseStatus) -> String {
     let mut out = String::new();
@@ -92,7 +100,7 @@ pub(in crate::cli) fn lease(lease: &LeaseStatus) -> String {
     }
     let _ = writeln!(
         out,
-        "  so far     acquired {} times, {} requests refused, {} rights ended unrenewed",
+        "  so far     acquired: {}, requests not granted: {}, ended because nobody renewed it: {}",
         lease.acquired, lease.refused, lease.unrenewed
     );
     out
@@ -112,7 +120,7 @@ mod tests {
             "{said}"
         );
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
-        assert_eq!(words(lines[2]), "web-1 node yes here none");
+        assert_eq!(words(lines[2]), "web-1 node yes here");
         assert_eq!(
             words(lines[3]),
             "web-2 node yes reachable 40 ms ago 3 min 2 s 10.0.4.21:5112 up, 0.25 ms"
@@ -130,7 +138,7 @@ mod tests {
             "voter      web-2 has promised it to web-2 for another 300 ms",
             "voter      witness has said nothing",
             "follows    web-2",
-            "acquired 3 times, 2 requests refused, 1 rights ended unrenewed",
+            "acquired: 3, requests not granted: 2, ended because nobody renewed it: 1",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
