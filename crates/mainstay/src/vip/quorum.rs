@@ -4,20 +4,20 @@
 //! looked at, and letters to one peer leave together.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
-use mainstay_config::plan::cluster::Cluster;
+use mainstay_config::plan::cluster::{Cluster, Peer};
 use mainstay_core::election::{Input, Vips};
-use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Stance};
+use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Stance, VoterList};
 use mainstay_core::name::{NodeId, RightId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::GateKind;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Node;
+use super::datagrams::{listen_all, plain};
 use crate::ipc::{FromVip, Identity};
 use crate::status::{ClusterStatus, LeaseStatus, WireStatus};
 
@@ -33,6 +33,7 @@ pub(super) enum Said {
 
 /// This node among its peers.
 pub(super) struct Quorum {
+    /// The configuration's cluster, its nodes numbered as in the list of the leases.
     pub(super) cluster: Cluster,
     pub(super) leases: Leases,
     pub(super) sessions: Sessions,
@@ -57,11 +58,13 @@ impl Quorum {
         rights: Vec<String>,
         now: Boot,
     ) -> anyhow::Result<Self> {
+        let kept = identity.list.as_ref().filter(|kept| kept.epoch > cluster.list.epoch);
+        let list = kept.unwrap_or(&cluster.list).clone();
+        let cluster = &numbered(cluster, &list)?;
         let sockets = listen_all(&cluster.listen)?;
-        let list = identity.list.clone().filter(|kept| kept.epoch > cluster.list.epoch);
         let setup = Setup {
             me: cluster.me,
-            list: list.unwrap_or_else(|| cluster.list.clone()),
+            list,
             terms: cluster.terms,
             salt: cluster.salt,
             instance: identity.instance,
@@ -98,30 +101,50 @@ impl Quorum {
         Ok(quorum)
     }
 
-    /// Another configuration: what did not change lives on.
+    /// Another configuration: what did not change lives on. All of it is taken, whatever is wrong with its addresses: the
+    /// rights must be those of the election.
     pub(super) fn reload(&mut self, cluster: &Cluster, rights: Vec<String>, now: Boot) -> anyhow::Result<()> {
-        if cluster.listen != self.cluster.listen {
-            // The old ones first: the new may be among them.
-            self.sockets.clear();
-            self.sockets = listen_all(&cluster.listen)?;
-        }
-        if cluster.peers != self.cluster.peers {
-            self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
-        }
-        if cluster.key != self.cluster.key {
-            self.sessions.set_cluster_key(cluster.key.as_ref().map(|key| key.as_bytes().to_vec()));
-        }
-        if cluster.terms != self.cluster.terms || cluster.salt != self.cluster.salt {
-            self.leases.set_terms(cluster.terms, cluster.salt, now);
-            self.sessions.set_beat(cluster.terms.beat(), now);
-        }
-        self.cluster = cluster.clone();
+        let same_list = cluster.list == *self.leases.list() || cluster.list.epoch < self.leases.list().epoch;
+        let mended = numbered(cluster, self.leases.list());
+        let before = std::mem::replace(&mut self.cluster, mended.as_ref().unwrap_or(cluster).clone());
         self.vips = rights.len();
         self.told = vec![None; rights.len()];
         self.willed = vec![None; rights.len()];
         self.leases.set_rights(with_own(rights, cluster), now);
         self.claim_own_id(now);
+        let cluster = mended.inspect_err(|_| self.cluster = before.clone())?;
+        if cluster.peers != before.peers || cluster.me != before.me {
+            self.sessions.set_peers(cluster.me, peers(&cluster, &self.identity), now);
+        }
+        if cluster.key != before.key {
+            self.sessions.set_cluster_key(cluster.key.as_ref().map(|key| key.as_bytes().to_vec()));
+        }
+        if cluster.terms != before.terms || cluster.salt != before.salt {
+            self.leases.set_terms(cluster.terms, cluster.salt, now);
+            self.sessions.set_beat(cluster.terms.beat(), now);
+        }
+        if cluster.listen != before.listen {
+            // The old ones first: the new may be among them.
+            self.sockets.clear();
+            self.sockets = listen_all(&cluster.listen)?;
+        }
+        anyhow::ensure!(
+            same_list,
+            "the peers of the configuration are another voter list than the one that it started with, which stays in \
+             force: restart it to count by the new one"
+        );
         Ok(())
+    }
+
+    /// The list of the leases has changed, and with it the numbers of the nodes.
+    fn renumber(&mut self, now: Boot) {
+        match numbered(&self.cluster, self.leases.list()) {
+            Ok(cluster) => {
+                self.cluster = cluster;
+                self.sessions.set_peers(self.cluster.me, peers(&self.cluster, &self.identity), now);
+            }
+            Err(error) => tracing::error!("{error:#}"),
+        }
     }
 
     /// The right to our own id is wanted for as long as we run.
@@ -332,7 +355,10 @@ impl Node {
                 // The right to our own id: nothing hangs on it but that nobody else has it.
                 Effect::Held { .. } => {}
                 Effect::Yield { right, .. } => quorum.leases.handle(lease::Input::Gone { right }, now),
-                Effect::Adopted(list) => notices.push(FromVip::Adopted(list)),
+                Effect::Adopted(list) => {
+                    quorum.renumber(now);
+                    notices.push(FromVip::Adopted(list));
+                }
                 Effect::Notice(Notice::Duplicate { .. }) => {
                     let id = &self.plan.node;
                     let addrs: Vec<String> =
@@ -477,6 +503,21 @@ impl Node {
     }
 }
 
+/// The cluster with its nodes numbered as in a list: a vote counts for whom the list has at its number. A peer that the
+/// list does not name has no place.
+fn numbered(cluster: &Cluster, list: &VoterList) -> anyhow::Result<Cluster> {
+    if let Some(flaw) = list.flaw() {
+        anyhow::bail!("the voter list in the state directory cannot be one: {flaw}");
+    }
+    let id = cluster.list.name(cluster.me);
+    let me = list.find(id).with_context(|| {
+        format!("the voter list that is in force, epoch {}, does not name {id}", list.epoch)
+    })?;
+    let place = |peer: &Peer| Some(Peer { node: list.find(&peer.id)?, ..peer.clone() });
+    let peers = cluster.peers.iter().filter_map(place).collect();
+    Ok(Cluster { me, list: list.clone(), peers, ..cluster.clone() })
+}
+
 /// The right to be the only node of one's id comes after those of vips.
 fn with_own(mut rights: Vec<String>, cluster: &Cluster) -> Vec<String> {
     rights.push(format!("node/{}", cluster.list.name(cluster.me)));
@@ -492,52 +533,6 @@ fn peers(cluster: &Cluster, identity: &Identity) -> Vec<PeerSpec> {
         addrs: peer.addrs.clone(),
     });
     specs.collect()
-}
-
-/// A socket for each address; one that the kernel does not know (IPv6 switched off) is done without while there is another.
-fn listen_all(addrs: &[SocketAddr]) -> anyhow::Result<Vec<UdpSocket>> {
-    let (mut sockets, mut errors) = (Vec::new(), Vec::new());
-    // Every address of both families: a socket for each.
-    let both = addrs.iter().filter(|addr| addr.ip() == Ipv6Addr::UNSPECIFIED);
-    let both = both.map(|addr| SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())));
-    let mut all: Vec<SocketAddr> = addrs.iter().copied().chain(both).collect();
-    all.sort_unstable();
-    all.dedup();
-    for addr in all {
-        match listen(addr) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => errors.push((addr, error)),
-        }
-    }
-    if let Some((_, error)) =
-        errors.iter().find(|(addr, _)| !addr.ip().is_unspecified() || sockets.is_empty())
-    {
-        anyhow::bail!("{error:#}");
-    }
-    for (_, error) in errors {
-        tracing::info!("{error:#}");
-    }
-    Ok(sockets)
-}
-
-fn listen(addr: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let open = || -> rustix::io::Result<UdpSocket> {
-        let family = if addr.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
-        if addr.is_ipv6() {
-            // IPv4 has a socket of its own.
-            sockopt::set_ipv6_v6only(&socket, true)?;
-        }
-        rustix::net::bind(&socket, &addr)?;
-        Ok(UdpSocket::from(socket))
-    };
-    open().with_context(|| format!("[cluster] listen: UDP {addr}"))
-}
-
-/// An IPv4 address that came through an IPv6 socket as what it is.
-fn plain(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 /// A notice as a sentence, and whom it is about; none for what only debugging needs.
