@@ -57,6 +57,29 @@ pub struct Causes {
     pub overrun: u64,
 }
 
+impl Causes {
+    /// Each with its name.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 14] {
+        [
+            ("malformed", self.malformed),
+            ("bad-code", self.bad_code),
+            ("limited", self.limited),
+            ("bad-handshake", self.bad_handshake),
+            ("repeated", self.repeated),
+            ("unknown-key", self.unknown_key),
+            ("unasked", self.unasked),
+            ("unknown-session", self.unknown_session),
+            ("undecryptable", self.undecryptable),
+            ("too-old", self.too_old),
+            ("bad-letter", self.bad_letter),
+            ("no-session", self.no_session),
+            ("unfit", self.unfit),
+            ("overrun", self.overrun),
+        ]
+    }
+}
+
 /// The node itself.
 pub(crate) struct House {
     pub(crate) cluster: String,

@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 77] = [
+const FAMILIES: [(&str, &str); 79] = [
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -55,11 +55,13 @@ const FAMILIES: [(&str, &str); 77] = [
     ("backend_retries_total", "Requests that came to the backend after another had failed."),
     ("backend_state", "1 for where the backend stands."),
     ("backend_weight", "Weight in force, the operator's when there is one."),
+    ("cluster_datagrams_dropped_total", "Datagrams and letters of peers and strangers that came to nothing."),
     ("cluster_list_epoch", "How often the voter list has changed."),
     ("cluster_node_mute_seconds", "How much longer a voter that has just started promises nothing."),
     ("cluster_node_other_list", "1 while the node has another voter list or longest term than ours."),
     ("cluster_node_reachable", "1 while the node is heard."),
     ("cluster_quorum", "1 while a majority of voters answers."),
+    ("cluster_send_errors_total", "Times that the kernel refused a datagram to a peer."),
     ("cluster_session_age_seconds", "How old the session with the node is."),
     ("cluster_term_seconds", "How long a voter promises a right."),
     ("cluster_voters", "How many votes there are."),

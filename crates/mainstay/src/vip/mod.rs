@@ -4,6 +4,7 @@
 
 mod changes;
 mod cluster;
+mod datagrams;
 mod kernel;
 mod links;
 mod members;

@@ -4,9 +4,8 @@
 //! looked at, and letters to one peer leave together.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
-use anyhow::Context as _;
 use mainstay_config::plan::cluster::Cluster;
 use mainstay_core::election::{Input, Vips};
 use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Stance};
@@ -15,9 +14,9 @@ use mainstay_core::time::Boot;
 use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::GateKind;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::Node;
+use super::datagrams::{listen_all, plain};
 use super::members::{Kept, sentence};
 use crate::ipc::{FromVip, Identity};
 
@@ -101,31 +100,36 @@ impl Quorum {
         Ok(quorum)
     }
 
-    /// Another configuration: what did not change lives on.
+    /// Another configuration: what did not change lives on. All of it is taken, whatever is wrong with its addresses: the
+    /// rights must be those of the election.
     pub(super) fn reload(&mut self, cluster: &Cluster, rights: Vec<String>, now: Boot) -> anyhow::Result<()> {
-        if cluster.listen != self.cluster.listen {
-            // The old ones first: the new may be among them.
-            self.sockets.clear();
-            self.sockets = listen_all(&cluster.listen)?;
-        }
-        if cluster.peers != self.cluster.peers {
-            // They bear the old numbers; what they say is repeated.
-            self.letters.clear();
-            self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
-        }
-        if cluster.key != self.cluster.key {
-            self.sessions.set_cluster_key(cluster.key.as_ref().map(|key| key.as_bytes().to_vec()));
-        }
-        if cluster.terms != self.cluster.terms || cluster.salt != self.cluster.salt {
-            self.leases.set_terms(cluster.terms, cluster.salt, now);
-            self.sessions.set_beat(cluster.terms.beat(), now);
-        }
-        self.cluster = cluster.clone();
+        let before = std::mem::replace(&mut self.cluster, cluster.clone());
         self.vips = rights.len();
         self.told = vec![None; rights.len()];
         self.willed = vec![None; rights.len()];
         self.leases.set_rights(with_own(rights, cluster), now);
         self.claim_own_id(now);
+        if cluster.peers != before.peers || cluster.me != before.me {
+            // They bear the old numbers; what they say is repeated.
+            self.letters.clear();
+            self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
+        }
+        if cluster.key != before.key {
+            self.sessions.set_cluster_key(cluster.key.as_ref().map(|key| key.as_bytes().to_vec()));
+        }
+        if cluster.terms != before.terms || cluster.salt != before.salt {
+            self.leases.set_terms(cluster.terms, cluster.salt, now);
+            self.sessions.set_beat(cluster.terms.beat(), now);
+        }
+        if cluster.listen != before.listen {
+            // The old ones first: the new may be among them. When the new cannot be had, the old serve on.
+            self.sockets.clear();
+            self.sockets = listen_all(&cluster.listen).or_else(|error| {
+                self.sockets = listen_all(&before.listen)?;
+                self.cluster.listen.clone_from(&before.listen);
+                Err(error)
+            })?;
+        }
         Ok(())
     }
 
@@ -461,52 +465,6 @@ fn peers(cluster: &Cluster, identity: &Identity) -> Vec<PeerSpec> {
         addrs: peer.addrs.clone(),
     });
     specs.collect()
-}
-
-/// A socket for each address; one that the kernel does not know (IPv6 switched off) is done without while there is another.
-fn listen_all(addrs: &[SocketAddr]) -> anyhow::Result<Vec<UdpSocket>> {
-    let (mut sockets, mut errors) = (Vec::new(), Vec::new());
-    // Every address of both families: a socket for each.
-    let both = addrs.iter().filter(|addr| addr.ip() == Ipv6Addr::UNSPECIFIED);
-    let both = both.map(|addr| SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())));
-    let mut all: Vec<SocketAddr> = addrs.iter().copied().chain(both).collect();
-    all.sort_unstable();
-    all.dedup();
-    for addr in all {
-        match listen(addr) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => errors.push((addr, error)),
-        }
-    }
-    if let Some((_, error)) =
-        errors.iter().find(|(addr, _)| !addr.ip().is_unspecified() || sockets.is_empty())
-    {
-        anyhow::bail!("{error:#}");
-    }
-    for (_, error) in errors {
-        tracing::info!("{error:#}");
-    }
-    Ok(sockets)
-}
-
-fn listen(addr: SocketAddr) -> anyhow::Result<UdpSocket> {
-    let open = || -> rustix::io::Result<UdpSocket> {
-        let family = if addr.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
-        if addr.is_ipv6() {
-            // IPv4 has a socket of its own.
-            sockopt::set_ipv6_v6only(&socket, true)?;
-        }
-        rustix::net::bind(&socket, &addr)?;
-        Ok(UdpSocket::from(socket))
-    };
-    open().with_context(|| format!("[cluster] listen: UDP {addr}"))
-}
-
-/// An IPv4 address that came through an IPv6 socket as what it is.
-fn plain(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 /// What the supervisor says to the peers for a vip whose process has died: datagrams that are sealed ahead.

@@ -39,6 +39,14 @@ impl Node {
             let labels = vec![("result".into(), reject.as_str().into())];
             status.counters.push(Counter { name: "vrrp_strays_total".into(), labels, value });
         }
+        if let Some(quorum) = &self.quorum {
+            status.counters.push(counter("cluster_send_errors_total", quorum.send_errors));
+            for (cause, value) in quorum.sessions.view(now).causes.named() {
+                let labels = vec![("cause".into(), cause.into())];
+                let name = "cluster_datagrams_dropped_total".into();
+                status.counters.push(Counter { name, labels, value });
+            }
+        }
         status
     }
 

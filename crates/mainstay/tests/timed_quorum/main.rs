@@ -1,6 +1,7 @@
 //! Two nodes and a witness, two wires between them, and one address that never has two holders.
 #![expect(clippy::disallowed_methods, reason = "what clients see is measured by the clock that they use")]
 
+mod attacks;
 mod cuts;
 mod demo;
 mod identity;
