@@ -69,6 +69,12 @@ impl Leases {
         right.holder().map(|(node, _)| node).filter(|node| *node != self.me)
     }
 
+    /// Whether a node is heard and says that it can hold a right.
+    #[must_use]
+    pub fn may_follow(&self, right: RightId, node: NodeId) -> bool {
+        right.index() < self.rights.len() && self.best(right.index(), |peer| peer == node).is_some()
+    }
+
     /// Who follows when a right is given up.
     #[must_use]
     pub fn next(&self, right: RightId) -> Option<NodeId> {

@@ -165,7 +165,7 @@ pub(super) fn follow(dirs: &Dirs) -> anyhow::Result<UnixStream> {
     Ok(stream)
 }
 
-pub(super) fn change_list(dirs: &Dirs, action: ClusterAction) -> anyhow::Result<u8> {
+pub(super) fn tell_cluster(dirs: &Dirs, action: ClusterAction) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Cluster(action))?)
 }
 

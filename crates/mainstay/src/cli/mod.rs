@@ -274,6 +274,9 @@ enum VipCommand {
     Move {
         /// Its name.
         name: String,
+        /// Which node follows, whatever its priority; only with guard quorum, and only one that can hold it.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
     },
     /// Give it up and stay out until `ready`.
     Drain {
@@ -428,7 +431,10 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Explain(Explain::Vip { name }) => explain::vip(&dirs, &name),
         Command::Explain(Explain::Route(question)) => explain::route(&dirs, question),
         Command::Vip(VipCommand::List) => ask::list(&dirs),
-        Command::Vip(VipCommand::Move { name }) => ask::vip(&dirs, name, VipAction::Move),
+        Command::Vip(VipCommand::Move { name, to: None }) => ask::vip(&dirs, name, VipAction::Move),
+        Command::Vip(VipCommand::Move { name, to: Some(to) }) => {
+            ask::tell_cluster(&dirs, ClusterAction::Move { vip: name, to })
+        }
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Hold { name }) => ask::vip(&dirs, name, VipAction::Hold),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
@@ -436,9 +442,9 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Node(NodeCommand::Key) => local::node_key(&dirs),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
-        Command::Cluster(ClusterCommand::Add { id }) => ask::change_list(&dirs, ClusterAction::Add { id }),
+        Command::Cluster(ClusterCommand::Add { id }) => ask::tell_cluster(&dirs, ClusterAction::Add { id }),
         Command::Cluster(ClusterCommand::Remove { id }) => {
-            ask::change_list(&dirs, ClusterAction::Remove { id })
+            ask::tell_cluster(&dirs, ClusterAction::Remove { id })
         }
         Command::Drill(Drill::Vip { name, runs, wait }) => {
             drill::vip(&dirs, &name, runs, std::time::Duration::from_secs(wait))

@@ -344,7 +344,7 @@ pub enum VipAction {
     Ready,
 }
 
-/// What an operator does to the voter list: one node at a time (rule 5 of the leases).
+/// What an operator asks of the cluster: changes of the voter list, one node at a time (rule 5 of the leases), and moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum ClusterAction {
@@ -357,6 +357,13 @@ pub enum ClusterAction {
     Remove {
         /// Its `node.id`.
         id: String,
+    },
+    /// Hand a vip of guard quorum to a node.
+    Move {
+        /// The vip's name.
+        vip: String,
+        /// The node's id.
+        to: String,
     },
 }
 

@@ -1,6 +1,8 @@
-//! What an operator says of the voter list.
+//! What an operator says of the voter list, and of who follows.
 
-use mainstay_core::lease::{Refused, VoterList};
+use mainstay_core::election::{Input, Operator};
+use mainstay_core::lease::{self, Refused, VoterList};
+use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 
@@ -9,26 +11,73 @@ use super::quorum::Quorum;
 use crate::ipc::ClusterAction;
 
 impl Node {
-    /// Begins a change of the list, or says why not.
-    pub(super) fn change_list(&mut self, action: &ClusterAction) -> Result<String, String> {
+    /// Begins what is asked for, or says why not.
+    pub(super) fn obey_cluster(&mut self, action: &ClusterAction) -> Result<String, String> {
         let now = boot_now();
+        match action {
+            ClusterAction::Add { id } => {
+                self.change_list(|quorum| quorum.with(id, now), &format!("{id} votes from here on"), now)
+            }
+            ClusterAction::Remove { id } => {
+                let done = format!("{id} votes no more: stop it and take it out of [cluster] peers");
+                self.change_list(|quorum| quorum.without(id, now), &done, now)
+            }
+            ClusterAction::Move { vip, to } => self.move_to(vip, to, now),
+        }
+    }
+
+    /// Hands a vip over to a node that can hold it.
+    fn move_to(&mut self, name: &str, to: &str, now: Boot) -> Result<String, String> {
+        let vips = (0..).map(VipId).zip(&self.plan.vips);
+        let Some((vip, _)) = vips.into_iter().find(|(_, vip)| vip.spec.name == name) else {
+            return Err(format!("no vip is called \"{name}\""));
+        };
+        let right = self.machine.right_of(vip);
+        let (Some(right), Some(quorum)) = (right, &mut self.quorum) else {
+            return Err(format!(
+                "vip {name} is not of guard quorum, so its backups settle by priority who follows: `mainstay vip move \
+                 {name}` without --to"
+            ));
+        };
+        if !quorum.leases.held(now).any(|(held, ..)| held == right) {
+            return Err(format!(
+                "vip {name} is not held by this node, so nothing was moved; move it where it is active"
+            ));
+        }
+        let Some(node) = quorum.leases.list().find(to) else {
+            let all: Vec<&str> =
+                quorum.leases.list().members.iter().map(|member| member.id.as_str()).collect();
+            return Err(format!("{to} is not in the voter list; there are: {}", all.join(", ")));
+        };
+        if to == self.plan.node {
+            return Err(format!("{to} is this node, which holds vip {name} already"));
+        }
+        if !quorum.leases.may_follow(right, node) {
+            return Err(format!(
+                "{to} cannot follow: it is a witness, or is not heard, or says that it could not hold vip {name}; ask \
+                 `mainstay explain vip {name}` there"
+            ));
+        }
+        quorum.leases.handle(lease::Input::Successor { right, next: node }, now);
+        self.feed(Input::Operator(Operator::Move(vip)), now);
+        Ok(format!("vip {name} is handed to {to}"))
+    }
+
+    /// Begins a change of the list, or says why not.
+    fn change_list(
+        &mut self,
+        next: impl FnOnce(&Quorum) -> Result<VoterList, String>,
+        done: &str,
+        now: Boot,
+    ) -> Result<String, String> {
         let node = &self.plan.node;
         let Some(quorum) = &mut self.quorum else {
             return Err(format!("node {node} speaks with no other"));
         };
-        let list = match action {
-            ClusterAction::Add { id } => quorum.with(id, now)?,
-            ClusterAction::Remove { id } => quorum.without(id, now)?,
-        };
+        let list = next(quorum)?;
         quorum.leases.change(&list, now).map_err(|refused| quorum.refusal(&refused))?;
         let (voters, majority) = (list.voters().count(), list.majority());
         let wait = quorum.leases.terms().mute().as_millis();
-        let done = match action {
-            ClusterAction::Add { id } => format!("{id} votes from here on"),
-            ClusterAction::Remove { id } => {
-                format!("{id} votes no more: stop it and take it out of [cluster] peers")
-            }
-        };
         self.drain();
         Ok(format!(
             "{done}; epoch {}: {voters} voters, {majority} are a majority; the next change may follow {wait} ms after \

@@ -423,7 +423,7 @@ impl Node {
                 self.say(&FromVip::Status(Box::new(status)));
             }
             ToVip::Cluster { number, action } => {
-                let said = self.change_list(&action);
+                let said = self.obey_cluster(&action);
                 self.say(&FromVip::Cluster { number, said });
             }
             ToVip::Kept { epoch } => self.list_kept(epoch),

@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use mainstay_lab::peer::{Keeper as _, Mainstay};
 
-use crate::rig::{CALM, LIMIT, Rig, kill, never_two};
+use crate::rig::{CALM, LIMIT, Rig, binary, cluster_of, kill, never_two};
 
 /// What a busy machine may add to an agreement that takes two round trips; benches say what it takes.
 const AT_ONCE: Duration = Duration::from_millis(150);
@@ -81,5 +81,40 @@ fn a_killed_vip_worker_is_told_of_by_its_supervisor() {
         let worker = first.worker_pid("vip")?;
         handed_over(&rig, &second, || kill(worker))?;
         Ok(())
+    });
+}
+
+#[test]
+fn a_move_names_who_follows_whatever_the_priorities() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new()?;
+        let host = rig.third()?;
+        let ids = ["n1", "n2", "n3", "w"];
+        let start =
+            |host, priority| Mainstay::start(host, &binary(), &Rig::config_of(host, "300ms", &ids, priority));
+        let _witness = Mainstay::start(&rig.witness, &binary(), &cluster_of(&rig.witness, "300ms", &ids))?;
+        let (first, third) = (start(&rig.nodes[0], 150)?, start(&host, 50)?);
+        first.wait_for_state("front", "active", LIMIT)?;
+        let second = start(&rig.nodes[1], 100)?;
+        for node in [&first, &second, &third] {
+            node.wait_until("four voters answer", LIMIT, |status| status["cluster"]["answering"] == 4)?;
+        }
+        let (watch, begun) = (rig.watch()?, Instant::now());
+        for (node, to, why) in [
+            (&first, "w", "w cannot follow"),
+            (&first, "n9", "not in the voter list"),
+            (&first, "n1", "already"),
+            (&second, "n3", "not held by this node"),
+        ] {
+            let output = node.ctl(&["vip", "move", "front", "--to", to])?;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(!output.status.success() && said.contains(why), "{to}: {said}");
+        }
+        first.say(&["vip", "move", "front", "--to", "n3"])?;
+        third.wait_for_state("front", "active", LIMIT)?;
+        second.wait_until("n2 knows who holds it", LIMIT, |status| {
+            status["vips"][0]["holder"] == "n3" && status["vips"][0]["state"] == "backup"
+        })?;
+        never_two(watch, begun)
     });
 }

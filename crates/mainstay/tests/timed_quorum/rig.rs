@@ -161,7 +161,7 @@ pub(crate) fn cluster(host: &Host, term: &str) -> String {
 }
 
 /// The same with these peers.
-fn cluster_of(host: &Host, term: &str, ids: &[&str]) -> String {
+pub(crate) fn cluster_of(host: &Host, term: &str, ids: &[&str]) -> String {
     let peer = |id: &str, n: u8, more: &str| {
         format!("{{ id = \"{id}\", addrs = [\"10.0.4.{n}\", \"10.1.4.{n}\"]{more} }}")
     };
