@@ -135,7 +135,13 @@ impl Leases {
         let ready = right.ready().filter(|_| quorum && may_hold && right.leaving.is_none());
         let (priority, preempts) = ready.unwrap_or_default();
         let epoch = if right.claim.live(now) { right.claim.epoch() } else { 0 };
-        Standing { right: right.name.clone(), epoch, ready: ready.is_some(), preempts: preempts && !listens, priority }
+        Standing {
+            right: right.name.clone(),
+            epoch,
+            ready: ready.is_some(),
+            preempts: preempts && !listens,
+            priority,
+        }
     }
 }
 
