@@ -128,12 +128,20 @@ impl Leases {
     fn standing(&mut self, at: usize, now: Boot) -> Standing {
         let quorum = self.quorum != Some(false);
         let may_hold = self.may_hold(self.me);
+        // Whoever lets go for us must not wait until we have listened.
+        let listens = now < self.listen_until;
         let right = &mut self.rights[at];
         right.changed = false;
         let ready = right.ready().filter(|_| quorum && may_hold && right.leaving.is_none());
         let (priority, preempts) = ready.unwrap_or_default();
         let epoch = if right.claim.live(now) { right.claim.epoch() } else { 0 };
-        Standing { right: right.name.clone(), epoch, ready: ready.is_some(), preempts, priority }
+        Standing {
+            right: right.name.clone(),
+            epoch,
+            ready: ready.is_some(),
+            preempts: preempts && !listens,
+            priority,
+        }
     }
 }
 

@@ -89,6 +89,19 @@ fn a_higher_priority_that_preempts_gets_the_right_from_a_holder_that_lives() {
 }
 
 #[test]
+fn nobody_lets_go_for_a_node_that_has_just_started_and_still_listens() {
+    let mut net = held_by_a(1500);
+    let before = 2 << 20 | 1;
+    net.crash(B);
+    net.run(ms(1000));
+    net.start(B, false, Some(before));
+    net.stance(B, Stance::Ready { priority: 200, preempts: true });
+    net.until(ms(1000), |net| net.holder() != Some(A));
+    let took = net.until(ms(1000), |net| net.holder() == Some(B));
+    assert!(took <= ms(10), "nobody had it for {took:?}");
+}
+
+#[test]
 fn a_higher_priority_that_does_not_preempt_waits() {
     let mut net = held_by_a(1500);
     net.stance(B, ready(200));
