@@ -114,9 +114,10 @@ impl Leases {
         right.told = right.told.filter(|told| told.node != asker.node);
         if let Some(stand) = right.stands.get_mut(asker.node.index()) {
             stand.freed = stand.freed.max(freed.epoch);
-            (stand.let_go, stand.ready) = (now, false);
-            if stand.epoch <= freed.epoch {
-                stand.epoch = 0;
+            if stand.epoch != 0 && stand.epoch <= freed.epoch {
+                // It has held it, and no longer can or will: its next beat says which. Whoever gives promises back that were
+                // too few goes on wanting it.
+                (stand.epoch, stand.let_go, stand.ready) = (0, now, false);
             }
         }
         match next {
