@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mainstay_config::plan::Plan;
-use mainstay_config::plan::cluster::{Cluster, External};
+use mainstay_config::plan::cluster::Cluster;
 use mainstay_config::{Checks, Report, Severity, parse_str};
 use mainstay_core::election::Guard;
 use mainstay_core::name::NodeId;
@@ -144,13 +144,10 @@ fn the_cluster_key_is_never_shown() {
 }
 
 #[test]
-fn an_etcd_cluster_is_one_voter_for_patient_leases() {
+fn an_etcd_cluster_that_is_to_vote_is_refused() {
     let etcd = "peers = [{ id = \"web-2\", addrs = [\"10.0.4.21\"] }, { id = \"etcd\", etcd = [\"http://10.0.5.1:2379/\"] }]";
-    let read = cluster(&with(&format!("{KEY}\nterm = \"5s\"\n{etcd}")));
-    let endpoints = vec!["http://10.0.5.1:2379".to_owned()];
-    assert_eq!(read.peers[0].external, Some(External::Etcd { endpoints }));
-    assert_eq!(read.list.majority(), 2);
-    assert!(!read.list.members[0].holds && read.list.members[0].votes);
+    let patient = with(&format!("{KEY}\nterm = \"5s\"\n{etcd}"));
+    refused(&patient, 7, "etcd can't vote in this version", "mainstay witness");
     refused(
         &with(&format!("{KEY}\n{etcd}")),
         6,

@@ -39,7 +39,7 @@ table! {
         witness: bool,
         /// Its public key as `mainstay node key` prints it; when absent, the cluster key enrols it.
         key: String,
-        /// URLs of an etcd cluster that is one voter.
+        /// Refused until an etcd cluster can be a voter.
         etcd: List<String>,
     }
 }

@@ -172,6 +172,10 @@ impl Resolver<'_> {
             );
         }
         let witness = raw.witness.as_ref().is_some_and(|witness| witness.value);
+        if let Some(etcd) = &raw.etcd {
+            let help = "take the entry out: a small third machine that runs `mainstay witness` votes";
+            self.error(etcd.span, format!("{PEERS}: etcd can't vote in this version"), help);
+        }
         let external = raw.etcd.as_ref().map(|etcd| External::Etcd { endpoints: self.etcd(etcd) });
         let foreign = [
             ("addrs", raw.addrs.as_ref().map(|at| at.span)),
