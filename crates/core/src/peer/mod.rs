@@ -1,6 +1,6 @@
 //! What peers say to each other as bytes, and which of the wires between them carry it (docs/internals/peers.md).
 //!
-//! Sessions (crates/link) seal what [`encode`] gives, send it over every wire at once and hand what they open to
+//! Sessions (crates/link) seal what [`encode()`] gives, send it over every wire at once and hand what they open to
 //! [`parse`]; nothing here knows of keys.
 
 mod cursor;

@@ -168,12 +168,9 @@ fn a_witness_has_no_vip_and_a_process_for_its_votes() {
             assert!(said.status.code() == Some(1) && text.contains(why), "{text}");
             Ok(())
         };
-        refused(&["cluster", "add", "n2", "--addr", "10.0.4.2"], "n2 is in the list already")?;
-        refused(&["cluster", "remove", "n3"], "no node is called \"n3\"; there are: n2, w")?;
-        refused(
-            &["cluster", "add", "n3", "--addr", "10.0.4.3,10.1.4.3:5113"],
-            "one entry of [cluster] peers",
-        )?;
+        refused(&["cluster", "add", "n2"], "n2 is in the voter list already")?;
+        refused(&["cluster", "remove", "n3"], "n3 is not in the voter list; there are: n2, w")?;
+        refused(&["cluster", "add", "n3"], "n3 is not in [cluster] peers of this node's file")?;
         Ok(())
     });
 }

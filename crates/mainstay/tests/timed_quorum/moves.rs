@@ -94,6 +94,12 @@ fn a_move_names_who_follows_whatever_the_priorities() {
             |host, priority| Mainstay::start(host, &binary(), &Rig::config_of(host, "300ms", &ids, priority));
         let _witness = Mainstay::start(&rig.witness, &binary(), &cluster_of(&rig.witness, "300ms", &ids))?;
         let (first, third) = (start(&rig.nodes[0], 150)?, start(&host, 50)?);
+        // Both start at once and neither preempts: whoever is first has it, and hands it to the first by name.
+        let active = |node: &Mainstay| node.vip("front").is_ok_and(|vip| vip["state"] == "active");
+        mainstay_lab::wait_until("somebody has it", LIMIT, || Ok(active(&first) || active(&third)))?;
+        if active(&third) {
+            third.say(&["vip", "move", "front", "--to", "n1"])?;
+        }
         first.wait_for_state("front", "active", LIMIT)?;
         let second = start(&rig.nodes[1], 100)?;
         for node in [&first, &second, &third] {
