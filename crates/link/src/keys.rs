@@ -168,7 +168,7 @@ pub fn write(key: &[u8; 32]) -> String {
     STANDARD.encode(key)
 }
 
-/// Reads a key that [`write`] wrote; blanks around it are no part of it.
+/// Reads a key that [`write()`] wrote; blanks around it are no part of it.
 #[must_use]
 pub fn read(text: &str) -> Option<[u8; 32]> {
     let bytes = Zeroizing::new(STANDARD.decode(text.trim()).ok()?);

@@ -15,7 +15,7 @@ table! {
         /// The secret that enrols nodes whose key is not pinned, the same on every node; with it, or with pinned keys,
         /// nodes speak with each other.
         key: Secret,
-        /// Where nodes are heard, by UDP: address, or address:port. Default ["[::]:5112"], every address of both families.
+        /// Where nodes are heard, by UDP: address, or address:port. Default `["[::]:5112"]`, every address of both families.
         listen: List<String>,
         /// How long a voter promises a right; 200ms to 60s. Default "1.5s".
         term: Time,

@@ -297,7 +297,7 @@ enum VipCommand {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// Print this node's public key, for `key` in [cluster] peers of the others; it is made when there is none.
+    /// Print this node's public key, for `key` in `[cluster] peers` of the others; it is made when there is none.
     Key,
 }
 
@@ -305,7 +305,7 @@ enum NodeCommand {
 enum ClusterCommand {
     /// One line for each node: whether it votes, how it stands, its session and its wires.
     List,
-    /// Make a node a voter that [cluster] peers of the files names. Only one change at a time; each waits for a term.
+    /// Make a node a voter that `[cluster] peers` of the files names. Only one change at a time; each waits for a term.
     Add {
         /// Its `[node] id`.
         id: String,
