@@ -30,22 +30,30 @@ pub enum Accepted {
     Unix(UnixStream),
 }
 
-/// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this.
-pub async fn connection(thread: Rc<Thread>, snapshot: Arc<Snapshot>, listener: u32, socket: Accepted) {
+/// Serves a connection until it ends. Connections of tcp and passthrough listeners are not for this. It counts from the call
+/// on, and not from the first poll: a process that drains must not end before what it has accepted was looked at.
+pub fn connection(
+    thread: Rc<Thread>,
+    snapshot: Arc<Snapshot>,
+    listener: u32,
+    socket: Accepted,
+) -> impl Future<Output = ()> {
     let counts = snapshot.places.listener(listener);
     thread.counters.accepted(counts);
-    thread.keep_house();
-    let (socket, peer, local) = match socket {
-        Accepted::Tcp(stream, peer) => {
-            let local = stream.local_addr().ok();
-            (Socket::from(stream), Some(peer), local)
-        }
-        Accepted::Unix(stream) => (Socket::from(stream), None, None),
-    };
-    let number = thread.number_connection();
-    let connection = Connection { number, listener, counts, peer, local, proxy: None, tls: None };
-    let name = thread.listener_name(&snapshot.edge.listeners[listener as usize].name);
-    begin(thread, snapshot, socket, connection, name).await;
+    async move {
+        thread.keep_house();
+        let (socket, peer, local) = match socket {
+            Accepted::Tcp(stream, peer) => {
+                let local = stream.local_addr().ok();
+                (Socket::from(stream), Some(peer), local)
+            }
+            Accepted::Unix(stream) => (Socket::from(stream), None, None),
+        };
+        let number = thread.number_connection();
+        let connection = Connection { number, listener, counts, peer, local, proxy: None, tls: None };
+        let name = thread.listener_name(&snapshot.edge.listeners[listener as usize].name);
+        begin(thread, snapshot, socket, connection, name).await;
+    }
 }
 
 /// A socket of the runtime's.
