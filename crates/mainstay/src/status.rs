@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
-pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 mod attacks;
 mod cuts;
 mod demo;
+mod etcd;
 mod identity;
 mod members;
 mod moves;
