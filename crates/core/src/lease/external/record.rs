@@ -92,6 +92,9 @@ pub enum Step {
 pub struct Write {
     /// Only while these have these versions; 0 is a record that is not there.
     pub unchanged: Vec<(Key, u64)>,
+    /// Only while the store's memory is the one that began with this number: a store that has lost everything gives
+    /// its versions out again. None while there is no voter.
+    pub birth: Option<u64>,
     /// Only while no promise of any right stands.
     pub quiet: bool,
     /// What is written.

@@ -99,6 +99,7 @@ impl Deputy {
         if let Stand::Write { record, version, quiet } = stand {
             let write = Write {
                 unchanged: vec![(Key::Voter, version)],
+                birth: self.known_birth(),
                 quiet,
                 changes: vec![Change::Voter((*record).clone())],
                 lasts: None,
@@ -124,6 +125,7 @@ impl Deputy {
         unchanged.push((Key::Voter, version));
         let write = Write {
             unchanged,
+            birth: self.known_birth(),
             quiet: false,
             changes: plan.changes.clone(),
             lasts: plan.lasts,
@@ -268,6 +270,10 @@ impl Deputy {
         };
         let epochs = EpochRecord { highest: found.highest().max(epoch), freed: Some(promise.clone()) };
         vec![Change::Release(name.to_owned()), Change::Epoch(name.to_owned(), epochs)]
+    }
+
+    fn known_birth(&self) -> Option<u64> {
+        self.voter.as_ref()?.as_ref().map(|(record, _)| record.birth)
     }
 
     /// Tells who asks that it does not get what it asked for; who may wait is told once.

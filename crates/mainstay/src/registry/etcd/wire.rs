@@ -28,6 +28,11 @@ impl Prefix {
         }
     }
 
+    /// The voter's birth once more, as a number alone: what a comparison by value can be made with.
+    fn birth(&self) -> String {
+        self.path("birth")
+    }
+
     fn path(&self, rest: &str) -> String {
         STANDARD.encode(format!("{}{rest}", self.0))
     }
@@ -46,6 +51,10 @@ pub(super) fn transaction(prefix: &Prefix, step: &Step, lease: Option<i64>) -> a
             json!({ "key": prefix.key(key), "target": "MOD", "result": "EQUAL", "mod_revision": version.to_string() })
         })
         .collect();
+    if let Some(birth) = write.birth {
+        let value = STANDARD.encode(birth.to_string());
+        compare.push(json!({ "key": prefix.birth(), "target": "VALUE", "result": "EQUAL", "value": value }));
+    }
     if write.quiet {
         // Of a range every key must compare, and no key has version 0: there is none. `0` follows `/`.
         let (key, end) = (prefix.path("promise/"), prefix.path("promise0"));
@@ -53,9 +62,15 @@ pub(super) fn transaction(prefix: &Prefix, step: &Step, lease: Option<i64>) -> a
             json!({ "key": key, "range_end": end, "target": "VERSION", "result": "EQUAL", "version": "0" }),
         );
     }
-    let success: anyhow::Result<Vec<Value>> =
-        write.changes.iter().map(|change| request(prefix, change, lease)).collect();
-    Ok(json!({ "compare": compare, "success": success?, "failure": reads(prefix, &write.rights) }))
+    let mut success = Vec::new();
+    for change in &write.changes {
+        success.push(request(prefix, change, lease)?);
+        if let Change::Voter(record) = change {
+            let value = STANDARD.encode(record.birth.to_string());
+            success.push(json!({ "request_put": { "key": prefix.birth(), "value": value } }));
+        }
+    }
+    Ok(json!({ "compare": compare, "success": success, "failure": reads(prefix, &write.rights) }))
 }
 
 fn request(prefix: &Prefix, change: &Change, lease: Option<i64>) -> anyhow::Result<Value> {
@@ -270,6 +285,7 @@ mod tests {
         let promise = PromiseRecord { node: "n1".into(), instance: 1, epoch: 2, term_ms: 5_000 };
         let step = Step::Write(Write {
             unchanged: vec![(Key::Promise("vip/a".into()), 0), (Key::Voter, 4)],
+            birth: Some(31),
             quiet: true,
             changes: vec![Change::Promise("vip/a".into(), promise), Change::Release("vip/b".into())],
             lasts: None,
@@ -282,7 +298,8 @@ mod tests {
         assert_eq!(body["compare"][0]["key"], key("mainstay/shop/1/promise/vip/a"));
         assert_eq!(body["compare"][0]["mod_revision"], "0");
         assert_eq!(body["compare"][1]["mod_revision"], "4");
-        assert_eq!(body["compare"][2]["range_end"], key("mainstay/shop/1/promise0"));
+        assert_eq!(body["compare"][2]["value"], key("31"));
+        assert_eq!(body["compare"][3]["range_end"], key("mainstay/shop/1/promise0"));
         assert_eq!(body["success"][0]["request_put"]["lease"], "77");
         assert_eq!(body["success"][1]["request_delete_range"]["key"], key("mainstay/shop/1/promise/vip/b"));
         assert_eq!(body["failure"].as_array().unwrap().len(), 3);
@@ -305,6 +322,7 @@ mod tests {
             Step::Read(vec!["vip/a".into()]),
             Step::Write(Write {
                 unchanged: vec![],
+                birth: None,
                 quiet: false,
                 changes: vec![],
                 lasts: None,
