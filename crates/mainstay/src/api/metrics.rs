@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 79] = [
+const FAMILIES: [(&str, &str); 83] = [
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -67,6 +67,10 @@ const FAMILIES: [(&str, &str); 79] = [
     ("cluster_voters", "How many votes there are."),
     ("cluster_voters_answering", "Voters that answer and count, this node's own among them."),
     ("cluster_voters_needed", "How many voters make a majority."),
+    ("cluster_store_answers", "1 while the last call to a store that votes was answered."),
+    ("cluster_store_calls_total", "Calls to a store that votes."),
+    ("cluster_store_failures_total", "Those that came to nothing."),
+    ("cluster_store_rtt_seconds", "How long the last answer of a store that votes took."),
     ("cluster_wire_datagrams_total", "Authentic datagrams that came over the wire."),
     ("cluster_wire_duplicates_total", "Those that had come over another wire before."),
     ("cluster_wire_received_bytes_total", "Bytes of authentic datagrams that came over the wire."),

@@ -24,7 +24,7 @@ fn refused(node: &Mainstay, words: &[&str]) -> Result<String> {
 }
 
 /// Says something until it is not too soon any more.
-fn in_time(node: &Mainstay, words: &[&str]) -> Result<()> {
+pub(crate) fn in_time(node: &Mainstay, words: &[&str]) -> Result<()> {
     node.daemon().wait_until(&format!("{words:?} is done"), LIMIT, || {
         let output = node.ctl(words)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
