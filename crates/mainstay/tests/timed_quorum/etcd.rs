@@ -317,6 +317,8 @@ impl Files {
         let ca_key = KeyPair::generate()?;
         let ca_cert = ca.self_signed(&ca_key)?;
         let mut leaf = CertificateParams::new(vec!["10.0.4.9".into(), "127.0.0.1".into(), "0.0.0.0".into()])?;
+        // etcd's gateway refuses users when its own certificate, by which it is etcd's client, has a common name.
+        leaf.distinguished_name = rcgen::DistinguishedName::new();
         leaf.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let leaf_key = KeyPair::generate()?;
