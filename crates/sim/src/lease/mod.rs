@@ -27,6 +27,7 @@ mod fault;
 mod mutant;
 mod node;
 mod scenario;
+mod store;
 mod suffer;
 mod tell;
 mod wire;
@@ -58,6 +59,8 @@ pub struct Outcome {
     pub takeovers: u64,
     /// Changes of the list of voters.
     pub lists: u64,
+    /// Writes that a store which votes has taken at the end.
+    pub writes: u64,
     /// Letters sent.
     pub letters: u64,
     /// Events played.
@@ -91,6 +94,7 @@ impl Outcome {
         self.hand_overs += other.hand_overs;
         self.takeovers += other.takeovers;
         self.lists += other.lists;
+        self.writes += other.writes;
         self.letters += other.letters;
         self.events += other.events;
         self.simulated += other.simulated;
@@ -133,4 +137,11 @@ impl fmt::Display for Outcome {
 #[must_use]
 pub fn run(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
     world::World::play(seed, mutant, traced)
+}
+
+/// Plays one seed with a store that votes in the place of a third node; `forgetful`: when it stops it loses its
+/// promises, and does not know.
+#[must_use]
+pub fn run_store(seed: u64, forgetful: bool) -> Outcome {
+    world::World::play_store(seed, forgetful)
 }

@@ -28,6 +28,8 @@ pub(crate) struct Scenario {
     /// By how many nanoseconds each node's wall clock is wrong.
     pub(crate) walls: Vec<i64>,
     pub(crate) wires: usize,
+    /// The last one is a store that votes.
+    pub(crate) store: bool,
     /// For each node the longest that a letter to it or from it is under way.
     pub(crate) delays: Vec<Time>,
     /// The longest that an address takes to be removed.
@@ -74,9 +76,10 @@ impl Scenario {
         }
     }
 
-    /// Draws everything from one seed.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let shape = Shape::draw(rng);
+    /// Draws everything from one seed; with a store that votes, if it is asked for.
+    pub(crate) fn draw(rng: &mut Rng, store: bool) -> Self {
+        let drawn = Shape::draw(rng);
+        let shape = if store { Shape { holders: 2, others: 1, slow: true } } else { drawn };
         let nodes = shape.holders + shape.others;
         let terms = terms(rng, shape.slow);
         let list = list(rng, &shape);
@@ -96,6 +99,8 @@ impl Scenario {
             walls: (0..nodes).map(|_| rng.within(0..2 * WRONG) as i64 - WRONG as i64).collect(),
             terms,
             rights,
+            // Drawn from what is drawn already: the other seeds stay as they were.
+            store: store || shape.slow && delays[nodes - 1] % 2 == 0,
             wires: 1 + rng.below(3),
             delays,
             removal: rng.pick(&[0, 0, 300_000, 3_000_000]),

@@ -72,7 +72,7 @@ fn heard(node: &NodeStatus) -> String {
 }
 
 fn session(node: &NodeStatus) -> String {
-    match (node.me, node.session_s) {
+    match (node.me || node.external.is_some(), node.session_s) {
         (true, _) => String::new(),
         (false, Some(age)) => span(Duration::from_secs_f64(age.max(0.0))),
         (false, None) => "none".into(),
