@@ -281,7 +281,7 @@ impl Node {
             quorum.leases.handle(input, now);
         }
         let mut fed = false;
-        let mut notices = Vec::new();
+        let (mut notices, mut healed) = (Vec::new(), Vec::new());
         while let Some(effect) = quorum.leases.poll_effect() {
             match effect {
                 Effect::Send { to, message } => quorum.say(to, message),
@@ -311,6 +311,9 @@ impl Node {
                     notices.push(FromVip::Duplicate(message));
                 }
                 Effect::Notice(notice) => {
+                    if let Notice::Reachable(node) = notice {
+                        healed.push(quorum.leases.list().name(node).to_owned());
+                    }
                     if let Some((about, message)) =
                         sentence(&notice, quorum.leases.list(), &quorum.cluster.name)
                     {
@@ -323,19 +326,26 @@ impl Node {
         for message in notices {
             self.say(&message);
         }
+        for peer in healed {
+            self.announce_to(&peer);
+        }
         fed | self.tell_holders(now)
     }
 
     /// Tells the election who else holds a right, for the account of the time in which nobody did.
     fn tell_holders(&mut self, now: Boot) -> bool {
         let Some(quorum) = &mut self.quorum else { return false };
-        let mut fed = false;
+        let (mut fed, mut learned) = (false, Vec::new());
         for (right, told) in (0..).map(RightId).zip(&mut quorum.told) {
             let holder = quorum.leases.other_holder(right);
             if std::mem::replace(told, holder) != holder {
                 self.machine.handle(Input::Holder { right, held: holder.is_some() }, now);
                 fed = true;
+                learned.extend(holder.map(|holder| (right, quorum.leases.list().name(holder).to_owned())));
             }
+        }
+        for (right, holder) in learned {
+            self.yield_told(right, &holder);
         }
         fed
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "what clients see is measured by the clock that they use")]
 
 mod attacks;
+mod conflicts;
 mod cuts;
 mod demo;
 mod identity;
