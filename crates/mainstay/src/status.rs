@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
-pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
 
 /// The whole node.

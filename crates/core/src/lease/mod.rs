@@ -8,6 +8,7 @@
 mod change;
 mod claim;
 mod effect;
+pub mod external;
 mod hear;
 mod input;
 mod leases;

@@ -62,6 +62,28 @@ pub struct NodeStatus {
     pub session_s: Option<f64>,
     /// Each of its addresses.
     pub wires: Vec<WireStatus>,
+    /// How a voter that is no node does, as its own worker here says.
+    #[serde(default)]
+    pub external: Option<ExternalStatus>,
+}
+
+/// A voter that is no node, as the registry worker of this node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExternalStatus {
+    /// The member that is spoken to.
+    pub endpoint: Option<String>,
+    /// How long its last answer took, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Whether the last call was answered.
+    pub answers: bool,
+    /// Milliseconds since a call was answered.
+    pub answered_ms_ago: Option<u64>,
+    /// Why the last call was not.
+    pub trouble: Option<String>,
+    /// Calls so far.
+    pub calls: u64,
+    /// Those that came to nothing.
+    pub failures: u64,
 }
 
 /// One wire to a node.
@@ -153,6 +175,7 @@ impl ClusterStatus {
             other_list: other(view).map(|mark| mark.to_string()),
             session_s: None,
             wires: Vec::new(),
+            external: None,
         };
         Self {
             name: cluster.name.clone(),

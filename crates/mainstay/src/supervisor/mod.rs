@@ -39,7 +39,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
 use crate::events::{self, Ring};
-use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToVip};
+use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
 use crate::status::{Event, ProbeStatus};
 
@@ -314,6 +314,7 @@ impl Supervisor {
             self.bury_edge(slot);
         }
         self.forget_calls(slot);
+        self.bury_registry(role);
         if role == Role::Exec {
             self.fail_runs(slot);
         }
@@ -413,6 +414,7 @@ impl Supervisor {
             Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
             Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Registry => worker.send(&ToRegistry::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
                 worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));

@@ -101,11 +101,12 @@ impl Quorum {
             ));
         };
         let view = self.sessions.view(now);
-        let heard = view
-            .peers
-            .iter()
-            .find(|peer| peer.id == id)
-            .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
+        let heard = self.outside_answers(node, now)
+            || view
+                .peers
+                .iter()
+                .find(|peer| peer.id == id)
+                .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
         if !heard {
             return Err(format!(
                 "{id} is not heard, and a voter that is silent makes majorities harder: start it, with all nodes in its \

@@ -80,7 +80,9 @@ impl Quorum {
 
     /// Keeps what is to be said to a member; one that the file does not name has no address.
     pub(super) fn say(&mut self, to: NodeId, message: Message) {
-        if let Some(to) = self.in_file(to) {
+        if let Some(to) = self.in_file(to)
+            && !self.is_wasted(to, &message)
+        {
             self.letters.entry(to).or_default().push(message);
         }
     }
@@ -94,6 +96,10 @@ impl Quorum {
             return;
         }
         for (to, messages) in std::mem::take(&mut self.letters) {
+            if self.is_outside(to) {
+                self.post(&messages);
+                continue;
+            }
             let letter = self.leases.letter(messages);
             self.sessions.send(to, &letter, now);
         }
@@ -155,6 +161,7 @@ impl Quorum {
             });
             node.wires = wires.collect();
         }
+        self.outside_status(&mut status, now);
         status
     }
 

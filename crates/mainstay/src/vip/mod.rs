@@ -6,6 +6,7 @@ mod changes;
 mod cluster;
 mod conflicts;
 mod datagrams;
+mod external;
 mod kernel;
 mod links;
 mod members;
@@ -436,6 +437,8 @@ impl Node {
                 self.say(&FromVip::Cluster { number, said });
             }
             ToVip::Kept { epoch } => self.list_kept(epoch),
+            ToVip::Heard(heard) => self.hear_external(heard),
+            ToVip::External(state) => self.external_does(state),
             ToVip::Stop => self.begin_stop(),
         }
     }

@@ -17,6 +17,7 @@ use mainstay_sys::gate::GateKind;
 
 use super::Node;
 use super::datagrams::{listen_all, plain};
+use super::external::Outside;
 use super::members::{Kept, sentence};
 use crate::ipc::{FromVip, Identity};
 
@@ -48,6 +49,8 @@ pub(super) struct Quorum {
     /// Whom the wills that are deposited name as the next holder of each right.
     willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
+    /// The voter that is no node.
+    pub(super) outside: Outside,
 }
 
 impl Quorum {
@@ -95,6 +98,7 @@ impl Quorum {
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,
+            outside: Outside::default(),
         };
         quorum.claim_own_id(now);
         Ok(quorum)
@@ -385,6 +389,7 @@ impl Node {
         if let Some(quorum) = &mut self.quorum {
             quorum.flush(boot_now());
         }
+        self.post_outside();
     }
 
     fn hear_sessions(&mut self) {

@@ -5,6 +5,7 @@ mod attacks;
 mod conflicts;
 mod cuts;
 mod demo;
+mod etcd;
 mod identity;
 mod members;
 mod moves;
