@@ -24,6 +24,7 @@ mod proof;
 pub mod role;
 pub mod status;
 pub mod supervisor;
+mod token;
 pub mod vip;
 pub mod words;
 pub mod worker;

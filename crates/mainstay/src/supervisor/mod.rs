@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_config::plan::Plan;
+use mainstay_core::lease::VoterList;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::process::{Breath, Exit, PidFd, Signals};
@@ -89,6 +90,8 @@ struct Supervisor {
     deposits: Deposits,
     /// Who the vip worker that runs is to its peers.
     identity: Option<Identity>,
+    /// The voter list that the vip worker before it counted by.
+    known_list: Option<VoterList>,
     /// Keeps the state directory ours.
     state_lock: Option<std::fs::File>,
     /// Why this node must end, when it must.
@@ -155,7 +158,16 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
         tracing::warn!("{warning}");
     }
     let sockets = Sockets::bind(&options.dirs, &loaded.plan)?;
+    let state_lock = match &loaded.plan.cluster {
+        Some(cluster) => {
+            let lock = identity::lock(&options.dirs.state)?;
+            identity::fit(&options.dirs.state, cluster)?;
+            Some(lock)
+        }
+        None => None,
+    };
     let mut supervisor = Supervisor::new(options, Arc::new(loaded.plan), sockets, upgrade::program(), now);
+    supervisor.state_lock = state_lock;
     let edges = &mut supervisor.edges;
     let fresh = edges.listeners.prepare(&supervisor.plan.edge)?;
     edges.listeners.commit(&supervisor.plan.edge, fresh, now);
@@ -168,6 +180,14 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
         clean_up();
     }
     Ok(supervisor)
+}
+
+/// Makes the state directory ours, for a command that changes what lies there.
+///
+/// # Errors
+/// When a node runs with it.
+pub(crate) fn lock_state(state: &std::path::Path) -> anyhow::Result<std::fs::File> {
+    identity::lock(state)
 }
 
 /// Without vips no worker removes what a killed run left behind.
@@ -197,6 +217,7 @@ impl Supervisor {
             edges: Edges::default(),
             deposits: Deposits::default(),
             identity: None,
+            known_list: None,
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),
@@ -404,7 +425,8 @@ impl Supervisor {
             return;
         }
         if self.workers[slot].role == Role::Vip {
-            self.identity = None;
+            // What its predecessor counted by: the disk may have lost it since.
+            self.known_list = self.identity.take().and_then(|identity| identity.list);
             self.introduce(slot, plan);
         }
         let worker = &mut self.workers[slot];
@@ -439,7 +461,7 @@ impl Supervisor {
             }
         }
         if self.identity.is_none() {
-            match identity::next(&self.options.dirs.state) {
+            match identity::next(&self.options.dirs.state, self.known_list.take()) {
                 Ok(identity) => self.identity = Some(identity),
                 Err(error) => {
                     tracing::error!("this node cannot speak with its peers: {error:#}");

@@ -5,6 +5,7 @@
 mod changes;
 mod cluster;
 mod datagrams;
+mod enrol;
 mod kernel;
 mod links;
 mod members;

@@ -4,6 +4,7 @@
 mod attacks;
 mod cuts;
 mod demo;
+mod enrol;
 mod identity;
 mod members;
 mod moves;

@@ -148,7 +148,8 @@ fn write_key(host: &Host) -> Result<()> {
     Ok(fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?)
 }
 
-fn vip(priority: u8, more: &str) -> String {
+/// A vip of guard quorum.
+pub(crate) fn vip(priority: u8, more: &str) -> String {
     format!(
         "[[vip]]\nname = \"front\"\naddrs = [\"{VIP}\"]\ninterface = \"eth0\"\npriority = {priority}\nguard = \
          \"quorum\"\n{more}\n"
