@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use mainstay_config::plan::cluster::Cluster;
 use mainstay_core::lease::VoterList;
 use mainstay_link::{Keys, SystemEntropy, keys};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -53,12 +53,14 @@ struct KeptList {
 /// # Errors
 /// When another process has it, or it cannot be made.
 pub(super) fn lock(state: &Path) -> anyhow::Result<File> {
-    std::fs::create_dir_all(state).with_context(|| format!("create {}", state.display()))?;
-    let path = state.join("lock");
-    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    let unusable = || format!("the state directory {} cannot be used", state.display());
+    std::fs::create_dir_all(state).with_context(unusable)?;
+    // Not to write: a disk that is in trouble can be made read-only under us.
+    let flags = OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = open(state.join("lock"), flags, Mode::RUSR | Mode::WUSR).with_context(unusable)?;
     let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
     locked.with_context(|| format!("another node runs with the state directory {}", state.display()))?;
-    Ok(file)
+    Ok(File::from(file))
 }
 
 /// Draws an instance for a vip process that is about to start, and gathers what it has to know. Called when its predecessor
@@ -277,9 +279,9 @@ fn keep(path: &Path, value: &impl Serialize) {
 fn try_keep(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_vec(value).context("encode")?;
     let fresh: PathBuf = path.with_extension("new");
-    let open =
+    let create =
         || std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh);
-    let mut file = open().with_context(|| format!("write {}", fresh.display()))?;
+    let mut file = create().with_context(|| format!("write {}", fresh.display()))?;
     file.write_all(&text)
         .and_then(|()| file.sync_all())
         .with_context(|| format!("write {}", fresh.display()))?;
