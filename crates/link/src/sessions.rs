@@ -385,7 +385,7 @@ impl Sessions {
                     house.transmit(from, answer);
                 }
                 if knocks {
-                    self.ask_whose(&greeting.id, key, now);
+                    self.ask_whose(&greeting.id, key, from, now);
                 }
             }
         }

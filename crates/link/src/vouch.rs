@@ -1,6 +1,8 @@
 //! A key that nobody here has pinned knocks: the nodes that are known are asked whose it is, and the word of one of them
 //! is enough. So a newcomer that one node has taken in, by a token, is taken in by all of them.
 
+use std::net::SocketAddr;
+
 use mainstay_core::name::NodeId;
 use mainstay_core::peer::NAME_MAX;
 use mainstay_core::time::Boot;
@@ -15,14 +17,15 @@ const ASK: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Sessions {
     /// Somebody with this key says that it is a node whose key is not known: who else knows it?
-    pub(crate) fn ask_whose(&mut self, id: &str, key: [u8; 32], now: Boot) {
+    pub(crate) fn ask_whose(&mut self, id: &str, key: [u8; 32], from: SocketAddr, now: Boot) {
         let others = key == self.house.public || self.peers.iter().any(|peer| peer.spec.key == Some(key));
         if others || self.forgotten.contains(&key) {
             return;
         }
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.spec.id == id) else { return };
         // Not at once: a stranger's datagram makes us say nothing that is longer. One question at a time, about one key.
-        if peer.asks_at.is_none() {
+        // Who knocks from the node's own address comes before those who don't.
+        if peer.asks_at.is_none() || peer.wire(from).is_some() {
             (peer.knocked, peer.asks_at) = (Some((key, now)), Some(now.max(peer.ask_from)));
         }
     }

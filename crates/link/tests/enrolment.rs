@@ -450,3 +450,17 @@ fn a_key_that_was_forgotten_does_not_come_back_at_anothers_word() {
     assert!(!world.has_session(2, 4) && world.has_session(3, 4));
     assert_eq!(enrolments(&world, 2, 4), []);
 }
+
+#[test]
+fn who_knocks_from_elsewhere_does_not_keep_a_newcomer_waiting() {
+    let mut world = newcomer(80);
+    start_four(&mut world, &keys(4));
+    // Three that say they are node 4 too, from other places, and never stop.
+    for at in 6..9 {
+        let stranger = Keys::generate(&mut Seeded(at.into()));
+        let peers = (1..=3).map(|peer| spec(peer, Some(keys(peer).public))).collect();
+        world.put(at, World::config(4, &stranger, peers, None), stranger);
+    }
+    world.wait(20 * SECOND, "sessions", |w| [2, 3].iter().all(|node| w.has_session(*node, 4)));
+    assert!((6..9).all(|at| !world.has_session(at, 2) && !world.has_session(at, 3)));
+}

@@ -59,7 +59,10 @@ impl Supervisor {
 
     /// A node that its peers know stays who it is, and its file within one change of the voter list in force.
     fn same_node(&self, plan: &Plan) -> Result<(), String> {
-        let (Some(old), Some(new)) = (&self.written.cluster, &plan.cluster) else { return Ok(()) };
+        let Some(new) = &plan.cluster else { return Ok(()) };
+        let Some(old) = &self.written.cluster else {
+            return super::identity::fit(&self.options.dirs.state, new).map_err(|error| format!("{error:#}"));
+        };
         if plan.node != self.written.node {
             return Err(format!(
                 "[node] id is \"{}\" in the file and this node runs as \"{}\": its peers know it by its id, so a reload can't \

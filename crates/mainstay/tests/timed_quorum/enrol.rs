@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use mainstay_lab::peer::{Keeper as _, Mainstay};
 use mainstay_lab::{Host, wait_until};
 
+use crate::attacks::dropped;
 use crate::members::{FOUR, counts, in_time, refused, rewrite};
 use crate::rig::{LIMIT, Rig, binary, never_two};
 
@@ -174,5 +175,69 @@ fn a_key_is_forgotten_while_the_node_runs_and_pinned_again_when_its_owner_proves
         let line = client.stop();
         ensure!(line.outage(&line.whole()).as_millis() < 100, "the client waited");
         Ok(())
+    });
+}
+
+#[test]
+fn a_cluster_that_has_no_key_of_its_own_grows_by_tokens_alone() {
+    mainstay_lab::test(|| {
+        let rig = Rig::new()?;
+        let program = fs::canonicalize(binary())?;
+        let hosts = [&rig.nodes[0], &rig.nodes[1], &rig.witness];
+        let mut keys = Vec::new();
+        for host in hosts {
+            fs::create_dir_all(host.directory().join("state"))?;
+            let output = Mainstay::ctl_on(host, &program, &["node", "key"])?;
+            ensure!(output.status.success(), "{}", said(&output));
+            keys.push(String::from_utf8(output.stdout)?.trim().to_owned());
+        }
+        let config = |host: &Host, priority: u8| {
+            let mut text = Rig::config_of(host, "300ms", &FOUR, priority);
+            for (id, key) in ["n1", "n2", "w"].iter().zip(&keys) {
+                text =
+                    text.replace(&format!("id = \"{id}\", "), &format!("id = \"{id}\", key = \"{key}\", "));
+            }
+            let lines = text.lines().filter(|line| !line.starts_with("key = "));
+            let text = lines.collect::<Vec<_>>().join("\n");
+            if priority == 0 { text.split("[[vip]]").next().unwrap_or_default().to_owned() } else { text }
+        };
+        let witness = Mainstay::start(&rig.witness, &binary(), &config(&rig.witness, 0))?;
+        let first = Mainstay::start(&rig.nodes[0], &binary(), &config(&rig.nodes[0], 150))?;
+        let second = Mainstay::start(&rig.nodes[1], &binary(), &config(&rig.nodes[1], 100))?;
+        // The files name four voters, of which three are here.
+        for node in [&first, &second, &witness] {
+            node.wait_until("three answer", LIMIT, |status| status["cluster"]["answering"] == 3)?;
+        }
+        let host = rig.stranger("n3", 3)?;
+        let output = join(&host, &second.say(&["node", "enrol", "n3"])?, "15")?;
+        ensure!(output.status.success(), "{}", said(&output));
+        let third = Mainstay::start(&host, &binary(), &bare())?;
+        for node in [&first, &witness] {
+            told(node, "n3 has enrolled at the word of")?;
+        }
+        for node in [&first, &second, &third, &witness] {
+            counts(node, 1, 4)?;
+        }
+        // Forgotten, it comes back at nobody's word.
+        ensure!(first.say(&["node", "forget", "n3"])?.contains("it needs a token"));
+        third.daemon().stop()?;
+        third.daemon().start()?;
+        told(&second, "n3 has started again")?;
+        first.wait_until("it stays outside", LIMIT, |status| status["cluster"]["answering"] == 3)?;
+        first.daemon().stop()?;
+        first.daemon().start()?;
+        first.wait_until("it has knocked twice and stays outside after a restart too", LIMIT, |status| {
+            dropped(status, "unknown-key") >= 4 && status["cluster"]["answering"] == 3
+        })?;
+        ensure!(!first.say(&["events"])?.contains("n3 has enrolled"), "its key is on no list of nobody's");
+        // A token takes it in again.
+        let output = {
+            fs::remove_file(drop_in(&host))?;
+            third.daemon().stop()?;
+            join(&host, &first.say(&["node", "enrol", "n3"])?, "15")?
+        };
+        ensure!(output.status.success(), "{}", said(&output));
+        third.daemon().start()?;
+        counts(&first, 1, 4)
     });
 }

@@ -135,7 +135,7 @@ fn hellos(key: [u8; 32], count: usize) -> Vec<Vec<u8>> {
         for _ in 0..10 {
             sessions.tick(now);
             made.extend(std::iter::from_fn(|| sessions.poll_transmit()).map(|datagram| datagram.bytes));
-            now = now + Duration::from_secs(2);
+            now += Duration::from_secs(2);
         }
     }
     made
@@ -376,6 +376,9 @@ fn an_upgrade_of_the_holder_disturbs_nobody_and_its_heir_is_its_heir() {
         let second = rig.start(2, "1.5s", 100, "preempt = false")?;
         first.wait_until("three answer", LIMIT, |status| status["cluster"]["answering"] == 3)?;
         let vip = first.worker_pid("vip")?;
+        let state = rig.nodes[0].directory().join("state");
+        let instance = || fs::read_to_string(state.join("instance.json"));
+        let born = instance()?;
         undisturbed(&rig, &first, || {
             for _ in 0..2 {
                 let fresh = program.with_extension("new");
@@ -383,27 +386,27 @@ fn an_upgrade_of_the_holder_disturbs_nobody_and_its_heir_is_its_heir() {
                 fs::rename(&fresh, &program)?;
                 let said = first.say(&["upgrade"])?;
                 ensure!(said.contains("has taken over"), "{said}");
+                let config = fs::read_to_string(first.config_path())?;
+                fs::write(first.config_path(), config.replace("priority = 15", "priority = 16"))?;
                 first.say(&["reload"])?;
             }
             ensure!(first.worker_pid("vip")? == vip, "the vip worker stays");
             Ok(())
         })?;
+        ensure!(instance()? == born, "who the process is, is not drawn anew while it runs");
         // The directory is still its own.
-        let (config, state) =
-            (first.config_path().display().to_string(), rig.nodes[0].directory().join("state"));
+        let config = first.config_path().display().to_string();
         let mut another = rig.nodes[0].command(&program);
         another.args(["run", "--config", &config, "--runtime-dir", "other", "--state-dir"]).arg(&state);
         let output = another.output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.code() == Some(1) && said.contains("another node runs with"), "{said}");
         // The process that follows is the heir of the one that went on: no term passes before its id is its own.
-        let instance = || fs::read_to_string(state.join("instance.json"));
-        let before = instance()?;
         kill(vip)?;
         let begun = Instant::now();
         first.wait_until("another worker counts", LIMIT, |status| status["cluster"]["answering"] == 3)?;
         println!("it counts again after {:?}", begun.elapsed());
-        ensure!(instance()? != before);
+        ensure!(instance()? != born, "another process is another instance");
         wait_until("one of them holds it", LIMIT, || {
             Ok([&first, &second]
                 .iter()
