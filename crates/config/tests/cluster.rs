@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::Plan;
 use mainstay_config::plan::cluster::{Access, Cluster, External};
-use mainstay_config::{Checks, Report, Severity, parse_str};
+use mainstay_config::{Checks, Diagnostic, Report, Severity, parse_str};
 use mainstay_core::election::Guard;
 use mainstay_core::name::NodeId;
 
@@ -247,7 +247,12 @@ fn what_is_wrong_in_the_cluster_is_named() {
     let half = with(&format!(
         "peers = [{{ id = \"b\", addrs = [\"10.0.0.1\"], key = \"{PIN}\" }}, {{ id = \"c\", addrs = [\"10.0.0.2\"] }}]"
     ));
-    refused(&half, 5, "\"c\" has no `key`, and there is no cluster key", "mainstay node key");
+    let loaded =
+        parse_str("t.toml", &half, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
+    let told = |d: &Diagnostic| {
+        d.place.line == 5 && d.message.contains("\"c\" has no `key`, and there is no cluster key")
+    };
+    assert!(loaded.warnings.iter().any(told), "a token enrols it: {:?}", loaded.warnings);
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl fmt::Debug for ClusterKey {
 }
 
 /// Nodes speak with each other by UDP; nobody else is known to use this port.
-const PORT: u16 = 5112;
+pub const PORT: u16 = 5112;
 
 /// Address, or address:port, as `addrs` and `listen` have it.
 #[must_use]

@@ -266,8 +266,11 @@ impl Resolver<'_> {
             if raw.key.is_none() && entry.key.is_none() {
                 let message =
                     format!("{PEERS}: \"{id}\" has no `key`, and there is no cluster key to enrol it");
-                let help = format!("write what `mainstay node key` prints on \"{id}\", or {NEEDS_KEY}");
-                self.error(span, message, help);
+                let help = format!(
+                    "make a token with `mainstay node enrol {id}`, or write what `mainstay node key` prints on \"{id}\", or \
+                     {NEEDS_KEY}"
+                );
+                self.findings.warn(span, message, help);
             }
             for addr in &entry.addrs {
                 if let Some(other) = places.insert(*addr, id) {

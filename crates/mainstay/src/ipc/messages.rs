@@ -84,6 +84,11 @@ pub enum FromVip {
         /// Its public key.
         key: [u8; 32],
     },
+    /// A peer's key is forgotten: keep it no more.
+    Forgotten {
+        /// The peer's id.
+        id: String,
+    },
     /// This voter list is in force: keep it, and say `ToVip::Kept` when it is on disk.
     Adopted(VoterList),
     /// For the voter that is no node.
@@ -107,6 +112,9 @@ pub struct Identity {
     pub pins: BTreeMap<String, [u8; 32]>,
     /// The voter list that was in force last.
     pub list: Option<VoterList>,
+    /// Keys that were forgotten: nobody's word brings them back.
+    #[serde(default)]
+    pub forgotten: Vec<[u8; 32]>,
     /// Milliseconds of the wall clock: epochs rise from there.
     pub epoch_floor: u64,
 }
@@ -114,12 +122,13 @@ pub struct Identity {
 impl std::fmt::Debug for Identity {
     /// Without the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { secret: _, instance, heir_of, pins, list, epoch_floor } = self;
+        let Self { secret: _, instance, heir_of, pins, list, forgotten, epoch_floor } = self;
         f.debug_struct("Identity")
             .field("instance", instance)
             .field("heir_of", heir_of)
             .field("pins", &pins.len())
             .field("list", list)
+            .field("forgotten", &forgotten.len())
             .field("epoch_floor", epoch_floor)
             .finish_non_exhaustive()
     }
@@ -384,6 +393,25 @@ pub enum ClusterAction {
     },
     /// One voter less.
     Remove {
+        /// Its `node.id`.
+        id: String,
+    },
+    /// Make a one-time token with which a node of the file enrols; the answer is the token.
+    Enrol {
+        /// Its `node.id`.
+        id: String,
+        /// How long it is good, in seconds.
+        seconds: u64,
+        /// Where the newcomer reaches this node, when its file does not say.
+        addrs: Vec<String>,
+    },
+    /// Make the token of a node worthless.
+    Revoke {
+        /// Its `node.id`.
+        id: String,
+    },
+    /// Forget a node's pinned key.
+    Forget {
         /// Its `node.id`.
         id: String,
     },

@@ -37,6 +37,9 @@ pub struct ClusterStatus {
     /// Nodes that the list names and the file does not.
     #[serde(default)]
     pub not_in_file: Vec<String>,
+    /// The list in force is not on this node's disk (yet): until it is, it promises and holds nothing under it.
+    #[serde(default)]
+    pub unkept: bool,
 }
 
 /// One node of the cluster.
@@ -190,6 +193,7 @@ impl ClusterStatus {
             nodes: views.iter().map(node).collect(),
             not_in_list: missing(&cluster.list, list),
             not_in_file: missing(list, &cluster.list),
+            unkept: false,
         }
     }
 
@@ -212,6 +216,13 @@ impl ClusterStatus {
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
         let mut out = self.differences();
+        if self.unkept {
+            out.push(format!(
+                "the voter list (epoch {}) is not on disk: this node promises and holds nothing under it until its state directory \
+                 takes it",
+                self.list_epoch
+            ));
+        }
         if !self.quorum {
             out.push(format!(
                 "{} of {} voters answer, {} are needed: no vip of guard quorum can be taken, and what is held ends",

@@ -84,8 +84,18 @@ impl Supervisor {
                     identity.pins.insert(id, key);
                 }
             }
+            FromVip::Forgotten { id } => {
+                if let Err(error) = super::identity::forget(&self.options.dirs.state, &id) {
+                    tracing::error!("{error:#}: the key of {id} is forgotten until this node restarts only");
+                }
+                if let Some(key) = self.identity.as_mut().and_then(|identity| identity.pins.remove(&id)) {
+                    self.identity.iter_mut().for_each(|identity| identity.forgotten.push(key));
+                }
+            }
             FromVip::Adopted(list) => {
-                if let Err(error) = super::identity::adopt(&self.options.dirs.state, &list) {
+                if let Err(error) =
+                    super::identity::adopt(&self.options.dirs.state, self.plan.cluster.as_ref(), &list)
+                {
                     tracing::error!("{error:#}; this node promises nothing until its voter list is kept");
                     return;
                 }

@@ -22,6 +22,9 @@ impl Node {
                 let done = format!("{id} votes no more: stop it and take it out of [cluster] peers");
                 self.change_list(|quorum| quorum.without(id, now), &done, now)
             }
+            ClusterAction::Enrol { id, seconds, addrs } => self.enrol(id, *seconds, addrs, now),
+            ClusterAction::Revoke { id } => self.revoke(id, now),
+            ClusterAction::Forget { id } => self.forget(id, now),
             ClusterAction::Move { vip, to } => self.move_to(vip, to, now),
         }
     }

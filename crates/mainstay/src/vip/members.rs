@@ -147,6 +147,7 @@ impl Quorum {
     /// The cluster as it is seen from here.
     pub(super) fn status(&self, now: Boot) -> ClusterStatus {
         let mut status = ClusterStatus::of(&self.cluster, self.leases.list(), &self.leases.voters(now), now);
+        status.unkept = matches!(self.kept, Kept::Asked(_));
         for peer in self.sessions.view(now).peers {
             let Some(node) = status.nodes.iter_mut().find(|node| node.id == peer.id) else { continue };
             node.session_s = peer.session.map(|session| session.age.as_secs_f64());

@@ -6,6 +6,7 @@ mod changes;
 mod cluster;
 mod conflicts;
 mod datagrams;
+mod enrol;
 mod external;
 mod kernel;
 mod links;

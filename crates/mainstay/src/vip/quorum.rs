@@ -83,6 +83,7 @@ impl Quorum {
             peers: peers(cluster, identity),
             cluster_key: cluster.key.as_ref().map(|key| key.as_bytes().to_vec()),
             token: None,
+            forgotten: identity.forgotten.clone(),
             beat: cluster.terms.beat(),
         };
         let vips = rights.len();
@@ -411,11 +412,13 @@ impl Node {
             Event::Established { node } => (name(node), format!("the session with {} is up", name(node))),
             Event::Replaced { .. } => return,
             Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
-            Event::Enrolled { node, key } => {
+            Event::Disputed { node, by } => (name(node), super::enrol::disputed(&name(node), &name(by))),
+            Event::Intruder { addr, why } => (self.plan.node.clone(), super::enrol::intruder(addr, &why)),
+            Event::Enrolled { node, key, means } => {
                 let id = name(node);
                 quorum.identity.pins.insert(id.clone(), key);
-                let message =
-                    format!("{id} has enrolled with the cluster key: its own key is pinned from here on");
+                quorum.identity.forgotten.retain(|one| *one != key);
+                let message = super::enrol::enrolled(&id, means, name);
                 self.say(&FromVip::Pinned { id: id.clone(), key });
                 (id, message)
             }
