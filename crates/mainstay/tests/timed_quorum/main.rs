@@ -8,3 +8,4 @@ mod identity;
 mod members;
 mod moves;
 mod rig;
+mod strict;
