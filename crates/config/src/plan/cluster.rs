@@ -18,7 +18,10 @@ pub struct Cluster {
     pub list: VoterList,
     /// The times of the leases.
     pub terms: Terms,
-    /// A hash of what must be the same everywhere beside the list: the cluster's name and the longest term.
+    /// Promises end only when they are given back: a vip has guard `strict`.
+    #[serde(default)]
+    pub strict: bool,
+    /// A hash of what must be the same everywhere beside the list: the cluster's name, the longest term, `strict`.
     pub salt: u64,
     /// The key that enrols nodes whose own key is not pinned.
     pub key: Option<ClusterKey>,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mainstay_core::election::Guard;
 use mainstay_core::lease::{Member, Terms, VoterList};
 
 use super::Resolver;
 use crate::access;
+use crate::plan::Vip;
 use crate::plan::cluster::{self, Cluster, ClusterKey, External, Peer};
 use crate::raw;
 use crate::source::{At, Span};
@@ -116,6 +118,7 @@ impl Resolver<'_> {
         let own_addrs = own.map(|own| own.addrs).unwrap_or_default();
         let me = list.find(node)?;
         Some(Cluster {
+            strict: false,
             salt: salt(&name, &terms),
             name,
             me,
@@ -358,6 +361,14 @@ fn peers(mut entries: Vec<Entry>, list: &VoterList) -> Vec<Peer> {
         Some(Peer { node: list.find(&id)?, id, addrs, key, witness, external })
     };
     entries.into_iter().filter_map(peer).collect()
+}
+
+/// Where a vip of this node is strict, nodes for which promises end must not count ours.
+pub(super) fn strict(cluster: &mut Cluster, vips: &[Vip]) {
+    cluster.strict = vips.iter().any(|vip| vip.spec.guard == Guard::Strict);
+    if cluster.strict {
+        cluster.salt = !cluster.salt;
+    }
 }
 
 /// FNV-1a, 64 bits, over what must be the same everywhere beside the list.

@@ -415,12 +415,19 @@ pub enum ClusterAction {
         /// Its `node.id`.
         id: String,
     },
-    /// Hand a vip of guard quorum to a node.
+    /// Hand a vip under a lease to a node.
     Move {
         /// The vip's name.
         vip: String,
         /// The node's id.
         to: String,
+    },
+    /// Take a vip of guard strict without the other node, which is dead and fenced.
+    Take {
+        /// The vip's name.
+        vip: String,
+        /// The dead node's id.
+        fenced: String,
     },
 }
 

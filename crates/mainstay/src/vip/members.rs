@@ -189,9 +189,9 @@ impl Quorum {
 }
 
 /// A notice as a sentence, and whom it is about; none for what only debugging needs.
-pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Option<(String, String)> {
+pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &Cluster) -> Option<(String, String)> {
     let name = |node: &NodeId| list.name(*node).to_owned();
-    let own = || cluster.to_owned();
+    let own = || cluster.name.clone();
     Some(match notice {
         Notice::Reachable(node) => (name(node), format!("{} is heard", name(node))),
         Notice::Silent(node) => (name(node), format!("{} is not heard any more", name(node))),
@@ -199,7 +199,7 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Opti
         Notice::Mismatch { node, mark } => (
             name(node),
             format!(
-                "{} has another voter list or longest term ({mark}): neither counts the other's votes",
+                "{} has another voter list or longest term, or guard strict on one side alone ({mark}): neither counts the other's votes",
                 name(node)
             ),
         ),
@@ -207,6 +207,10 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Opti
             own(),
             format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
         ),
+        Notice::Quorum if cluster.strict => (own(), "both nodes answer".into()),
+        Notice::NoQuorum if cluster.strict => {
+            (own(), "the other node does not answer: this node keeps what it holds, and takes nothing".into())
+        }
         Notice::Quorum => (own(), "a majority of voters answers".into()),
         Notice::NoQuorum => (
             own(),

@@ -173,7 +173,7 @@ impl Node {
                 self.hear_peers();
             }
             self.tick();
-            if self.stopping && self.machine.is_idle() {
+            if self.stopping && self.machine.is_idle() && !self.lingers() {
                 self.say(&FromVip::Stopped);
                 self.farewell();
                 return Ok(());
@@ -449,6 +449,10 @@ impl Node {
             self.stopping = true;
             self.feed(Input::Shutdown, boot_now());
         }
+    }
+
+    fn lingers(&mut self) -> bool {
+        self.quorum.as_mut().is_some_and(|quorum| quorum.lingers(boot_now()))
     }
 
     /// Says what is left and waits for nobody for longer than it takes.

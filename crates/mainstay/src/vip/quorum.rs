@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use mainstay_config::plan::cluster::Cluster;
 use mainstay_core::election::{Input, Vips};
@@ -20,6 +21,9 @@ use super::datagrams::{listen_all, plain};
 use super::external::Outside;
 use super::members::{Kept, sentence};
 use crate::ipc::{FromVip, Identity};
+
+/// A follower that is heard takes what was given up within a few round trips, or never.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Datagrams taken from one socket before the others are looked at.
 const DATAGRAMS: usize = 256;
@@ -51,6 +55,8 @@ pub(super) struct Quorum {
     pub(super) send_errors: u64,
     /// The voter that is no node.
     pub(super) outside: Outside,
+    /// How long a process that has given everything up stays for the other node's sake.
+    lingers_until: Option<Boot>,
 }
 
 impl Quorum {
@@ -62,7 +68,12 @@ impl Quorum {
         now: Boot,
     ) -> anyhow::Result<Self> {
         let sockets = listen_all(&cluster.listen)?;
-        let (list, me, kept) = super::members::in_force(cluster, identity);
+        // Two voters that are all there can be: nobody adds one, and nothing needs to be remembered of them.
+        let (list, me, kept) = if cluster.strict {
+            (cluster.list.clone(), cluster.me, Kept::Done)
+        } else {
+            super::members::in_force(cluster, identity)
+        };
         let setup = Setup {
             me,
             list,
@@ -72,6 +83,7 @@ impl Quorum {
             heir_of: identity.heir_of,
             epoch_floor: identity.epoch_floor,
             remembers: false,
+            lasting: cluster.strict,
         };
         let config = Config {
             cluster: cluster.name.clone(),
@@ -100,6 +112,7 @@ impl Quorum {
             willed: vec![None; vips],
             send_errors: 0,
             outside: Outside::default(),
+            lingers_until: None,
         };
         quorum.claim_own_id(now);
         Ok(quorum)
@@ -183,6 +196,13 @@ impl Quorum {
             // Others are what an earlier datagram has brought back, such as a port that nobody listens at.
             Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
         }
+    }
+
+    /// Whether this process must stay a little, although it holds nothing: of two voters both must answer (guard `strict`).
+    pub(super) fn lingers(&mut self, now: Boot) -> bool {
+        let longest = self.cluster.terms.term.min(LINGER);
+        let until = *self.lingers_until.get_or_insert(now + longest);
+        now < until && self.leases.awaits_follower()
     }
 
     /// Whether another node would follow than the wills say.
@@ -319,9 +339,7 @@ impl Node {
                     if let Notice::Reachable(node) = notice {
                         healed.push(quorum.leases.list().name(node).to_owned());
                     }
-                    if let Some((about, message)) =
-                        sentence(&notice, quorum.leases.list(), &quorum.cluster.name)
-                    {
+                    if let Some((about, message)) = sentence(&notice, quorum.leases.list(), &quorum.cluster) {
                         let event = crate::events::event(&self.plan.node, "cluster", &about, message);
                         notices.push(FromVip::Event(event));
                     }

@@ -14,3 +14,4 @@ mod members;
 mod moves;
 mod rig;
 mod six;
+mod strict;
