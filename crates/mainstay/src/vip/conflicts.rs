@@ -366,7 +366,7 @@ impl Node {
             (_, Some(Reject::Vrid)) => {
                 format!("{from} sends VRRP adverts that name an address of vip {}{stays}", spec.name)
             }
-            (Guard::Quorum, _) => format!(
+            (Guard::Quorum | Guard::Strict, _) => format!(
                 "{from} sends VRRP adverts of vrid {} for vip {}, for which none of us sends any{why}{stays}",
                 spec.vrid, spec.name
             ),

@@ -156,7 +156,9 @@ impl Run {
         self.shelf.wipe();
         // What was under way is lost with the process.
         self.flying.clear();
-        if self.hasty && let Some(side) = self.sides.first() {
+        if self.hasty
+            && let Some(side) = self.sides.first()
+        {
             let mut deputy = side.clone();
             let local = self.local(0);
             deputy.ask(1, false, local);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::lease::external::{
-    Ability, Change, Deputy, Done, Effect, EpochRecord, Found, Heard, Input, Key, Post, Posted, PromiseRecord,
-    Snapshot, Step, VoterRecord, Write,
+    Ability, Change, Deputy, Done, Effect, EpochRecord, Found, Heard, Input, Key, Post, Posted,
+    PromiseRecord, Snapshot, Step, VoterRecord, Write,
 };
 use crate::lease::{Asked, Freed, Mark, Member, Outcome, Request, Terms, VoterList};
 use crate::time::Boot;
@@ -39,7 +39,14 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn new() -> Self {
-        Self { store: 77, percent: 100, revision: 1, voter: None, promises: BTreeMap::new(), epochs: BTreeMap::new() }
+        Self {
+            store: 77,
+            percent: 100,
+            revision: 1,
+            voter: None,
+            promises: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+        }
     }
 
     /// Takes a step whose promises were given their time at `granted`; nothing when that time is over.
@@ -53,7 +60,8 @@ impl Shelf {
             return None;
         }
         let birth = self.voter.as_ref().map(|(voter, _)| voter.birth);
-        let same = write.birth == birth && write.unchanged.iter().all(|(key, version)| self.version(key) == *version);
+        let same = write.birth == birth
+            && write.unchanged.iter().all(|(key, version)| self.version(key) == *version);
         if !same || write.quiet && !self.promises.is_empty() {
             return Some(Done::Changed(self.snapshot(&write.rights)));
         }
