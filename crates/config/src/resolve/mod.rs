@@ -4,6 +4,7 @@
 //! an error is thrown away; so one bad key does not hide the next.
 
 mod addrs;
+mod arbitration;
 mod cluster;
 mod command;
 mod edge;
@@ -95,6 +96,7 @@ pub(crate) fn resolve(
     let edge = r.edge(&tables, pools);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
+    r.aids(&vips);
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }

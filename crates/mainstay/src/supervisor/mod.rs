@@ -22,6 +22,7 @@ mod stop;
 mod stuck;
 mod tickets;
 mod upgrade;
+mod watchdog;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -89,6 +90,10 @@ struct Supervisor {
     deposits: Deposits,
     /// Who the vip worker that runs is to its peers.
     identity: Option<Identity>,
+    /// The watchdog that reboots this host once it is fed no more.
+    watchdog: Option<watchdog::Watchdog>,
+    /// This node has been alone for too long.
+    alone: bool,
     /// Keeps the state directory ours.
     state_lock: Option<std::fs::File>,
     /// Why this node must end, when it must.
@@ -197,6 +202,8 @@ impl Supervisor {
             edges: Edges::default(),
             deposits: Deposits::default(),
             identity: None,
+            watchdog: None,
+            alone: false,
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),

@@ -2,6 +2,7 @@
 //!
 //! Packet, probe verdict, timer, link event or operator -> machine -> effects -> gate, address, advert, announcement.
 
+mod arbitrate;
 mod changes;
 mod cluster;
 mod datagrams;
@@ -64,6 +65,8 @@ struct Node {
     identity: Option<Identity>,
     /// This node among its peers, when it has any.
     quorum: Option<Quorum>,
+    /// What helps to decide where nobody votes.
+    arbitration: Option<arbitrate::Arbitration>,
     /// Why it is not among them, when it should be.
     alone: Option<String>,
     /// What the election has said of rights, to be told once it has been carried out.
@@ -113,6 +116,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         sequences: Sequences::new(now.as_nanos()),
         identity,
         quorum: None,
+        arbitration: None,
         alone: None,
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
@@ -167,6 +171,7 @@ impl Node {
                 self.hear_peers();
             }
             self.tick();
+            self.arbitrate(boot_now());
             if self.stopping && self.machine.is_idle() {
                 self.say(&FromVip::Stopped);
                 self.farewell();
@@ -180,7 +185,7 @@ impl Node {
         let machine = self.machine.poll_timeout().unwrap_or(Boot::NEVER).max(self.ticked + self.quantum);
         let renew = self.kernel.renew(now);
         let peers = self.quorum.as_ref().map_or(Boot::NEVER, Quorum::next);
-        let wait = machine.min(renew).min(self.alive_at).min(peers).since(now);
+        let wait = machine.min(renew).min(self.alive_at).min(peers).min(self.next_ruling()).since(now);
         let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
@@ -440,6 +445,7 @@ impl Node {
 
     /// Says what is left and waits for nobody for longer than it takes.
     fn farewell(&mut self) {
+        self.leave_lock(boot_now());
         self.leave_peers();
         self.flush_outbox();
     }

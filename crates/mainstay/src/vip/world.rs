@@ -65,6 +65,7 @@ impl Node {
         let left = self.machine.apply(next, now);
         debug_assert!(left.is_empty(), "retire was drained");
         self.join(now);
+        self.arrange_aids(now);
         self.changes.plan(&self.plan);
         // The gate knows every address before the machine's effects can arm or take one.
         self.resync();
@@ -107,6 +108,8 @@ impl Node {
         }
         let addrs = self.plan.vips.iter().flat_map(|v| &v.addrs).filter(|a| a.link == link);
         wants.addrs = addrs.map(|a| a.addr).collect();
+        let aided = self.plan.vips.iter().filter(|v| v.spec.link == link);
+        wants.addrs.extend(aided.filter_map(|v| v.reference.as_ref()).flat_map(|of| &of.addrs));
         for groups in [&mut wants.v4, &mut wants.v6].into_iter().flatten() {
             groups.sort_unstable();
             groups.dedup();
@@ -119,18 +122,23 @@ impl Node {
         let state = self.links.get_mut(link);
         let mac = state.mac();
         let mut claims: Vec<(IpAddr, [u8; 6])> = Vec::new();
+        let mut answers: Vec<IpAddr> = Vec::new();
         let taken = if socket == Socket::Ndp { state.ndp.as_mut() } else { state.arp.as_mut() };
         let Some(taken) = taken else { return };
         let result = taken.receive(FRAMES, &mut |frame| {
             if let Some(arp) = ArpView::parse(frame) {
                 claims.push((arp.sender_ip.into(), arp.sender_mac));
+                // To us alone: that one hears others does not show that they hear us.
+                answers.extend((arp.reply && arp.target_mac == mac).then_some(IpAddr::from(arp.sender_ip)));
             } else if let Some(ndp) = NdpView::parse(frame) {
                 claims.push((ndp.target.into(), ndp.lladdr.unwrap_or(ndp.from)));
+                answers.extend((ndp.to == mac).then_some(IpAddr::from(ndp.target)));
             }
         });
         if let Err(error) = result {
             tracing::debug!("receive frames: {error:#}");
         }
+        answers.into_iter().for_each(|addr| self.answered(link, addr, boot_now()));
         claims.retain(|(_, claimed)| *claimed != mac);
         for (addr, claimed) in claims {
             let holder =
