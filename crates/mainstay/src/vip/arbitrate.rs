@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
-use mainstay_config::plan::Plan;
 use mainstay_config::plan::arbitration::IsolatedAction;
+use mainstay_config::plan::{Plan, Vip};
 use mainstay_core::arbitration::{
-    Arbiter, Block, DiskOp, Effect, Input, Notice, Owner, PeerAid, ReferenceAid, Setup, VipAids,
+    Arbiter, Block, DiskOp, Effect, Input, LockState, Notice, Owner, PeerAid, ReferenceAid, Setup, VipAids,
 };
 use mainstay_core::election::{self, Guard, Holding, Reason, State, View};
 use mainstay_core::lease::{Message, Sights};
@@ -17,6 +17,7 @@ use mainstay_core::time::Boot;
 
 use super::Node;
 use crate::ipc::{Asker, FromVip, Outcome, Run};
+use crate::status::{ArbitrationStatus, LockStatus, ReferenceStatus};
 
 /// Numbers of runs for the lock: sequences of services have numbers below, notifications too.
 const LOCK_RUNS: u64 = 1 << 62;
@@ -350,4 +351,47 @@ fn setup(plan: &Plan, instance: u64) -> (Setup, Vec<(LinkId, Vec<IpAddr>)>) {
         beat: cluster.map_or(std::time::Duration::from_secs(1), |cluster| cluster.terms.beat()),
     };
     (setup, sets)
+}
+
+impl Node {
+    /// The lock and isolation, as they stand.
+    pub(super) fn arbitration_status(&self, now: Boot) -> Option<ArbitrationStatus> {
+        let view = self.arbitration.as_ref()?.arbiter.view(now);
+        let path = self.plan.cluster.as_ref().and_then(|cluster| cluster.lock.as_ref());
+        let lock = view.lock.zip(path).map(|(lock, plan)| {
+            let other = lock.other.filter(|_| lock.state == LockState::Wanted);
+            LockStatus {
+                path: plan.path.display().to_string(),
+                state: match lock.state {
+                    LockState::Idle => "idle",
+                    LockState::Wanted => "wanted",
+                    LockState::Owned => "owned",
+                }
+                .to_owned(),
+                owner: match lock.state {
+                    LockState::Owned => Some(self.plan.node.clone()),
+                    LockState::Idle | LockState::Wanted => other.as_ref().map(|(node, _)| node.clone()),
+                },
+                still_s: other.map(|(_, since)| now.since(since).as_secs_f64()),
+                trouble: lock.trouble,
+            }
+        });
+        Some(ArbitrationStatus {
+            lock,
+            isolated_s: view.isolated.map(|since| now.since(since).as_secs_f64()),
+            action_in_s: view.act_at.map(|at| at.since(now).as_secs_f64()),
+        })
+    }
+
+    /// A vip's reference, as it stands.
+    pub(super) fn reference_status(&self, id: VipId, vip: &Vip, now: Boot) -> Option<ReferenceStatus> {
+        let (answers, since) = self.arbitration.as_ref()?.arbiter.reference(id)?;
+        let of = vip.reference.as_ref()?;
+        Some(ReferenceStatus {
+            addrs: of.addrs.clone(),
+            answers,
+            for_s: now.since(since).as_secs_f64(),
+            bound_ms: u64::try_from(of.terms.bound().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
 }
