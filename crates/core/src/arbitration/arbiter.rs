@@ -363,6 +363,8 @@ impl Arbiter {
         let windows = self.vips.iter().filter_map(|one| Some((one.heard?, one.aids.window)));
         let windows = windows.flat_map(|(heard, window)| [heard + window / 2, heard + window]);
         let windows = windows.filter(|end| *end > self.now).min().unwrap_or(Boot::NEVER);
+        let others = self.references.iter().map(|known| self.others_know_at(known));
+        let references = others.filter(|at| *at > self.now).min().unwrap_or(Boot::NEVER).min(references);
         let lock = self.lock.as_ref().map_or(Boot::NEVER, Lock::due);
         let say = if self.peers.is_some() { self.say_at } else { Boot::NEVER };
         references.min(windows).min(lock).min(say).min(self.isolation.due())
@@ -473,11 +475,21 @@ impl Arbiter {
             reference: one.aids.reference.and_then(|at| self.references.get(at)).map(|known| known.up),
             company: heard().next().is_some() || one.lately(now),
             excused: one.excused && self.peers.is_none(),
-            peer_has: heard().any(|peer| peer.sights[at].1 == Some(true)),
+            peer_has: one.aids.reference.is_some_and(|at| self.is_lost_here(at, now))
+                && heard().any(|peer| peer.sights[at].1 == Some(true)),
             peer_holds: !one.within(one.aids.window / 2, now) && heard().any(|peer| peer.sights[at].0),
             locked: one.aids.locked && self.lock.is_some(),
             lock: self.lock_says(one, now),
         }
+    }
+
+    /// A reference was lost so long ago that a peer that lost it at the same time has said so.
+    fn is_lost_here(&self, reference: usize, now: Boot) -> bool {
+        self.references.get(reference).is_some_and(|known| now >= self.others_know_at(known))
+    }
+
+    fn others_know_at(&self, known: &Reference) -> Boot {
+        if known.up == Some(false) { known.since + known.terms.bound() + self.beat * 2 } else { Boot::NEVER }
     }
 
     /// The peers that may hold a vip.

@@ -14,7 +14,7 @@ pub(super) struct Facts {
     /// This node took it knowing that no reference answers, or was told by an advert that it is not the only one who lost
     /// it; only where there are no sessions to ask.
     pub(super) excused: bool,
-    /// A peer whose session is heard has a reference.
+    /// A peer whose session is heard has a reference, and had the time to lose it too.
     pub(super) peer_has: bool,
     /// A peer whose session is heard says that it is active, while its adverts are missed.
     pub(super) peer_holds: bool,

@@ -1,6 +1,7 @@
 //! What each role gets of the Plan: no more than it needs, and no secret of another.
 
 use mainstay_config::plan::Plan;
+use mainstay_config::plan::cluster::Cluster;
 use mainstay_config::plan::edge::{Edge, Pool};
 
 use crate::role::Role;
@@ -14,7 +15,9 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
     };
     let cluster = match role {
         Role::Vip => plan.cluster.clone(),
-        Role::Exec | Role::Probe | Role::Edge | Role::Api => None,
+        // Whose lock it may read and write.
+        Role::Exec => plan.cluster.as_ref().map(Cluster::without_secrets),
+        Role::Probe | Role::Edge | Role::Api => None,
     };
     Plan {
         node: plan.node.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use mainstay_lab::Way;
 use mainstay_lab::peer::Keeper as _;
 
