@@ -1,5 +1,6 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
+mod arbitration;
 mod cluster;
 mod conflict;
 
@@ -12,6 +13,7 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
+pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
@@ -33,6 +35,9 @@ pub struct Status {
     /// The nodes that it speaks with; absent when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterStatus>,
+    /// What helps where nobody votes; absent without a reference or a lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arbitration: Option<ArbitrationStatus>,
     /// The vips, in the Plan's order.
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
@@ -65,6 +70,7 @@ impl Status {
             uptime_s: 0,
             at_ms: 0,
             cluster: None,
+            arbitration: None,
             vips: Vec::new(),
             probes: Vec::new(),
             listeners: Vec::new(),
@@ -128,6 +134,9 @@ pub struct VipStatus {
     /// The right that it is held under, with guard `quorum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
+    /// Addresses that this node hears unless it is itself in trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceStatus>,
     /// The sync group, when it is in one.
     pub group: Option<String>,
     /// Whether an operator drained it here.
@@ -257,7 +266,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `arbitration`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,
@@ -307,6 +316,7 @@ pub(crate) mod tests {
                 window_ms: 3000,
             },
             lease: None,
+            reference: None,
             group: None,
             drained: false,
             on_hold: false,

@@ -140,6 +140,14 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         let _ = writeln!(out, "  conflict   {}", conflict.sentence());
     }
     out.push_str(&wire(vip));
+    if let Some(reference) = &vip.reference {
+        let _ = writeln!(out, "  reference  {}", reference.sentence());
+    }
+    if let Some(lock) =
+        status.arbitration.as_ref().and_then(|of| of.lock.as_ref()).filter(|_| vip.lease.is_none())
+    {
+        let _ = writeln!(out, "  lock       {}", lock.sentence());
+    }
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -153,7 +161,8 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     counters(&mut out, "adverts", &vip.adverts);
     changes(&mut out, &vip.transitions);
     counters(&mut out, "counts", &vip.counters);
-    let told: Vec<&Event> = events.iter().filter(|e| e.about == vip.name).collect();
+    let told: Vec<&Event> =
+        events.iter().filter(|e| e.about == vip.name || e.kind == "arbitration").collect();
     if !told.is_empty() {
         out.push_str("what happened\n");
     }

@@ -58,6 +58,8 @@ pub enum FromVip {
     Ready,
     /// This task runs: sent every second, so that the supervisor can tell a frozen vip from a quiet one.
     Alive,
+    /// This node has been alone for longer than the operator bears, or is no more: whether the watchdog starves.
+    Alone(bool),
     /// Before addresses are added: what to take away, and what to send, if vip dies.
     Deposit(Vec<Deposit>),
     /// The addresses of these vips (by name) are gone: forget their deposits.

@@ -23,6 +23,7 @@ mod stop;
 mod stuck;
 mod tickets;
 mod upgrade;
+mod watchdog;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -96,6 +97,10 @@ struct Supervisor {
     known_list: Option<VoterList>,
     /// When a state directory that could not be used is tried again.
     introduce_at: Boot,
+    /// The watchdog that reboots this host once it is fed no more.
+    watchdog: Option<watchdog::Watchdog>,
+    /// This node has been alone for too long.
+    alone: bool,
     /// Keeps the state directory ours.
     state_lock: Option<std::fs::File>,
     /// Why this node must end, when it must.
@@ -208,6 +213,8 @@ impl Supervisor {
             identity: None,
             known_list: None,
             introduce_at: now,
+            watchdog: None,
+            alone: false,
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),

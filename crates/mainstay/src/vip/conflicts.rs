@@ -131,13 +131,17 @@ impl Node {
         let state = self.links.get_mut(link);
         let mac = state.mac();
         let mut claims: Vec<(IpAddr, Mac)> = Vec::new();
+        let mut answers: Vec<IpAddr> = Vec::new();
         let taken = if socket == Socket::Ndp { state.ndp.as_mut() } else { state.arp.as_mut() };
         let Some(taken) = taken else { return };
         let result = taken.receive(FRAMES, &mut |frame| {
             if let Some(arp) = ArpView::parse(frame) {
                 claims.push((arp.sender_ip.into(), arp.sender_mac));
+                // To us alone: that one hears others does not show that they hear us.
+                answers.extend((arp.reply && arp.target_mac == mac).then_some(IpAddr::from(arp.sender_ip)));
             } else if let Some(ndp) = NdpView::parse(frame) {
                 claims.push((ndp.target.into(), ndp.lladdr.unwrap_or(ndp.from)));
+                answers.extend((ndp.to == mac).then_some(IpAddr::from(ndp.target)));
             }
         });
         if let Err(error) = result {
@@ -145,6 +149,7 @@ impl Node {
         }
         claims.retain(|(_, claimed)| *claimed != mac);
         let now = boot_now();
+        answers.into_iter().for_each(|addr| self.answered(link, addr, now));
         for (addr, claimed) in claims {
             if self.conflicts.peers.contains_key(&addr) {
                 self.conflicts.stations.insert(addr, claimed);

@@ -2,6 +2,7 @@
 //!
 //! Packet, probe verdict, timer, link event or operator -> machine -> effects -> gate, address, advert, announcement.
 
+mod arbitrate;
 mod changes;
 mod cluster;
 mod conflicts;
@@ -68,6 +69,8 @@ struct Node {
     identity: Option<Identity>,
     /// This node among its peers, when it has any.
     quorum: Option<Quorum>,
+    /// What helps to decide where nobody votes.
+    arbitration: Option<arbitrate::Arbitration>,
     /// Why it is not among them, when it should be.
     alone: Option<String>,
     /// What the election has said of rights, to be told once it has been carried out.
@@ -118,6 +121,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         sequences: Sequences::new(now.as_nanos()),
         identity,
         quorum: None,
+        arbitration: None,
         alone: None,
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
@@ -173,6 +177,7 @@ impl Node {
                 self.hear_peers();
             }
             self.tick();
+            self.arbitrate(boot_now());
             if self.stopping && self.machine.is_idle() && !self.lingers() {
                 self.say(&FromVip::Stopped);
                 self.farewell();
@@ -187,7 +192,13 @@ impl Node {
         let renew = self.kernel.renew(now);
         let peers = self.quorum.as_ref().map_or(Boot::NEVER, Quorum::next);
         let conflicts = self.conflicts.next();
-        let wait = machine.min(renew).min(self.alive_at).min(peers).min(conflicts).since(now);
+        let wait = machine
+            .min(renew)
+            .min(self.alive_at)
+            .min(peers)
+            .min(conflicts)
+            .min(self.next_ruling())
+            .since(now);
         let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
@@ -457,6 +468,7 @@ impl Node {
 
     /// Says what is left and waits for nobody for longer than it takes.
     fn farewell(&mut self) {
+        self.leave_lock(boot_now());
         self.leave_peers();
         self.flush_outbox();
     }

@@ -12,7 +12,7 @@ use mainstay_sys::gate::GateKind;
 
 use super::Node;
 use super::changes::{Changes, wall_of};
-use crate::status::{Counter, Guard, PeerStatus, Status, VipStatus};
+use crate::status::{ArbitrationStatus, Counter, Guard, PeerStatus, Status, VipStatus};
 use crate::words;
 
 impl Node {
@@ -25,7 +25,12 @@ impl Node {
             }
         }
         status.cluster = self.quorum.as_ref().map(|quorum| quorum.status(now));
+        status.arbitration = self.arbitration_status(now);
         status.degraded = self.degraded(now);
+        for vip in &status.vips {
+            status.degraded.extend(vip.reference.as_ref().and_then(|of| of.degraded(&vip.name)));
+        }
+        status.degraded.extend(status.arbitration.iter().flat_map(ArbitrationStatus::degraded));
         status.degraded.extend(self.alone.clone());
         status.counters = vec![
             counter("send_errors_total", self.outbound.send_errors),
@@ -88,6 +93,7 @@ impl Node {
                 .quorum
                 .as_ref()
                 .and_then(|quorum| quorum.lease_status(self.machine.right_of(id)?, now)),
+            reference: self.reference_status(id, vip, now),
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
             on_hold: view.pinned,
@@ -136,7 +142,7 @@ impl Node {
         let guard = vip.spec.guard;
         Guard {
             grade: guard.word().into(),
-            promise: guard.promise().into(),
+            promise: self.plan.promise(vip),
             gate: gate.into(),
             window_ms: millis(window),
         }

@@ -140,7 +140,8 @@ impl Subject {
                 | Message::Request(_)
                 | Message::Reply(_)
                 | Message::Free(_)
-                | Message::List(_) => {}
+                | Message::List(_)
+                | Message::Sights(_) => {}
             }
         }
         letter
@@ -186,7 +187,10 @@ impl Subject {
                 let renews = request.rights.iter().any(|asked| asked.renewal);
                 self.mutant == Mutant::Idle || self.mutant == Mutant::Lazy && renews
             }
-            Effect::Send { message: Message::Beat(_) | Message::Reply(_) | Message::List(_), .. } => false,
+            Effect::Send {
+                message: Message::Beat(_) | Message::Reply(_) | Message::List(_) | Message::Sights(_),
+                ..
+            } => false,
             Effect::Held { .. } | Effect::Adopted(_) | Effect::Notice(_) => false,
         }
     }
