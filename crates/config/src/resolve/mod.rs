@@ -7,6 +7,7 @@ mod addrs;
 mod cluster;
 mod command;
 mod edge;
+mod etcd;
 mod guard;
 mod notify;
 mod probe;

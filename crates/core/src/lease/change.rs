@@ -26,7 +26,7 @@ pub enum Refused {
         /// What it should be.
         next: u32,
     },
-    /// More than one voter differs.
+    /// More voters differ than changes lie between.
     #[error("{0} voters differ, and one at a time may change")]
     TooMany(usize),
     /// Promises last, so who made one may not go.
@@ -91,7 +91,8 @@ impl Leases {
         self.list.voters().filter(|voter| self.counts(*voter)).count() >= self.list.majority()
     }
 
-    /// Whether a list can follow the one in force. One that is several changes ahead was proved step by step elsewhere.
+    /// Whether a list can follow the one in force. One that is several changes ahead was proved step by step elsewhere, and
+    /// differs by no more voters than there were steps.
     fn next_list(&self, list: &VoterList) -> Result<(), Refused> {
         if let Some(flaw) = list.flaw() {
             return Err(Refused::Flaw(flaw));
@@ -107,7 +108,8 @@ impl Leases {
             return Err(Refused::Myself);
         }
         let changed = self.list.voters_changed(list);
-        if list.epoch == next && changed > 1 {
+        let steps = list.epoch - self.list.epoch;
+        if changed > usize::try_from(steps).unwrap_or(usize::MAX) {
             return Err(Refused::TooMany(changed));
         }
         Ok(())

@@ -8,6 +8,7 @@
 mod change;
 mod claim;
 mod effect;
+pub mod external;
 mod hear;
 mod input;
 mod lasting;
@@ -32,7 +33,7 @@ pub use effect::{Effect, Ending, Notice};
 pub use input::{Input, Stance};
 pub use lasting::NotTaken;
 pub use leases::{Leases, Setup};
-pub use list::{MEMBERS_MAX, Mark, Member, VoterList};
+pub use list::{LIST_EPOCH_MAX, MEMBERS_MAX, Mark, Member, VoterList};
 pub use message::{Answered, Asked, Beat, Freed, Letter, Message, Outcome, Reply, Request, Standing};
 pub use terms::Terms;
 pub use view::{Counters, HolderView, RightView, Said, Saying, VoterView};

@@ -40,6 +40,9 @@ pub struct ClusterStatus {
     /// Nodes that the list names and the file does not.
     #[serde(default)]
     pub not_in_file: Vec<String>,
+    /// The list in force is not on this node's disk (yet): until it is, it promises and holds nothing under it.
+    #[serde(default)]
+    pub unkept: bool,
 }
 
 /// One node of the cluster.
@@ -65,6 +68,28 @@ pub struct NodeStatus {
     pub session_s: Option<f64>,
     /// Each of its addresses.
     pub wires: Vec<WireStatus>,
+    /// How a voter that is no node does, as its own worker here says.
+    #[serde(default)]
+    pub external: Option<ExternalStatus>,
+}
+
+/// A voter that is no node, as the registry worker of this node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExternalStatus {
+    /// The member that is spoken to.
+    pub endpoint: Option<String>,
+    /// How long its last answer took, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Whether the last call was answered.
+    pub answers: bool,
+    /// Milliseconds since a call was answered.
+    pub answered_ms_ago: Option<u64>,
+    /// Why the last call was not.
+    pub trouble: Option<String>,
+    /// Calls so far.
+    pub calls: u64,
+    /// Those that came to nothing.
+    pub failures: u64,
 }
 
 /// One wire to a node.
@@ -165,6 +190,7 @@ impl ClusterStatus {
             other_list: other(view).map(|mark| mark.to_string()),
             session_s: None,
             wires: Vec::new(),
+            external: None,
         };
         Self {
             name: cluster.name.clone(),
@@ -180,6 +206,7 @@ impl ClusterStatus {
             nodes: views.iter().map(node).collect(),
             not_in_list: missing(&cluster.list, list),
             not_in_file: missing(list, &cluster.list),
+            unkept: false,
         }
     }
 
@@ -202,6 +229,13 @@ impl ClusterStatus {
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
         let mut out = self.differences();
+        if self.unkept {
+            out.push(format!(
+                "the voter list (epoch {}) is not on disk: this node promises and holds nothing under it until its state directory \
+                 takes it",
+                self.list_epoch
+            ));
+        }
         if !self.quorum && self.strict {
             let other = self.nodes.iter().find(|node| !node.me).map_or("?", |node| node.id.as_str());
             out.push(format!(

@@ -22,6 +22,9 @@ impl Node {
                 let done = format!("{id} votes no more: stop it and take it out of [cluster] peers");
                 self.change_list(|quorum| quorum.without(id, now), &done, now)
             }
+            ClusterAction::Enrol { id, seconds, addrs } => self.enrol(id, *seconds, addrs, now),
+            ClusterAction::Revoke { id } => self.revoke(id, now),
+            ClusterAction::Forget { id } => self.forget(id, now),
             ClusterAction::Move { vip, to } => self.move_to(vip, to, now),
             ClusterAction::Take { vip, fenced } => self.take_from(vip, fenced, now),
         }
@@ -145,11 +148,12 @@ impl Quorum {
             ));
         };
         let view = self.sessions.view(now);
-        let heard = view
-            .peers
-            .iter()
-            .find(|peer| peer.id == id)
-            .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
+        let heard = self.outside_answers(node, now)
+            || view
+                .peers
+                .iter()
+                .find(|peer| peer.id == id)
+                .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
         if !heard {
             return Err(format!(
                 "{id} is not heard, and a voter that is silent makes majorities harder: start it, with all nodes in its \

@@ -80,7 +80,9 @@ impl Quorum {
 
     /// Keeps what is to be said to a member; one that the file does not name has no address.
     pub(super) fn say(&mut self, to: NodeId, message: Message) {
-        if let Some(to) = self.in_file(to) {
+        if let Some(to) = self.in_file(to)
+            && !self.is_wasted(to, &message)
+        {
             self.letters.entry(to).or_default().push(message);
         }
     }
@@ -94,6 +96,10 @@ impl Quorum {
             return;
         }
         for (to, messages) in std::mem::take(&mut self.letters) {
+            if self.is_outside(to) {
+                self.post(&messages);
+                continue;
+            }
             let letter = self.leases.letter(messages);
             self.sessions.send(to, &letter, now);
         }
@@ -141,6 +147,7 @@ impl Quorum {
     /// The cluster as it is seen from here.
     pub(super) fn status(&self, now: Boot) -> ClusterStatus {
         let mut status = ClusterStatus::of(&self.cluster, self.leases.list(), &self.leases.voters(now), now);
+        status.unkept = matches!(self.kept, Kept::Asked(_));
         for peer in self.sessions.view(now).peers {
             let Some(node) = status.nodes.iter_mut().find(|node| node.id == peer.id) else { continue };
             node.session_s = peer.session.map(|session| session.age.as_secs_f64());
@@ -155,6 +162,7 @@ impl Quorum {
             });
             node.wires = wires.collect();
         }
+        self.outside_status(&mut status, now);
         status
     }
 

@@ -18,6 +18,7 @@ use mainstay_sys::gate::GateKind;
 
 use super::Node;
 use super::datagrams::{listen_all, plain};
+use super::external::Outside;
 use super::members::{Kept, sentence};
 use crate::ipc::{FromVip, Identity};
 
@@ -52,6 +53,8 @@ pub(super) struct Quorum {
     /// Whom the wills that are deposited name as the next holder of each right.
     willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
+    /// The voter that is no node.
+    pub(super) outside: Outside,
     /// How long a process that has given everything up stays for the other node's sake.
     lingers_until: Option<Boot>,
 }
@@ -92,6 +95,7 @@ impl Quorum {
             peers: peers(cluster, identity),
             cluster_key: cluster.key.as_ref().map(|key| key.as_bytes().to_vec()),
             token: None,
+            forgotten: identity.forgotten.clone(),
             beat: cluster.terms.beat(),
         };
         let vips = rights.len();
@@ -107,6 +111,7 @@ impl Quorum {
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,
+            outside: Outside::default(),
             lingers_until: None,
         };
         quorum.claim_own_id(now);
@@ -301,7 +306,7 @@ impl Node {
             quorum.leases.handle(input, now);
         }
         let mut fed = false;
-        let mut notices = Vec::new();
+        let (mut notices, mut healed) = (Vec::new(), Vec::new());
         while let Some(effect) = quorum.leases.poll_effect() {
             match effect {
                 Effect::Send { to, message } => quorum.say(to, message),
@@ -331,6 +336,9 @@ impl Node {
                     notices.push(FromVip::Duplicate(message));
                 }
                 Effect::Notice(notice) => {
+                    if let Notice::Reachable(node) = notice {
+                        healed.push(quorum.leases.list().name(node).to_owned());
+                    }
                     if let Some((about, message)) = sentence(&notice, quorum.leases.list(), &quorum.cluster) {
                         let event = crate::events::event(&self.plan.node, "cluster", &about, message);
                         notices.push(FromVip::Event(event));
@@ -341,19 +349,26 @@ impl Node {
         for message in notices {
             self.say(&message);
         }
+        for peer in healed {
+            self.announce_to(&peer);
+        }
         fed | self.tell_holders(now)
     }
 
     /// Tells the election who else holds a right, for the account of the time in which nobody did.
     fn tell_holders(&mut self, now: Boot) -> bool {
         let Some(quorum) = &mut self.quorum else { return false };
-        let mut fed = false;
+        let (mut fed, mut learned) = (false, Vec::new());
         for (right, told) in (0..).map(RightId).zip(&mut quorum.told) {
             let holder = quorum.leases.other_holder(right);
             if std::mem::replace(told, holder) != holder {
                 self.machine.handle(Input::Holder { right, held: holder.is_some() }, now);
                 fed = true;
+                learned.extend(holder.map(|holder| (right, quorum.leases.list().name(holder).to_owned())));
             }
+        }
+        for (right, holder) in learned {
+            self.yield_told(right, &holder);
         }
         fed
     }
@@ -393,6 +408,7 @@ impl Node {
         if let Some(quorum) = &mut self.quorum {
             quorum.flush(boot_now());
         }
+        self.post_outside();
     }
 
     fn hear_sessions(&mut self) {
@@ -414,11 +430,13 @@ impl Node {
             Event::Established { node } => (name(node), format!("the session with {} is up", name(node))),
             Event::Replaced { .. } => return,
             Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
-            Event::Enrolled { node, key } => {
+            Event::Disputed { node, by } => (name(node), super::enrol::disputed(&name(node), &name(by))),
+            Event::Intruder { addr, why } => (self.plan.node.clone(), super::enrol::intruder(addr, &why)),
+            Event::Enrolled { node, key, means } => {
                 let id = name(node);
                 quorum.identity.pins.insert(id.clone(), key);
-                let message =
-                    format!("{id} has enrolled with the cluster key: its own key is pinned from here on");
+                quorum.identity.forgotten.retain(|one| *one != key);
+                let message = super::enrol::enrolled(&id, means, name);
                 self.say(&FromVip::Pinned { id: id.clone(), key });
                 (id, message)
             }
