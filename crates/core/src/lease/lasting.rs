@@ -168,7 +168,7 @@ impl Leases {
     pub(super) fn keeps(&mut self, at: usize, now: Boot) -> bool {
         let together = self.together();
         let Some(right) = self.rights.get_mut(at).filter(|_| self.lasting) else { return false };
-        let late = right.ready().is_some() && right.leaving.is_none();
+        let late = right.ready().is_some() && right.leaving.is_none() && now >= right.lasting.armed;
         let keeps = match right.leaving {
             Some(Ending::Superseded { .. }) => false,
             Some(Ending::Preempted { .. } | Ending::Unrenewed) | None => !together || late,

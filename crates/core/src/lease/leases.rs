@@ -231,6 +231,12 @@ impl Leases {
         })
     }
 
+    /// This node in the list in force.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
     /// The mark of the list in force.
     #[must_use]
     pub fn mark(&self) -> Mark {

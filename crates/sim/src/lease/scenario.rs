@@ -32,6 +32,8 @@ pub(crate) struct Scenario {
     pub(crate) delays: Vec<Time>,
     /// The longest that an address takes to be removed.
     pub(crate) removal: Time,
+    /// Two nodes whose promises last.
+    pub(crate) strict: bool,
     /// What comes to a paused guest is lost, and does not wait for it.
     pub(crate) deaf_guests: bool,
     pub(crate) faults: Vec<(Time, Fault)>,
@@ -75,8 +77,9 @@ impl Scenario {
     }
 
     /// Draws everything from one seed.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let shape = Shape::draw(rng);
+    pub(crate) fn draw(rng: &mut Rng, strict: bool) -> Self {
+        let pair = Shape { holders: 2, others: 0, slow: false };
+        let shape = if strict { pair } else { Shape::draw(rng) };
         let nodes = shape.holders + shape.others;
         let terms = terms(rng, shape.slow);
         let list = list(rng, &shape);
@@ -99,6 +102,7 @@ impl Scenario {
             wires: 1 + rng.below(3),
             delays,
             removal: rng.pick(&[0, 0, 300_000, 3_000_000]),
+            strict,
             deaf_guests: rng.percent(50),
             faults: Vec::new(),
             end: 0,

@@ -87,9 +87,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn play(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
+    pub(crate) fn play(seed: u64, strict: bool, mutant: Mutant, traced: bool) -> Outcome {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng);
+        let scenario = Scenario::draw(&mut rng, strict);
         let mut world = Self::new(scenario, rng, mutant, traced);
         world.go_on();
         world.outcome.simulated = world.now;
@@ -227,7 +227,7 @@ impl World {
         }
         let early = std::mem::take(&mut self.nodes[n].glanced);
         let mut ticked = false;
-        if !self.carry_out(n) {
+        if !self.carry_out(n) || !self.drop_late(n) {
             return;
         }
         loop {
