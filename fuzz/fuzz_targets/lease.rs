@@ -29,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         heir_of: (setup[1] & 4 != 0).then_some(9),
         epoch_floor: u64::from(setup[1]),
         remembers: setup[1] & 8 != 0,
+        lasting: setup[1] & 16 != 0,
     };
     let mut leases = Leases::new(setup, vec!["vip/a".into(), "node/n0".into()], now);
     drain(&mut leases, now);

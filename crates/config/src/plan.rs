@@ -119,6 +119,21 @@ pub enum NotifyOn {
     Fault,
     /// The daemon stops.
     Stop,
+    /// Somebody else claims its address, or no longer does.
+    Conflict,
+    /// It is held, and cannot be used from here, or can again.
+    Unusable,
+}
+
+impl NotifyOn {
+    /// Whether keepalived has a word for it.
+    #[must_use]
+    pub const fn is_of_keepalived(self) -> bool {
+        match self {
+            Self::Active | Self::Backup | Self::Fault | Self::Stop => true,
+            Self::Conflict | Self::Unusable => false,
+        }
+    }
 }
 
 /// How somebody is told.

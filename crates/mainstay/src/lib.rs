@@ -21,6 +21,7 @@ pub mod notify;
 mod pages;
 pub mod probe;
 mod proof;
+pub mod registry;
 pub mod role;
 pub mod status;
 pub mod supervisor;

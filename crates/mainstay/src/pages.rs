@@ -53,6 +53,7 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
         ApiCall::Cluster(ClusterAction::Enrol { id: "web-3".into(), seconds: 600, addrs: Vec::new() }),
         ApiCall::Cluster(ClusterAction::Revoke { id: "web-3".into() }),
         ApiCall::Cluster(ClusterAction::Forget { id: "web-3".into() }),
+        ApiCall::Cluster(ClusterAction::Take { vip: "front".into(), fenced: "web-2".into() }),
         ApiCall::Events { follow: false },
         ApiCall::Events { follow: true },
     ];

@@ -1,6 +1,7 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
 mod cluster;
+mod conflict;
 
 use std::net::IpAddr;
 
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
-pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use conflict::ConflictStatus;
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +135,9 @@ pub struct VipStatus {
     /// Whether an operator holds it where it is.
     #[serde(default)]
     pub on_hold: bool,
+    /// Who else claims its addresses, while somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictStatus>,
     /// Seconds in which nobody was known to hold it, summed up.
     pub outage_s: f64,
     /// Changes of state by reason.
@@ -305,6 +310,7 @@ pub(crate) mod tests {
             group: None,
             drained: false,
             on_hold: false,
+            conflict: None,
             outage_s: 0.0,
             transitions: Vec::new(),
             adverts: Vec::new(),

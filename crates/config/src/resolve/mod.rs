@@ -7,6 +7,7 @@ mod addrs;
 mod cluster;
 mod command;
 mod edge;
+mod etcd;
 mod guard;
 mod notify;
 mod probe;
@@ -84,7 +85,7 @@ pub(crate) fn resolve(
     let id = r.node_id(&node);
     let metrics = r.metrics(&node);
     r.metrics_at = metrics.zip(node.metrics.as_ref().map(|at| at.span));
-    let cluster = root.cluster.and_then(|cluster| r.cluster(&cluster.value, &id));
+    let mut cluster = root.cluster.and_then(|cluster| r.cluster(&cluster.value, &id));
     let mail = root.mail.map(|mail| r.mail(&mail.value));
     let raw_probes = root.probe.map(|list| list.value).unwrap_or_default();
     let raw_vips = root.vip.map(|list| list.value).unwrap_or_default();
@@ -95,6 +96,9 @@ pub(crate) fn resolve(
     let edge = r.edge(&tables, pools);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
+    if let Some(cluster) = &mut cluster {
+        cluster::strict(cluster, &vips);
+    }
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }

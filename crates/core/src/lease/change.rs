@@ -29,6 +29,9 @@ pub enum Refused {
     /// More voters differ than changes lie between.
     #[error("{0} voters differ, and one at a time may change")]
     TooMany(usize),
+    /// Promises last, so who made one may not go.
+    #[error("two nodes of guard strict are all voters there can be")]
+    Lasting,
     /// Too few have the list in force.
     #[error("no majority of the voters is heard with the list in force")]
     NoMajority,
@@ -68,6 +71,7 @@ impl Leases {
             Err(Refused::Epoch { .. }) => {}
             Err(
                 Refused::Flaw(_)
+                | Refused::Lasting
                 | Refused::Myself
                 | Refused::TooMany(_)
                 | Refused::NoMajority
@@ -92,6 +96,9 @@ impl Leases {
     fn next_list(&self, list: &VoterList) -> Result<(), Refused> {
         if let Some(flaw) = list.flaw() {
             return Err(Refused::Flaw(flaw));
+        }
+        if self.lasting {
+            return Err(Refused::Lasting);
         }
         let next = self.list.epoch.saturating_add(1);
         if list.epoch < next {

@@ -15,6 +15,7 @@ impl Leases {
         let at = index.index();
         let right = self.rights.get(at)?;
         let until = right.claim.until().filter(|until| *until > now);
+        let until = until.map(|until| if self.lasting { right.lasting.armed } else { until });
         let epoch = right.highest.max(self.voter.highest(&right.name));
         let mine = until.map(|_| HolderView { node: self.me, epoch: right.claim.epoch(), heard: now });
         let heard =
@@ -36,6 +37,9 @@ impl Leases {
             acquired: right.acquired,
             refused: right.refused,
             unrenewed: right.unrenewed,
+            lasting: self.lasting,
+            laid: right.lasting.laid,
+            apart: self.lasting && !self.together(),
         })
     }
 

@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 79] = [
+const FAMILIES: [(&str, &str); 83] = [
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -113,7 +113,11 @@ const FAMILIES: [(&str, &str); 79] = [
     ("vip_addresses_put_back_total", "Addresses that somebody else removed and that were put back."),
     ("vip_adverts_total", "Adverts by result: sent, received, or the reason of their rejection."),
     ("vip_announcements_total", "Bursts of gratuitous ARP or neighbour advertisements."),
-    ("vip_conflicts_total", "Frames of others that claim an address held here."),
+    ("vip_claims_late_total", "Claims that came from before a hand-off, and are no conflict."),
+    ("vip_claims_own_total", "Claims of another interface of this host."),
+    ("vip_conflict", "1 while somebody else claims the vip's address."),
+    ("vip_conflict_episodes_total", "Conflicts over the vip's address that began."),
+    ("vip_conflicts_total", "Frames and adverts of others that claim the vip's address."),
     ("vip_epoch", "Acquisitions of the vip by this node."),
     ("vip_gate_arms_total", "Times that the gate's deadline was moved on."),
     ("vip_gate_window_seconds", "The kernel stops answering this long after the last sign of life."),
@@ -165,6 +169,7 @@ fn vips(families: &mut Families, status: &Status) {
         let name = [("vip", vip.name.as_str())];
         let flag = |on: bool| if on { "1" } else { "0" };
         families.add("vip_holder", "gauge", &name, flag(vip.state == State::Active));
+        families.add("vip_conflict", "gauge", &name, flag(vip.conflict.is_some()));
         for state in [State::Active, State::Backup, State::Fault] {
             let labels = [name[0], ("state", words::state(state))];
             families.add("vip_state", "gauge", &labels, flag(vip.state == state));

@@ -136,6 +136,9 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     if !vip.guard.promise.is_empty() {
         let _ = writeln!(out, "  promise    {}", vip.guard.promise);
     }
+    if let Some(conflict) = &vip.conflict {
+        let _ = writeln!(out, "  conflict   {}", conflict.sentence());
+    }
     out.push_str(&wire(vip));
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");

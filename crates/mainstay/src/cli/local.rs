@@ -163,7 +163,7 @@ fn voters(plan: &Plan) -> String {
 /// What is proven of which vips, and what is best effort.
 fn promises(plan: &Plan) -> String {
     let mut out = String::new();
-    for guard in [Guard::Quorum, Guard::BestEffort] {
+    for guard in Guard::ALL {
         let of: Vec<&str> = plan
             .vips
             .iter()

@@ -275,9 +275,18 @@ enum VipCommand {
     Move {
         /// Its name.
         name: String,
-        /// Which node follows, whatever its priority; only with guard quorum, and only one that can hold it.
+        /// Which node follows, whatever its priority; only with guard quorum or strict, and only one that can hold it.
         #[arg(long, value_name = "NODE")]
         to: Option<String>,
+    },
+    /// Take a vip of guard strict although the other node, which may hold it, is not heard: you have made sure that it is dead.
+    Take {
+        /// Its name.
+        name: String,
+        /// The node that is dead: switched off, or cut off from every network that has the address. If it still runs, there
+        /// are two holders until they hear each other.
+        #[arg(long, value_name = "NODE")]
+        fenced: String,
     },
     /// Give it up and stay out until `ready`.
     Drain {
@@ -471,6 +480,9 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Move { name, to: None }) => ask::vip(&dirs, name, VipAction::Move),
         Command::Vip(VipCommand::Move { name, to: Some(to) }) => {
             ask::tell_cluster(&dirs, ClusterAction::Move { vip: name, to })
+        }
+        Command::Vip(VipCommand::Take { name, fenced }) => {
+            ask::tell_cluster(&dirs, ClusterAction::Take { vip: name, fenced })
         }
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Hold { name }) => ask::vip(&dirs, name, VipAction::Hold),

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use mainstay_config::plan::{NotifyOn, Plan};
 use mainstay_core::election::Operator;
 use mainstay_core::lease::VoterList;
+use mainstay_core::lease::external::{Heard, Posted};
 use mainstay_core::name::{CommandId, VipId};
 use mainstay_proxy::route::Question;
 use serde::{Deserialize, Serialize};
 
 use super::edge::RouteExplained;
-use crate::status::{Event, ProbeStatus, Status};
+use crate::status::{Event, ExternalStatus, ProbeStatus, Status};
 
 /// Supervisor to vip.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +43,10 @@ pub enum ToVip {
         /// Its epoch.
         epoch: u32,
     },
+    /// What the voter that is no node says.
+    Heard(Heard),
+    /// How it does; none when nobody speaks for it.
+    External(Option<ExternalStatus>),
     /// Give everything up, then exit.
     Stop,
 }
@@ -86,6 +91,8 @@ pub enum FromVip {
     },
     /// This voter list is in force: keep it, and say `ToVip::Kept` when it is on disk.
     Adopted(VoterList),
+    /// For the voter that is no node.
+    Posted(Posted),
     /// Another node has our id, which it held first: this node must not run.
     Duplicate(String),
     /// All vips were given up.
@@ -177,6 +184,28 @@ pub enum FromProbe {
     /// Run a command of the Plan; answered by `ToProbe::Ran`.
     Run(Run),
     /// A restart was tried, a delivery failed for good, ...
+    Event(Event),
+}
+
+/// Supervisor to registry.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToRegistry {
+    /// For whom to speak from here on.
+    Plan(Box<Plan>),
+    /// What the vip role says to the voter.
+    Posted(Posted),
+}
+
+/// registry to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromRegistry {
+    /// The Plan is in force.
+    Ready,
+    /// What the voter says.
+    Heard(Heard),
+    /// How it does, every second; none when the Plan has no such voter.
+    State(Option<ExternalStatus>),
+    /// It fell silent, came back, has forgotten, ...
     Event(Event),
 }
 
@@ -386,12 +415,19 @@ pub enum ClusterAction {
         /// Its `node.id`.
         id: String,
     },
-    /// Hand a vip of guard quorum to a node.
+    /// Hand a vip under a lease to a node.
     Move {
         /// The vip's name.
         vip: String,
         /// The node's id.
         to: String,
+    },
+    /// Take a vip of guard strict without the other node, which is dead and fenced.
+    Take {
+        /// The vip's name.
+        vip: String,
+        /// The dead node's id.
+        fenced: String,
     },
 }
 

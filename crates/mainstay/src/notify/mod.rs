@@ -4,8 +4,9 @@
 //! to the probe role, whose [`delivery`] brings it to its webhook or mail server. Nothing here waits.
 //!
 //! A command sees, beside keepalived's arguments where the Plan asks for them: `MAINSTAY_VIP` or
-//! `MAINSTAY_GROUP` (by which exec keeps the order), `MAINSTAY_STATE` (active, backup, fault, stop),
-//! `MAINSTAY_REASON`, `MAINSTAY_EPOCH`, `MAINSTAY_PRIORITY`, `MAINSTAY_ADDRS` (blank between them) and `MAINSTAY_NODE`.
+//! `MAINSTAY_GROUP` (by which exec keeps the order), `MAINSTAY_STATE` (active, backup, fault, stop, conflict, unusable),
+//! `MAINSTAY_REASON`, `MAINSTAY_EPOCH`, `MAINSTAY_PRIORITY`, `MAINSTAY_ADDRS` (blank between them),
+//! `MAINSTAY_NODE` and `MAINSTAY_MESSAGE`.
 
 pub mod delivery;
 mod mail;
@@ -78,7 +79,10 @@ pub fn tellings(plan: &Plan, change: Change<'_>, next_id: &mut u64) -> Vec<Telli
         Subject::Vip(id) => plan.vips.get(id.index()).map_or(&[], |vip| &vip.notify),
         Subject::Group(id) => plan.groups.get(id.index()).map_or(&[], |group| &group.notify),
     };
-    let wanted = |one: &Notify| one.on.is_empty() || one.on.contains(&change.on);
+    // Scripts that are called as keepalived calls them know four words, and are told of more only when they ask for it.
+    let four = |how: &NotifyHow| matches!(how, NotifyHow::Exec { args: true, .. });
+    let all = |one: &Notify| one.on.is_empty() && (change.on.is_of_keepalived() || !four(&one.how));
+    let wanted = |one: &Notify| all(one) || one.on.contains(&change.on);
     let mut tellings = Vec::new();
     for (position, one) in list.iter().enumerate().filter(|(_, one)| wanted(one)) {
         tellings.push(match &one.how {
@@ -114,6 +118,8 @@ fn arguments(plan: &Plan, change: Change<'_>) -> Vec<String> {
         NotifyOn::Backup => "BACKUP",
         NotifyOn::Fault => "FAULT",
         NotifyOn::Stop => "STOP",
+        NotifyOn::Conflict => "CONFLICT",
+        NotifyOn::Unusable => "UNUSABLE",
     };
     let (kind, priority) = match change.subject {
         Subject::Vip(_) => ("INSTANCE", priority(plan, change)),
@@ -135,6 +141,7 @@ fn variables(plan: &Plan, change: Change<'_>) -> Vec<(String, String)> {
         ("MAINSTAY_PRIORITY", priority(plan, change).to_string()),
         ("MAINSTAY_ADDRS", addresses(plan, change.subject)),
         ("MAINSTAY_NODE", plan.node.clone()),
+        ("MAINSTAY_MESSAGE", change.event.message.clone()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
@@ -147,6 +154,8 @@ pub(crate) const fn word(on: NotifyOn) -> &'static str {
         NotifyOn::Backup => "backup",
         NotifyOn::Fault => "fault",
         NotifyOn::Stop => "stop",
+        NotifyOn::Conflict => "conflict",
+        NotifyOn::Unusable => "unusable",
     }
 }
 
@@ -238,6 +247,7 @@ pub(crate) mod tests {
             "MAINSTAY_PRIORITY=120",
             "MAINSTAY_ADDRS=10.0.4.99 10.0.4.98",
             "MAINSTAY_NODE=web-1",
+            "MAINSTAY_MESSAGE=nobody was heard",
         ];
         assert_eq!(env, expected);
     }

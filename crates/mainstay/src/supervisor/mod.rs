@@ -41,7 +41,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
 use crate::events::{self, Ring};
-use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToVip};
+use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
 use crate::status::{Event, ProbeStatus};
 
@@ -325,6 +325,7 @@ impl Supervisor {
             self.bury_edge(slot);
         }
         self.forget_calls(slot);
+        self.bury_registry(role);
         if role == Role::Exec {
             self.fail_runs(slot);
         }
@@ -425,6 +426,7 @@ impl Supervisor {
             Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
             Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Registry => worker.send(&ToRegistry::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
                 worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));

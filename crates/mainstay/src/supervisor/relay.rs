@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::ipc::{
-    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToEdge, ToExec, ToProbe, ToVip,
+    Asker, Closed, FromApi, FromExec, FromProbe, FromRegistry, FromVip, Outcome, Run, ToEdge, ToExec,
+    ToProbe, ToRegistry, ToVip,
 };
 use crate::role::Role;
 use crate::status::ProbeStatus;
@@ -33,6 +34,7 @@ impl Supervisor {
                 }
             }
             Role::Probe => self.hear_each(slot, Self::hear_probe),
+            Role::Registry => self.hear_each(slot, Self::hear_registry),
             Role::Exec => self.hear_each(slot, Self::hear_exec),
             Role::Edge => self.hear_each(slot, Self::hear_edge),
             Role::Api => self.hear_each(slot, Self::hear_api),
@@ -102,6 +104,7 @@ impl Supervisor {
                     identity.list = Some(list);
                 }
             }
+            FromVip::Posted(posted) => self.tell(Role::Registry, &ToRegistry::Posted(posted)),
             FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
         }
@@ -117,6 +120,24 @@ impl Supervisor {
                 self.deliveries_failed += u64::from(event.kind == "notify");
                 self.news.push_back(event);
             }
+        }
+    }
+
+    fn hear_registry(&mut self, slot: usize, message: FromRegistry) {
+        match message {
+            FromRegistry::Ready => self.confirmed(slot),
+            FromRegistry::Heard(heard) => self.tell(Role::Vip, &ToVip::Heard(heard)),
+            FromRegistry::State(state) => self.tell(Role::Vip, &ToVip::External(state)),
+            FromRegistry::Event(event) => self.news.push_back(event),
+        }
+    }
+
+    /// Nobody speaks for the external voter; while the node stops, nothing more is posted to it either once vip is gone.
+    pub(super) fn bury_registry(&mut self, dead: Role) {
+        match dead {
+            Role::Registry => self.tell(Role::Vip, &ToVip::External(None)),
+            Role::Vip => self.dismiss_registry(),
+            Role::Exec | Role::Probe | Role::Edge | Role::Api => {}
         }
     }
 

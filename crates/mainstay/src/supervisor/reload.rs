@@ -9,8 +9,21 @@ use mainstay_sys::process::at_leisure;
 use super::logs::Logs;
 use super::secrets::Look;
 use super::{Supervisor, plans};
-use crate::ipc::{ApiReply, PoolAction, ToApi, ToEdge, ToExec, ToProbe, ToVip};
+use crate::ipc::{ApiReply, PoolAction, ToApi, ToEdge, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
+
+/// A promise that lasts and one that ends are not told apart by who has made one: nobody goes from one kind to the other
+/// while it may have.
+fn same_votes(old: &Plan, new: &Plan) -> Result<(), String> {
+    let (Some(before), Some(after)) = (&old.cluster, &new.cluster) else { return Ok(()) };
+    if before.strict == after.strict {
+        return Ok(());
+    }
+    let word = if after.strict { "begins" } else { "ends" };
+    Err(format!(
+        "guard \"strict\" {word} with a start of the node: stop both nodes, and start them with the new file"
+    ))
+}
 
 impl Supervisor {
     /// Reads the configuration again; on a report nothing has changed.
@@ -42,6 +55,7 @@ impl Supervisor {
         }
         // Large files take longer than a real-time loop may.
         let loaded = at_leisure(|| crate::cli::load(&self.options.config)).map_err(|e| format!("{e:#}"))?;
+        same_votes(&self.written, &loaded.plan)?;
         let logs = Logs::open(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
         self.same_node(&loaded.plan)?;
         let changes = mainstay_config::diff(&self.written, &loaded.plan);
@@ -141,6 +155,7 @@ impl Supervisor {
                 }
                 Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
                 Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
+                Role::Registry => self.workers[slot].send(&ToRegistry::Plan(plan)),
                 Role::Api if api_again => self.lend_sockets(slot, plan),
                 Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
                 Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),

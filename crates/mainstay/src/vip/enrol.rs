@@ -122,7 +122,7 @@ impl Quorum {
 
     fn described(&self, peer: &Peer) -> token::Node {
         let etcd = match &peer.external {
-            Some(External::Etcd { endpoints }) => endpoints.clone(),
+            Some(External::Etcd { endpoints, .. }) => endpoints.clone(),
             None => Vec::new(),
         };
         token::Node {

@@ -80,7 +80,9 @@ impl Quorum {
 
     /// Keeps what is to be said to a member; one that the file does not name has no address.
     pub(super) fn say(&mut self, to: NodeId, message: Message) {
-        if let Some(to) = self.in_file(to) {
+        if let Some(to) = self.in_file(to)
+            && !self.is_wasted(to, &message)
+        {
             self.letters.entry(to).or_default().push(message);
         }
     }
@@ -94,6 +96,10 @@ impl Quorum {
             return;
         }
         for (to, messages) in std::mem::take(&mut self.letters) {
+            if self.is_outside(to) {
+                self.post(&messages);
+                continue;
+            }
             let letter = self.leases.letter(messages);
             self.sessions.send(to, &letter, now);
         }
@@ -156,6 +162,7 @@ impl Quorum {
             });
             node.wires = wires.collect();
         }
+        self.outside_status(&mut status, now);
         status
     }
 
@@ -182,9 +189,9 @@ impl Quorum {
 }
 
 /// A notice as a sentence, and whom it is about; none for what only debugging needs.
-pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Option<(String, String)> {
+pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &Cluster) -> Option<(String, String)> {
     let name = |node: &NodeId| list.name(*node).to_owned();
-    let own = || cluster.to_owned();
+    let own = || cluster.name.clone();
     Some(match notice {
         Notice::Reachable(node) => (name(node), format!("{} is heard", name(node))),
         Notice::Silent(node) => (name(node), format!("{} is not heard any more", name(node))),
@@ -192,7 +199,7 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Opti
         Notice::Mismatch { node, mark } => (
             name(node),
             format!(
-                "{} has another voter list or longest term ({mark}): neither counts the other's votes",
+                "{} has another voter list or longest term, or guard strict on one side alone ({mark}): neither counts the other's votes",
                 name(node)
             ),
         ),
@@ -200,6 +207,10 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Opti
             own(),
             format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
         ),
+        Notice::Quorum if cluster.strict => (own(), "both nodes answer".into()),
+        Notice::NoQuorum if cluster.strict => {
+            (own(), "the other node does not answer: this node keeps what it holds, and takes nothing".into())
+        }
         Notice::Quorum => (own(), "a majority of voters answers".into()),
         Notice::NoQuorum => (
             own(),

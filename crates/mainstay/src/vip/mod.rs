@@ -4,8 +4,10 @@
 
 mod changes;
 mod cluster;
+mod conflicts;
 mod datagrams;
 mod enrol;
+mod external;
 mod kernel;
 mod links;
 mod members;
@@ -34,6 +36,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::ipc::{Channel, Closed, Deposit, FromVip, Identity, ToVip};
 use changes::Changes;
+use conflicts::Conflicts;
 use kernel::Kernel;
 pub(crate) use kernel::{clear_others, sweep};
 use links::{Links, Socket};
@@ -70,6 +73,7 @@ struct Node {
     /// What the election has said of rights, to be told once it has been carried out.
     said: VecDeque<Said>,
     changes: Changes,
+    conflicts: Conflicts,
     /// Sequences that are over, to be told to the machine once it has been drained.
     owned: VecDeque<(VipId, bool)>,
     /// Messages that the supervisor's queue had no room for.
@@ -117,6 +121,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         alone: None,
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
+        conflicts: Conflicts::default(),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
@@ -168,7 +173,7 @@ impl Node {
                 self.hear_peers();
             }
             self.tick();
-            if self.stopping && self.machine.is_idle() {
+            if self.stopping && self.machine.is_idle() && !self.lingers() {
                 self.say(&FromVip::Stopped);
                 self.farewell();
                 return Ok(());
@@ -181,7 +186,8 @@ impl Node {
         let machine = self.machine.poll_timeout().unwrap_or(Boot::NEVER).max(self.ticked + self.quantum);
         let renew = self.kernel.renew(now);
         let peers = self.quorum.as_ref().map_or(Boot::NEVER, Quorum::next);
-        let wait = machine.min(renew).min(self.alive_at).min(peers).since(now);
+        let conflicts = self.conflicts.next();
+        let wait = machine.min(renew).min(self.alive_at).min(peers).min(conflicts).since(now);
         let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
@@ -220,6 +226,8 @@ impl Node {
             self.say(&FromVip::Alive);
             self.alive_at = now + ALIVE;
             self.rejoin(now);
+            self.look_at_holders(now);
+            self.ask_for_ours();
             // What no message told.
             self.mend_gate(None);
             for link in self.links.reopen() {
@@ -237,6 +245,7 @@ impl Node {
             self.feed(Input::Tick, now);
         }
         self.tick_peers(now);
+        self.tick_conflicts(now);
     }
 
     /// Gives the machine one change and carries out what it asks for.
@@ -268,6 +277,7 @@ impl Node {
             tracing::debug!(interface = state.name, "receive adverts: {error:#}");
         }
         self.drain();
+        self.hear_strangers(now);
     }
 
     /// Carries out everything that the election and the leases ask for, then has peers told.
@@ -428,6 +438,8 @@ impl Node {
                 self.say(&FromVip::Cluster { number, said });
             }
             ToVip::Kept { epoch } => self.list_kept(epoch),
+            ToVip::Heard(heard) => self.hear_external(heard),
+            ToVip::External(state) => self.external_does(state),
             ToVip::Stop => self.begin_stop(),
         }
     }
@@ -437,6 +449,10 @@ impl Node {
             self.stopping = true;
             self.feed(Input::Shutdown, boot_now());
         }
+    }
+
+    fn lingers(&mut self) -> bool {
+        self.quorum.as_mut().is_some_and(|quorum| quorum.lingers(boot_now()))
     }
 
     /// Says what is left and waits for nobody for longer than it takes.

@@ -49,6 +49,16 @@ impl Outbound {
         }
     }
 
+    /// Queues the question whether somebody else has an address.
+    pub(super) fn ask(&mut self, link: LinkId, addr: IpAddr, links: &Links) {
+        let mac = links.get(link).mac();
+        let frame = match addr {
+            IpAddr::V4(ip) => arp::probe(ip, mac).to_vec(),
+            IpAddr::V6(ip) => ndp::probe(ip, mac).to_vec(),
+        };
+        self.frames.push((link, addr.is_ipv6(), frame));
+    }
+
     /// Sends what is queued, adverts before announcements.
     pub(super) fn flush(&mut self, links: &mut Links) {
         while let Some(first) = self.adverts.first() {

@@ -91,13 +91,17 @@ impl Node {
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
             on_hold: view.pinned,
+            conflict: self.conflicts.status(id, now),
             outage_s: view.outage.as_secs_f64(),
             transitions: self.transitions(id),
             adverts: adverts(view),
             counters: vec![
                 counter("vip_announcements_total", view.counters.announced),
                 counter("vip_gate_arms_total", view.counters.armed),
-                counter("vip_conflicts_total", view.counters.conflicts),
+                counter("vip_conflicts_total", self.conflicts.counts(id).conflicts),
+                counter("vip_conflict_episodes_total", self.conflicts.counts(id).episodes),
+                counter("vip_claims_late_total", self.conflicts.counts(id).late),
+                counter("vip_claims_own_total", self.conflicts.counts(id).own),
                 counter("vip_late_total", view.counters.late),
                 counter("vip_verdicts_put_off_total", view.counters.graced),
                 counter("vip_addresses_put_back_total", self.kernel.put_back.get(&id).copied().unwrap_or(0)),
@@ -161,7 +165,9 @@ impl Node {
                     words::why(waiting, &self.plan)
                 ));
             }
-            if let Some(trouble) = self.changes.trouble(id, Changes::window(&vip.spec), now) {
+            if let Some(conflict) = self.conflicts.status(id, now) {
+                out.push(format!("vip {name}: {}", conflict.sentence()));
+            } else if let Some(trouble) = self.changes.trouble(id, Changes::window(&vip.spec), now) {
                 out.push(format!("vip {name}: {trouble}; `mainstay doctor` says more"));
             }
             if view.holding == Holding::Starting && now.since(view.since) > Duration::from_secs(10) {

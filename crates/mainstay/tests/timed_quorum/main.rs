@@ -2,9 +2,11 @@
 #![expect(clippy::disallowed_methods, reason = "what clients see is measured by the clock that they use")]
 
 mod attacks;
+mod conflicts;
 mod cuts;
 mod demo;
 mod enrol;
+mod etcd;
 mod hostile;
 mod hostile_disk;
 mod identity;
@@ -12,3 +14,4 @@ mod members;
 mod moves;
 mod rig;
 mod six;
+mod strict;

@@ -188,3 +188,11 @@ pub(crate) fn cluster_of(host: &Host, term: &str, ids: &[&str]) -> String {
         host.directory().join("cluster.key").display(),
     )
 }
+
+impl Rig {
+    /// The head of the configuration of node 1 or 2 in a cluster whose third voter is the etcd at .9.
+    pub(crate) fn cluster_with_etcd(&self, n: usize) -> String {
+        let head = cluster_of(&self.nodes[n - 1], "5s", &["n1", "n2"]);
+        head.replace("}]\n", "}, { id = \"etcd\", etcd = [\"http://10.0.4.9:2379\"] }]\n")
+    }
+}

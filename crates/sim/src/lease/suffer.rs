@@ -164,6 +164,7 @@ impl World {
             heir_of: node.disk.instance.replace(instance),
             epoch_floor: (WALL + self.now).saturating_add_signed(node.wall) / 1_000_000,
             remembers: false,
+            lasting: false,
         };
         let rights = if node.disk.list.members[n].holds { self.scenario.rights.clone() } else { Vec::new() };
         let holds = !rights.is_empty();
