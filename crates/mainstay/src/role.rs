@@ -67,6 +67,7 @@ impl Role {
                 let outward = |how: &NotifyHow| matches!(how, NotifyHow::Webhook { .. } | NotifyHow::Mail);
                 let vips = plan.vips.iter().flat_map(|v| &v.notify);
                 let groups = plan.groups.iter().flat_map(|g| &g.notify);
+                // A probe that tells somebody is one.
                 !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
             }
             // A witness has no vip and votes.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod conflict;
+mod through;
 
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
+pub use through::ThroughStatus;
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct Status {
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
     pub probes: Vec<ProbeStatus>,
+    /// What probes see through vips that others hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<ThroughStatus>,
     /// The edge's listeners, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
@@ -67,6 +72,7 @@ impl Status {
             cluster: None,
             vips: Vec::new(),
             probes: Vec::new(),
+            through: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -257,7 +263,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,

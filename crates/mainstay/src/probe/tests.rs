@@ -401,7 +401,9 @@ impl Role {
     fn notice(&self) {
         self.send(&ToProbe::Notice(Notice {
             vip: Some(VipId(0)),
+            probe: None,
             group: None,
+            probe: None,
             notify: 0,
             on: NotifyOn::Active,
             event: event(),
@@ -429,6 +431,8 @@ fn probe(name: &str, check: Check) -> Probe {
         rise: 1,
         initial: None,
         restart: None,
+        through: None,
+        notify: Vec::new(),
     }
 }
 

@@ -94,6 +94,8 @@ struct Supervisor {
     /// Why this node must end, when it must.
     unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
+    /// The vips that are held here, for probes that look through them.
+    held: Vec<String>,
     /// When each probe was last heard of.
     heard: HashMap<String, Boot>,
     calls: Calls,
@@ -200,6 +202,7 @@ impl Supervisor {
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),
+            held: Vec::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
             events: Ring::default(),
@@ -412,7 +415,10 @@ impl Supervisor {
         match worker.role {
             Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
-            Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Probe => {
+                worker.send(&ToProbe::Held(self.held.clone()));
+                worker.send(&ToProbe::Plan(plan));
+            }
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
                 worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));
@@ -526,7 +532,8 @@ impl Supervisor {
 /// An event as a line of the log: what somebody should look at is a warning.
 fn log(event: &Event) {
     let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
-    let odd = matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict");
+    let odd =
+        matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict" | "unusable");
     if broken || odd || event.reason.as_deref() == Some("late") {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {

@@ -94,6 +94,10 @@ impl Supervisor {
             }
             FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
+            FromVip::Held(vips) => {
+                self.tell(Role::Probe, &ToProbe::Held(vips.clone()));
+                self.held = vips;
+            }
         }
     }
 

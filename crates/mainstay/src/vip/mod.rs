@@ -15,6 +15,7 @@ mod quorum;
 mod report;
 mod services;
 mod upkeep;
+mod usable;
 mod world;
 
 use std::collections::VecDeque;
@@ -72,6 +73,7 @@ struct Node {
     said: VecDeque<Said>,
     changes: Changes,
     conflicts: Conflicts,
+    usable: usable::Usable,
     /// Sequences that are over, to be told to the machine once it has been drained.
     owned: VecDeque<(VipId, bool)>,
     /// Messages that the supervisor's queue had no room for.
@@ -120,6 +122,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
         conflicts: Conflicts::default(),
+        usable: usable::Usable::default(),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
@@ -226,6 +229,7 @@ impl Node {
             self.rejoin(now);
             self.look_at_holders(now);
             self.ask_for_ours();
+            self.look_through(now);
             // What no message told.
             self.mend_gate(None);
             for link in self.links.reopen() {
@@ -416,6 +420,9 @@ impl Node {
                 if let Some(probe) = self.probe_id(&status.name) {
                     self.changes.probe(&status);
                     self.feed(Input::Probe { probe, verdict: status.verdict }, now);
+                    if self.plan.probes[probe.index()].through.is_some() {
+                        self.look_through(now);
+                    }
                 }
             }
             ToVip::Ran(outcome) => self.ran(&outcome),

@@ -9,3 +9,4 @@ mod identity;
 mod members;
 mod moves;
 mod rig;
+mod through;
