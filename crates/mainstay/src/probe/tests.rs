@@ -401,7 +401,6 @@ impl Role {
     fn notice(&self) {
         self.send(&ToProbe::Notice(Notice {
             vip: Some(VipId(0)),
-            probe: None,
             group: None,
             probe: None,
             notify: 0,
