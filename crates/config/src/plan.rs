@@ -244,6 +244,12 @@ pub struct Probe {
     pub initial: Option<bool>,
     /// Tried before the verdict falls.
     pub restart: Option<Restart>,
+    /// The vip whose service is looked at from outside: checked only where that is not held, and moving nothing.
+    #[serde(default)]
+    pub through: Option<String>,
+    /// Who is told when it is held and cannot be used.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// An attempt to revive a service before giving a vip up.

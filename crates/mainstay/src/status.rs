@@ -3,6 +3,7 @@
 mod arbitration;
 mod cluster;
 mod conflict;
+mod through;
 
 use std::net::IpAddr;
 
@@ -18,6 +19,7 @@ pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
+pub use through::ThroughStatus;
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Status {
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
     pub probes: Vec<ProbeStatus>,
+    /// What probes see through vips that others hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<ThroughStatus>,
     /// The edge's listeners, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
@@ -73,6 +78,7 @@ impl Status {
             arbitration: None,
             vips: Vec::new(),
             probes: Vec::new(),
+            through: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -266,7 +272,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `arbitration`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,

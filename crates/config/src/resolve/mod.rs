@@ -104,6 +104,7 @@ pub(crate) fn resolve(
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }
+    r.probes_through(&raw_probes, &vips);
     Plan {
         node: id,
         cluster,

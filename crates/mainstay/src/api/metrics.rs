@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 88] = [
+const FAMILIES: &[(&str, &str)] = &[
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -134,6 +134,7 @@ const FAMILIES: [(&str, &str); 88] = [
     ("vip_since_seconds", "Unix time of the last change of state."),
     ("vip_state", "1 for the state that the vip has on this node."),
     ("vip_transitions_total", "Changes of state by new state and reason."),
+    ("vip_usable", "0 while another node holds the vip and the probe cannot use it from here."),
     ("vip_verdicts_put_off_total", "Times that peers were not judged because this node ran late."),
     ("vrrp_strays_total", "Adverts that belong to no vip, by reason."),
     ("worker_restarts_total", "How often a worker of the role had to be started again."),
@@ -171,6 +172,10 @@ pub(super) fn render(status: &Status) -> String {
 }
 
 fn vips(families: &mut Families, status: &Status) {
+    for seen in &status.through {
+        let labels = [("vip", seen.vip.as_str()), ("probe", seen.probe.as_str())];
+        families.add("vip_usable", "gauge", &labels, if seen.unusable.is_some() { "0" } else { "1" });
+    }
     for vip in &status.vips {
         let name = [("vip", vip.name.as_str())];
         let flag = |on: bool| if on { "1" } else { "0" };

@@ -99,6 +99,8 @@ pub enum FromVip {
     Duplicate(String),
     /// All vips were given up.
     Stopped,
+    /// These vips (by name) are held here: nobody looks through them from here.
+    Held(Vec<String>),
 }
 
 /// Who this node is to its peers, from its state directory.
@@ -174,6 +176,8 @@ pub enum ToProbe {
     Ran(Outcome),
     /// Deliver this (webhook, e-mail).
     Notice(Notice),
+    /// These vips are held here.
+    Held(Vec<String>),
 }
 
 /// probe to supervisor.
@@ -294,6 +298,9 @@ pub struct Notice {
     pub vip: Option<VipId>,
     /// The group, when it is a group's notify list.
     pub group: Option<u32>,
+    /// The probe, when it is a probe's notify list.
+    #[serde(default)]
+    pub probe: Option<u32>,
     /// Position in that list.
     pub notify: u32,
     /// What happened.

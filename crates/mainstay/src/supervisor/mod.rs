@@ -106,6 +106,8 @@ struct Supervisor {
     /// Why this node must end, when it must.
     unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
+    /// The vips that are held here, for probes that look through them.
+    held: Vec<String>,
     /// When each probe was last heard of.
     heard: HashMap<String, Boot>,
     calls: Calls,
@@ -218,6 +220,7 @@ impl Supervisor {
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),
+            held: Vec::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
             events: Ring::default(),
@@ -432,7 +435,10 @@ impl Supervisor {
         match worker.role {
             Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
-            Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Probe => {
+                worker.send(&ToProbe::Held(self.held.clone()));
+                worker.send(&ToProbe::Plan(plan));
+            }
             Role::Registry => worker.send(&ToRegistry::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
@@ -515,7 +521,8 @@ impl Supervisor {
 /// An event as a line of the log: what somebody should look at is a warning.
 fn log(event: &Event) {
     let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
-    let odd = matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict");
+    let odd =
+        matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict" | "unusable");
     if broken || odd || event.reason.as_deref() == Some("late") {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {

@@ -108,6 +108,10 @@ impl Supervisor {
             FromVip::Posted(posted) => self.tell(Role::Registry, &ToRegistry::Posted(posted)),
             FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
+            FromVip::Held(vips) => {
+                self.tell(Role::Probe, &ToProbe::Held(vips.clone()));
+                self.held = vips;
+            }
         }
     }
 

@@ -99,6 +99,14 @@ impl Conflicts {
         self.watched.get(&vip).map(|watch| watch.machine.counts()).unwrap_or_default()
     }
 
+    /// Whether the conflict in hand makes this node look unwell: frames of a station do; adverts that are refused are noise, unless
+    /// nobody at all should send any.
+    pub(super) fn is_grave(&self, vip: VipId, guard: Guard) -> bool {
+        let standing = self.watched.get(&vip).and_then(|watch| watch.machine.standing());
+        let grave = |who: &Claimant| guard == Guard::Quorum || matches!(who, Claimant::Station(_));
+        standing.is_some_and(|standing| standing.by.iter().any(grave))
+    }
+
     /// The conflict in hand, as status shows it.
     pub(super) fn status(&self, vip: VipId, now: Boot) -> Option<ConflictStatus> {
         let watch = self.watched.get(&vip)?;

@@ -18,6 +18,7 @@ mod quorum;
 mod report;
 mod services;
 mod upkeep;
+mod usable;
 mod world;
 
 use std::collections::VecDeque;
@@ -77,6 +78,7 @@ struct Node {
     said: VecDeque<Said>,
     changes: Changes,
     conflicts: Conflicts,
+    usable: usable::Usable,
     /// Sequences that are over, to be told to the machine once it has been drained.
     owned: VecDeque<(VipId, bool)>,
     /// Messages that the supervisor's queue had no room for.
@@ -126,6 +128,7 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
         conflicts: Conflicts::default(),
+        usable: usable::Usable::default(),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
@@ -239,6 +242,7 @@ impl Node {
             self.rejoin(now);
             self.look_at_holders(now);
             self.ask_for_ours();
+            self.look_through(now);
             // What no message told.
             self.mend_gate(None);
             for link in self.links.reopen() {
@@ -429,6 +433,9 @@ impl Node {
                 if let Some(probe) = self.probe_id(&status.name) {
                     self.changes.probe(&status);
                     self.feed(Input::Probe { probe, verdict: status.verdict }, now);
+                    if self.plan.probes[probe.index()].through.is_some() {
+                        self.look_through(now);
+                    }
                 }
             }
             ToVip::Ran(outcome) => self.ran(&outcome),

@@ -12,7 +12,7 @@ use mainstay_sys::gate::GateKind;
 
 use super::Node;
 use super::changes::{Changes, wall_of};
-use crate::status::{ArbitrationStatus, Counter, Guard, PeerStatus, Status, VipStatus};
+use crate::status::{ArbitrationStatus, Counter, Guard, PeerStatus, Status, ThroughStatus, VipStatus};
 use crate::words;
 
 impl Node {
@@ -31,6 +31,8 @@ impl Node {
             status.degraded.extend(vip.reference.as_ref().and_then(|of| of.degraded(&vip.name)));
         }
         status.degraded.extend(status.arbitration.iter().flat_map(ArbitrationStatus::degraded));
+        status.through = self.through(now);
+        status.degraded.extend(status.through.iter().filter_map(ThroughStatus::complaint));
         status.degraded.extend(self.alone.clone());
         status.counters = vec![
             counter("send_errors_total", self.outbound.send_errors),
@@ -116,7 +118,7 @@ impl Node {
     }
 
     /// Who else holds it, as far as is known.
-    fn other_holder(&self, id: VipId, view: &View<'_>) -> Option<String> {
+    pub(super) fn other_holder(&self, id: VipId, view: &View<'_>) -> Option<String> {
         let quorum = self.quorum.as_ref();
         let leased = quorum.zip(self.machine.right_of(id));
         match leased {
@@ -171,7 +173,8 @@ impl Node {
                     words::why(waiting, &self.plan)
                 ));
             }
-            if let Some(conflict) = self.conflicts.status(id, now) {
+            let grave = self.conflicts.is_grave(id, vip.spec.guard);
+            if let Some(conflict) = self.conflicts.status(id, now).filter(|_| grave) {
                 out.push(format!("vip {name}: {}", conflict.sentence()));
             } else if let Some(trouble) = self.changes.trouble(id, Changes::window(&vip.spec), now) {
                 out.push(format!("vip {name}: {trouble}; `mainstay doctor` says more"));
