@@ -309,7 +309,7 @@ impl Lock {
     }
 
     /// When something is due.
-    pub(super) fn due(&self) -> Boot {
+    pub(super) fn due(&self, now: Boot) -> Boot {
         let mut due = match self.step {
             Step::Waiting(at) | Step::Settling(at) | Step::Owned(at) => at,
             Step::ReleaseReading(at) | Step::ReleaseWriting(at) => at,
@@ -331,7 +331,7 @@ impl Lock {
         if self.is_ours() {
             due = due.min(self.until);
         }
-        if self.want == Want::Holder && !self.is_ours() && !self.denied {
+        if self.want == Want::Holder && !self.is_ours() && !self.denied && self.grace > now {
             due = due.min(self.grace);
         }
         due
@@ -351,7 +351,10 @@ impl Lock {
 
     /// Asks for what the step needs, unless something is under way.
     fn issue(&mut self, now: Boot) {
-        if self.flight.is_some() {
+        if let Some(flight) = self.flight {
+            if flight.late && matches!(self.step, Step::Reading | Step::Confirming) {
+                self.complain("what was asked of it before has not come to an end".into());
+            }
             return;
         }
         let op = match self.step {

@@ -3,6 +3,7 @@
 //! two holders rarer or shorter, none of them proves that there is one.
 
 mod arbiter;
+mod input;
 mod isolation;
 mod lock;
 mod record;
@@ -10,7 +11,8 @@ mod reference;
 mod rule;
 mod view;
 
-pub use arbiter::{Arbiter, Effect, Input, Notice, PeerAid, ReferenceAid, Setup, VipAids};
+pub use arbiter::Arbiter;
+pub use input::{Effect, Input, Notice, PeerAid, ReferenceAid, Setup, VipAids};
 pub use lock::{DiskOp, LockTerms};
 pub use record::{BLOCK, Block, Owner, Record};
 pub use reference::ReferenceTerms;

@@ -92,6 +92,11 @@ impl Reference {
         (true, self.up != before)
     }
 
+    /// Lost, and the last question was not answered either: one that is about to come back is not.
+    pub(super) fn is_silent(&self) -> bool {
+        self.up == Some(false) && self.run == 0
+    }
+
     pub(super) const fn due(&self) -> Boot {
         self.next
     }

@@ -133,18 +133,8 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         "  guard      {}: if this node freezes, the kernel ({}) stops answering {ends}",
         vip.guard.grade, vip.guard.gate
     );
-    if !vip.guard.promise.is_empty() {
-        let _ = writeln!(out, "  promise    {}", vip.guard.promise);
-    }
+    out.push_str(&aids(status, vip));
     out.push_str(&(alarms(status, vip) + &wire(vip)));
-    if let Some(reference) = &vip.reference {
-        let _ = writeln!(out, "  reference  {}", reference.sentence());
-    }
-    if let Some(lock) =
-        status.arbitration.as_ref().and_then(|of| of.lock.as_ref()).filter(|_| vip.lease.is_none())
-    {
-        let _ = writeln!(out, "  lock       {}", lock.sentence());
-    }
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -186,6 +176,23 @@ fn alarms(status: &Status, vip: &VipStatus) -> String {
             (None, None) => "not looked at while this node or nobody holds it".into(),
         };
         let _ = writeln!(out, "  through    probe {}: {said}", seen.probe);
+    }
+    out
+}
+
+/// What is promised, and what helps to decide where nobody votes.
+fn aids(status: &Status, vip: &VipStatus) -> String {
+    let mut out = String::new();
+    if !vip.guard.promise.is_empty() {
+        let _ = writeln!(out, "  promise    {}", vip.guard.promise);
+    }
+    if let Some(reference) = &vip.reference {
+        let _ = writeln!(out, "  reference  {}", reference.sentence());
+    }
+    if let Some(lock) =
+        status.arbitration.as_ref().and_then(|of| of.lock.as_ref()).filter(|_| vip.lease.is_none())
+    {
+        let _ = writeln!(out, "  lock       {}", lock.sentence());
     }
     out
 }

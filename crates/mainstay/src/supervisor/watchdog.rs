@@ -62,6 +62,11 @@ impl Watchdog {
 impl Supervisor {
     /// The vip role lives.
     pub(super) fn feed_watchdog(&mut self) {
+        if self.stop.is_some() {
+            // Closed once the vips are gone, and not opened again.
+            self.watchdog.iter_mut().for_each(Watchdog::feed);
+            return;
+        }
         let path = self.watchdog_path();
         if self.watchdog.as_ref().map(|watchdog| watchdog.path.as_path()) != path.as_deref() {
             self.close_watchdog();

@@ -301,9 +301,9 @@ fn plain_run(id: u64, command: CommandId, args: Vec<String>) -> Run {
 
 /// How the election stands with a vip.
 fn stand(vip: VipId, view: &View<'_>) -> Input<'static> {
-    let able = match (&view.waiting, view.state) {
-        (None | Some(Reason::NoLock), State::Backup | State::Active) => true,
-        (Some(_), State::Backup | State::Active) | (None | Some(_), State::Fault) => false,
+    let able = match view.state {
+        State::Backup | State::Active => matches!(view.waiting, None | Some(Reason::NoLock)),
+        State::Fault => *view.reason == Reason::NoLock,
     };
     Input::Stand {
         vip,

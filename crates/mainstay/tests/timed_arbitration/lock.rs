@@ -46,7 +46,7 @@ fn of_two_nodes_that_are_parted_the_holder_has_the_lock_and_the_other_takes_noth
         for node in [&first, &second] {
             node.wait_until("nobody wants the lock", LIMIT, |status| lock_state(status) == "idle")?;
         }
-        ensure!(first.vip("front")?["epoch"] == 2 || first.vip("front")?["epoch"] == 1);
+        ensure!(first.vip("front")?["epoch"] == 1 && second.vip("front")?["epoch"] == 0, "it moved");
         let line = client.stop();
         ensure!(line.outage(&line.whole()) < Duration::from_millis(100), "{:?}", line.outage(&line.whole()));
         Ok(())
