@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use mainstay_sim::lease::{Mutant, Outcome, REGRESSIONS, run, run_strict};
+use mainstay_sim::lease::{Mutant, Outcome, REGRESSIONS, run, run_store, run_strict};
 use mainstay_sim::seeds;
 
 const SEEDS: u64 = 10_000;
@@ -56,6 +56,23 @@ fn ten_thousand_seeds_of_two_nodes_alone_keep_every_promise() {
     let sum = all(SEEDS, "strict", run_strict);
     assert!(sum.changes > 5_000 && sum.fenced > 500, "{sum}");
     assert!(sum.hand_overs > 300 && sum.takeovers == 0, "nobody takes over from a silent holder: {sum}");
+}
+
+#[test]
+fn two_nodes_and_a_store_that_votes_keep_every_promise() {
+    let mut sum = Outcome::default();
+    for seed in 0..1_500 {
+        let outcome = run_store(seed, false);
+        assert_eq!(outcome.failure, None, "seed {seed}");
+        sum.add(&outcome);
+    }
+    assert!(sum.changes > 1_500 && sum.lists > 300 && sum.writes > 20_000, "{} writes, {sum}", sum.writes);
+}
+
+#[test]
+fn a_store_that_forgets_its_promises_and_does_not_wait_is_caught() {
+    let two = |seed| run_store(seed, true).failure.filter(|what| what.contains("promise 1:"));
+    assert!((0..UNNOTICED).any(|seed| two(seed).is_some()));
 }
 
 #[test]

@@ -150,6 +150,9 @@ pub struct Deposit {
     /// Datagrams to peers that give the vip's right back, sealed ahead, to send then.
     #[serde(default)]
     pub wills: Vec<(SocketAddr, Vec<u8>)>,
+    /// The same for the voter that is no node.
+    #[serde(default)]
+    pub posted: Option<Posted>,
 }
 
 /// A packet that the supervisor sends when vip dies.

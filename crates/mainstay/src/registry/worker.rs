@@ -27,6 +27,9 @@ const OUTBOX: usize = 64;
 /// After the supervisor has hung up, what is being given back may take so long.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// One step that came to nothing is no news.
+const TOLD: u32 = 2;
+
 /// What a step has come to, and how the store does.
 type Taken = (u64, anyhow::Result<Done>, Account);
 
@@ -51,6 +54,8 @@ struct Post {
     /// When it last answered, and what is wrong.
     answered: Option<Boot>,
     trouble: Option<String>,
+    /// Steps that came to nothing, one after the other.
+    failed: u32,
 }
 
 /// What woke the loop.
@@ -144,8 +149,12 @@ impl Worker {
             Some(post) => post.deputy.set(ability),
             None => match open(cluster) {
                 Ok(opened) => {
-                    let begin = |(id, store)| Post::new(id, store, Deputy::new(ability, boot_now()));
-                    self.post = opened.map(begin);
+                    let now = boot_now();
+                    let deputy = match &self.post {
+                        Some(post) => Deputy::after(&post.deputy, ability, now),
+                        None => Deputy::new(ability, now),
+                    };
+                    self.post = opened.map(|(id, store)| Post::new(id, store, deputy));
                 }
                 Err(error) => {
                     self.post = None;
@@ -190,14 +199,16 @@ impl Worker {
         let input = match done {
             Ok(done) => {
                 post.answered = Some(boot_now());
-                if post.trouble.take().is_some() {
+                post.trouble = None;
+                if std::mem::take(&mut post.failed) >= TOLD {
                     news = Some(format!("{} answers again, at {at}", post.id));
                 }
                 Input::Done { step, done }
             }
             Err(error) => {
                 let why = format!("{error:#}");
-                if post.trouble.is_none() {
+                post.failed = post.failed.saturating_add(1);
+                if post.failed == TOLD {
                     news = Some(format!("{} does not answer: {why}", post.id));
                 }
                 post.trouble = Some(why);
@@ -255,7 +266,7 @@ impl Post {
         let (told, taken) = mpsc::unbounded_channel();
         let attendant = tokio::task::spawn_local(attend(store, asked, told));
         let account = Account::default();
-        Self { id, deputy, steps, taken, attendant, account, answered: None, trouble: None }
+        Self { id, deputy, steps, taken, attendant, account, answered: None, trouble: None, failed: 0 }
     }
 
     fn status(&self, now: Boot) -> ExternalStatus {

@@ -251,9 +251,11 @@ impl ClusterStatus {
         for node in self.nodes.iter().filter(|node| !node.me) {
             let id = &node.id;
             if !node.reachable {
+                let why = node.external.as_ref().and_then(|external| external.trouble.as_ref());
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 out.push(match node.heard_ms_ago {
-                    Some(ms) => format!("{} has not been heard for {ms} ms", node.called()),
-                    None => format!("{} has not been heard yet", node.called()),
+                    Some(ms) => format!("{} has not been heard for {ms} ms{why}", node.called()),
+                    None => format!("{} has not been heard yet{why}", node.called()),
                 });
                 continue;
             }

@@ -137,11 +137,16 @@ impl Supervisor {
         }
     }
 
-    /// Nobody speaks for the external voter; while the node stops, nothing more is posted to it either once vip is gone.
+    /// Nobody speaks for the external voter; what vip has left for it is said; while the node stops, nothing more is posted to it either once vip is gone.
     pub(super) fn bury_registry(&mut self, dead: Role) {
         match dead {
             Role::Registry => self.tell(Role::Vip, &ToVip::External(None)),
-            Role::Vip => self.dismiss_registry(),
+            Role::Vip => {
+                for posted in self.deposits.take_posted() {
+                    self.tell(Role::Registry, &ToRegistry::Posted(posted));
+                }
+                self.dismiss_registry();
+            }
             Role::Exec | Role::Probe | Role::Edge | Role::Api => {}
         }
     }

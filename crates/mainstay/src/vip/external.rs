@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use mainstay_core::lease::Message;
+use mainstay_core::election::Vips;
 use mainstay_core::lease::external::{Heard, Post, Posted};
-use mainstay_core::name::NodeId;
+use mainstay_core::lease::{Freed, Message};
+use mainstay_core::name::{NodeId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 
@@ -49,13 +50,27 @@ impl Quorum {
 
     /// Keeps what is to be said to the voter that is no node.
     pub(super) fn post(&mut self, messages: &[Message]) {
-        self.outside.posted.push(Posted {
+        let posted = self.posted(messages.iter().filter_map(Post::of).collect());
+        self.outside.posted.push(posted);
+    }
+
+    /// What is said to it for a vip whose process has died.
+    pub(super) fn outside_will(&self, machine: &Vips, vip: VipId) -> Option<Posted> {
+        self.cluster.external()?;
+        let view = self.leases.view(machine.right_of(vip)?, boot_now())?;
+        let epoch = machine.view(vip).map_or(view.epoch, |vip| vip.epoch);
+        let freed = Freed { right: view.name, epoch, next: None };
+        Some(self.posted(vec![Post::Free(vec![freed])]))
+    }
+
+    fn posted(&self, posts: Vec<Post>) -> Posted {
+        Posted {
             instance: self.identity.instance,
             heir_of: self.identity.heir_of,
             list: self.leases.list().clone(),
             mark: self.leases.mark(),
-            posts: messages.iter().filter_map(Post::of).collect(),
-        });
+            posts,
+        }
     }
 
     /// Whether this is the voter that is no node, and it answers.

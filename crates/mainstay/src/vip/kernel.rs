@@ -160,6 +160,7 @@ impl Kernel {
             addrs: places(vip, links).collect(),
             farewells,
             wills: Vec::new(),
+            posted: None,
         }
     }
 

@@ -379,7 +379,8 @@ impl Node {
             let quorum = &mut self.quorum;
             let deposits = taken.iter().map(|(id, vip)| {
                 let wills = quorum::wills(quorum.as_mut(), &self.machine, *id);
-                Deposit { wills, ..Kernel::deposit(*id, vip, &self.machine, &self.links) }
+                let posted = quorum.as_ref().and_then(|quorum| quorum.outside_will(&self.machine, *id));
+                Deposit { wills, posted, ..Kernel::deposit(*id, vip, &self.machine, &self.links) }
             });
             let message = FromVip::Deposit(deposits.collect());
             send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);

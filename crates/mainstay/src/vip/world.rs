@@ -85,7 +85,8 @@ impl Node {
         let quorum = &mut self.quorum;
         let deposits = held.map(|(id, vip)| {
             let wills = super::quorum::wills(quorum.as_mut(), &self.machine, id);
-            Deposit { wills, ..Kernel::deposit(id, vip, &self.machine, &self.links) }
+            let posted = quorum.as_ref().and_then(|quorum| quorum.outside_will(&self.machine, id));
+            Deposit { wills, posted, ..Kernel::deposit(id, vip, &self.machine, &self.links) }
         });
         let deposits: Vec<_> = deposits.collect();
         if !deposits.is_empty() {

@@ -32,6 +32,7 @@ mod fault;
 mod mutant;
 mod node;
 mod scenario;
+mod store;
 mod strict;
 mod suffer;
 mod tell;
@@ -66,6 +67,8 @@ pub struct Outcome {
     pub lists: u64,
     /// Rights that were taken on an operator's word.
     pub fenced: u64,
+    /// Writes that a store which votes has taken at the end.
+    pub writes: u64,
     /// Letters sent.
     pub letters: u64,
     /// Events played.
@@ -100,6 +103,7 @@ impl Outcome {
         self.takeovers += other.takeovers;
         self.lists += other.lists;
         self.fenced += other.fenced;
+        self.writes += other.writes;
         self.letters += other.letters;
         self.events += other.events;
         self.simulated += other.simulated;
@@ -148,4 +152,11 @@ pub fn run(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
 #[must_use]
 pub fn run_strict(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
     world::World::play(seed, true, mutant, traced)
+}
+
+/// Plays one seed with a store that votes in the place of a third node; `forgetful`: when it stops it loses its
+/// promises, and does not know.
+#[must_use]
+pub fn run_store(seed: u64, forgetful: bool) -> Outcome {
+    world::World::play_store(seed, forgetful)
 }

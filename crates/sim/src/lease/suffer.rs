@@ -14,16 +14,21 @@ use crate::lease::scenario::Scenario;
 use crate::lease::world::{Event, World};
 
 /// What all nodes have to agree on beside the list.
-const SALT: u64 = 0x5a17;
+pub(crate) const SALT: u64 = 0x5a17;
 
 /// What every wall clock shows at the beginning, in nanoseconds.
-const WALL: Time = 1_700_000_000_000_000_000;
+pub(crate) const WALL: Time = 1_700_000_000_000_000_000;
 
 impl World {
     pub(crate) fn suffer(&mut self, fault: Fault) {
         let calm = self.is_calm();
         self.disturb(0);
         match fault {
+            // A store that is down, or paused, says nothing; one that was reset has lost everything.
+            Fault::Kill(n) | Fault::Stop(n) if self.is_store(n) => self.stop_store(false),
+            Fault::Reboot(n) if self.is_store(n) => self.stop_store(true),
+            Fault::Start(n) if self.is_store(n) => self.start_store(),
+            Fault::Pause(n, ..) | Fault::Suspend(n, _) if self.is_store(n) => {}
             Fault::Cut(pairs, wires) => {
                 self.net.cut(&pairs, wires);
                 self.expect_heirs_of_isolated(calm);
@@ -171,6 +176,7 @@ impl World {
         let rights = if node.disk.list.members[n].holds { self.scenario.rights.clone() } else { Vec::new() };
         let holds = !rights.is_empty();
         node.task = Some(Subject::new(setup, rights, now, self.mutant));
+        self.start_deputy(n);
         self.touched_all();
         for right in 0..if holds { self.scenario.rights.len() } else { 0 } {
             let stance = self.nodes[n].stances[right];

@@ -143,6 +143,12 @@ impl Deputy {
         }
     }
 
+    /// The deputy of the same voter at other places: a store that is another one, or went back, has forgotten.
+    #[must_use]
+    pub fn after(before: &Self, ability: Ability, now: Boot) -> Self {
+        Self { seen: before.seen, birth: before.birth, ..Self::new(ability, now) }
+    }
+
     /// Other times, after a reload.
     pub fn set(&mut self, ability: Ability) {
         // The floor is of our start.

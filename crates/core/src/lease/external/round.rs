@@ -108,7 +108,8 @@ impl Deputy {
             return self.take(Intent::Voter { record: *record, quiet }, round, Step::Write(write));
         }
         let plan = self.plan(&asker, &round, &stand, now);
-        if !round.fresh && !(plan.moot.is_empty() && plan.refused.is_empty()) {
+        let granted_all = plan.moot.is_empty() && plan.refused.is_empty();
+        if !(round.fresh || granted_all) {
             // Nobody is refused by what may have been so a while ago.
             let step = Step::Read(round.batch.clone());
             return self.take(Intent::Know, round, step);

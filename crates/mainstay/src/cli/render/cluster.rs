@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{Table, span, style};
-use crate::status::{ClusterStatus, LeaseStatus, NodeStatus};
+use crate::status::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus};
 
 /// One line for the whole, one for each node, and one more for each further wire.
 pub(in crate::cli) fn cluster(cluster: &ClusterStatus) -> String {
@@ -39,10 +39,11 @@ fn strict(cluster: &ClusterStatus) -> String {
 fn nodes(cluster: &ClusterStatus) -> String {
     let mut table = Table::new(&["NODE", "IS", "VOTES", "STANDS", "HEARD", "SESSION", "WIRES"]);
     for node in &cluster.nodes {
-        let mut wires = node.wires.iter().map(|wire| {
+        let wires = node.wires.iter().map(|wire| {
             let rtt = wire.rtt_ms.map_or_else(String::new, |ms| format!(", {ms:.2} ms"));
             format!("{} {}{rtt}", wire.addr, if wire.lost { "lost" } else { "up" })
         });
+        let mut wires = wires.chain(node.external.as_ref().map(store));
         table.row(vec![
             node.id.clone(),
             node.kind.clone(),
@@ -69,6 +70,13 @@ fn nodes(cluster: &ClusterStatus) -> String {
     table + &differences.collect::<String>()
 }
 
+/// The member of a store that is spoken to, as a wire.
+fn store(external: &ExternalStatus) -> String {
+    let at = external.endpoint.as_deref().unwrap_or("no member");
+    let rtt = external.rtt_ms.map_or_else(String::new, |ms| format!(", {ms:.2} ms"));
+    format!("{at} {}{rtt}", if external.answers { "up" } else { "lost" })
+}
+
 fn stands(node: &NodeStatus) -> String {
     match (node.reachable, &node.other_list, node.mute_ms) {
         (false, ..) => "silent".into(),
@@ -87,7 +95,7 @@ fn heard(node: &NodeStatus) -> String {
 }
 
 fn session(node: &NodeStatus) -> String {
-    match (node.me, node.session_s) {
+    match (node.me || node.external.is_some(), node.session_s) {
         (true, _) => String::new(),
         (false, Some(age)) => span(Duration::from_secs_f64(age.max(0.0))),
         (false, None) => "none".into(),
@@ -162,6 +170,24 @@ mod tests {
         );
         assert_eq!(words(lines[4]), "10.1.4.21:5112 lost, 0.25 ms");
         assert_eq!(words(lines[5]), "witness witness yes silent 4 s ago none");
+    }
+
+    #[test]
+    fn a_store_is_shown_with_the_member_that_is_spoken_to() {
+        let mut status = cluster_tests::cluster();
+        status.nodes[2].external = Some(ExternalStatus {
+            endpoint: Some("10.0.5.1:2379".into()),
+            rtt_ms: Some(1.5),
+            trouble: Some("no answer within 1000 ms".into()),
+            ..ExternalStatus::default()
+        });
+        let said = cluster(&status);
+        assert!(said.contains("10.0.5.1:2379 lost, 1.50 ms"), "{said}");
+        let degraded = status.degraded();
+        assert!(
+            degraded[1].ends_with("has not been heard for 4000 ms: no answer within 1000 ms"),
+            "{degraded:?}"
+        );
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Run {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        self.now = self.now + ms(1 + self.dice.roll(120));
+        self.now += ms(1 + self.dice.roll(120));
         for belief in &mut self.beliefs {
             *belief = belief.filter(|belief| belief.until > self.now);
         }
