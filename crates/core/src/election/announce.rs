@@ -94,9 +94,10 @@ impl Vip {
         if spent <= w.now + each * TOKENS {
             self.announcer.spent_until = spent;
             self.announce(w, self.spec.announce.lower_repeat);
-        } else if self.holds() {
-            let earned = self.announcer.spent_until;
-            self.announcer.again_at.get_or_insert(earned);
+        } else if self.holds() && self.announcer.again_at.is_none() {
+            // Spent now, so that the last word adds none to the rate.
+            self.announcer.again_at = Some(self.announcer.spent_until);
+            self.announcer.spent_until = spent;
         }
     }
 

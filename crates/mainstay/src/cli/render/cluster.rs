@@ -135,7 +135,15 @@ pub(in crate::cli) fn lease(lease: &LeaseStatus) -> String {
     } else if !lease.ready {
         let _ = writeln!(out, "  asks       this node can't hold it just now, and does not ask");
     }
-    for saying in &lease.voters {
+    let unasked = lease.left_ms.is_none() && lease.voters.iter().all(|saying| saying.ms_ago.is_none());
+    if unasked {
+        let whom = lease.holder.as_deref().unwrap_or("whoever asks");
+        let _ = writeln!(
+            out,
+            "  voters     were asked nothing by this node yet; what they promise is told to {whom}"
+        );
+    }
+    for saying in lease.voters.iter().filter(|_| !unasked) {
         let _ = writeln!(out, "  voter      {} {}", saying.voter, saying.sentence());
     }
     if let Some(next) = &lease.next {
@@ -205,6 +213,8 @@ mod tests {
         }
         (story.left_ms, story.holder, story.holder_epoch) = (None, Some("web-2".into()), Some(8));
         (story.ready, story.asks_in_ms) = (true, Some(120));
+        story.voters.iter_mut().for_each(|saying| saying.ms_ago = None);
+        assert!(lease(&story).contains("asked nothing by this node yet; what they promise is told to web-2"));
         let said = lease(&story);
         assert!(
             said.contains("held by web-2 under epoch 8") && said.contains("asks for it in 120 ms"),
