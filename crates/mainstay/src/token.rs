@@ -115,6 +115,12 @@ impl Token {
         }
         out.push_str("peers = [\n");
         for node in &self.nodes {
+            if !node.etcd.is_empty() {
+                out.push_str(
+                    "    # What this etcd asks for (ca, cert, cert_key, user, password) is in no token: write it into the entry, as on the \
+                     other nodes.\n",
+                );
+            }
             let _ = writeln!(out, "    {},", node.entry());
         }
         out + "]\n"
@@ -219,5 +225,20 @@ mod tests {
         assert!(cluster.key.is_none() && cluster.peers.iter().all(|peer| peer.key.is_some()));
         assert_eq!((cluster.terms.term.as_micros(), cluster.terms.term_max.as_millis()), (1_500_500, 2000));
         assert_eq!(cluster.peers.iter().filter(|peer| peer.witness).count(), 1);
+
+        let mut token = token();
+        (token.term, token.term_max) = (6_000_000, 6_000_000);
+        token.nodes[1] = Node {
+            id: "etcd".into(),
+            addrs: Vec::new(),
+            key: None,
+            witness: false,
+            etcd: vec!["http://10.0.5.1:2379".into()],
+        };
+        let text = token.config(true);
+        let loaded = parse_str("cluster.toml", &text, &|_| None, Checks::NONE).unwrap();
+        assert!(
+            loaded.plan.cluster.unwrap().external().is_some() && text.contains("# What this etcd asks for")
+        );
     }
 }

@@ -44,6 +44,12 @@ pub(super) fn join(dirs: &Dirs, config: &Path, token: Option<&Path>, wait: Durat
     let files = Files::write(config, &token)?;
     prove(&token, keys, wait)?;
     let written = files.keep();
+    if token.nodes.iter().any(|node| !node.etcd.is_empty()) {
+        eprintln!(
+            "{}: what etcd asks for (ca, cert, user, ...) is in no token; write it into its entry",
+            written.display()
+        );
+    }
     local::print(&format!(
         "{} is a node of cluster {}: its key is {}, and {} names the others. Start it; then, on one of them: mainstay cluster add {}\n",
         token.id,
