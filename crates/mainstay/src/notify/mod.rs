@@ -361,6 +361,6 @@ pub(crate) mod tests {
             weights: Vec::new(),
             announce,
         };
-        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new() }
+        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new(), reference: None }
     }
 }
