@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::Plan;
 use mainstay_config::plan::cluster::{Access, Cluster, External};
-use mainstay_config::{Checks, Report, Severity, parse_str};
+use mainstay_config::{Checks, Diagnostic, Report, Severity, parse_str};
 use mainstay_core::election::Guard;
 use mainstay_core::name::NodeId;
 
@@ -247,7 +247,12 @@ fn what_is_wrong_in_the_cluster_is_named() {
     let half = with(&format!(
         "peers = [{{ id = \"b\", addrs = [\"10.0.0.1\"], key = \"{PIN}\" }}, {{ id = \"c\", addrs = [\"10.0.0.2\"] }}]"
     ));
-    refused(&half, 5, "\"c\" has no `key`, and there is no cluster key", "mainstay node key");
+    let loaded =
+        parse_str("t.toml", &half, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
+    let told = |d: &Diagnostic| {
+        d.place.line == 5 && d.message.contains("\"c\" has no `key`, and there is no cluster key")
+    };
+    assert!(loaded.warnings.iter().any(told), "a token enrols it: {:?}", loaded.warnings);
 }
 
 #[test]
@@ -317,19 +322,39 @@ fn a_cluster_key_that_everybody_may_read_is_warned_of() {
 }
 
 #[test]
-fn a_strict_guard_is_refused_by_name() {
-    let vip = |guard: &str| {
+fn a_strict_guard_is_for_two_nodes_that_speak_with_each_other() {
+    let vip = |more: &str| {
         format!(
-            "[[vip]]\nname = \"v\"\naddrs = [\"10.0.4.99\"]\ninterface = \"eth0\"\nvrid = 1\nguard = \"{guard}\"\n"
+            "[[vip]]\nname = \"v\"\naddrs = [\"10.0.4.99\"]\ninterface = \"eth0\"\nguard = \"strict\"\n{more}\n"
         )
     };
-    let pair = with("peers = [{ id = \"web-2\", addrs = [\"10.0.4.21\"] }]");
+    let web_2 = "{ id = \"web-2\", addrs = [\"10.0.4.21\"] }";
+    let keyed = |peers: &str| with(&format!("{KEY}\n{peers}"));
+    let of = |peers: &str, more: &str| keyed(&format!("peers = [{peers}]")) + &vip(more);
+    let pair = plan(&of(web_2, ""));
+    let spec = &pair.vips[0].spec;
+    let cluster = pair.cluster.unwrap();
+    assert_eq!((spec.guard, spec.vrid, spec.gate), (Guard::Strict, 0, cluster.terms.hold()));
+    let other = plan(&keyed(&format!("peers = [{web_2}]"))).cluster.unwrap();
+    assert!(cluster.strict && !other.strict);
+    assert_ne!(cluster.salt, other.salt, "a node for which promises end does not count them");
+
+    refused(&vip(""), 5, "needs nodes that speak", "cluster.key");
+    refused(&(with(&format!("peers = [{web_2}]")) + &vip("")), 10, "needs nodes that speak", "cluster.key");
+    refused(&(keyed("peers = []") + &vip("")), 11, "needs two nodes, here is one", "web-2");
+    let witness = format!("{web_2}, {{ id = \"w\", addrs = [\"10.0.5.9\"], witness = true }}");
+    refused(&of(&witness, ""), 11, "here are 3 voters, 2 of which hold vips", "quorum");
+    let alone = "{ id = \"w\", addrs = [\"10.0.5.9\"], witness = true }";
+    refused(&of(alone, ""), 11, "here are 2 voters, 1 of which hold vips", "quorum");
     refused(
-        &(pair.clone() + &vip("strict")),
-        11,
-        "vip \"v\": guard \"strict\" is not there yet",
-        "best-effort",
+        &of(web_2, "version = 2"),
+        12,
+        "`version` is VRRP's, and guard \"strict\" sends none",
+        "keepalived",
     );
-    refused(&vip("strict"), 6, "guard \"strict\" is not there yet", "a witness");
-    assert_eq!(plan(&(pair + &vip("best-effort"))).vips[0].spec.guard, Guard::BestEffort);
+    refused(&of(web_2, "unicast = [\"10.0.4.77\"]"), 12, "so guard \"strict\" can't bind it", "keepalived");
+    refused(&of(web_2, "priority = 255"), 12, "holds it without asking", "up to 254");
+    let both =
+        of(web_2, "") + &vip("").replace("\"v\"", "\"q\"").replace("99", "98").replace("strict", "quorum");
+    refused(&both, 17, "guard \"quorum\" needs three voters, here are two", "witness");
 }

@@ -25,6 +25,7 @@ pub mod registry;
 pub mod role;
 pub mod status;
 pub mod supervisor;
+mod token;
 pub mod vip;
 pub mod words;
 pub mod worker;

@@ -18,7 +18,10 @@ pub struct Cluster {
     pub list: VoterList,
     /// The times of the leases.
     pub terms: Terms,
-    /// A hash of what must be the same everywhere beside the list: the cluster's name and the longest term.
+    /// Promises end only when they are given back: a vip has guard `strict`.
+    #[serde(default)]
+    pub strict: bool,
+    /// A hash of what must be the same everywhere beside the list: the cluster's name, the longest term, `strict`.
     pub salt: u64,
     /// The key that enrols nodes whose own key is not pinned.
     pub key: Option<ClusterKey>,
@@ -31,6 +34,12 @@ pub struct Cluster {
     pub listen: Vec<SocketAddr>,
     /// The other members of `list`, in its order.
     pub peers: Vec<Peer>,
+    /// A record that one of two nodes owns while they can't hear each other.
+    #[serde(default)]
+    pub lock: Option<super::arbitration::Lock>,
+    /// What is done when this node is alone for too long.
+    #[serde(default)]
+    pub isolated: Option<super::arbitration::Isolated>,
 }
 
 /// Another member of the cluster.
@@ -101,7 +110,7 @@ impl fmt::Debug for ClusterKey {
 }
 
 /// Nodes speak with each other by UDP; nobody else is known to use this port.
-const PORT: u16 = 5112;
+pub const PORT: u16 = 5112;
 
 /// Address, or address:port, as `addrs` and `listen` have it.
 #[must_use]

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mainstay_core::election::Guard;
 use mainstay_core::lease::{Member, Terms, VoterList};
 
 use super::Resolver;
 use crate::access;
+use crate::plan::Vip;
 use crate::plan::cluster::{self, Cluster, ClusterKey, External, Peer};
 use crate::raw;
 use crate::source::{At, Span};
@@ -52,6 +54,9 @@ pub(super) struct Standing {
     /// This node is a witness.
     pub(super) witness: bool,
     pub(super) terms: Terms,
+    /// Where `lock` and `isolated` were written.
+    pub(super) lock: Option<Span>,
+    pub(super) isolated: Option<Span>,
 }
 
 impl Default for Standing {
@@ -59,7 +64,16 @@ impl Default for Standing {
         let terms =
             Terms { term: USUAL_TERM, term_max: USUAL_TERM, drift_ppm: USUAL_DRIFT, gate_error: GATE_ERROR };
         // Without [cluster] nobody knows of other nodes.
-        Self { keyed: false, holders: 1, voters: 1, addrs: Vec::new(), witness: false, terms }
+        Self {
+            keyed: false,
+            holders: 1,
+            voters: 1,
+            addrs: Vec::new(),
+            witness: false,
+            terms,
+            lock: None,
+            isolated: None,
+        }
     }
 }
 
@@ -95,6 +109,8 @@ impl Resolver<'_> {
             addrs: entries.iter().flat_map(|entry| &entry.addrs).map(SocketAddr::ip).collect(),
             witness,
             terms,
+            lock: raw.lock.as_ref().map(|at| at.span),
+            isolated: raw.isolated.as_ref().map(|at| at.span),
         };
         if !keyed {
             self.only_with_keys(raw);
@@ -115,7 +131,11 @@ impl Resolver<'_> {
         let own_key = own.as_ref().and_then(|own| own.key);
         let own_addrs = own.map(|own| own.addrs).unwrap_or_default();
         let me = list.find(node)?;
+        let (lock, isolated) = (self.lock(raw), self.isolated(raw));
         Some(Cluster {
+            strict: false,
+            lock,
+            isolated,
             salt: salt(&name, &terms),
             name,
             me,
@@ -224,6 +244,8 @@ impl Resolver<'_> {
             ("term", raw.term.as_ref().map(|at| at.span)),
             ("term_max", raw.term_max.as_ref().map(|at| at.span)),
             ("clock_drift", raw.clock_drift.as_ref().map(|at| at.span)),
+            ("lock", raw.lock.as_ref().map(|at| at.span)),
+            ("isolated", raw.isolated.as_ref().map(|at| at.span)),
         ];
         let peers = raw.peers.iter().flat_map(|list| &list.value).flat_map(|peer| {
             let witness = peer.value.witness.as_ref().filter(|witness| witness.value);
@@ -266,8 +288,11 @@ impl Resolver<'_> {
             if raw.key.is_none() && entry.key.is_none() {
                 let message =
                     format!("{PEERS}: \"{id}\" has no `key`, and there is no cluster key to enrol it");
-                let help = format!("write what `mainstay node key` prints on \"{id}\", or {NEEDS_KEY}");
-                self.error(span, message, help);
+                let help = format!(
+                    "make a token with `mainstay node enrol {id}`, or write what `mainstay node key` prints on \"{id}\", or \
+                     {NEEDS_KEY}"
+                );
+                self.findings.warn(span, message, help);
             }
             for addr in &entry.addrs {
                 if let Some(other) = places.insert(*addr, id) {
@@ -355,6 +380,14 @@ fn peers(mut entries: Vec<Entry>, list: &VoterList) -> Vec<Peer> {
         Some(Peer { node: list.find(&id)?, id, addrs, key, witness, external })
     };
     entries.into_iter().filter_map(peer).collect()
+}
+
+/// Where a vip of this node is strict, nodes for which promises end must not count ours.
+pub(super) fn strict(cluster: &mut Cluster, vips: &[Vip]) {
+    cluster.strict = vips.iter().any(|vip| vip.spec.guard == Guard::Strict);
+    if cluster.strict {
+        cluster.salt = !cluster.salt;
+    }
 }
 
 /// FNV-1a, 64 bits, over what must be the same everywhere beside the list.

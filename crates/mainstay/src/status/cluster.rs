@@ -25,6 +25,9 @@ pub struct ClusterStatus {
     pub answering: u32,
     /// Whether those are a majority: rights can be granted.
     pub quorum: bool,
+    /// Two nodes whose promises last (guard `strict`).
+    #[serde(default)]
+    pub strict: bool,
     /// How long a voter promises a right, in milliseconds.
     pub term_ms: u64,
     /// How long a holder believes it, in milliseconds.
@@ -37,6 +40,9 @@ pub struct ClusterStatus {
     /// Nodes that the list names and the file does not.
     #[serde(default)]
     pub not_in_file: Vec<String>,
+    /// The list in force is not on this node's disk (yet): until it is, it promises and holds nothing under it.
+    #[serde(default)]
+    pub unkept: bool,
 }
 
 /// One node of the cluster.
@@ -134,6 +140,15 @@ pub struct LeaseStatus {
     pub refused: u64,
     /// Times that it ended here because no majority renewed it.
     pub unrenewed: u64,
+    /// It ends only when it is given back (guard `strict`); `left_ms` is when the gate closes unless it is told again.
+    #[serde(default)]
+    pub lasting: bool,
+    /// It is ours, its address is not here, and it is given back when the other node is heard.
+    #[serde(default)]
+    pub laid: bool,
+    /// The other node is not heard, and nothing is taken without it.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 /// What a voter last said of a right.
@@ -185,11 +200,13 @@ impl ClusterStatus {
             majority: number(list.majority()),
             answering: number(answering),
             quorum: answering >= list.majority(),
+            strict: cluster.strict,
             term_ms: millis(cluster.terms.term),
             hold_ms: millis(cluster.terms.hold()),
             nodes: views.iter().map(node).collect(),
             not_in_list: missing(&cluster.list, list),
             not_in_file: missing(list, &cluster.list),
+            unkept: false,
         }
     }
 
@@ -212,7 +229,20 @@ impl ClusterStatus {
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
         let mut out = self.differences();
-        if !self.quorum {
+        if self.unkept {
+            out.push(format!(
+                "the voter list (epoch {}) is not on disk: this node promises and holds nothing under it until its state directory \
+                 takes it",
+                self.list_epoch
+            ));
+        }
+        if !self.quorum && self.strict {
+            let other = self.nodes.iter().find(|node| !node.me).map_or("?", |node| node.id.as_str());
+            out.push(format!(
+                "{other} does not answer: this node keeps what it holds, and takes nothing; when you have made sure that \
+                 {other} is dead, `mainstay vip take NAME --fenced {other}` says so"
+            ));
+        } else if !self.quorum {
             out.push(format!(
                 "{} of {} voters answer, {} are needed: no vip of guard quorum can be taken, and what is held ends",
                 self.answering, self.voters, self.majority
@@ -231,7 +261,8 @@ impl ClusterStatus {
             }
             if let Some(theirs) = &node.other_list {
                 out.push(format!(
-                    "{} has another voter list or longest term ({theirs}, ours is {}): its promises don't count",
+                    "{} has another voter list or longest term, or guard strict on one side alone ({theirs}, ours is {}): its promises \
+                     don't count",
                     node.called(),
                     self.list
                 ));
@@ -258,13 +289,16 @@ impl LeaseStatus {
         let name = |node| list.name(node).to_owned();
         let saying = |saying: &mainstay_core::lease::Saying| {
             let (by, left) = match saying.said {
-                Some(Said::Held { by, left }) => (by.map(name), Some(millis(left))),
+                Some(Said::Held { by, left }) => (by.map(name), (!view.lasting).then(|| millis(left))),
                 Some(Said::Granted | Said::Stale | Said::Mute | Said::Mismatch | Said::Full) | None => {
                     (None, None)
                 }
             };
             let elsewhere = view.until.is_none() && view.holder.is_some();
-            let over = saying.said == Some(Said::Granted) && (elsewhere || saying.at + hold <= now);
+            let over = saying.said == Some(Said::Granted)
+                && (elsewhere
+                    || !view.lasting && saying.at + hold <= now
+                    || view.lasting && view.until.is_none());
             SayingStatus {
                 voter: name(saying.voter),
                 said: if over { OVER } else { word(saying.said) }.to_owned(),
@@ -287,6 +321,9 @@ impl LeaseStatus {
             acquired: view.acquired,
             refused: view.refused,
             unrenewed: view.unrenewed,
+            lasting: view.lasting,
+            laid: view.laid,
+            apart: view.apart,
         }
     }
 
@@ -449,6 +486,9 @@ pub(crate) mod tests {
             acquired: 3,
             refused: 2,
             unrenewed: 1,
+            lasting: false,
+            laid: false,
+            apart: false,
         };
         LeaseStatus::of(&view, &cluster.list, Duration::from_secs(1), NOW)
     }

@@ -70,7 +70,8 @@ impl Supervisor {
     fn hear_vip(&mut self, slot: usize, message: FromVip) {
         match message {
             FromVip::Ready => self.confirmed(slot),
-            FromVip::Alive => {}
+            FromVip::Alive => self.feed_watchdog(),
+            FromVip::Alone(alone) => self.alone = alone,
             FromVip::Deposit(deposits) => self.deposits.keep(deposits),
             FromVip::Withdraw(vips) => self.deposits.withdraw(&vips),
             FromVip::Event(event) => self.news.push_back(event),
@@ -84,8 +85,18 @@ impl Supervisor {
                     identity.pins.insert(id, key);
                 }
             }
+            FromVip::Forgotten { id } => {
+                if let Err(error) = super::identity::forget(&self.options.dirs.state, &id) {
+                    tracing::error!("{error:#}: the key of {id} is forgotten until this node restarts only");
+                }
+                if let Some(key) = self.identity.as_mut().and_then(|identity| identity.pins.remove(&id)) {
+                    self.identity.iter_mut().for_each(|identity| identity.forgotten.push(key));
+                }
+            }
             FromVip::Adopted(list) => {
-                if let Err(error) = super::identity::adopt(&self.options.dirs.state, &list) {
+                if let Err(error) =
+                    super::identity::adopt(&self.options.dirs.state, self.plan.cluster.as_ref(), &list)
+                {
                     tracing::error!("{error:#}; this node promises nothing until its voter list is kept");
                     return;
                 }
@@ -97,6 +108,10 @@ impl Supervisor {
             FromVip::Posted(posted) => self.tell(Role::Registry, &ToRegistry::Posted(posted)),
             FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
+            FromVip::Held(vips) => {
+                self.tell(Role::Probe, &ToProbe::Held(vips.clone()));
+                self.held = vips;
+            }
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Scenario {
     pub(crate) delays: Vec<Time>,
     /// The longest that an address takes to be removed.
     pub(crate) removal: Time,
+    /// Two nodes whose promises last.
+    pub(crate) strict: bool,
     /// What comes to a paused guest is lost, and does not wait for it.
     pub(crate) deaf_guests: bool,
     pub(crate) faults: Vec<(Time, Fault)>,
@@ -76,10 +78,16 @@ impl Scenario {
         }
     }
 
-    /// Draws everything from one seed; with a store that votes, if it is asked for.
-    pub(crate) fn draw(rng: &mut Rng, store: bool) -> Self {
-        let drawn = Shape::draw(rng);
-        let shape = if store { Shape { holders: 2, others: 1, slow: true } } else { drawn };
+    /// Draws everything from one seed.
+    pub(crate) fn draw(rng: &mut Rng, kind: Kind) -> Self {
+        let shape = match kind {
+            Kind::Drawn => Shape::draw(rng),
+            Kind::Pair => Shape { holders: 2, others: 0, slow: false },
+            Kind::Store => {
+                Shape::draw(rng);
+                Shape { holders: 2, others: 1, slow: true }
+            }
+        };
         let nodes = shape.holders + shape.others;
         let terms = terms(rng, shape.slow);
         let list = list(rng, &shape);
@@ -100,10 +108,11 @@ impl Scenario {
             terms,
             rights,
             // Drawn from what is drawn already: the other seeds stay as they were.
-            store: store || shape.slow && delays[nodes - 1] % 2 == 0,
+            store: kind == Kind::Store || shape.slow && delays[nodes - 1] % 2 == 0,
             wires: 1 + rng.below(3),
             delays,
             removal: rng.pick(&[0, 0, 300_000, 3_000_000]),
+            strict: kind == Kind::Pair,
             deaf_guests: rng.percent(50),
             faults: Vec::new(),
             end: 0,
@@ -111,6 +120,17 @@ impl Scenario {
         (scenario.faults, scenario.end) = fault::draw(rng, &scenario);
         scenario
     }
+}
+
+/// What kind of cluster is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As the seed has it.
+    Drawn,
+    /// Two nodes whose promises last.
+    Pair,
+    /// Two nodes, and a store that votes.
+    Store,
 }
 
 /// How many of each kind.

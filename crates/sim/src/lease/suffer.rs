@@ -65,6 +65,7 @@ impl World {
                 self.stand(n, right, stance);
             }
             Fault::Move(right, to) => self.hand_over(right, to, calm),
+            Fault::Fence(n) => self.fence(n),
             Fault::List(at, member) => self.change_list(at, member),
             Fault::Rates => {
                 for n in 0..self.nodes.len() {
@@ -159,7 +160,8 @@ impl World {
         node.die();
         node.sweep();
         node.life += 1;
-        node.mute_until = self.now + self.scenario.mute();
+        node.started = self.now;
+        node.mute_until = if self.scenario.strict { self.now } else { self.now + self.scenario.mute() };
         let setup = Setup {
             me: node_id(n),
             list: node.disk.list.clone(),
@@ -169,6 +171,7 @@ impl World {
             heir_of: node.disk.instance.replace(instance),
             epoch_floor: (WALL + self.now).saturating_add_signed(node.wall) / 1_000_000,
             remembers: false,
+            lasting: self.scenario.strict,
         };
         let rights = if node.disk.list.members[n].holds { self.scenario.rights.clone() } else { Vec::new() };
         let holds = !rights.is_empty();

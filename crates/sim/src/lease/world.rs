@@ -12,7 +12,7 @@ use crate::kernel::Time;
 use crate::lease::check::Checks;
 use crate::lease::mutant::{Mutant, Subject};
 use crate::lease::node::{Mail, Node};
-use crate::lease::scenario::{JITTER, Scenario};
+use crate::lease::scenario::{JITTER, Kind, Scenario};
 use crate::lease::store::{Store, StoreEvent};
 use crate::lease::wire::Net;
 use crate::lease::{Outcome, Worst};
@@ -92,16 +92,17 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn play(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
+    pub(crate) fn play(seed: u64, strict: bool, mutant: Mutant, traced: bool) -> Outcome {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng, false);
+        let kind = if strict { Kind::Pair } else { Kind::Drawn };
+        let scenario = Scenario::draw(&mut rng, kind);
         let store = scenario.store.then(|| Store::new(seed, scenario.nodes, false));
         Self { store, ..Self::new(scenario, rng, mutant, traced) }.end()
     }
 
     pub(crate) fn play_store(seed: u64, forgetful: bool) -> Outcome {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng, true);
+        let scenario = Scenario::draw(&mut rng, Kind::Store);
         let store = Some(Store::new(seed, scenario.nodes, forgetful));
         Self { store, ..Self::new(scenario, rng, Mutant::None, false) }.end()
     }
@@ -252,7 +253,7 @@ impl World {
         }
         let early = std::mem::take(&mut self.nodes[n].glanced);
         let mut ticked = false;
-        if !self.carry_out(n) {
+        if !self.carry_out(n) || !self.drop_late(n) {
             return;
         }
         loop {
