@@ -1,5 +1,6 @@
 //! Names, codecs and state machines of Mainstay: values that never ask the time, draw lots or open anything.
 
+pub mod arbitration;
 pub mod arp;
 pub mod balance;
 mod checksum;

@@ -70,6 +70,7 @@ impl Role {
                 let outward = |how: &NotifyHow| matches!(how, NotifyHow::Webhook { .. } | NotifyHow::Mail);
                 let vips = plan.vips.iter().flat_map(|v| &v.notify);
                 let groups = plan.groups.iter().flat_map(|g| &g.notify);
+                // A probe that tells somebody is one.
                 !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
             }
             Self::Registry => plan.cluster.as_ref().is_some_and(|cluster| cluster.external().is_some()),

@@ -1,7 +1,9 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
+mod arbitration;
 mod cluster;
 mod conflict;
+mod through;
 
 use std::net::IpAddr;
 
@@ -12,10 +14,12 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
+pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
+pub use through::ThroughStatus;
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,10 +37,16 @@ pub struct Status {
     /// The nodes that it speaks with; absent when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterStatus>,
+    /// What helps where nobody votes; absent without a reference or a lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arbitration: Option<ArbitrationStatus>,
     /// The vips, in the Plan's order.
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
     pub probes: Vec<ProbeStatus>,
+    /// What probes see through vips that others hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<ThroughStatus>,
     /// The edge's listeners, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
@@ -65,8 +75,10 @@ impl Status {
             uptime_s: 0,
             at_ms: 0,
             cluster: None,
+            arbitration: None,
             vips: Vec::new(),
             probes: Vec::new(),
+            through: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -128,6 +140,9 @@ pub struct VipStatus {
     /// The right that it is held under, with guard `quorum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
+    /// Addresses that this node hears unless it is itself in trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceStatus>,
     /// The sync group, when it is in one.
     pub group: Option<String>,
     /// Whether an operator drained it here.
@@ -257,7 +272,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,
@@ -307,6 +322,7 @@ pub(crate) mod tests {
                 window_ms: 3000,
             },
             lease: None,
+            reference: None,
             group: None,
             drained: false,
             on_hold: false,

@@ -34,6 +34,12 @@ pub struct Cluster {
     pub listen: Vec<SocketAddr>,
     /// The other members of `list`, in its order.
     pub peers: Vec<Peer>,
+    /// A record that one of two nodes owns while they can't hear each other.
+    #[serde(default)]
+    pub lock: Option<super::arbitration::Lock>,
+    /// What is done when this node is alone for too long.
+    #[serde(default)]
+    pub isolated: Option<super::arbitration::Isolated>,
 }
 
 /// Another member of the cluster.

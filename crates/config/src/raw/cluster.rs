@@ -24,6 +24,10 @@ table! {
         term_max: Time,
         /// How wrong the rate of any node's clock may be: "1%", or parts per million from 1000 to 100000. Default "1%".
         clock_drift: Drift,
+        /// A record in a shared place that one of two nodes owns while they can't hear each other.
+        lock: Lock,
+        /// What is done when this node hears neither a peer nor a reference for too long.
+        isolated: Isolated,
     }
 }
 
@@ -51,5 +55,33 @@ table! {
         user: String,
         /// That user's password.
         password: Secret,
+    }
+}
+
+table! {
+    /// A file or a disk that both nodes reach; only its first 4 KiB are used.
+    Lock "cluster.lock" {
+        /// Its path; it must exist, so that a file system that is not mounted is no lock.
+        #[schemars(required)]
+        path: String,
+        /// A record that was not renewed for so long is broken. Default "10s".
+        stale: Time,
+        /// A read or a write that takes longer has failed. Default "500ms".
+        timeout: Time,
+    }
+}
+
+table! {
+    /// What is done when this node is alone: exactly one of `exec` and `watchdog`.
+    Isolated "cluster.isolated" {
+        /// How long it must have been alone, 1s to 1h.
+        #[schemars(required)]
+        after: Time,
+        /// Program and arguments, run as root.
+        exec: List<String>,
+        /// How long `exec` may take. Default "60s".
+        timeout: Time,
+        /// Device that is fed from the start on, and no more when this node is alone for too long.
+        watchdog: String,
     }
 }

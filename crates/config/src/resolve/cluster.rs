@@ -54,6 +54,9 @@ pub(super) struct Standing {
     /// This node is a witness.
     pub(super) witness: bool,
     pub(super) terms: Terms,
+    /// Where `lock` and `isolated` were written.
+    pub(super) lock: Option<Span>,
+    pub(super) isolated: Option<Span>,
 }
 
 impl Default for Standing {
@@ -61,7 +64,16 @@ impl Default for Standing {
         let terms =
             Terms { term: USUAL_TERM, term_max: USUAL_TERM, drift_ppm: USUAL_DRIFT, gate_error: GATE_ERROR };
         // Without [cluster] nobody knows of other nodes.
-        Self { keyed: false, holders: 1, voters: 1, addrs: Vec::new(), witness: false, terms }
+        Self {
+            keyed: false,
+            holders: 1,
+            voters: 1,
+            addrs: Vec::new(),
+            witness: false,
+            terms,
+            lock: None,
+            isolated: None,
+        }
     }
 }
 
@@ -97,6 +109,8 @@ impl Resolver<'_> {
             addrs: entries.iter().flat_map(|entry| &entry.addrs).map(SocketAddr::ip).collect(),
             witness,
             terms,
+            lock: raw.lock.as_ref().map(|at| at.span),
+            isolated: raw.isolated.as_ref().map(|at| at.span),
         };
         if !keyed {
             self.only_with_keys(raw);
@@ -117,8 +131,11 @@ impl Resolver<'_> {
         let own_key = own.as_ref().and_then(|own| own.key);
         let own_addrs = own.map(|own| own.addrs).unwrap_or_default();
         let me = list.find(node)?;
+        let (lock, isolated) = (self.lock(raw), self.isolated(raw));
         Some(Cluster {
             strict: false,
+            lock,
+            isolated,
             salt: salt(&name, &terms),
             name,
             me,
@@ -227,6 +244,8 @@ impl Resolver<'_> {
             ("term", raw.term.as_ref().map(|at| at.span)),
             ("term_max", raw.term_max.as_ref().map(|at| at.span)),
             ("clock_drift", raw.clock_drift.as_ref().map(|at| at.span)),
+            ("lock", raw.lock.as_ref().map(|at| at.span)),
+            ("isolated", raw.isolated.as_ref().map(|at| at.span)),
         ];
         let peers = raw.peers.iter().flat_map(|list| &list.value).flat_map(|peer| {
             let witness = peer.value.witness.as_ref().filter(|witness| witness.value);

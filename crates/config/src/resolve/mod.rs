@@ -4,6 +4,7 @@
 //! an error is thrown away; so one bad key does not hide the next.
 
 mod addrs;
+mod arbitration;
 mod cluster;
 mod command;
 mod edge;
@@ -99,9 +100,11 @@ pub(crate) fn resolve(
     if let Some(cluster) = &mut cluster {
         cluster::strict(cluster, &vips);
     }
+    r.aids(&vips);
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }
+    r.probes_through(&raw_probes, &vips);
     Plan {
         node: id,
         cluster,

@@ -76,6 +76,7 @@ impl Resolver<'_> {
             multicast: self.multicast(raw, &spec, &who),
             notify: self.notify(raw.notify.as_ref(), &who),
             owns: self.owns(raw.owns.as_ref(), &who),
+            reference: self.reference(raw, &spec, &who),
             spec,
         }
     }

@@ -20,7 +20,7 @@ mod wire;
 mod world;
 
 pub use effect::{Effect, Reason, State};
-pub use input::{Input, Operator, Packet, Verdict};
+pub use input::{Doubt, Input, Operator, Packet, Ruling, Verdict};
 pub use reload::Next;
 pub use spec::{Announce, GroupSpec, Guard, VipSpec, Weight};
 pub use stranger::Stranger;

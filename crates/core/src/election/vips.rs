@@ -120,6 +120,13 @@ impl Vips {
                     self.reconsider_all(Vip::is_leased);
                 }
             }
+            Input::Ruling { vip, ruling } => {
+                if let Some(which) = self.vips.get_mut(vip.index())
+                    && std::mem::replace(&mut which.ruling, ruling) != ruling
+                {
+                    self.reconsider(vip.index());
+                }
+            }
             Input::Operator(word) => self.obey(word),
             Input::Shutdown => self.shut_down(),
             Input::Tick => self.tick(late),

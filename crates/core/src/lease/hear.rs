@@ -34,6 +34,8 @@ impl Leases {
                         self.hear_free(asker, freed, now);
                     }
                 }
+                // Arbitration's.
+                Message::Sights(_) => {}
                 Message::List(list) => {
                     self.hear_list(list, now);
                     // The nodes may have new numbers: what follows in this letter comes again.

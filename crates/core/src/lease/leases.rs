@@ -298,7 +298,7 @@ impl Leases {
                         self.hear_free(self.myself(), freed, now);
                     }
                 }
-                Some(Message::Beat(_) | Message::List(_)) | None => {}
+                Some(Message::Beat(_) | Message::List(_) | Message::Sights(_)) | None => {}
             }
         }
     }

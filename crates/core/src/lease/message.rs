@@ -32,6 +32,30 @@ pub enum Message {
     Free(Vec<Freed>),
     /// My voter list, for a peer whose mark is lower.
     List(VoterList),
+    /// How I stand with the vips that are not held under a lease.
+    Sights(Sights),
+}
+
+/// What arbitration among nodes that vote on nothing needs to know of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sights {
+    /// The sender wants the lock: it does not hear some peer.
+    pub lock_wanted: bool,
+    /// The sender has the lock.
+    pub lock_owned: bool,
+    /// Its vips; what is not named stands as it stood.
+    pub vips: Vec<Sight>,
+}
+
+/// One vip, as its sender sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sight {
+    /// The vip's name.
+    pub vip: String,
+    /// The sender is active for it.
+    pub active: bool,
+    /// Whether a reference address of the vip answers the sender, when it knows.
+    pub reference: Option<bool>,
 }
 
 /// A sign of life, and where its sender stands with each right that it could hold.

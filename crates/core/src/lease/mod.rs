@@ -34,7 +34,9 @@ pub use input::{Input, Stance};
 pub use lasting::NotTaken;
 pub use leases::{Leases, Setup};
 pub use list::{LIST_EPOCH_MAX, MEMBERS_MAX, Mark, Member, VoterList};
-pub use message::{Answered, Asked, Beat, Freed, Letter, Message, Outcome, Reply, Request, Standing};
+pub use message::{
+    Answered, Asked, Beat, Freed, Letter, Message, Outcome, Reply, Request, Sight, Sights, Standing,
+};
 pub use terms::Terms;
 pub use view::{Counters, HolderView, RightView, Said, Saying, VoterView};
 pub use voter::{Asker, Asking, Granted, NAME_MAX, Promise, RIGHTS_MAX, Verdict, Voter};

@@ -73,6 +73,12 @@ impl Leases {
         right.holder().map(|(node, _)| node).filter(|node| *node != self.me)
     }
 
+    /// To whom this node's own voter has promised a right that need not be ours, and under which epoch: what a witness knows.
+    #[must_use]
+    pub fn promised_to(&self, right: &str, now: Boot) -> Option<(NodeId, u64)> {
+        self.voter.promise(right, now).map(|promise| (promise.node, promise.epoch))
+    }
+
     /// Whether a node is heard and says that it can hold a right.
     #[must_use]
     pub fn may_follow(&self, right: RightId, node: NodeId) -> bool {

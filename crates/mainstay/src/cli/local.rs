@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use mainstay_config::plan::Plan;
+use mainstay_config::plan::{Plan, Vip};
 use mainstay_config::{Checks, Loaded, Report};
 use mainstay_core::election::Guard;
 use mainstay_sys::process::Signals;
@@ -164,15 +164,18 @@ fn voters(plan: &Plan) -> String {
 fn promises(plan: &Plan) -> String {
     let mut out = String::new();
     for guard in Guard::ALL {
-        let of: Vec<&str> = plan
-            .vips
-            .iter()
-            .filter(|vip| vip.spec.guard == guard)
-            .map(|vip| vip.spec.name.as_str())
-            .collect();
-        if !of.is_empty() {
-            let noun = if of.len() == 1 { "vip" } else { "vips" };
-            let _ = writeln!(out, "  guard {}: {noun} {}: {}", guard.word(), of.join(", "), guard.promise());
+        let of: Vec<&Vip> = plan.vips.iter().filter(|vip| vip.spec.guard == guard).collect();
+        let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+        for vip in of {
+            let promise = plan.promise(vip);
+            match said.iter_mut().find(|(other, _)| *other == promise) {
+                Some((_, names)) => names.push(&vip.spec.name),
+                None => said.push((promise, vec![&vip.spec.name])),
+            }
+        }
+        for (promise, names) in said {
+            let noun = if names.len() == 1 { "vip" } else { "vips" };
+            let _ = writeln!(out, "  guard {}: {noun} {}: {promise}", guard.word(), names.join(", "));
         }
     }
     out

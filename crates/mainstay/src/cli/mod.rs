@@ -6,6 +6,7 @@ mod explain;
 mod import;
 mod join;
 mod local;
+mod lock;
 mod man;
 mod render;
 mod top;
@@ -174,11 +175,30 @@ enum Command {
     /// Says whether this program can take over from one that runs; asked by `upgrade`.
     #[command(hide = true)]
     Handover(Config),
+    /// Reads or writes the place of `[cluster] lock`; run by `run`.
+    #[command(hide = true)]
+    Lock {
+        /// Where it is.
+        path: PathBuf,
+        #[command(subcommand)]
+        what: LockCommand,
+    },
     /// A worker process; started by `run`.
     #[command(hide = true)]
     Worker {
         /// Which role.
         role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LockCommand {
+    /// Print the record.
+    Read,
+    /// Write one.
+    Write {
+        /// Which.
+        text: String,
     },
 }
 
@@ -460,6 +480,8 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
     match command {
         Command::Run(config) => local::run(config.config, dirs),
         Command::Witness(config) => local::witness(config.config, dirs),
+        Command::Lock { path, what: LockCommand::Read } => lock::read(&path).map(|()| 0),
+        Command::Lock { path, what: LockCommand::Write { text } } => lock::write(&path, &text).map(|()| 0),
         Command::Worker { role } => crate::worker::run(role).map(|()| 0),
         Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),

@@ -58,6 +58,8 @@ pub enum FromVip {
     Ready,
     /// This task runs: sent every second, so that the supervisor can tell a frozen vip from a quiet one.
     Alive,
+    /// This node has been alone for longer than the operator bears, or is no more: whether the watchdog starves.
+    Alone(bool),
     /// Before addresses are added: what to take away, and what to send, if vip dies.
     Deposit(Vec<Deposit>),
     /// The addresses of these vips (by name) are gone: forget their deposits.
@@ -97,6 +99,8 @@ pub enum FromVip {
     Duplicate(String),
     /// All vips were given up.
     Stopped,
+    /// These vips (by name) are held here: nobody looks through them from here.
+    Held(Vec<String>),
 }
 
 /// Who this node is to its peers, from its state directory.
@@ -172,6 +176,8 @@ pub enum ToProbe {
     Ran(Outcome),
     /// Deliver this (webhook, e-mail).
     Notice(Notice),
+    /// These vips are held here.
+    Held(Vec<String>),
 }
 
 /// probe to supervisor.
@@ -292,6 +298,9 @@ pub struct Notice {
     pub vip: Option<VipId>,
     /// The group, when it is a group's notify list.
     pub group: Option<u32>,
+    /// The probe, when it is a probe's notify list.
+    #[serde(default)]
+    pub probe: Option<u32>,
     /// Position in that list.
     pub notify: u32,
     /// What happened.

@@ -14,7 +14,7 @@ mod webhook;
 
 use mainstay_config::plan::{Notify, NotifyHow, NotifyOn, Plan};
 use mainstay_core::election::{Reason, State};
-use mainstay_core::name::{GroupId, VipId};
+use mainstay_core::name::{GroupId, ProbeId, VipId};
 
 use crate::ipc::{Asker, Notice, Run};
 use crate::status::Event;
@@ -37,6 +37,8 @@ pub enum Subject {
     Vip(VipId),
     /// A sync group.
     Group(GroupId),
+    /// A probe that looks through a vip.
+    Probe(ProbeId),
 }
 
 /// One who has to be told.
@@ -78,6 +80,7 @@ pub fn tellings(plan: &Plan, change: Change<'_>, next_id: &mut u64) -> Vec<Telli
     let list: &[Notify] = match change.subject {
         Subject::Vip(id) => plan.vips.get(id.index()).map_or(&[], |vip| &vip.notify),
         Subject::Group(id) => plan.groups.get(id.index()).map_or(&[], |group| &group.notify),
+        Subject::Probe(id) => plan.probes.get(id.index()).map_or(&[], |probe| &probe.notify),
     };
     // Scripts that are called as keepalived calls them know four words, and are told of more only when they ask for it.
     let four = |how: &NotifyHow| matches!(how, NotifyHow::Exec { args: true, .. });
@@ -103,12 +106,13 @@ pub fn tellings(plan: &Plan, change: Change<'_>, next_id: &mut u64) -> Vec<Telli
 }
 
 fn notice(change: Change<'_>, position: usize) -> Notice {
-    let (vip, group) = match change.subject {
-        Subject::Vip(id) => (Some(id), None),
-        Subject::Group(id) => (None, Some(id.0)),
+    let (vip, group, probe) = match change.subject {
+        Subject::Vip(id) => (Some(id), None, None),
+        Subject::Group(id) => (None, Some(id.0), None),
+        Subject::Probe(id) => (None, None, Some(id.0)),
     };
     let notify = u32::try_from(position).expect("a notify list was written by hand");
-    Notice { vip, group, notify, on: change.on, event: change.event.clone() }
+    Notice { vip, group, probe, notify, on: change.on, event: change.event.clone() }
 }
 
 /// keepalived's TYPE NAME STATE PRIORITY; the priority of a group is 0.
@@ -124,6 +128,7 @@ fn arguments(plan: &Plan, change: Change<'_>) -> Vec<String> {
     let (kind, priority) = match change.subject {
         Subject::Vip(_) => ("INSTANCE", priority(plan, change)),
         Subject::Group(_) => ("GROUP", 0),
+        Subject::Probe(_) => ("PROBE", 0),
     };
     vec![kind.to_owned(), name(plan, change.subject).to_owned(), state.to_owned(), priority.to_string()]
 }
@@ -132,6 +137,7 @@ fn variables(plan: &Plan, change: Change<'_>) -> Vec<(String, String)> {
     let subject = match change.subject {
         Subject::Vip(_) => "MAINSTAY_VIP",
         Subject::Group(_) => "MAINSTAY_GROUP",
+        Subject::Probe(_) => "MAINSTAY_PROBE",
     };
     [
         (subject, name(plan, change.subject).to_owned()),
@@ -163,6 +169,7 @@ fn name(plan: &Plan, subject: Subject) -> &str {
     match subject {
         Subject::Vip(id) => plan.vips.get(id.index()).map_or("", |vip| &vip.spec.name),
         Subject::Group(id) => plan.groups.get(id.index()).map_or("", |group| &group.spec.name),
+        Subject::Probe(id) => plan.probes.get(id.index()).map_or("", |probe| &probe.name),
     }
 }
 
@@ -170,7 +177,7 @@ fn name(plan: &Plan, subject: Subject) -> &str {
 fn priority(plan: &Plan, change: Change<'_>) -> u8 {
     let configured = match change.subject {
         Subject::Vip(id) => plan.vips.get(id.index()).map_or(0, |vip| vip.spec.priority),
-        Subject::Group(_) => 0,
+        Subject::Group(_) | Subject::Probe(_) => 0,
     };
     change.event.priority.unwrap_or(configured)
 }
@@ -371,6 +378,6 @@ pub(crate) mod tests {
             weights: Vec::new(),
             announce,
         };
-        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new() }
+        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new(), reference: None }
     }
 }

@@ -23,6 +23,7 @@ mod stop;
 mod stuck;
 mod tickets;
 mod upgrade;
+mod watchdog;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -96,11 +97,17 @@ struct Supervisor {
     known_list: Option<VoterList>,
     /// When a state directory that could not be used is tried again.
     introduce_at: Boot,
+    /// The watchdog that reboots this host once it is fed no more.
+    watchdog: Option<watchdog::Watchdog>,
+    /// This node has been alone for too long.
+    alone: bool,
     /// Keeps the state directory ours.
     state_lock: Option<std::fs::File>,
     /// Why this node must end, when it must.
     unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
+    /// The vips that are held here, for probes that look through them.
+    held: Vec<String>,
     /// When each probe was last heard of.
     heard: HashMap<String, Boot>,
     calls: Calls,
@@ -208,9 +215,12 @@ impl Supervisor {
             identity: None,
             known_list: None,
             introduce_at: now,
+            watchdog: None,
+            alone: false,
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),
+            held: Vec::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
             events: Ring::default(),
@@ -425,7 +435,10 @@ impl Supervisor {
         match worker.role {
             Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
-            Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Probe => {
+                worker.send(&ToProbe::Held(self.held.clone()));
+                worker.send(&ToProbe::Plan(plan));
+            }
             Role::Registry => worker.send(&ToRegistry::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
@@ -508,7 +521,8 @@ impl Supervisor {
 /// An event as a line of the log: what somebody should look at is a warning.
 fn log(event: &Event) {
     let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
-    let odd = matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict");
+    let odd =
+        matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict" | "unusable");
     if broken || odd || event.reason.as_deref() == Some("late") {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {

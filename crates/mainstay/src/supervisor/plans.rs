@@ -16,7 +16,9 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
     let cluster = match role {
         Role::Vip => plan.cluster.as_ref().map(Cluster::without_access),
         Role::Registry => plan.cluster.as_ref().map(Cluster::without_secrets),
-        Role::Exec | Role::Probe | Role::Edge | Role::Api => None,
+        // Whose lock it may read and write.
+        Role::Exec => plan.cluster.as_ref().map(|cluster| cluster.without_secrets().without_access()),
+        Role::Probe | Role::Edge | Role::Api => None,
     };
     Plan {
         node: plan.node.clone(),

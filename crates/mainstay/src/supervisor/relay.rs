@@ -70,7 +70,8 @@ impl Supervisor {
     fn hear_vip(&mut self, slot: usize, message: FromVip) {
         match message {
             FromVip::Ready => self.confirmed(slot),
-            FromVip::Alive => {}
+            FromVip::Alive => self.feed_watchdog(),
+            FromVip::Alone(alone) => self.alone = alone,
             FromVip::Deposit(deposits) => self.deposits.keep(deposits),
             FromVip::Withdraw(vips) => self.deposits.withdraw(&vips),
             FromVip::Event(event) => self.news.push_back(event),
@@ -107,6 +108,10 @@ impl Supervisor {
             FromVip::Posted(posted) => self.tell(Role::Registry, &ToRegistry::Posted(posted)),
             FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
+            FromVip::Held(vips) => {
+                self.tell(Role::Probe, &ToProbe::Held(vips.clone()));
+                self.held = vips;
+            }
         }
     }
 

@@ -76,6 +76,8 @@ impl Supervisor {
             return;
         }
         stop.vips_gone = true;
+        self.close_watchdog();
+        let Some(stop) = &mut self.stop else { return };
         let drain = if stop.long { self.plan.edge.drain } else { self.plan.edge.drain.min(DRAIN_MAX) };
         stop.by = boot_now() + LINGER_MAX;
         stop.cut = boot_now() + drain + END_GRACE;

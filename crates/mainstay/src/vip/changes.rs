@@ -153,6 +153,7 @@ impl Node {
         let priority = self.machine.view(vip).map_or(0, |v| v.priority);
         self.changes.pending.push(Pending { vip, from, to, reason, epoch, priority });
         self.look_at_holder(vip, boot_now());
+        self.say_held();
     }
 
     /// Tells what has changed: events first, then scripts, webhooks and mail.

@@ -99,6 +99,14 @@ impl Conflicts {
         self.watched.get(&vip).map(|watch| watch.machine.counts()).unwrap_or_default()
     }
 
+    /// Whether the conflict in hand makes this node look unwell: frames of a station do; adverts that are refused are noise, unless
+    /// nobody at all should send any.
+    pub(super) fn is_grave(&self, vip: VipId, guard: Guard) -> bool {
+        let standing = self.watched.get(&vip).and_then(|watch| watch.machine.standing());
+        let grave = |who: &Claimant| guard == Guard::Quorum || matches!(who, Claimant::Station(_));
+        standing.is_some_and(|standing| standing.by.iter().any(grave))
+    }
+
     /// The conflict in hand, as status shows it.
     pub(super) fn status(&self, vip: VipId, now: Boot) -> Option<ConflictStatus> {
         let watch = self.watched.get(&vip)?;
@@ -131,13 +139,17 @@ impl Node {
         let state = self.links.get_mut(link);
         let mac = state.mac();
         let mut claims: Vec<(IpAddr, Mac)> = Vec::new();
+        let mut answers: Vec<IpAddr> = Vec::new();
         let taken = if socket == Socket::Ndp { state.ndp.as_mut() } else { state.arp.as_mut() };
         let Some(taken) = taken else { return };
         let result = taken.receive(FRAMES, &mut |frame| {
             if let Some(arp) = ArpView::parse(frame) {
                 claims.push((arp.sender_ip.into(), arp.sender_mac));
+                // To us alone: that one hears others does not show that they hear us.
+                answers.extend((arp.reply && arp.target_mac == mac).then_some(IpAddr::from(arp.sender_ip)));
             } else if let Some(ndp) = NdpView::parse(frame) {
                 claims.push((ndp.target.into(), ndp.lladdr.unwrap_or(ndp.from)));
+                answers.extend((ndp.to == mac).then_some(IpAddr::from(ndp.target)));
             }
         });
         if let Err(error) = result {
@@ -145,6 +157,7 @@ impl Node {
         }
         claims.retain(|(_, claimed)| *claimed != mac);
         let now = boot_now();
+        answers.into_iter().for_each(|addr| self.answered(link, addr, now));
         for (addr, claimed) in claims {
             if self.conflicts.peers.contains_key(&addr) {
                 self.conflicts.stations.insert(addr, claimed);

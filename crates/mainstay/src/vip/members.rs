@@ -70,6 +70,15 @@ impl Quorum {
 
     /// What a peer of the file says; nothing is heard of one that is not in the list.
     pub(super) fn hear(&mut self, from: NodeId, letter: &Letter, now: Boot) {
+        let sights = letter.messages.iter().filter_map(|message| match message {
+            Message::Sights(sights) => Some((from, sights.clone())),
+            Message::Beat(_)
+            | Message::Request(_)
+            | Message::Reply(_)
+            | Message::Free(_)
+            | Message::List(_) => None,
+        });
+        self.sights.extend(sights);
         let Some(from) = self.in_list(from) else { return };
         if self.kept == Kept::Loose && letter.mark == self.leases.mark() {
             // Due at once: from here on this node's promises count for somebody.

@@ -2,6 +2,7 @@
 //!
 //! Packet, probe verdict, timer, link event or operator -> machine -> effects -> gate, address, advert, announcement.
 
+mod arbitrate;
 mod changes;
 mod cluster;
 mod conflicts;
@@ -17,6 +18,7 @@ mod quorum;
 mod report;
 mod services;
 mod upkeep;
+mod usable;
 mod world;
 
 use std::collections::VecDeque;
@@ -68,12 +70,15 @@ struct Node {
     identity: Option<Identity>,
     /// This node among its peers, when it has any.
     quorum: Option<Quorum>,
+    /// What helps to decide where nobody votes.
+    arbitration: Option<arbitrate::Arbitration>,
     /// Why it is not among them, when it should be.
     alone: Option<String>,
     /// What the election has said of rights, to be told once it has been carried out.
     said: VecDeque<Said>,
     changes: Changes,
     conflicts: Conflicts,
+    usable: usable::Usable,
     /// Sequences that are over, to be told to the machine once it has been drained.
     owned: VecDeque<(VipId, bool)>,
     /// Messages that the supervisor's queue had no room for.
@@ -118,10 +123,12 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         sequences: Sequences::new(now.as_nanos()),
         identity,
         quorum: None,
+        arbitration: None,
         alone: None,
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
         conflicts: Conflicts::default(),
+        usable: usable::Usable::default(),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
@@ -173,6 +180,7 @@ impl Node {
                 self.hear_peers();
             }
             self.tick();
+            self.arbitrate(boot_now());
             if self.stopping && self.machine.is_idle() && !self.lingers() {
                 self.say(&FromVip::Stopped);
                 self.farewell();
@@ -187,7 +195,13 @@ impl Node {
         let renew = self.kernel.renew(now);
         let peers = self.quorum.as_ref().map_or(Boot::NEVER, Quorum::next);
         let conflicts = self.conflicts.next();
-        let wait = machine.min(renew).min(self.alive_at).min(peers).min(conflicts).since(now);
+        let wait = machine
+            .min(renew)
+            .min(self.alive_at)
+            .min(peers)
+            .min(conflicts)
+            .min(self.next_ruling())
+            .since(now);
         let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
@@ -228,6 +242,7 @@ impl Node {
             self.rejoin(now);
             self.look_at_holders(now);
             self.ask_for_ours();
+            self.look_through(now);
             // What no message told.
             self.mend_gate(None);
             for link in self.links.reopen() {
@@ -418,6 +433,9 @@ impl Node {
                 if let Some(probe) = self.probe_id(&status.name) {
                     self.changes.probe(&status);
                     self.feed(Input::Probe { probe, verdict: status.verdict }, now);
+                    if self.plan.probes[probe.index()].through.is_some() {
+                        self.look_through(now);
+                    }
                 }
             }
             ToVip::Ran(outcome) => self.ran(&outcome),
@@ -457,6 +475,7 @@ impl Node {
 
     /// Says what is left and waits for nobody for longer than it takes.
     fn farewell(&mut self) {
+        self.leave_lock(boot_now());
         self.leave_peers();
         self.flush_outbox();
     }

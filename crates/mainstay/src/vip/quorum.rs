@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::cluster::Cluster;
 use mainstay_core::election::{Input, Vips};
-use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Stance};
+use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Sights, Stance};
 use mainstay_core::name::{NodeId, RightId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
@@ -48,6 +48,8 @@ pub(super) struct Quorum {
     pub(super) kept: Kept,
     /// What is to be said, by peer of the file.
     pub(super) letters: BTreeMap<NodeId, Vec<Message>>,
+    /// What peers have said of vips that are held by no lease, until arbitration hears it.
+    pub(super) sights: Vec<(NodeId, Sights)>,
     /// Whom the election believes to hold each right.
     told: Vec<Option<NodeId>>,
     /// Whom the wills that are deposited name as the next holder of each right.
@@ -108,6 +110,7 @@ impl Quorum {
             vips,
             kept,
             letters: BTreeMap::new(),
+            sights: Vec::new(),
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,

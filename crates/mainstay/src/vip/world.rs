@@ -62,6 +62,7 @@ impl Node {
         let left = self.machine.apply(next, now);
         debug_assert!(left.is_empty(), "retire was drained");
         self.join(now);
+        self.arrange_aids(now);
         self.changes.plan(&self.plan);
         // The gate knows every address before the machine's effects can arm or take one.
         self.resync();
@@ -108,6 +109,8 @@ impl Node {
             // Where a peer is tells its frames from a stranger's.
             wants.addrs.extend(self.conflicts.peers());
         }
+        let aided = self.plan.vips.iter().filter(|v| v.spec.link == link);
+        wants.addrs.extend(aided.filter_map(|v| v.reference.as_ref()).flat_map(|of| &of.addrs));
         for groups in [&mut wants.v4, &mut wants.v6].into_iter().flatten() {
             groups.sort_unstable();
             groups.dedup();

@@ -155,7 +155,7 @@ fn a_token_is_for_one_id_and_a_time_and_can_be_revoked() {
 fn a_key_is_forgotten_while_the_node_runs_and_pinned_again_when_its_owner_proves_the_cluster_key() {
     mainstay_lab::test(|| {
         let rig = Rig::new()?;
-        let [first, second, _witness] = rig.up("300ms", "preempt = false")?;
+        let [first, second, witness] = rig.up("300ms", "preempt = false")?;
         let (client, epoch) = (rig.ask()?, first.vip("front")?["epoch"].clone());
         let pins = || -> Result<String> {
             let path = rig.nodes[0].directory().join("state/peers.json");
@@ -171,6 +171,19 @@ fn a_key_is_forgotten_while_the_node_runs_and_pinned_again_when_its_owner_proves
         second.daemon().start()?;
         wait_until("it is pinned again", LIMIT, || Ok(pins()?.contains("n2")))?;
         first.wait_until("three answer", LIMIT, |status| status["cluster"]["answering"] == 3)?;
+
+        // The machine is lost: another one comes with an empty state directory.
+        second.daemon().kill_all()?;
+        for file in fs::read_dir(rig.nodes[1].directory().join("state"))? {
+            fs::remove_file(file?.path())?;
+        }
+        for node in [&first, &witness] {
+            node.say(&["node", "forget", "n2"])?;
+        }
+        second.daemon().start()?;
+        for node in [&first, &second, &witness] {
+            counts(node, 1, 3)?;
+        }
         ensure!(first.vip("front")?["epoch"] == epoch, "it was held anew");
         let line = client.stop();
         ensure!(line.outage(&line.whole()).as_millis() < 100, "the client waited");

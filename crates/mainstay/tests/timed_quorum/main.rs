@@ -15,3 +15,4 @@ mod moves;
 mod rig;
 mod six;
 mod strict;
+mod through;

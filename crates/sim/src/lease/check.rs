@@ -208,7 +208,7 @@ impl World {
             Message::Request(request) => {
                 request.rights.iter().filter(|asked| asked.renewal).find_map(|asked| over(&asked.right))
             }
-            Message::Reply(_) | Message::Free(_) | Message::List(_) => None,
+            Message::Reply(_) | Message::Free(_) | Message::List(_) | Message::Sights(_) => None,
         };
         if let Some(right) = said {
             self.fail(|| {

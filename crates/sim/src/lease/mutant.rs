@@ -163,7 +163,8 @@ impl Subject {
                 | Message::Request(_)
                 | Message::Reply(_)
                 | Message::Free(_)
-                | Message::List(_) => {}
+                | Message::List(_)
+                | Message::Sights(_) => {}
             }
         }
         letter
@@ -212,7 +213,7 @@ impl Subject {
             Effect::Send { message: Message::Reply(reply), .. } => {
                 self.mutant == Mutant::Trustful && reply.number == 0
             }
-            Effect::Send { message: Message::Beat(_) | Message::List(_), .. } => false,
+            Effect::Send { message: Message::Beat(_) | Message::List(_) | Message::Sights(_), .. } => false,
             Effect::Held { .. } | Effect::Adopted(_) | Effect::Notice(_) => false,
         }
     }

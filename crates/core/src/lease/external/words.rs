@@ -49,7 +49,7 @@ impl Post {
         match message {
             Message::Request(request) => Some(Self::Request(request.clone())),
             Message::Free(freed) => Some(Self::Free(freed.clone())),
-            Message::Beat(_) | Message::Reply(_) | Message::List(_) => None,
+            Message::Beat(_) | Message::Reply(_) | Message::List(_) | Message::Sights(_) => None,
         }
     }
 }

@@ -261,6 +261,10 @@ impl Net {
 pub(super) fn frees(message: &Message) -> Option<&Freed> {
     match message {
         Message::Free(freed) => freed.first(),
-        Message::Beat(_) | Message::Request(_) | Message::Reply(_) | Message::List(_) => None,
+        Message::Beat(_)
+        | Message::Request(_)
+        | Message::Reply(_)
+        | Message::List(_)
+        | Message::Sights(_) => None,
     }
 }
