@@ -468,6 +468,21 @@ pub(crate) mod tests {
         status
     }
 
+    #[test]
+    fn two_nodes_alone_say_what_one_of_them_does_and_what_an_operator_may_say() {
+        let mut cluster = cluster();
+        (cluster.strict, cluster.quorum) = (true, false);
+        cluster.nodes.remove(2);
+        let said = cluster.degraded().remove(0);
+        assert!(
+            said.starts_with("web-2 does not answer: this node keeps what it holds, and takes nothing"),
+            "{said}"
+        );
+        assert!(said.contains("`mainstay vip take NAME --fenced web-2`"), "{said}");
+        cluster.quorum = true;
+        assert!(!cluster.degraded().iter().any(|said| said.contains("takes nothing")));
+    }
+
     /// The right of web-1 to its vip `front`.
     pub(crate) fn lease() -> LeaseStatus {
         let cluster = shop();

@@ -410,7 +410,7 @@ impl Node {
     pub(super) fn announce_to(&mut self, peer: &str) {
         let held = (0..).map(VipId).zip(&self.plan.vips);
         let held: Vec<_> =
-            held.filter(|(id, vip)| vip.spec.guard == Guard::Quorum && self.is_active(*id)).collect();
+            held.filter(|(id, vip)| vip.spec.guard.is_leased() && self.is_active(*id)).collect();
         let mut names = Vec::new();
         for (_, vip) in held.into_iter().filter(|(_, vip)| !vip.addrs.is_empty()) {
             self.outbound.announce(vip, &self.links);

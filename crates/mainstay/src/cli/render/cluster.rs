@@ -221,4 +221,29 @@ mod tests {
             "{said}"
         );
     }
+
+    #[test]
+    fn a_right_that_lasts_is_told_as_one() {
+        let mut story = cluster_tests::lease();
+        (story.lasting, story.apart) = (true, true);
+        let said = lease(&story);
+        assert!(
+            said.contains("this node's right until it gives it back; the gate closes in 800 ms unless"),
+            "{said}"
+        );
+        story.laid = true;
+        assert!(lease(&story).contains("the address is not here, and the right goes to the other node"));
+        (story.left_ms, story.laid) = (None, false);
+        (story.holder, story.holder_epoch) = (Some("web-2".into()), Some(8));
+        let said = lease(&story);
+        for part in
+            ["held by web-2 when that was last heard, under epoch 8", "a lone backup never takes over"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        let mut both = cluster_tests::cluster();
+        both.strict = true;
+        let said = cluster(&both);
+        assert!(said.starts_with("cluster shop: both nodes answer; guard strict, list 1/"), "{said}");
+    }
 }
