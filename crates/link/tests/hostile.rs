@@ -209,7 +209,9 @@ fn long_letters_take_several_datagrams_and_the_longest_list_one_that_is_read() {
             match message {
                 Message::Beat(beat) => rights += beat.rights.len(),
                 Message::List(read) => lists += usize::from(*read == list),
-                Message::Request(_) | Message::Reply(_) | Message::Free(_) => panic!("never sent"),
+                Message::Request(_) | Message::Reply(_) | Message::Free(_) | Message::Sights(_) => {
+                    panic!("never sent")
+                }
             }
         }
     }
