@@ -124,6 +124,21 @@ pub enum NotifyOn {
     Fault,
     /// The daemon stops.
     Stop,
+    /// Somebody else claims its address, or no longer does.
+    Conflict,
+    /// It is held, and cannot be used from here, or can again.
+    Unusable,
+}
+
+impl NotifyOn {
+    /// Whether keepalived has a word for it.
+    #[must_use]
+    pub const fn is_of_keepalived(self) -> bool {
+        match self {
+            Self::Active | Self::Backup | Self::Fault | Self::Stop => true,
+            Self::Conflict | Self::Unusable => false,
+        }
+    }
 }
 
 /// How somebody is told.
@@ -229,6 +244,12 @@ pub struct Probe {
     pub initial: Option<bool>,
     /// Tried before the verdict falls.
     pub restart: Option<Restart>,
+    /// The vip whose service is looked at from outside: checked only where that is not held, and moving nothing.
+    #[serde(default)]
+    pub through: Option<String>,
+    /// Who is told when it is held and cannot be used.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// An attempt to revive a service before giving a vip up.

@@ -290,6 +290,10 @@ table! {
         tcp: String,
         /// URL that must answer.
         http: String,
+        /// Vip whose address is asked, by the nodes that do not hold it: an alarm when it is held and cannot be used.
+        through: String,
+        /// Who is told of that alarm, where the vip is not in this node's file.
+        notify: List<Notify>,
         /// Method of `http`. Default "GET".
         method: String,
         /// Host header of `http`; the URL's when absent.

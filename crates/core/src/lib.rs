@@ -4,6 +4,7 @@ pub mod arbitration;
 pub mod arp;
 pub mod balance;
 mod checksum;
+pub mod conflict;
 pub mod election;
 pub mod hello;
 pub mod http1;

@@ -2,6 +2,8 @@
 
 mod arbitration;
 mod cluster;
+mod conflict;
+mod through;
 
 use std::net::IpAddr;
 
@@ -15,7 +17,9 @@ use serde::{Deserialize, Serialize};
 pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
-pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use conflict::ConflictStatus;
+pub use through::ThroughStatus;
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +44,9 @@ pub struct Status {
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
     pub probes: Vec<ProbeStatus>,
+    /// What probes see through vips that others hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<ThroughStatus>,
     /// The edge's listeners, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
@@ -71,6 +78,7 @@ impl Status {
             arbitration: None,
             vips: Vec::new(),
             probes: Vec::new(),
+            through: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -142,6 +150,9 @@ pub struct VipStatus {
     /// Whether an operator holds it where it is.
     #[serde(default)]
     pub on_hold: bool,
+    /// Who else claims its addresses, while somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictStatus>,
     /// Seconds in which nobody was known to hold it, summed up.
     pub outage_s: f64,
     /// Changes of state by reason.
@@ -261,7 +272,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `arbitration`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,
@@ -315,6 +326,7 @@ pub(crate) mod tests {
             group: None,
             drained: false,
             on_hold: false,
+            conflict: None,
             outage_s: 0.0,
             transitions: Vec::new(),
             adverts: Vec::new(),

@@ -68,7 +68,7 @@ impl Plan {
     #[must_use]
     pub fn is_locked(&self, vip: &Vip) -> bool {
         let lock = self.cluster.as_ref().is_some_and(|cluster| cluster.lock.is_some());
-        lock && vip.spec.guard != Guard::Quorum
+        lock && vip.spec.guard == Guard::BestEffort
     }
 }
 

@@ -43,8 +43,18 @@ table! {
         witness: bool,
         /// Its public key as `mainstay node key` prints it; when absent, the cluster key enrols it.
         key: String,
-        /// Refused until an etcd cluster can be a voter.
+        /// It is no node but an etcd cluster that votes: URLs of its members, http or https.
         etcd: List<String>,
+        /// File of the CA certificates that etcd's own is verified with; the system's when absent.
+        ca: String,
+        /// File of our certificate chain for etcd.
+        cert: String,
+        /// File of its key.
+        cert_key: String,
+        /// The user whom etcd knows.
+        user: String,
+        /// That user's password.
+        password: Secret,
     }
 }
 

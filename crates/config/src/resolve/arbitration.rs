@@ -68,7 +68,7 @@ impl Resolver<'_> {
             }
         }
         let pace = match spec.guard {
-            Guard::Quorum => self.standing.terms.term,
+            Guard::Quorum | Guard::Strict => self.standing.terms.term,
             Guard::BestEffort => spec.advert,
         };
         let usual = (pace / QUESTIONS).clamp(SHORTEST_INTERVAL, SECOND);
@@ -157,7 +157,7 @@ impl Resolver<'_> {
 
     /// What the aids of the cluster need of the vips.
     pub(super) fn aids(&mut self, vips: &[Vip]) {
-        let leased = !vips.is_empty() && vips.iter().all(|vip| vip.spec.guard == Guard::Quorum);
+        let leased = !vips.is_empty() && vips.iter().all(|vip| vip.spec.guard != Guard::BestEffort);
         if let Some(span) = self.standing.lock.filter(|_| self.standing.keyed && leased) {
             let help = "take `lock` out: a majority of voters decides already";
             self.error(span, "[cluster] lock: every vip has guard \"quorum\"", help);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mainstay_core::election::Guard;
 use mainstay_core::lease::{Member, Terms, VoterList};
 
 use super::Resolver;
-use super::target::host_port_of;
 use crate::access;
+use crate::plan::Vip;
 use crate::plan::cluster::{self, Cluster, ClusterKey, External, Peer};
 use crate::raw;
 use crate::source::{At, Span};
@@ -20,7 +21,6 @@ use crate::values::written;
 const MOST_NODES: usize = 64;
 /// Two wires are usual; every message goes over each.
 const MOST_WIRES: usize = 8;
-const MOST_ENDPOINTS: usize = 16;
 
 const USUAL_TERM: Duration = Duration::from_millis(1500);
 /// Five renewals, of which some may be lost, have to fit beside a scheduler's hiccup.
@@ -88,7 +88,7 @@ struct Entry {
 }
 
 const WHO: &str = "[cluster]";
-const PEERS: &str = "[cluster] peers";
+pub(super) const PEERS: &str = "[cluster] peers";
 
 impl Resolver<'_> {
     /// The cluster, when its nodes speak with each other; else only `standing` knows of it.
@@ -133,6 +133,7 @@ impl Resolver<'_> {
         let me = list.find(node)?;
         let (lock, isolated) = (self.lock(raw), self.isolated(raw));
         Some(Cluster {
+            strict: false,
             lock,
             isolated,
             salt: salt(&name, &terms),
@@ -189,11 +190,10 @@ impl Resolver<'_> {
             );
         }
         let witness = raw.witness.as_ref().is_some_and(|witness| witness.value);
-        if let Some(etcd) = &raw.etcd {
-            let help = "take the entry out: a small third machine that runs `mainstay witness` votes";
-            self.error(etcd.span, format!("{PEERS}: etcd can't vote in this version"), help);
+        let external = raw.etcd.as_ref().map(|etcd| self.etcd(etcd, raw));
+        if external.is_none() {
+            self.only_with_etcd(raw);
         }
-        let external = raw.etcd.as_ref().map(|etcd| External::Etcd { endpoints: self.etcd(etcd) });
         let foreign = [
             ("addrs", raw.addrs.as_ref().map(|at| at.span)),
             ("witness", raw.witness.as_ref().map(|at| at.span)),
@@ -206,31 +206,6 @@ impl Resolver<'_> {
         }
         let key = raw.key.as_ref().and_then(|key| self.public_key(key));
         Entry { id: String::new(), span: peer.span, addrs, key, witness, external }
-    }
-
-    fn etcd(&mut self, list: &At<Vec<At<String>>>) -> Vec<String> {
-        let example = "write etcd = [\"http://10.0.5.1:2379\"], every member of the etcd cluster";
-        if list.value.is_empty() || list.value.len() > MOST_ENDPOINTS {
-            let message = format!("{PEERS}: `etcd` has {} URLs", list.value.len());
-            self.error(list.span, message, example);
-        }
-        let mut endpoints = Vec::new();
-        for text in &list.value {
-            let url = text.value.trim().trim_end_matches('/');
-            let wrong = match url.strip_prefix("http://").map(host_port_of) {
-                Some(Ok(_)) => {
-                    endpoints.push(url.to_owned());
-                    continue;
-                }
-                Some(Err(wrong)) => wrong,
-                None if url.starts_with("https://") => "etcd is spoken to without TLS",
-                None => "it does not start with http://",
-            };
-            let message =
-                format!("{PEERS}: \"{}\" is not a member of etcd: {wrong}", text.value.escape_debug());
-            self.error(text.span, message, example);
-        }
-        endpoints
     }
 
     fn public_key(&mut self, text: &At<String>) -> Option<[u8; 32]> {
@@ -313,8 +288,11 @@ impl Resolver<'_> {
             if raw.key.is_none() && entry.key.is_none() {
                 let message =
                     format!("{PEERS}: \"{id}\" has no `key`, and there is no cluster key to enrol it");
-                let help = format!("write what `mainstay node key` prints on \"{id}\", or {NEEDS_KEY}");
-                self.error(span, message, help);
+                let help = format!(
+                    "make a token with `mainstay node enrol {id}`, or write what `mainstay node key` prints on \"{id}\", or \
+                     {NEEDS_KEY}"
+                );
+                self.findings.warn(span, message, help);
             }
             for addr in &entry.addrs {
                 if let Some(other) = places.insert(*addr, id) {
@@ -402,6 +380,14 @@ fn peers(mut entries: Vec<Entry>, list: &VoterList) -> Vec<Peer> {
         Some(Peer { node: list.find(&id)?, id, addrs, key, witness, external })
     };
     entries.into_iter().filter_map(peer).collect()
+}
+
+/// Where a vip of this node is strict, nodes for which promises end must not count ours.
+pub(super) fn strict(cluster: &mut Cluster, vips: &[Vip]) {
+    cluster.strict = vips.iter().any(|vip| vip.spec.guard == Guard::Strict);
+    if cluster.strict {
+        cluster.salt = !cluster.salt;
+    }
 }
 
 /// FNV-1a, 64 bits, over what must be the same everywhere beside the list.

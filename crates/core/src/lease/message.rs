@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lease::{Mark, VoterList};
 
 /// One datagram's worth.
@@ -82,7 +84,7 @@ pub struct Standing {
 }
 
 /// One message for all the rights that a node asks for or renews (rule 6).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Request {
     /// Rises with each request of an instance; the reply names it. The requester alone knows when it was stamped.
     pub number: u64,
@@ -93,7 +95,7 @@ pub struct Request {
 }
 
 /// One right in a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Asked {
     /// Its name.
     pub right: String,
@@ -105,7 +107,7 @@ pub struct Asked {
 
 /// A voter's answer to one request; a right that was refused may be granted by a later reply with the same number, when
 /// it has become free.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reply {
     /// The request's.
     pub number: u64,
@@ -114,7 +116,7 @@ pub struct Reply {
 }
 
 /// One right in a reply.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Answered {
     /// Its name.
     pub right: String,
@@ -123,7 +125,7 @@ pub struct Answered {
 }
 
 /// What a voter says of a right.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// Promised for the term from now on, under the epoch that was asked for.
     Granted {
@@ -161,7 +163,7 @@ pub enum Outcome {
 }
 
 /// One right that is given back.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Freed {
     /// Its name.
     pub right: String,

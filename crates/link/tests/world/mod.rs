@@ -153,6 +153,7 @@ impl World {
             peers,
             cluster_key: cluster_key.map(<[u8]>::to_vec),
             token: None,
+            forgotten: Vec::new(),
             beat: BEAT,
         }
     }

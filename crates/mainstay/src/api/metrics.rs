@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 84] = [
+const FAMILIES: &[(&str, &str)] = &[
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -63,6 +63,10 @@ const FAMILIES: [(&str, &str); 84] = [
     ("cluster_quorum", "1 while a majority of voters answers."),
     ("cluster_send_errors_total", "Times that the kernel refused a datagram to a peer."),
     ("cluster_session_age_seconds", "How old the session with the node is."),
+    ("cluster_store_answers", "1 while the last call to a store that votes was answered."),
+    ("cluster_store_calls_total", "Calls to a store that votes."),
+    ("cluster_store_failures_total", "Those that came to nothing."),
+    ("cluster_store_rtt_seconds", "How long the last answer of a store that votes took."),
     ("cluster_term_seconds", "How long a voter promises a right."),
     ("cluster_voters", "How many votes there are."),
     ("cluster_voters_answering", "Voters that answer and count, this node's own among them."),
@@ -117,7 +121,11 @@ const FAMILIES: [(&str, &str); 84] = [
     ("vip_addresses_put_back_total", "Addresses that somebody else removed and that were put back."),
     ("vip_adverts_total", "Adverts by result: sent, received, or the reason of their rejection."),
     ("vip_announcements_total", "Bursts of gratuitous ARP or neighbour advertisements."),
-    ("vip_conflicts_total", "Frames of others that claim an address held here."),
+    ("vip_claims_late_total", "Claims that came from before a hand-off, and are no conflict."),
+    ("vip_claims_own_total", "Claims of another interface of this host."),
+    ("vip_conflict", "1 while somebody else claims the vip's address."),
+    ("vip_conflict_episodes_total", "Conflicts over the vip's address that began."),
+    ("vip_conflicts_total", "Frames and adverts of others that claim the vip's address."),
     ("vip_epoch", "Acquisitions of the vip by this node."),
     ("vip_gate_arms_total", "Times that the gate's deadline was moved on."),
     ("vip_gate_window_seconds", "The kernel stops answering this long after the last sign of life."),
@@ -130,6 +138,7 @@ const FAMILIES: [(&str, &str); 84] = [
     ("vip_since_seconds", "Unix time of the last change of state."),
     ("vip_state", "1 for the state that the vip has on this node."),
     ("vip_transitions_total", "Changes of state by new state and reason."),
+    ("vip_usable", "0 while another node holds the vip and the probe cannot use it from here."),
     ("vip_verdicts_put_off_total", "Times that peers were not judged because this node ran late."),
     ("vrrp_strays_total", "Adverts that belong to no vip, by reason."),
     ("worker_restarts_total", "How often a worker of the role had to be started again."),
@@ -167,10 +176,15 @@ pub(super) fn render(status: &Status) -> String {
 }
 
 fn vips(families: &mut Families, status: &Status) {
+    for seen in &status.through {
+        let labels = [("vip", seen.vip.as_str()), ("probe", seen.probe.as_str())];
+        families.add("vip_usable", "gauge", &labels, if seen.unusable.is_some() { "0" } else { "1" });
+    }
     for vip in &status.vips {
         let name = [("vip", vip.name.as_str())];
         let flag = |on: bool| if on { "1" } else { "0" };
         families.add("vip_holder", "gauge", &name, flag(vip.state == State::Active));
+        families.add("vip_conflict", "gauge", &name, flag(vip.conflict.is_some()));
         for state in [State::Active, State::Backup, State::Fault] {
             let labels = [name[0], ("state", words::state(state))];
             families.add("vip_state", "gauge", &labels, flag(vip.state == state));

@@ -134,7 +134,7 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         vip.guard.grade, vip.guard.gate
     );
     out.push_str(&aids(status, vip));
-    out.push_str(&wire(vip));
+    out.push_str(&(alarms(status, vip) + &wire(vip)));
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -155,6 +155,27 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     }
     for event in told.iter().rev().take(20).rev() {
         let _ = writeln!(out, "  {}  {}", render::clock(event.at_ms), event.message);
+    }
+    out
+}
+
+/// Who else claims it, and whether who holds it can be used.
+fn alarms(status: &Status, vip: &VipStatus) -> String {
+    let mut out = String::new();
+    if let Some(conflict) = &vip.conflict {
+        let _ = writeln!(out, "  conflict   {}", conflict.sentence());
+    }
+    for seen in status.through.iter().filter(|seen| seen.vip == vip.name) {
+        let said = match (&seen.unusable, &seen.holder) {
+            (Some(why), _) => format!("it cannot be used from here: {why}"),
+            (None, Some(holder)) => {
+                let probe = status.probes.iter().find(|probe| probe.name == seen.probe);
+                let verdict = probe.map_or("pending", |probe| words::verdict(probe.verdict));
+                format!("{verdict}, asked of {holder} from here")
+            }
+            (None, None) => "not looked at while this node or nobody holds it".into(),
+        };
+        let _ = writeln!(out, "  through    probe {}: {said}", seen.probe);
     }
     out
 }

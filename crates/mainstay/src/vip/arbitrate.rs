@@ -138,7 +138,7 @@ impl Node {
         let of_vip =
             |addr: &IpAddr| self.plan.vips.iter().flat_map(|vip| &vip.addrs).any(|a| a.addr == *addr);
         for addr in addrs {
-            self.outbound.ask(*link, *addr, &self.links, of_vip);
+            self.outbound.ask_from(*link, *addr, &self.links, of_vip);
         }
     }
 
@@ -335,7 +335,7 @@ fn setup(plan: &Plan, instance: u64) -> (Setup, Vec<(LinkId, Vec<IpAddr>)>) {
             })
         });
         let window = match vip.spec.guard {
-            Guard::Quorum => std::time::Duration::ZERO,
+            Guard::Quorum | Guard::Strict => std::time::Duration::ZERO,
             Guard::BestEffort => vip.spec.advert * WINDOW_ADVERTS,
         };
         vips.push(VipAids { name: vip.spec.name.clone(), reference, locked: plan.is_locked(vip), window });

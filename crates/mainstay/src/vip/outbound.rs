@@ -49,8 +49,18 @@ impl Outbound {
         }
     }
 
-    /// Queues the question who has an address; nothing without an address of our own to ask from.
-    pub(super) fn ask(
+    /// Queues the question whether somebody else has an address.
+    pub(super) fn ask(&mut self, link: LinkId, addr: IpAddr, links: &Links) {
+        let mac = links.get(link).mac();
+        let frame = match addr {
+            IpAddr::V4(ip) => arp::probe(ip, mac).to_vec(),
+            IpAddr::V6(ip) => ndp::probe(ip, mac).to_vec(),
+        };
+        self.frames.push((link, addr.is_ipv6(), frame));
+    }
+
+    /// Queues the question who has an address, from an address of our own; nothing without an address of our own to ask from.
+    pub(super) fn ask_from(
         &mut self,
         link: LinkId,
         target: IpAddr,
