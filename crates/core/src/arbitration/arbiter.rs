@@ -307,7 +307,7 @@ impl Arbiter {
         Facts {
             active: one.active,
             reference: one.aids.reference.and_then(|at| self.references.get(at)).map(|known| known.up),
-            company: heard().next().is_some() || one.lately(now),
+            company: self.holders().any(|peer| peer.heard) || one.lately(now),
             excused: one.excused && self.peers.is_none(),
             peer_has: one.aids.reference.is_some_and(|at| self.is_lost_here(at, now))
                 && heard().any(|peer| peer.sights[at].1 == Some(true)),
@@ -379,7 +379,7 @@ impl Arbiter {
     fn settle_isolation(&mut self, now: Boot) {
         let lost = !self.references.is_empty() && self.references.iter().all(|known| known.up == Some(false));
         let adverts = self.vips.iter().any(|one| one.lately(now));
-        let heard = self.peers.iter().flatten().any(Peer::is_heard);
+        let heard = self.peers.iter().flatten().any(|peer| peer.heard);
         let alone = self.peers.is_some() && lost && !heard && !adverts;
         let met = heard || self.references.iter().any(|known| known.up == Some(true));
         let notice = match self.isolation.look(alone, met, now) {

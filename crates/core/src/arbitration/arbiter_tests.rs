@@ -34,6 +34,8 @@ struct Rig {
     now: Boot,
     answers: bool,
     peer: bool,
+    /// The peer's session carries, and says nothing of vips.
+    silent: bool,
     sights: Sights,
     active: bool,
     heard: Option<Boot>,
@@ -48,6 +50,7 @@ impl Rig {
             now,
             answers: true,
             peer: sessions,
+            silent: false,
             sights: peer(false, Some(true)),
             active: false,
             heard: None,
@@ -63,7 +66,7 @@ impl Rig {
                 Input::Stand { vip: VIP, active: self.active, overdue: false, able: true, heard: self.heard };
             self.arbiter.handle_if_new(stand, self.now);
             self.arbiter.handle_if_new(Input::Peer { node: PEER, heard: self.peer }, self.now);
-            if self.peer {
+            if self.peer && !self.silent {
                 self.arbiter.handle(Input::Said { node: PEER, sights: &self.sights }, self.now);
             }
             if self.arbiter.poll_timeout() <= self.now {
@@ -203,6 +206,17 @@ fn a_peer_that_is_heard_to_own_the_lock_makes_a_holder_leave() {
     rig.play(MS * 1_000);
     rig.sights.lock_owned = true;
     assert_eq!(rig.play(MS * 50), Ruling::Leave(Doubt::NoLock));
+}
+
+#[test]
+fn a_peer_without_aids_of_its_own_is_company_all_the_same() {
+    let mut rig = Rig::new(true, false);
+    rig.active = true;
+    rig.silent = true;
+    rig.play(MS * 1_000);
+    rig.answers = false;
+    assert_eq!(rig.play(MS * 10_000), Ruling::Free);
+    assert!(!rig.notices.contains(&Notice::Isolated));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use mainstay_config::plan::{Plan, Vip};
 use mainstay_core::arbitration::{
     Arbiter, Block, DiskOp, Effect, Input, LockState, Notice, Owner, PeerAid, ReferenceAid, Setup, VipAids,
 };
-use mainstay_core::election::{self, Guard, Holding, Reason, State, View};
+use mainstay_core::election::{self, Guard, Holding, Reason, Ruling, State, View};
 use mainstay_core::lease::{Message, Sights};
 use mainstay_core::name::{CommandId, LinkId, NodeId, VipId};
 use mainstay_core::time::Boot;
@@ -45,7 +45,11 @@ impl Node {
     pub(super) fn arrange_aids(&mut self, now: Boot) {
         let (setup, sets) = setup(&self.plan, self.identity.as_ref().map_or(1, |identity| identity.instance));
         if !setup.is_needed() {
-            self.arbitration = None;
+            if self.arbitration.take().is_some() {
+                for vip in (0..).map(VipId).take(self.plan.vips.len()) {
+                    self.machine.handle(election::Input::Ruling { vip, ruling: Ruling::Free }, now);
+                }
+            }
             return;
         }
         match &mut self.arbitration {
