@@ -15,6 +15,7 @@ mod packet;
 mod peer;
 mod session;
 mod sessions;
+pub mod tunnel;
 mod view;
 mod vouch;
 mod window;
