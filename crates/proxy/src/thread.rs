@@ -17,6 +17,7 @@ use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
+use crate::road::{Hub, Roads};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
@@ -52,6 +53,8 @@ pub struct Thread {
     relays: OnceCell<Rc<Relays>>,
     /// Clients between two requests, once there were any.
     parked: RefCell<Option<Rc<Parked>>>,
+    /// Roads through tunnels, and who takes those that agents come in by; there before the first connection, when at all.
+    tunnels: OnceCell<(Rc<dyn Roads>, Rc<dyn Hub>)>,
     /// Pipes that bodies are spliced through.
     pub pipes: Pipes,
     keeps_house: Cell<bool>,
@@ -107,6 +110,7 @@ impl Thread {
             client_tls: RefCell::default(),
             relays: OnceCell::new(),
             parked: RefCell::default(),
+            tunnels: OnceCell::new(),
             pipes: Pipes::default(),
             keeps_house: Cell::new(false),
             draining: Cell::new(false),
@@ -115,6 +119,21 @@ impl Thread {
             connections: Cell::new(0),
             starved_again: Cell::new(Boot::ZERO),
         }
+    }
+
+    /// Who has the tunnels of this thread; to be told before its first connection, and only once.
+    pub fn tunnel_by(&self, roads: Rc<dyn Roads>, hub: Rc<dyn Hub>) {
+        let _ = self.tunnels.set((roads, hub));
+    }
+
+    /// Roads through tunnels.
+    pub(crate) fn roads(&self) -> Option<&Rc<dyn Roads>> {
+        self.tunnels.get().map(|(roads, _)| roads)
+    }
+
+    /// Who takes the connections of agents.
+    pub(crate) fn hub(&self) -> Option<&Rc<dyn Hub>> {
+        self.tunnels.get().map(|(_, hub)| hub)
     }
 
     /// The configuration in force.

@@ -1,5 +1,6 @@
 //! TCP, UDP and TLS that is passed through.
 
+mod carry;
 mod datagram;
 pub mod flow;
 mod open;

@@ -73,7 +73,9 @@ pub(super) async fn prepare(
         match crate::tls::accept(socket(stream, &first), server).await {
             Ok((tls, info)) => {
                 connection.tls = Some(info);
-                slow::relay(&thread, &snapshot, connection, tls, pool, started).await;
+                let client = crate::transport::Io::Tls(Box::new(tls));
+                let client = slow::Client { io: client, early: Vec::new(), tried: Vec::new(), lease: None };
+                Box::pin(slow::relay(&thread, &snapshot, connection, client, pool, started)).await;
             }
             Err(error) => failed(error.why()),
         }
