@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mainstay_config::plan::edge::Place;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::exchange::Connection;
 use crate::metrics::Counters;
+use crate::snapshot::Snapshot;
 use crate::transport::Io;
 
 /// Where a backend is reached.
@@ -109,6 +111,60 @@ pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
 pub trait Hub: fmt::Debug {
     /// An agent may be at the other end; whoever takes the connection ends it in its own time.
     fn take(&self, arrival: Arrival);
+
+    /// Another configuration is in force: who may no longer offer what it offers is cut.
+    fn adopt(&self, snapshot: &Arc<Snapshot>);
+
+    /// Has agents leave as soon as they can.
+    fn drain(&self);
+
+    /// Ends what still runs.
+    fn cut(&self);
+
+    /// The sessions that there are.
+    fn sessions(&self) -> Vec<SessionStatus>;
+}
+
+/// One session of an agent, as people are told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// The agent's name.
+    pub agent: String,
+    /// Its address.
+    pub from: String,
+    /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
+    pub carrier: String,
+    /// The process and the thread of this hub that it is with.
+    pub place: (u16, u16),
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Round trip in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// It takes no further connections.
+    pub leaving: bool,
+    /// What it offers.
+    pub offers: Vec<OfferStatus>,
+}
+
+/// What an agent offers, as people are told of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OfferStatus {
+    /// The tunnel's id.
+    pub tunnel: String,
+    /// Datagrams instead of bytes.
+    pub udp: bool,
+    /// Its share.
+    pub weight: u32,
+    /// Why its target cannot serve; nothing when it can.
+    pub trouble: Option<String>,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes towards the agent.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
 }
 
 /// How an agent came in.
@@ -127,7 +183,9 @@ pub struct Arrival {
     pub io: Io,
     /// What came already.
     pub early: Vec<u8>,
-    /// Who and where.
+    /// The agent's address, as those who are believed tell it.
+    pub from: Option<SocketAddr>,
+    /// What is known of the connection.
     pub connection: Rc<Connection>,
     /// Its listener's name.
     pub listener: Rc<str>,
@@ -155,14 +213,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.counters.closed(self.counts);
-    }
-}
-
-impl Arrival {
-    /// The agent's address, as a PROXY header or the socket tells it.
-    #[must_use]
-    pub fn from(&self) -> Option<SocketAddr> {
-        self.connection.proxy.map(|(source, _)| source).or(self.connection.peer)
     }
 }
 

@@ -154,6 +154,9 @@ impl Thread {
         let known = names(&snapshot, &self.listeners.borrow());
         self.listeners.replace(known);
         self.client_tls.borrow_mut().clear();
+        if let Some(hub) = self.hub() {
+            hub.adopt(&snapshot);
+        }
         let old = self.snapshot.replace(Rc::new(Current(snapshot)));
         self.counters.adopted();
         if old.0.edge.pools != self.snapshot.borrow().0.edge.pools {
@@ -173,6 +176,9 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+        if let Some(hub) = self.hub() {
+            hub.drain();
+        }
         self.deadlines.wake_all();
     }
 
@@ -192,6 +198,9 @@ impl Thread {
     /// Ends what still runs: the time to drain is over.
     pub fn cut(&self) {
         self.was_cut.set(true);
+        if let Some(hub) = self.hub() {
+            hub.cut();
+        }
         self.cut.notify_waiters();
         if let Some(relays) = self.relays.get() {
             relays.cut_all();

@@ -11,5 +11,6 @@ mod session;
 mod slow;
 mod udp;
 
+pub(crate) use open::admits;
 pub use open::open;
 pub use udp::udp;

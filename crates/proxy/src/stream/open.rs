@@ -40,7 +40,7 @@ pub(super) struct Job {
 }
 
 /// Whether a source may come in: the first rule that matches decides.
-pub(super) fn admits(rules: &[Access], peer: Option<SocketAddr>) -> bool {
+pub(crate) fn admits(rules: &[Access], peer: Option<SocketAddr>) -> bool {
     access::verdict(rules, peer.map(|peer| peer.ip())).unwrap_or(true)
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mainstay_config::plan::edge::{Backend, Edge, Target};
@@ -16,7 +17,8 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::rig::{Rig, run};
-use crate::road::{Agent, Arrival, Ends, Freight, Hub, NoRoad, Offer, Road, Roads};
+use crate::road::{Agent, Arrival, Ends, Freight, Hub, NoRoad, Offer, Road, Roads, SessionStatus};
+use crate::snapshot::Snapshot;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi";
@@ -135,6 +137,16 @@ struct Nobody;
 impl Hub for Nobody {
     fn take(&self, arrival: Arrival) {
         panic!("{arrival:?}");
+    }
+
+    fn adopt(&self, _: &Arc<Snapshot>) {}
+
+    fn drain(&self) {}
+
+    fn cut(&self) {}
+
+    fn sessions(&self) -> Vec<SessionStatus> {
+        Vec::new()
     }
 }
 
