@@ -18,4 +18,5 @@ pub mod proxy_header;
 pub mod rate;
 pub mod real_ip;
 pub mod time;
+pub mod tunnel;
 pub mod vrrp;

@@ -14,6 +14,7 @@ mod packet;
 mod peer;
 mod session;
 mod sessions;
+pub mod tunnel;
 mod view;
 mod window;
 
