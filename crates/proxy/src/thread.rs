@@ -17,7 +17,7 @@ use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
-use crate::road::{Hub, Roads};
+use crate::road::{Hub, Roads, SessionStatus};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
@@ -124,6 +124,12 @@ impl Thread {
     /// Who has the tunnels of this thread; to be told before its first connection, and only once.
     pub fn tunnel_by(&self, roads: Rc<dyn Roads>, hub: Rc<dyn Hub>) {
         let _ = self.tunnels.set((roads, hub));
+    }
+
+    /// The sessions of agents.
+    #[must_use]
+    pub fn agents(&self) -> Vec<SessionStatus> {
+        self.hub().map(|hub| hub.sessions()).unwrap_or_default()
     }
 
     /// Roads through tunnels.

@@ -33,11 +33,11 @@ table! {
         udp: List<String>,
         /// How an agent is chosen. Default "round-robin".
         balance: BalanceWord,
-        /// Connections at once through each thread; 0 is without bound. Default 0.
+        /// Connections through it at once; 0 is without bound. Default 0.
         streams: i64,
-        /// New connections through each thread: "100/s".
+        /// New connections through it: "100/s".
         rate: Rate,
-        /// Bytes a second through each thread, both directions together.
+        /// Bytes a second through it, both directions together.
         bandwidth: Size,
         /// Refused until visitors are served.
         private: bool,
