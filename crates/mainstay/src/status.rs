@@ -1,6 +1,7 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
 mod cluster;
+mod tunnel;
 
 use std::net::IpAddr;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use tunnel::{TunnelAgent, TunnelStatus};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,9 @@ pub struct Status {
     /// The edge's routes, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteCounts>,
+    /// The tunnels, in the Plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnels: Vec<TunnelStatus>,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
     /// What is wrong but not fatal, as sentences: empty means healthy.
@@ -67,6 +72,7 @@ impl Status {
             probes: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
+            tunnels: Vec::new(),
             routes: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
@@ -252,7 +258,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `tunnel`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,

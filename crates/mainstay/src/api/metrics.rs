@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 79] = [
+const FAMILIES: [(&str, &str); 87] = [
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -108,6 +108,14 @@ const FAMILIES: [(&str, &str); 79] = [
     ("route_retries_total", "Further backends that were asked for requests."),
     ("route_sent_bytes_total", "Bytes to clients."),
     ("send_errors_total", "Times that the kernel refused adverts or announcements."),
+    ("tunnel_agent_sessions", "Places of this hub to which the agent has a session."),
+    ("tunnel_agent_up", "1 while the agent says that its target answers."),
+    ("tunnel_connections", "Connections to the agent's target that are open."),
+    ("tunnel_connections_total", "Connections to the agent's target."),
+    ("tunnel_places", "Threads of this hub, each of which wants a session of every agent."),
+    ("tunnel_received_bytes_total", "Bytes from the agent's target."),
+    ("tunnel_rtt_seconds", "The longest round trip of the agent's sessions."),
+    ("tunnel_sent_bytes_total", "Bytes to the agent's target."),
     ("upgrades_total", "Programs that took over from their predecessor."),
     ("uptime_seconds", "Seconds since the supervisor started."),
     ("vip_addresses_put_back_total", "Addresses that somebody else removed and that were put back."),

@@ -131,6 +131,9 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// What agents offer through this node.
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
     /// This node's identity.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -302,6 +305,18 @@ enum NodeCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum TunnelCommand {
+    /// One line for each agent: the places of this hub that it has a session to, its connections, what its target does.
+    List {
+        /// Only this tunnel.
+        tunnel: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum ClusterCommand {
     /// One line for each node: whether it votes, how it stands, its session and its wires.
     List,
@@ -441,6 +456,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Node(NodeCommand::Key) => local::node_key(&dirs),
+        Command::Tunnel(TunnelCommand::List { tunnel, json }) => ask::tunnels(&dirs, tunnel.as_deref(), json),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
         Command::Cluster(ClusterCommand::Add { id }) => ask::tell_cluster(&dirs, ClusterAction::Add { id }),
         Command::Cluster(ClusterCommand::Remove { id }) => {
