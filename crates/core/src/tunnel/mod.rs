@@ -14,6 +14,7 @@ mod news;
 mod open;
 mod outbox;
 mod receive;
+pub mod roam;
 mod send;
 mod stream;
 
