@@ -10,14 +10,14 @@ const STREAMS: u8 = 2;
 const WINDOW: u8 = 3;
 
 /// What each side allows at least, and what the other goes by until it has been told more.
-pub(super) const LEAST: Granted = Granted { budget: 64 << 10, streams: 16, window: 16 << 10 };
+pub(super) const LEAST: Granted = Granted { budget: 64 << 10, streams: 256, window: 16 << 10 };
 
 /// What one side of a session allows the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Unread bytes that the streams may make us hold, beyond [`RESERVE`] for each; at least 64 KiB.
     pub budget: u32,
-    /// Streams of the other side's that may be open at once; at least 16.
+    /// Streams of the other side's that may be open at once; at least 256.
     pub streams: u32,
     /// Credit of a new stream; at least 16 KiB.
     pub window: u32,

@@ -185,9 +185,14 @@ impl Mux {
 
     /// Time has passed. Whoever drives it hands over what has come before: silence is judged by what was handed over.
     pub fn tick(&mut self, now: Boot) {
+        let late = now.since(self.poll_timeout());
         self.now = self.now.max(now);
         if self.is_closed() {
             return;
+        }
+        if late > self.limits.ping {
+            // It was we who were away: what they say of it has yet to be heard.
+            self.heard_at = self.heard_at.max(now + self.limits.ping - self.limits.silence);
         }
         if now >= self.heard_at + self.limits.silence {
             return self.end(Closed::Silent(now.since(self.heard_at)));

@@ -209,6 +209,7 @@ fn welcome(mut body: Cursor<'_>) -> Result<Welcome, Wrong> {
         match kind {
             field::WELCOME_GRANT => push(&mut welcome.grants, grant(value)?, OFFERS_MAX)?,
             field::WELCOME_HUB => push(&mut welcome.hubs, value.rest()?, LIST_MAX)?,
+            field::WELCOME_NAME => push(&mut welcome.names, value.name()?, LIST_MAX)?,
             field::WELCOME_STREAMS => welcome.streams = value.u32()?,
             _ => {}
         }

@@ -148,7 +148,7 @@ impl Writer {
     }
 
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), Unfit> {
-        if welcome.grants.len() > OFFERS_MAX || welcome.hubs.len() > LIST_MAX {
+        if welcome.grants.len() > OFFERS_MAX || welcome.hubs.len().max(welcome.names.len()) > LIST_MAX {
             return Err(Unfit::List);
         }
         for grant in &welcome.grants {
@@ -156,6 +156,9 @@ impl Writer {
         }
         for hub in &welcome.hubs {
             self.field(field::WELCOME_HUB, text(hub)?)?;
+        }
+        for hub in &welcome.names {
+            self.field(field::WELCOME_NAME, name(hub)?)?;
         }
         if welcome.streams > 0 {
             self.field(field::WELCOME_STREAMS, &welcome.streams.to_be_bytes())?;

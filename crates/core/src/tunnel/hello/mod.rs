@@ -194,6 +194,8 @@ pub struct Welcome {
     pub grants: Vec<Grant>,
     /// The addresses of all hubs of the cluster, as URLs.
     pub hubs: Vec<String>,
+    /// The names of all hubs of the cluster, so that who dials them by one address knows when it has met them all.
+    pub names: Vec<String>,
     /// How many streams the agent is given at once; 0 says nothing.
     pub streams: u32,
 }
@@ -278,6 +280,7 @@ mod field {
     pub(super) const WELCOME_GRANT: u8 = 1;
     pub(super) const WELCOME_HUB: u8 = 2;
     pub(super) const WELCOME_STREAMS: u8 = 3;
+    pub(super) const WELCOME_NAME: u8 = 4;
 
     pub(super) const REFUSED_CAUSE: u8 = 1;
     pub(super) const REFUSED_SENTENCE: u8 = 2;

@@ -31,7 +31,12 @@ fn every_message() -> Vec<Message> {
         Message::Hello(hello()),
         Message::Challenge(challenge()),
         Message::Proof(Proof { claims, signature: [4; 64] }),
-        Message::Welcome(Welcome { grants, hubs, streams: 1000 }),
+        Message::Welcome(Welcome {
+            grants,
+            hubs,
+            names: vec!["edge-1".into(), "edge-2".into()],
+            streams: 1000,
+        }),
         Message::Welcome(Welcome::default()),
     ];
     let causes =

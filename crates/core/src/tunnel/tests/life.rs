@@ -19,7 +19,7 @@ fn a_stream_begins_with_its_first_bytes_and_ends_both_ways() {
     let (ours, count) = rig.hub.open(&open, b"GET / HTTP/1.1\r\n", rig.now).unwrap();
     assert_eq!(count, 16);
     rig.hub.finish(ours);
-    let told = rig.to_agent();
+    let told = rig.agent_hears();
     let Told::Opened(theirs, heard) = &told[0] else { panic!("{told:?}") };
     assert_eq!(*heard, open);
     assert_eq!(told[1..], [Told::Data(*theirs, b"GET / HTTP/1.1\r\n".to_vec()), Told::Ended(*theirs)]);
@@ -83,7 +83,7 @@ fn late_frames_of_a_stream_that_is_over_are_counted_and_cost_nothing() {
     rig.hub.forget(ours);
     rig.agent.send(theirs, b"on its way").unwrap();
     rig.agent.finish(theirs);
-    assert_eq!(rig.to_hub(), []);
+    assert_eq!(rig.hub_hears(), []);
     assert_eq!(rig.hub.counts().late, 1);
     rig.settle();
     rig.open();
@@ -117,9 +117,9 @@ fn a_session_that_leaves_serves_what_was_on_its_way_and_refuses_what_comes_after
     // They cross: the agent leaves while the hub opens.
     rig.agent.drain(Duration::from_secs(30), rig.now);
     let crossing = rig.hub.open(&Open::default(), b"crossing", rig.now).unwrap().0;
-    let told = rig.to_agent();
+    let told = rig.agent_hears();
     let Told::Opened(late, _) = told[0] else { panic!("{told:?}") };
-    assert_eq!(rig.to_hub()[0], Told::Left);
+    assert_eq!(rig.hub_hears()[0], Told::Left);
     assert_eq!(rig.hub.open(&Open::default(), b"", rig.now), Err(Refused::Leaving));
     assert_eq!(rig.agent.open(&Open::default(), b"", rig.now), Err(Refused::Leaving));
     rig.settle();
@@ -212,4 +212,17 @@ fn a_later_version_may_add_frames_fields_and_words() {
     let Told::Opened(key, open) = &told[0] else { panic!("{told:?}") };
     assert_eq!((open.target.as_str(), &told[1]), ("web", &Told::Data(*key, b"!".to_vec())));
     assert_eq!(rig.agent.counts().unknown, 1);
+}
+
+#[test]
+fn who_was_away_itself_asks_before_it_calls_the_other_side_dead() {
+    let mut rig = Rig::new(SMALL);
+    rig.now += Duration::from_secs(60);
+    rig.hub.tick(rig.now);
+    assert!(!rig.hub.is_closed());
+    rig.agent_hears();
+    rig.hub_hears();
+    rig.pass(Duration::from_secs(2));
+    rig.settle();
+    assert!(!rig.hub.is_closed());
 }

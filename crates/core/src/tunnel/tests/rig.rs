@@ -8,7 +8,7 @@ use crate::tunnel::{Closed, Code, Effect, Heard, Key, Limits, Mux, Open, Side, U
 /// Small limits, so that rules strike soon.
 pub(super) const SMALL: Limits = Limits {
     budget: 64 << 10,
-    streams: 16,
+    streams: 256,
     window: 16 << 10,
     window_max: 64 << 10,
     ping: Duration::from_secs(1),
@@ -48,19 +48,19 @@ impl Rig {
     pub(super) fn settle(&mut self) -> (Vec<Told>, Vec<Told>) {
         let (mut hub, mut agent) = (Vec::new(), Vec::new());
         while !self.hub.output().is_empty() || !self.agent.output().is_empty() {
-            agent.extend(self.to_agent());
-            hub.extend(self.to_hub());
+            agent.extend(self.agent_hears());
+            hub.extend(self.hub_hears());
         }
         hub.extend(effects(&mut self.hub));
         agent.extend(effects(&mut self.agent));
         (hub, agent)
     }
 
-    pub(super) fn to_agent(&mut self) -> Vec<Told> {
+    pub(super) fn agent_hears(&mut self) -> Vec<Told> {
         carry(&mut self.hub, &mut self.agent, self.now)
     }
 
-    pub(super) fn to_hub(&mut self) -> Vec<Told> {
+    pub(super) fn hub_hears(&mut self) -> Vec<Told> {
         carry(&mut self.agent, &mut self.hub, self.now)
     }
 
