@@ -263,6 +263,11 @@ impl Thread {
         });
     }
 
+    /// Closes kept connections to backends that have something to say, which means that they end.
+    pub fn sweep_kept(&self) {
+        self.kept.borrow_mut().sweep(boot_now());
+    }
+
     /// TLS towards a pool; `None` when it has none that can be used.
     pub(crate) fn client_tls(&self, snapshot: &Snapshot, pool: PoolId) -> Option<Arc<rustls::ClientConfig>> {
         let mut known = self.client_tls.borrow_mut();

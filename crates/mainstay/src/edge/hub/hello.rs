@@ -127,7 +127,8 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
         let why = why.unwrap_or_else(|| "it offers nothing".to_owned());
         return refuse(Cause::Forbidden, why);
     }
-    let welcome = Welcome { grants: desk.grants(&judged), hubs: desk.addrs.borrow().clone(), ..Welcome::default() };
+    let welcome =
+        Welcome { grants: desk.grants(&judged), hubs: desk.addrs.borrow().clone(), ..Welcome::default() };
     said::welcome(carrier, welcome).await?;
     Ok((asked, claims, judged))
 }

@@ -26,7 +26,7 @@ use tokio::task::spawn_local;
 
 use crate::ipc::HubIdentity;
 use road::Through;
-use seat::Seat;
+use seat::{Offered, Seat};
 
 pub(super) use news::News as HubNews;
 pub(super) use news::Told;
@@ -110,6 +110,7 @@ impl Desk {
             // The same agent at the same place: its old session is lost to it, or about to be.
             old.superseded.set(true);
             old.leave(self.drain_time());
+            self.let_go();
         }
         self.seats.borrow_mut().push(Rc::clone(&seat));
         self.publish(seat.tunnels());
@@ -154,6 +155,23 @@ impl Desk {
         }
     }
 
+    /// The session and the offer of an agent.
+    fn find(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
+        let seats = self.seats.borrow();
+        let named = seats.iter().filter(|seat| *seat.label == *agent.name && seat.serves());
+        named.into_iter().find_map(|seat| {
+            let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
+            Some((Rc::clone(seat), Rc::clone(offer)))
+        })
+    }
+
+    /// Ends connections that are kept for later through sessions that leave.
+    fn let_go(&self) {
+        if let Some(thread) = self.thread.upgrade() {
+            thread.sweep_kept();
+        }
+    }
+
     /// How long streams of a session that leaves may go on.
     fn drain_time(&self) -> std::time::Duration {
         self.thread.upgrade().map_or(std::time::Duration::ZERO, |thread| thread.snapshot().edge.drain)
@@ -171,6 +189,7 @@ impl Desk {
         }
         let within = self.drain_time();
         self.seats.borrow().iter().for_each(|seat| seat.leave(within));
+        self.let_go();
     }
 }
 
@@ -178,15 +197,11 @@ impl Roads for Desk {
     fn open(&self, agent: &Agent, ends: Option<Ends>, freight: Freight) -> Result<Box<dyn Road>, NoRoad> {
         let thread = self.thread.upgrade().ok_or(NoRoad::Gone)?;
         let udp = freight == Freight::Datagrams;
-        let found = {
-            let seats = self.seats.borrow();
-            let of = |seat: &&Rc<Seat>| *seat.label == *agent.name && seat.serves();
-            seats.iter().find_map(|seat| {
-                let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
-                Some((Rc::clone(seat), Rc::clone(offer))).filter(|(seat, _)| of(&seat))
-            })
+        let Some((seat, offer)) = self.find(agent, udp) else {
+            // It has left, and the pools do not know yet.
+            self.publish(std::iter::once(&*agent.tunnel));
+            return Err(NoRoad::Gone);
         };
-        let (seat, offer) = found.ok_or(NoRoad::Gone)?;
         let bounds = self.tunnels.borrow().get(&*agent.tunnel).map(|spec| spec.bounds.clone());
         let held = bounds.ok_or(NoRoad::Gone)?.open(thread.cells).map_err(|full| match full {
             Unbounded::Streams => NoRoad::Full,
@@ -199,7 +214,10 @@ impl Roads for Desk {
             destination: ends.map(|(_, ours)| ours),
             ..Open::default()
         };
-        let stream = seat.session.open(&open, &[]).map_err(|_| NoRoad::Gone)?;
+        let Ok(stream) = seat.session.open(&open, &[]) else {
+            self.publish(std::iter::once(&*agent.tunnel));
+            return Err(NoRoad::Gone);
+        };
         let desk = self.own.upgrade().ok_or(NoRoad::Gone)?;
         Ok(Box::new(Through::new(stream, desk, seat, offer, held)))
     }
@@ -225,6 +243,7 @@ impl Hub for Desk {
             } else if seat.refused.iter().any(|tunnel| self.may_offer(tunnel, &seat.key)) {
                 // It may offer more than it does: it comes again and asks.
                 seat.leave(edge.drain);
+                self.let_go();
             }
         }
     }

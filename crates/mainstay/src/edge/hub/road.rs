@@ -142,6 +142,10 @@ impl Road for Through {
         if self.datagrams {
             return self.poll_datagram(cx);
         }
+        // One that rests is not kept for another request when its agent leaves, which waits for it.
+        if !self.seat.serves() {
+            return Poll::Ready(Ok(()));
+        }
         let chunk = ready!(self.stream.poll_chunk(cx));
         Poll::Ready(chunk.map(|_| ()).map_err(|error| self.told(error)))
     }

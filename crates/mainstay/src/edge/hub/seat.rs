@@ -67,7 +67,8 @@ impl Seat {
 
     /// Whether streams may be opened to it.
     pub(super) fn serves(&self) -> bool {
-        !self.leaving.get() && !self.superseded.get() && !self.session.is_closed()
+        let gone = self.leaving.get() || self.superseded.get() || self.session.is_closed();
+        !gone && !self.session.has_left()
     }
 
     /// The tunnels that it offers.
@@ -146,6 +147,9 @@ pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming)
                 let left = seat.session.has_left() && !seat.leaving.replace(true);
                 if seat.hear(&seat.session.heard()) || left {
                     desk.publish(seat.tunnels());
+                }
+                if left {
+                    desk.let_go();
                 }
             }
         }
