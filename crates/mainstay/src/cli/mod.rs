@@ -1,5 +1,6 @@
 //! The command line: what is said there, and the exit codes that answer.
 
+mod agent;
 mod ask;
 mod drill;
 mod explain;
@@ -131,6 +132,11 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Offer what runs here through a tunnel, in the foreground: it dials hubs, and needs no port that is open.
+    Agent(Box<agent::AgentArgs>),
+    /// Keys of tunnels.
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
     /// This node's identity.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -296,6 +302,16 @@ enum VipCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum TunnelCommand {
+    /// Make a pair of keys: the secret is for the agent or visitor, the public half for `[[tunnel]]` on the hub.
+    Key {
+        /// Where the secret goes, readable by its owner alone; only the public half is printed then. One that is there stays.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum NodeCommand {
     /// Print this node's public key, for `key` in `[cluster] peers` of the others; it is made when there is none.
     Key,
@@ -440,6 +456,8 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
+        Command::Agent(args) => agent::run(*args),
+        Command::Tunnel(TunnelCommand::Key { file }) => agent::key(file.as_deref()),
         Command::Node(NodeCommand::Key) => local::node_key(&dirs),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
         Command::Cluster(ClusterCommand::Add { id }) => ask::tell_cluster(&dirs, ClusterAction::Add { id }),
