@@ -25,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::ipc::{Channel, Closed, FromEdge, Received, RouteExplained, ToEdge};
 use backends::Backends;
+pub(crate) use hub::LEAVING;
 
 /// How often the supervisor hears that this process lives.
 const ALIVE: Duration = Duration::from_secs(1);

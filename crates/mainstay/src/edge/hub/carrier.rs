@@ -1,9 +1,9 @@
 //! What an agent's bytes come over.
 
+use mainstay_core::tunnel::websocket::Side;
+use mainstay_link::tunnel::carrier::WebSocket;
 use mainstay_proxy::road::{Ahead, Arrival, Way};
 use mainstay_proxy::transport::Io;
-
-use super::websocket::WebSocket;
 
 /// The bytes of a session.
 pub(super) type Carrier = Box<dyn mainstay_link::tunnel::Carrier>;
@@ -22,6 +22,6 @@ pub(super) fn name(arrival: &Arrival) -> &'static str {
 pub(super) fn carrier_of(io: Io, early: Vec<u8>, way: Way) -> Carrier {
     match way {
         Way::Straight => Box::new(Ahead::new(early, io)),
-        Way::WebSocket => Box::new(WebSocket::new(Ahead::new(early, io))),
+        Way::WebSocket => Box::new(WebSocket::new(Ahead::new(early, io), Side::Server)),
     }
 }

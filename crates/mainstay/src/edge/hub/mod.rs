@@ -9,7 +9,6 @@ mod hello;
 mod news;
 mod road;
 mod seat;
-mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
