@@ -144,9 +144,9 @@ impl Roams {
                     Err(NotMet::Known) => {}
                     Err(NotMet::Failed(Failed::Refused(refused))) => {
                         let _ = roams.tell.send(Told::Refused(refused));
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        tokio::task::yield_now().await;
                     }
-                    Err(NotMet::Failed(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(NotMet::Failed(_)) => tokio::task::yield_now().await,
                 }
             }
             let settled = sessions.len() >= places;

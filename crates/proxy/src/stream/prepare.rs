@@ -73,8 +73,7 @@ pub(super) async fn prepare(
         match crate::tls::accept(socket(stream, &first), server).await {
             Ok((tls, info)) => {
                 connection.tls = Some(info);
-                let client = crate::transport::Io::Tls(Box::new(tls));
-                let client = slow::Client { io: client, early: Vec::new(), tried: Vec::new(), lease: None };
+                let client = slow::Client::new(crate::transport::Io::Tls(Box::new(tls)));
                 Box::pin(slow::relay(&thread, &snapshot, connection, client, pool, started)).await;
             }
             Err(error) => failed(error.why()),

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::ProxyHeader;
+use mainstay_config::plan::edge::{Pool, ProxyHeader};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -56,6 +56,24 @@ pub(super) struct Client {
     pub(super) lease: Option<Lease>,
 }
 
+impl Client {
+    /// One that nobody was asked for, and that has said nothing.
+    pub(super) const fn new(io: Io) -> Self {
+        Self { io, early: Vec::new(), tried: Vec::new(), lease: None }
+    }
+}
+
+/// What a backend gets first: the PROXY header where it is wanted.
+fn greeting(pool: &Pool, ends: Option<Ends>) -> Vec<u8> {
+    let mut first = Vec::new();
+    match pool.proxy {
+        ProxyHeader::Off => {}
+        ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
+        ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
+    }
+    first
+}
+
 /// Relays between a client whose TLS has ended here, or whose backend is behind a tunnel, and a backend.
 pub(super) async fn relay(
     thread: &Rc<Thread>,
@@ -85,12 +103,7 @@ pub(super) async fn relay(
         let ends = connection.proxy.or(connection.peer.zip(connection.local));
         match dial(thread, &lease, ends, listener.connect_timeout).await {
             Ok(mut backend) => {
-                let mut first = Vec::new();
-                match snapshot.edge.pools[pool.index()].proxy {
-                    ProxyHeader::Off => {}
-                    ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
-                    ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
-                }
+                let mut first = greeting(&snapshot.edge.pools[pool.index()], ends);
                 let took = boot_now().since(began);
                 if let Io::Road(_) = &backend {
                     // What is said to the target before it answers costs nothing to say again.

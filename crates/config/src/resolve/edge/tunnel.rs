@@ -83,27 +83,7 @@ impl Resolver<'_> {
         let head = Header { span, spoiled: Vec::new() };
         let mut made = false;
         if !hosts.is_empty() {
-            let (through, routed) = sorted(named.as_deref(), tables);
-            for at in &through {
-                let rule = raw::Sni {
-                    head: head.clone(),
-                    host: Some(At::new(Words(hosts.clone()), span)),
-                    pool: Some(name.clone()),
-                };
-                let listener = &mut tables.listeners[*at].value;
-                listener.sni.get_or_insert_with(|| At::new(Vec::new(), span)).value.push(At::new(rule, span));
-            }
-            if routed.as_ref().is_none_or(|routed| !routed.is_empty()) {
-                let route = raw::Route {
-                    head: head.clone(),
-                    name: Some(name.clone()),
-                    listener: routed.map(|routed| At::new(Words(routed), span)),
-                    host: Some(At::new(Words(hosts), span)),
-                    pool: Some(name.clone()),
-                    ..raw::Route::default()
-                };
-                tables.routes.push(At::new(route, span));
-            }
+            lead_hosts(&name, &head, hosts, named.as_deref(), tables);
             made = true;
         }
         for (binds, word) in [(&raw.tcp, ProtocolWord::Tcp), (&raw.udp, ProtocolWord::Udp)] {
@@ -249,6 +229,38 @@ impl Resolver<'_> {
             keys.push(key);
         }
         keys
+    }
+}
+
+/// Writes the route of a tunnel's hosts, and the rules of passthrough listeners.
+fn lead_hosts(
+    name: &At<String>,
+    head: &Header,
+    hosts: Vec<At<String>>,
+    named: Option<&[At<String>]>,
+    tables: &mut Tables,
+) {
+    let span = head.span;
+    let (through, routed) = sorted(named, tables);
+    for at in &through {
+        let rule = raw::Sni {
+            head: head.clone(),
+            host: Some(At::new(Words(hosts.clone()), span)),
+            pool: Some(name.clone()),
+        };
+        let listener = &mut tables.listeners[*at].value;
+        listener.sni.get_or_insert_with(|| At::new(Vec::new(), span)).value.push(At::new(rule, span));
+    }
+    if routed.as_ref().is_none_or(|routed| !routed.is_empty()) {
+        let route = raw::Route {
+            head: head.clone(),
+            name: Some(name.clone()),
+            listener: routed.map(|routed| At::new(Words(routed), span)),
+            host: Some(At::new(Words(hosts), span)),
+            pool: Some(name.clone()),
+            ..raw::Route::default()
+        };
+        tables.routes.push(At::new(route, span));
     }
 }
 
