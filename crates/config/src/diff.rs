@@ -48,6 +48,10 @@ pub struct Changes {
     pub maps: Kind,
     /// Access logs by name.
     pub logs: Kind,
+    /// What agents are told.
+    pub hub: bool,
+    /// Tunnels by id.
+    pub tunnels: Kind,
 }
 
 /// What differs among things of one kind, each list in the order of the names.
@@ -151,6 +155,10 @@ impl Changes {
         self.zones.sentences("zone", &mut out);
         self.maps.sentences("map", &mut out);
         self.logs.sentences("log", &mut out);
+        if self.hub {
+            out.push("agents are told of other hubs or hosts".to_owned());
+        }
+        self.tunnels.sentences("tunnel", &mut out);
         out
     }
 }
@@ -184,6 +192,8 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         zones: between(old, new, |plan| all(plan, &plan.edge.zones, |zone| &zone.name)),
         maps: between(old, new, |plan| all(plan, &plan.edge.maps, |map| &map.name)),
         logs: between(old, new, |plan| all(plan, &plan.edge.logs, |log| &log.name)),
+        hub: old.edge.hub != new.edge.hub,
+        tunnels: between(old, new, |plan| all(plan, &plan.edge.tunnels, |tunnel| &tunnel.id)),
     }
 }
 

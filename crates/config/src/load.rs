@@ -255,6 +255,8 @@ fn join(root: &mut Root, later: Root, findings: &mut Findings) {
     append(&mut root.zone, later.zone);
     append(&mut root.map, later.map);
     append(&mut root.log, later.log);
+    join_table(&mut root.hub, later.hub, findings);
+    append(&mut root.tunnel, later.tunnel);
 }
 
 fn join_table<T: Table>(mine: &mut Option<At<T>>, later: Option<At<T>>, findings: &mut Findings) {
@@ -279,6 +281,7 @@ fn override_from_environment(root: &mut Root, findings: &mut Findings, env: &dyn
     override_table(&mut root.cluster, "CLUSTER", findings, env);
     override_table(&mut root.mail, "MAIL", findings, env);
     override_table(&mut root.edge, "EDGE", findings, env);
+    override_table(&mut root.hub, "HUB", findings, env);
 }
 
 fn override_table<T: Table>(

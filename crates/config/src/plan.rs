@@ -12,6 +12,7 @@ mod pool;
 mod secrets;
 mod step;
 mod template;
+pub mod tunnel;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -10,6 +10,7 @@ mod listener;
 mod policy;
 mod pool;
 mod route;
+mod tunnel;
 
 use crate::read::table;
 use crate::source::At;
@@ -22,6 +23,7 @@ pub(crate) use listener::*;
 pub(crate) use policy::*;
 pub(crate) use pool::*;
 pub(crate) use route::*;
+pub(crate) use tunnel::*;
 
 type List<T> = Vec<At<T>>;
 
@@ -54,6 +56,10 @@ table! {
         map: List<Map>,
         /// Access logs.
         log: List<Log>,
+        /// The hub as a whole.
+        hub: Hub,
+        /// What agents offer through us.
+        tunnel: List<Tunnel>,
     }
 }
 

@@ -446,7 +446,7 @@ fn backends_can_be_reached() {
     for (addr, says, advises) in [
         ("10.0.4.20", "the port is missing", "10.0.4.20:8080"),
         ("http://10.0.4.20:80", "is a URL", "tls = {}"),
-        ("tunnel:branch", "tunnels are not served by this version", "take it out"),
+        ("tunnel:branch", "there is no tunnel \"branch\"", "write [[tunnel]] with id = \"branch\""),
         ("unix:x", "not the place of a socket", "absolute"),
         ("::1:80", "stands in brackets", "[2001:db8::1]:8080"),
     ] {

@@ -135,7 +135,7 @@ fn what_is_not_built_is_refused_by_name() {
     assert_finding(&with("use_vmac = true"), 6, "virtual-MAC interface is not supported", "gratuitous ARP");
     assert_finding(&with("routes = []"), 6, "virtual route is not supported", "owns");
     assert_finding(&with("rules = []"), 6, "virtual rule is not supported", "owns");
-    assert_finding("[[tunnel]]\nid = \"x\"\n", 1, "[[tunnel]] is not served by this version", "vip");
+    assert_finding("[[mesh]]\nid = \"x\"\n", 1, "[[mesh]] is not served by this version", "vip");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure; no vip depends on their clock"))]
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 mod confine;

@@ -4,6 +4,7 @@ mod arbitration;
 mod cluster;
 mod conflict;
 mod through;
+mod tunnel;
 
 use std::net::IpAddr;
 
@@ -20,6 +21,7 @@ pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
 pub use through::ThroughStatus;
+pub use tunnel::{TunnelAgent, TunnelStatus};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub struct Status {
     /// The edge's routes, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteCounts>,
+    /// The tunnels, in the Plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnels: Vec<TunnelStatus>,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
     /// What is wrong but not fatal, as sentences: empty means healthy.
@@ -81,6 +86,7 @@ impl Status {
             through: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
+            tunnels: Vec::new(),
             routes: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
@@ -272,7 +278,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`, `tunnel`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,

@@ -145,5 +145,6 @@ pub const fn protocol(protocol: mainstay_config::plan::edge::Protocol) -> &'stat
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::Passthrough => "passthrough",
+        Protocol::Hub => "hub",
     }
 }

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::road::{Ends, Freight, Goal, NoRoad, Road};
+use crate::thread::Thread;
 use crate::tls::{self, HandshakeError};
 use crate::transport::{Io, Socket};
 
@@ -27,6 +29,9 @@ pub enum DialError {
     /// No TLS.
     #[error("tls: {0}")]
     Tls(#[from] HandshakeError),
+    /// The tunnel lets no connection through.
+    #[error("tunnel: {0}")]
+    Road(#[from] NoRoad),
 }
 
 /// What a connection begins with.
@@ -38,6 +43,10 @@ pub struct Dial<'a> {
     pub tls: Option<(Arc<rustls::ClientConfig>, Rc<str>)>,
     /// The client and where it connected to, for the PROXY header.
     pub ends: Option<(SocketAddr, SocketAddr)>,
+    /// The client as it is known after proxies that are believed, and our end: what a tunnel tells its agent.
+    pub visitor: Option<Ends>,
+    /// Who has the roads through tunnels.
+    pub thread: &'a Thread,
     /// How long all of it may take.
     pub timeout: Duration,
 }
@@ -50,9 +59,19 @@ impl DialError {
             Self::Connect(error) => [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
                 .iter()
                 .any(|own| error.raw_os_error() == Some(own.raw_os_error())),
-            Self::Timeout(_) | Self::Tls(_) => false,
+            Self::Timeout(_) | Self::Tls(_) | Self::Road(_) => false,
         }
     }
+}
+
+/// A connection to an agent's target.
+pub(crate) fn road(
+    thread: &Thread,
+    agent: &crate::road::Agent,
+    ends: Option<Ends>,
+    freight: Freight,
+) -> Result<Box<dyn Road>, NoRoad> {
+    thread.roads().ok_or(NoRoad::Gone)?.open(agent, ends, freight)
 }
 
 impl Dial<'_> {
@@ -61,7 +80,18 @@ impl Dial<'_> {
     /// # Errors
     ///
     /// When there is no connection within the time.
-    pub async fn connect(&self, place: &Place) -> Result<Io, DialError> {
+    pub async fn connect(&self, goal: &Goal) -> Result<Io, DialError> {
+        let place = match goal {
+            Goal::Place(place) => place,
+            Goal::Agent(agent) => {
+                let road = road(self.thread, agent, self.visitor, Freight::Bytes)?;
+                if self.tls.is_none() && self.pool.proxy == ProxyHeader::Off {
+                    return Ok(Io::Road(road));
+                }
+                let greeted = tokio::time::timeout(self.timeout, self.greet(road));
+                return greeted.await.unwrap_or(Err(DialError::Timeout(self.timeout)));
+            }
+        };
         let connecting = tokio::time::timeout(self.timeout, self.attempt(place));
         connecting.await.unwrap_or(Err(DialError::Timeout(self.timeout)))
     }
@@ -75,12 +105,7 @@ impl Dial<'_> {
             }
             Place::Unix(path) => UnixStream::connect(path).await?.into(),
         };
-        let mut header = Vec::new();
-        match self.pool.proxy {
-            ProxyHeader::Off => {}
-            ProxyHeader::V1 => proxy_header::write_text(self.ends, &mut header),
-            ProxyHeader::V2 => proxy_header::write_binary(self.ends, false, &mut header),
-        }
+        let header = self.header();
         if !header.is_empty() {
             socket.write_all(&header).await?;
         }
@@ -88,5 +113,27 @@ impl Dial<'_> {
         let verify = self.pool.tls.as_ref().is_none_or(|tls| tls.verify);
         let (stream, _) = tls::connect(socket, config, verify, name, self.timeout).await?;
         Ok(Io::Tls(Box::new(stream)))
+    }
+
+    /// The same through a tunnel, which takes at once what is written.
+    async fn greet(&self, mut road: Box<dyn Road>) -> Result<Io, DialError> {
+        let header = self.header();
+        if !header.is_empty() {
+            road.write_all(&header).await?;
+        }
+        let Some((config, name)) = &self.tls else { return Ok(Io::Road(road)) };
+        let verify = self.pool.tls.as_ref().is_none_or(|tls| tls.verify);
+        let (stream, _) = tls::connect(road, config, verify, name, self.timeout).await?;
+        Ok(Io::TlsRoad(Box::new(stream)))
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        match self.pool.proxy {
+            ProxyHeader::Off => {}
+            ProxyHeader::V1 => proxy_header::write_text(self.ends, &mut header),
+            ProxyHeader::V2 => proxy_header::write_binary(self.ends, false, &mut header),
+        }
+        header
     }
 }

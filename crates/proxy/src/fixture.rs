@@ -162,6 +162,7 @@ pub(crate) fn listener() -> Listener {
         udp_responses: None,
         logs: Vec::new(),
         answer: None,
+        agents: None,
     }
 }
 

@@ -27,6 +27,7 @@ pub mod pool;
 mod proxied;
 pub mod request;
 pub mod response;
+pub mod road;
 pub mod route;
 pub mod serve;
 pub mod shared;

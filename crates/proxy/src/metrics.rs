@@ -46,6 +46,11 @@ impl<T: Default> Grow<T> {
         let chunk = self.chunks[place / CHUNK].get_or_init(|| (0..CHUNK).map(|_| T::default()).collect());
         &chunk[place % CHUNK]
     }
+
+    /// Those that somebody has asked for, and their neighbours.
+    fn each(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().filter_map(OnceLock::get).flatten()
+    }
 }
 
 /// A counter with one writer: a load and a store, without the bus lock of an atomic addition.
@@ -133,6 +138,13 @@ impl Counters {
     pub fn open(&self, place: u32) -> u64 {
         let listener = self.listener(place);
         listener.accepted.get().saturating_sub(listener.closed.get())
+    }
+
+    /// Connections that are open, of all listeners.
+    #[must_use]
+    pub fn open_in_all(&self) -> u64 {
+        let open = |listener: &Listener| listener.accepted.get().saturating_sub(listener.closed.get());
+        self.listeners.each().map(open).sum()
     }
 
     /// A request was refused before it had a route: `framing:two-lengths`, `head-too-large`, `timeout` ...

@@ -13,10 +13,11 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::exchange::Connection;
 use crate::proxied;
+use crate::road::{Arrival, Counted, Way};
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 use crate::transport::{Io, Socket};
-use crate::{http1, http2};
+use crate::{http1, http2, stream};
 
 /// How long a PROXY header may take where there is no TLS whose bound holds for it too.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,16 +70,41 @@ async fn begin(
     name: Rc<str>,
 ) {
     let settings = &snapshot.edge.listeners[connection.listener as usize];
-    debug_assert!(settings.protocol == Protocol::Http, "bytes are relayed elsewhere");
+    debug_assert!(matches!(settings.protocol, Protocol::Http | Protocol::Hub), "bytes are relayed elsewhere");
+    let hub = settings.protocol == Protocol::Hub;
+    if hub && !stream::admits(&settings.access, connection.peer) {
+        thread.counters.refused(connection.counts, "access");
+        return thread.counters.closed(connection.counts);
+    }
     let says_proxy =
         connection.peer.is_some_and(|peer| settings.proxy_from.iter().any(|net| net.holds(peer.ip())));
     let tls = snapshot.tls.get(connection.listener as usize).and_then(Option::as_ref);
     if !says_proxy && tls.is_none() {
+        if hub {
+            return hand_over(&thread, Io::Plain(socket), connection, name);
+        }
         return http1::serve(thread, Io::Plain(socket), Rc::new(connection), name).await;
     }
     let tls = tls.map(Arc::clone);
     drop(snapshot);
-    Box::pin(greet(thread, socket, connection, name, says_proxy, tls)).await;
+    Box::pin(greet(thread, socket, connection, name, Greeting { says_proxy, tls, hub })).await;
+}
+
+/// What a connection begins with.
+struct Greeting {
+    says_proxy: bool,
+    tls: Option<Arc<crate::tls::Server>>,
+    /// It is an agent's.
+    hub: bool,
+}
+
+/// Gives a connection of a hub's listener to the hub.
+fn hand_over(thread: &Rc<Thread>, io: Io, connection: Connection, listener: Rc<str>) {
+    let open = Counted::new(Arc::clone(&thread.counters), connection.counts);
+    let Some(hub) = thread.hub().filter(|_| !thread.draining()) else { return };
+    let from = connection.proxy.map(|(source, _)| source).or(connection.peer);
+    let (connection, early) = (Rc::new(connection), Vec::new());
+    hub.take(Arrival { io, early, from, connection, listener, way: Way::Straight, open });
 }
 
 /// PROXY header and TLS, then the requests.
@@ -87,9 +113,9 @@ async fn greet(
     mut socket: Socket,
     mut connection: Connection,
     name: Rc<str>,
-    says_proxy: bool,
-    tls: Option<Arc<crate::tls::Server>>,
+    greeting: Greeting,
 ) {
+    let Greeting { says_proxy, tls, hub } = greeting;
     let refused = |why| {
         thread.counters.handshake_failed(connection.counts, why);
         thread.counters.closed(connection.counts);
@@ -106,12 +132,22 @@ async fn greet(
         socket.unread(&first);
     }
     let Some(tls) = tls else {
+        if hub {
+            return hand_over(&thread, Io::Plain(socket), connection, name);
+        }
         return Box::pin(http1::serve(thread, Io::Plain(socket), Rc::new(connection), name)).await;
     };
     match crate::tls::accept(socket, &tls).await {
         Ok((stream, info)) => {
             let h2 = info.h2;
+            let refused_by = crate::tls::refusal(tls.client_auth(), &info).filter(|_| hub);
             connection.tls = Some(info);
+            if refused_by.is_some() {
+                return refused("tls:client-certificate");
+            }
+            if hub {
+                return hand_over(&thread, Io::Tls(Box::new(stream)), connection, name);
+            }
             if h2 {
                 let io = Io::Tls(Box::new(stream));
                 return Box::pin(http2::serve(thread, io, Rc::new(connection), name, Vec::new())).await;

@@ -126,7 +126,12 @@ fn tls_of(
     }
     // HTTP/2 is offered where HTTP is spoken.
     let http2 = listener.http.http2 && listener.protocol == Protocol::Http;
-    let server = tls::server_config(settings, http2, tickets);
+    let server = match listener.protocol {
+        Protocol::Hub => tls::server_for_agents(settings, tickets),
+        Protocol::Http | Protocol::Tcp | Protocol::Udp | Protocol::Passthrough => {
+            tls::server_config(settings, http2, tickets)
+        }
+    };
     let wrong = |error: tls::Error| Error::Tls { listener: listener.name.clone(), why: error.to_string() };
     server.map(Some).map_err(wrong)
 }

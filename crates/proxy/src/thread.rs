@@ -17,6 +17,7 @@ use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
+use crate::road::{Hub, Roads, SessionStatus};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
@@ -52,6 +53,8 @@ pub struct Thread {
     relays: OnceCell<Rc<Relays>>,
     /// Clients between two requests, once there were any.
     parked: RefCell<Option<Rc<Parked>>>,
+    /// Roads through tunnels, and who takes those that agents come in by; there before the first connection, when at all.
+    tunnels: OnceCell<(Rc<dyn Roads>, Rc<dyn Hub>)>,
     /// Pipes that bodies are spliced through.
     pub pipes: Pipes,
     keeps_house: Cell<bool>,
@@ -107,6 +110,7 @@ impl Thread {
             client_tls: RefCell::default(),
             relays: OnceCell::new(),
             parked: RefCell::default(),
+            tunnels: OnceCell::new(),
             pipes: Pipes::default(),
             keeps_house: Cell::new(false),
             draining: Cell::new(false),
@@ -115,6 +119,27 @@ impl Thread {
             connections: Cell::new(0),
             starved_again: Cell::new(Boot::ZERO),
         }
+    }
+
+    /// Who has the tunnels of this thread; to be told before its first connection, and only once.
+    pub fn tunnel_by(&self, roads: Rc<dyn Roads>, hub: Rc<dyn Hub>) {
+        let _ = self.tunnels.set((roads, hub));
+    }
+
+    /// The sessions of agents.
+    #[must_use]
+    pub fn agents(&self) -> Vec<SessionStatus> {
+        self.hub().map(|hub| hub.sessions()).unwrap_or_default()
+    }
+
+    /// Roads through tunnels.
+    pub(crate) fn roads(&self) -> Option<&Rc<dyn Roads>> {
+        self.tunnels.get().map(|(roads, _)| roads)
+    }
+
+    /// Who takes the connections of agents.
+    pub(crate) fn hub(&self) -> Option<&Rc<dyn Hub>> {
+        self.tunnels.get().map(|(_, hub)| hub)
     }
 
     /// The configuration in force.
@@ -135,6 +160,9 @@ impl Thread {
         let known = names(&snapshot, &self.listeners.borrow());
         self.listeners.replace(known);
         self.client_tls.borrow_mut().clear();
+        if let Some(hub) = self.hub() {
+            hub.adopt(&snapshot);
+        }
         let old = self.snapshot.replace(Rc::new(Current(snapshot)));
         self.counters.adopted();
         if old.0.edge.pools != self.snapshot.borrow().0.edge.pools {
@@ -154,6 +182,9 @@ impl Thread {
     pub fn drain(&self) {
         self.draining.set(true);
         self.kept.borrow_mut().clear();
+        if let Some(hub) = self.hub() {
+            hub.drain();
+        }
         self.deadlines.wake_all();
     }
 
@@ -173,6 +204,9 @@ impl Thread {
     /// Ends what still runs: the time to drain is over.
     pub fn cut(&self) {
         self.was_cut.set(true);
+        if let Some(hub) = self.hub() {
+            hub.cut();
+        }
         self.cut.notify_waiters();
         if let Some(relays) = self.relays.get() {
             relays.cut_all();
@@ -227,6 +261,11 @@ impl Thread {
                 }
             }
         });
+    }
+
+    /// Closes kept connections to backends that have something to say, which means that they end.
+    pub fn sweep_kept(&self) {
+        self.kept.borrow_mut().sweep(boot_now());
     }
 
     /// TLS towards a pool; `None` when it has none that can be used.

@@ -9,6 +9,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::road::Road;
 use crate::tls::TlsStream;
 
 /// A socket, and what was read of it ahead of those who read it.
@@ -230,13 +231,17 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// A connection: a socket, with or without TLS.
+/// A connection: a socket or a road through a tunnel, with or without TLS.
 #[derive(Debug)]
 pub enum Io {
     /// Without TLS.
     Plain(Socket),
     /// Under TLS.
     Tls(Box<TlsStream<Socket>>),
+    /// Through a tunnel.
+    Road(Box<dyn Road>),
+    /// Under TLS that ends behind a tunnel.
+    TlsRoad(Box<TlsStream<Box<dyn Road>>>),
 }
 
 impl Io {
@@ -245,6 +250,8 @@ impl Io {
         match self {
             Self::Plain(socket) => socket.poll_readable(cx),
             Self::Tls(stream) => stream.poll_readable(cx),
+            Self::Road(road) => road.poll_readable(cx),
+            Self::TlsRoad(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -258,18 +265,18 @@ impl Io {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// The descriptor alone, of a connection without TLS.
+    /// The descriptor alone, of a socket without TLS.
     ///
     /// # Errors
     ///
-    /// When there is TLS, or the runtime does not let go of the socket.
+    /// When there is TLS or no socket, or the runtime does not let go of the socket.
     pub fn into_descriptor(self) -> io::Result<OwnedFd> {
         match self {
             Self::Plain(socket) => match socket.stream {
                 Stream::Tcp(stream) => Ok(stream.into_std()?.into()),
                 Stream::Unix(stream) => Ok(stream.into_std()?.into()),
             },
-            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -278,7 +285,7 @@ impl Io {
     pub fn direct(&self) -> Option<&Stream> {
         match self {
             Self::Plain(socket) => socket.direct(),
-            Self::Tls(_) => None,
+            Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => None,
         }
     }
 }
@@ -288,6 +295,8 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Self::Road(road) => Pin::new(&mut **road).poll_read(cx, buf),
+            Self::TlsRoad(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
         }
     }
 }
@@ -297,6 +306,8 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Self::Road(road) => Pin::new(&mut **road).poll_write(cx, buf),
+            Self::TlsRoad(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
     }
 
@@ -308,6 +319,8 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Self::Road(road) => Pin::new(&mut **road).poll_write_vectored(cx, bufs),
+            Self::TlsRoad(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -319,6 +332,8 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Road(road) => Pin::new(&mut **road).poll_flush(cx),
+            Self::TlsRoad(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -326,6 +341,8 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Road(road) => Pin::new(&mut **road).poll_shutdown(cx),
+            Self::TlsRoad(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 }

@@ -22,6 +22,7 @@ pub use super::pool::{
 };
 pub use super::step::{Condition, FileKind, Step, Then};
 pub use super::template::{Known, Piece, Template, Var};
+pub use super::tunnel::{Hub, Tunnel};
 
 /// Everything the edge role does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,10 @@ pub struct Edge {
     pub logs: Vec<AccessLog>,
     /// Suffix to media type, for static files: `html` -> `text/html`.
     pub types: Vec<(String, String)>,
+    /// What agents are told.
+    pub hub: Hub,
+    /// What they may offer.
+    pub tunnels: Vec<Tunnel>,
 }
 
 /// What is done with the requests that match.

@@ -44,6 +44,8 @@ pub struct Listener {
     pub logs: Vec<LogUse>,
     /// What is answered at once instead (`return` of nginx's stream).
     pub answer: Option<Template>,
+    /// Path at which agents of tunnels come in, by WebSocket.
+    pub agents: Option<String>,
 }
 
 /// An address.
@@ -68,6 +70,8 @@ pub enum Protocol {
     Udp,
     /// TLS that is not ended here, sorted by server name.
     Passthrough,
+    /// Agents of tunnels come in.
+    Hub,
 }
 
 /// TLS that ends here.

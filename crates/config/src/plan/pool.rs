@@ -100,6 +100,8 @@ pub enum Target {
     Unix(PathBuf),
     /// Each request says it: `forward.to`.
     Asked,
+    /// The tunnel of this id; each agent that offers it is a backend.
+    Tunnel(String),
 }
 
 /// TLS towards backends.

@@ -77,6 +77,8 @@ table! {
         log: List<LogEntry>,
         /// Text that tcp connections get at once instead of a pool.
         answer: Templated,
+        /// Path at which agents of tunnels come in, by WebSocket (http).
+        agents: String,
     }
 }
 

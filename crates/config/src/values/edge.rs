@@ -441,6 +441,7 @@ choice! {
         "tcp" => Tcp,
         "udp" => Udp,
         "passthrough" => Passthrough,
+        "hub" => Hub,
     }
 }
 

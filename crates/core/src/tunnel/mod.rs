@@ -3,9 +3,11 @@
 //! [`Mux`] is one side of it. Bytes that come go into [`Mux::receive`], which lends what streams carry out of the caller's own
 //! buffer; bytes to send are staged in one buffer, [`Mux::output`], which streams fill in turn.
 
+pub mod address;
 mod code;
 mod fields;
 mod frame;
+pub mod hello;
 mod inbox;
 mod limits;
 mod mux;
@@ -13,8 +15,10 @@ mod news;
 mod open;
 mod outbox;
 mod receive;
+pub mod roam;
 mod send;
 mod stream;
+pub mod websocket;
 
 #[cfg(test)]
 mod tests;

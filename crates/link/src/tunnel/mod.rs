@@ -3,9 +3,12 @@
 //! [`Session::start`] drives `core::tunnel::Mux` from a task of its own: it reads, hands what streams carry straight to whoever
 //! takes it, and writes once for all that was staged in a turn of the loop. Nothing here crosses threads.
 
+pub mod carrier;
 mod clock;
 mod drive;
+pub mod hello;
 mod inner;
+pub mod keys;
 mod session;
 mod socket;
 mod splice;

@@ -193,6 +193,21 @@ pub(super) fn pools(dirs: &Dirs, pool: Option<&str>) -> anyhow::Result<u8> {
     local::print(&render::pools(&status))
 }
 
+pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::Result<u8> {
+    let mut tunnels = fetch_status(dirs)?.tunnels;
+    if let Some(id) = tunnel {
+        let known: Vec<String> = tunnels.iter().map(|t| t.id.clone()).collect();
+        tunnels.retain(|t| t.id == id);
+        if tunnels.is_empty() {
+            bail!("no tunnel is called \"{id}\"; there are: {}", known.join(", "));
+        }
+    }
+    if json {
+        return local::print(&format!("{}\n", serde_json::to_string_pretty(&tunnels)?));
+    }
+    local::print(&render::tunnels(&tunnels))
+}
+
 pub(super) fn pool(dirs: &Dirs, word: Option<(String, PoolAction)>) -> anyhow::Result<u8> {
     let (name, action) = word.context("a list is asked for otherwise")?;
     done(ask(dirs, &ApiCall::Pool { name, action })?)

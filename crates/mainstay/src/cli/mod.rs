@@ -1,5 +1,6 @@
 //! The command line: what is said there, and the exit codes that answer.
 
+mod agent;
 mod ask;
 mod drill;
 mod explain;
@@ -133,6 +134,11 @@ enum Command {
     /// forgets it, an upgrade does not.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// Offer what runs here through a tunnel, in the foreground: it dials hubs, and needs no port that is open.
+    Agent(Box<agent::AgentArgs>),
+    /// What agents offer through this node, and keys of tunnels.
+    #[command(subcommand)]
+    Tunnel(TunnelCommand),
     /// This node's identity.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -326,6 +332,24 @@ enum VipCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum TunnelCommand {
+    /// Make a pair of keys: the secret is for the agent or visitor, the public half for `[[tunnel]]` on the hub.
+    Key {
+        /// Where the secret goes, readable by its owner alone; only the public half is printed then. One that is there stays.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// One line for each agent: the places of this hub that it has a session to, its connections, what its target does.
+    List {
+        /// Only this tunnel.
+        tunnel: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum NodeCommand {
     /// Print this node's public key, for `key` in `[cluster] peers` of the others; it is made when there is none.
     Key,
@@ -511,6 +535,9 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
+        Command::Agent(args) => agent::run(*args),
+        Command::Tunnel(TunnelCommand::Key { file }) => agent::key(file.as_deref()),
+        Command::Tunnel(TunnelCommand::List { tunnel, json }) => ask::tunnels(&dirs, tunnel.as_deref(), json),
         Command::Node(command) => node(&dirs, command),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
         Command::Cluster(ClusterCommand::Add { id }) => ask::tell_cluster(&dirs, ClusterAction::Add { id }),

@@ -13,7 +13,7 @@ use crate::status::{Event, Status, VipStatus};
 use crate::words;
 
 pub(super) use cluster::{cluster, lease};
-pub(super) use edge::pools;
+pub(super) use edge::{pools, tunnels};
 
 /// Blanks between columns.
 const GAP: usize = 2;

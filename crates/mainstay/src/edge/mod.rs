@@ -1,9 +1,12 @@
 //! The edge role: its control thread, which passes the supervisor's words on to the threads that serve connections.
 
 mod backends;
+mod hub;
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -17,10 +20,12 @@ use mainstay_proxy::tls::TICKET_KEY;
 use mainstay_proxy::worker::Process;
 use mainstay_sys::shared::Shared;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::ipc::{Channel, Closed, FromEdge, Received, RouteExplained, ToEdge};
 use backends::Backends;
+pub(crate) use hub::LEAVING;
 
 /// How often the supervisor hears that this process lives.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -41,17 +46,26 @@ const ROOM: Duration = Duration::from_millis(2);
 pub fn run(channel: Channel) -> anyhow::Result<()> {
     mainstay_proxy::thread::TRIM.get_or_init(|| mainstay_sys::process::trim_memory);
     let first = channel.receive::<ToEdge>()?.context("no first message")?;
-    let ToEdge::Start { column, threads } = first.message else { bail!("the first message must start it") };
+    let ToEdge::Start { column, threads, hub } = first.message else {
+        bail!("the first message must start it")
+    };
     let memory = first.fds.into_iter().next().context("no shared memory came with the first message")?;
     let shared = Shared::open(memory, WORDS)?;
     let process = Process::start(Cells::new(shared.words(), usize::from(column)), threads)
         .context("start the threads of the edge")?;
+    let (hub, numbers) = (Arc::new(hub), Arc::new(AtomicU16::new(0)));
+    let (news, told) = hub::HubNews::new();
+    let news = Arc::new(news);
+    let node = hub.name.clone();
+    process.tell(move |thread| {
+        hub::settle(thread, Arc::clone(&hub), Arc::clone(&news), numbers.fetch_add(1, Ordering::Relaxed));
+    });
     channel.set_nonblocking()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     runtime.block_on(async {
         let channel = crate::ipc::watched(channel).context("watch the channel")?;
-        Control { channel, process, by: None, backends: Backends::default() }.serve().await
+        Control { channel, process, by: None, backends: Backends::default(), node, told }.serve().await
     })
 }
 
@@ -62,6 +76,10 @@ struct Control {
     /// When a drained process ends with whatever it still has.
     by: Option<Instant>,
     backends: Backends,
+    /// The node's id.
+    node: String,
+    /// What becomes of agents.
+    told: mpsc::Receiver<hub::Told>,
 }
 
 impl Control {
@@ -78,6 +96,12 @@ impl Control {
                     self.process.come_round().await;
                     self.say(&FromEdge::Alive).await?;
                     self.look_at_backends().await?;
+                    continue;
+                }
+                Some((about, word, message)) = self.told.recv() => {
+                    let mut event = crate::events::event(&self.node, "tunnel", &about, message);
+                    event.to = Some(word.to_owned());
+                    self.say(&FromEdge::Event(event)).await?;
                     continue;
                 }
                 () = drained(&self.process, self.by) => {

@@ -21,6 +21,8 @@ pub enum ToEdge {
         column: u16,
         /// How many threads it has.
         threads: u16,
+        /// What agents of tunnels are told of it.
+        hub: HubIdentity,
     },
     /// Sockets to take connections from; they come with it in this order.
     Sockets(Vec<SocketKey>),
@@ -53,6 +55,21 @@ pub enum ToEdge {
     },
     /// Serve what waits, let connections end, and exit when none is left or this long after.
     Drain(Duration),
+}
+
+/// An edge process as agents of tunnels know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubIdentity {
+    /// The node's id.
+    pub name: String,
+    /// Drawn once by each run of the node.
+    pub instance: u64,
+    /// Which of its edge processes it is.
+    pub process: u16,
+    /// How many there are.
+    pub processes: u16,
+    /// Threads of each.
+    pub threads: u16,
 }
 
 /// An edge's part of the Plan, with its secrets.

@@ -8,7 +8,7 @@ mod edge;
 mod messages;
 
 pub use channel::{Channel, Closed, Received, watched};
-pub use edge::{EdgePlan, FromEdge, PoolOrder, RouteExplained, Seen, ToEdge};
+pub use edge::{EdgePlan, FromEdge, HubIdentity, PoolOrder, RouteExplained, Seen, ToEdge};
 pub use messages::{
     ApiCall, ApiReply, Asker, ClusterAction, Deposit, Farewell, FromApi, FromExec, FromProbe, FromRegistry,
     FromVip, Identity, Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToRegistry, ToVip,

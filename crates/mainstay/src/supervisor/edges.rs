@@ -22,7 +22,7 @@ use super::secrets::Secrets;
 use super::slots::Slots;
 use super::tickets::TicketKeys;
 use super::worker::Place;
-use crate::ipc::{EdgePlan, FromEdge, ToApi, ToEdge, ToVip};
+use crate::ipc::{EdgePlan, FromEdge, HubIdentity, ToApi, ToEdge, ToVip};
 use crate::role::Role;
 
 /// Sockets that go with one message.
@@ -55,6 +55,8 @@ pub(super) struct Edges {
     pub(super) tickets: TicketKeys,
     /// Key of sticky cookies of pools that name none.
     pub(super) sticky: Vec<u8>,
+    /// This run of the node, as agents of tunnels know it.
+    pub(super) hub: u64,
 }
 
 /// What an edge process has.
@@ -83,7 +85,14 @@ impl Supervisor {
         let worker = &mut self.workers[slot];
         worker.edge = Has { column, ..Has::default() };
         let threads = plan.edge.threads.max(1);
-        worker.send_with(&ToEdge::Start { column, threads }, vec![memory]);
+        let hub = HubIdentity {
+            name: plan.node.clone(),
+            instance: self.edges.hub,
+            process: worker.instance,
+            processes: plan.edge.instances.max(1),
+            threads,
+        };
+        worker.send_with(&ToEdge::Start { column, threads, hub }, vec![memory]);
         worker.send(&ToEdge::Tickets(self.edges.tickets.keys().to_vec()));
         self.workers[slot].send(&ToEdge::Sticky(self.edges.sticky.clone()));
         self.send_logs_to(slot);

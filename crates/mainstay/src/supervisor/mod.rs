@@ -180,6 +180,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.secrets.follow(&supervisor.plan.edge, now);
     edges.tickets.turn(now);
     edges.sticky = tickets::sticky_key()?;
+    edges.hub = tickets::hub_instance()?;
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }

@@ -293,7 +293,9 @@ impl Added {
 fn parts(target: &Target) -> (String, String) {
     match target {
         Target::Inet(addr) if addr.is_ipv6() => (format!("[{}]", addr.ip()), addr.port().to_string()),
-        Target::Inet(_) | Target::Name { .. } | Target::Unix(_) | Target::Asked => bare(target),
+        Target::Inet(_) | Target::Name { .. } | Target::Unix(_) | Target::Asked | Target::Tunnel(_) => {
+            bare(target)
+        }
     }
 }
 
@@ -304,6 +306,8 @@ fn bare(target: &Target) -> (String, String) {
         Target::Name { host, port } => (host.clone(), port.to_string()),
         Target::Unix(path) => (format!("unix:{}", path.display()), "0".into()),
         Target::Asked => ("*".into(), "0".into()),
+        // Its agents probe it.
+        Target::Tunnel(id) => (format!("tunnel:{id}"), "0".into()),
     }
 }
 

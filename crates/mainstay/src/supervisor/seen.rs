@@ -9,7 +9,7 @@ use super::Supervisor;
 use super::orders::Orders;
 use crate::ipc::Seen;
 use crate::role::Role;
-use crate::status::{BackendShown, Counter, ListenerStatus, PoolStatus, Status};
+use crate::status::{BackendShown, Counter, ListenerStatus, PoolStatus, Status, TunnelStatus};
 use crate::words;
 
 impl Supervisor {
@@ -42,6 +42,16 @@ impl Supervisor {
                 status.degraded.push(format!("pool {} has no backend in use: requests get 503", pool.name));
             }
             status.pools.push(shown);
+        }
+        let places = usize::from(self.plan.edge.instances) * usize::from(self.plan.edge.threads.max(1));
+        for tunnel in &self.plan.edge.tunnels {
+            let shown = TunnelStatus::new(tunnel, places, &sum.agents);
+            if shown.agents.iter().all(|agent| agent.places.is_empty()) {
+                status
+                    .degraded
+                    .push(format!("tunnel {} is offered by no agent: requests get 503", tunnel.id));
+            }
+            status.tunnels.push(shown);
         }
         if let Some(why) = self.edges.secrets.trouble() {
             status.degraded.push(format!("a secret that has changed is not used: {why}"));

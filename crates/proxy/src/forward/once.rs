@@ -23,6 +23,7 @@ use crate::http2::{self, Link, Links, Turn};
 use crate::pool::{Lease, Outcome};
 use crate::request::Version;
 use crate::response::ResponseHead;
+use crate::road::{Ends, Goal, NoRoad};
 use crate::route;
 use crate::transport::Io;
 
@@ -48,6 +49,13 @@ enum Over {
     Tried(Tried),
     /// The connection was kept, and closed before it saw the request.
     Stale,
+}
+
+/// The client, as far as it is known, and where it came in.
+fn visitor(exchange: &Exchange) -> Option<Ends> {
+    let connection = &exchange.connection;
+    let ours = connection.proxy.map(|(_, ours)| ours).or(connection.local)?;
+    Some((std::net::SocketAddr::new(exchange.client?, exchange.client_port), ours))
 }
 
 /// Whether a backend's response is compressed, and by what.
@@ -242,6 +250,8 @@ impl Try<'_, '_> {
             pool: job.pool,
             tls,
             ends: connection.proxy.or(connection.peer.zip(connection.local)),
+            visitor: visitor(exchange),
+            thread: way.thread,
             timeout: job.forward.connect_timeout,
         };
         match self.connect(&dial).await {
@@ -258,7 +268,14 @@ impl Try<'_, '_> {
                 tracing::debug!(backend = %self.lease.address(), "{error}");
                 let on = match error {
                     DialError::Timeout(_) => RetryOn::Timeout,
-                    DialError::Connect(_) | DialError::Tls(_) => RetryOn::Error,
+                    DialError::Connect(_) | DialError::Tls(_) | DialError::Road(NoRoad::Gone) => {
+                        RetryOn::Error
+                    }
+                    DialError::Road(NoRoad::Full | NoRoad::TooMany) => {
+                        // The agent has no part in it, and another one of the tunnel may not take it either.
+                        self.lease.tell(Outcome::Cancelled, recent().since(self.began));
+                        return Err(Tried::Failed(503));
+                    }
                 };
                 Err(self.failed_before(on))
             }
@@ -269,8 +286,10 @@ impl Try<'_, '_> {
     async fn connect(&self, dial: &Dial<'_>) -> Result<Io, DialError> {
         let by = boot_now() + dial.timeout;
         loop {
-            let connected =
-                dial.connect(self.job.place.as_ref().unwrap_or_else(|| self.lease.target())).await;
+            let connected = match &self.job.place {
+                Some(place) => dial.connect(&Goal::Place(place.clone())).await,
+                None => dial.connect(self.lease.goal()).await,
+            };
             let starved = connected.as_ref().is_err_and(DialError::is_starved);
             if !starved || boot_now() >= by {
                 return connected;
@@ -356,7 +375,10 @@ impl Try<'_, '_> {
                 return Over::Stale;
             }
             Trouble::Backend(Broken::Gone) => self.failed(RetryOn::Error, Outcome::Broken, true, replay),
-            Trouble::Backend(Broken::Refused) => self.failed(RetryOn::Error, Outcome::Broken, false, replay),
+            // Nothing was done with it, but a body that is gone cannot be sent to another.
+            Trouble::Backend(Broken::Refused) => {
+                self.failed(RetryOn::Error, Outcome::ConnectFailed, !replayable, replay)
+            }
             Trouble::Backend(Broken::Malformed(reject)) => {
                 tracing::debug!(backend = %self.lease.address(), "no HTTP: {reject}");
                 self.failed(RetryOn::InvalidHeader, Outcome::Broken, true, replay)

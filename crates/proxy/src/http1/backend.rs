@@ -10,7 +10,7 @@ use rustix::net::RecvFlags;
 use smallvec::SmallVec;
 use tokio::io::Interest;
 
-use super::talk::{Incoming, Outgoing, Talk, decimal, line};
+use super::talk::{Incoming, Outgoing, Talk, broken, decimal, line};
 use super::wire::Wire;
 use crate::buffers;
 use crate::exchange::FieldSink;
@@ -385,7 +385,7 @@ impl Backend for Exchange {
             if wire.ended || (wire.is_full() && !wire.grow()) {
                 return Poll::Ready(Err(Broken::Gone));
             }
-            if ready!(wire.poll_fill(cx)).map_err(|_| Broken::Gone)? == 0 {
+            if ready!(wire.poll_fill(cx)).map_err(broken)? == 0 {
                 return Poll::Ready(Err(Broken::Gone));
             }
         }

@@ -1,5 +1,6 @@
 //! HTTP/1.1: connections of clients and to backends.
 
+mod agents;
 mod backend;
 mod client;
 mod head;

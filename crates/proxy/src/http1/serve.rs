@@ -1,5 +1,6 @@
 //! A client's connection: one request after the other.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use mainstay_config::plan::edge::HttpLimits;
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
 use mainstay_core::http2::PREFACE;
 
+use super::agents;
 use super::client::Side;
 use super::head;
 use super::parked::{DRAIN_IDLE, Idle, Who};
@@ -18,6 +20,8 @@ use crate::exchange::{Connection, Exchange};
 use crate::forward;
 use crate::http2;
 use crate::request::Request;
+use crate::road::{Arrival, Counted, Way};
+use crate::route;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
 use crate::thread::{Current, Thread};
@@ -74,6 +78,8 @@ enum Next {
     End,
     /// The client speaks HTTP/2, by prior knowledge.
     Http2,
+    /// The client is an agent of a tunnel, known by this address.
+    Agent(Option<SocketAddr>),
 }
 
 /// A head, or why there is none.
@@ -124,6 +130,7 @@ impl Open {
             match Box::pin(self.requests()).await {
                 Next::Again | Next::Idle => {}
                 Next::Http2 => return Box::pin(self.speak_http2()).await,
+                Next::Agent(from) => return self.hand_over(from),
                 Next::End => break,
             }
             patience = Duration::ZERO;
@@ -187,7 +194,7 @@ impl Open {
             let came = pin!(self.one(&mut slot)).await;
             match came {
                 Next::Again => {}
-                next @ (Next::Idle | Next::Http2 | Next::End) => return next,
+                next @ (Next::Idle | Next::Http2 | Next::Agent(_) | Next::End) => return next,
             }
         }
     }
@@ -243,7 +250,50 @@ impl Open {
         http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
     }
 
+    /// Answers an agent that comes in by an upgrade.
+    async fn admit(&mut self, snapshot: &Snapshot, exchange: &mut Exchange) -> Next {
+        let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
+        let answer = match route::comes_in(snapshot, exchange).and_then(|()| agents::accept(exchange)) {
+            Ok(_) if self.thread.draining() || self.thread.hub().is_none() => Err(503),
+            answer => answer,
+        };
+        match answer {
+            Ok(answer) => {
+                let wire = &mut self.side.talk.wire;
+                wire.stage().extend_from_slice(answer.as_bytes());
+                match self.watch.within(limits.send_timeout, |cx| wire.poll_drain(cx)).await {
+                    Some(Ok(())) => {
+                        Next::Agent(exchange.client.map(|ip| SocketAddr::new(ip, exchange.client_port)))
+                    }
+                    Some(Err(_)) | None => Next::End,
+                }
+            }
+            Err(status) => self.refuse(&limits, "agent-upgrade", status).await,
+        }
+    }
+
+    /// Hands the connection of an agent over, with what came already.
+    fn hand_over(self, from: Option<SocketAddr>) {
+        let wire = self.side.talk.wire;
+        let early = wire.unread().to_vec();
+        let open = Counted::new(Arc::clone(&self.thread.counters), self.connection.counts);
+        let Some(hub) = self.thread.hub() else { return };
+        hub.take(Arrival {
+            io: wire.into_io(),
+            early,
+            from,
+            connection: self.connection,
+            listener: self.name,
+            way: Way::WebSocket,
+            open,
+        });
+    }
+
     async fn request(&mut self, snapshot: &Arc<Snapshot>, exchange: &mut Exchange) -> Next {
+        let agents = &snapshot.edge.listeners[self.connection.listener as usize].agents;
+        if agents.as_ref().is_some_and(|path| agents::is_for(path, exchange)) {
+            return Box::pin(self.admit(snapshot, exchange)).await;
+        }
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
         exchange.earlier = self.earlier;
         self.earlier = self.earlier.saturating_add(1);

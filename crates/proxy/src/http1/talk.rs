@@ -52,6 +52,11 @@ pub(crate) struct Talk {
     trailers: Vec<Trailer>,
 }
 
+/// What an error of the connection means for a request on it: only behind a tunnel is a connection refused once it is there.
+pub(crate) fn broken(error: io::Error) -> Broken {
+    if error.kind() == io::ErrorKind::ConnectionRefused { Broken::Refused } else { Broken::Gone }
+}
+
 impl Talk {
     pub(crate) fn new(wire: Wire) -> Self {
         Self { wire, incoming: Incoming::Over, outgoing: Outgoing::Over, ready: 0, trailers: Vec::new() }
@@ -181,7 +186,7 @@ impl Talk {
             // More than was promised.
             return Poll::Ready(if data.is_empty() { Ok(0) } else { Err(Broken::Gone) });
         }
-        let count = ready!(self.wire.poll_send(cx, &data[..most])).map_err(|_| Broken::Gone)?;
+        let count = ready!(self.wire.poll_send(cx, &data[..most])).map_err(broken)?;
         match &mut self.outgoing {
             Outgoing::Known(left) => *left -= count as u64,
             Outgoing::Chunked(left) => {
@@ -227,7 +232,7 @@ impl Talk {
         } else {
             Ok(())
         };
-        Poll::Ready(done.map_err(|_| Broken::Gone))
+        Poll::Ready(done.map_err(broken))
     }
 
     /// Both directions are bytes without framing.

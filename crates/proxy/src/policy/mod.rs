@@ -12,6 +12,7 @@ mod htpasswd;
 mod jwt;
 mod limits;
 mod table;
+pub mod tunnel;
 mod verified;
 
 use mainstay_config::plan::edge::Route;

@@ -67,6 +67,18 @@ pub(super) fn charge(cells: Cells, hash: u64, rate: Rate, now: Boot) {
     });
 }
 
+/// Counts something that takes so long at a key's rate; how far ahead of its time the key is then.
+pub(super) fn spend(cells: Cells, hash: u64, cost: std::time::Duration, now: Boot) -> std::time::Duration {
+    let verdict = change(cells, hash, now, |due| {
+        let due = due.max(now) + cost;
+        Verdict::Pass { due, delay: due.since(now) }
+    });
+    match verdict {
+        Verdict::Pass { delay, .. } => delay,
+        Verdict::Refuse(_) => std::time::Duration::ZERO,
+    }
+}
+
 /// Finds or makes the place of a key and changes its due time. When its place is given away meanwhile the next try finds
 /// another; after a few the last verdict stands uncounted.
 fn change(cells: Cells, hash: u64, now: Boot, decide: impl Fn(Boot) -> Verdict) -> Verdict {

@@ -29,6 +29,8 @@ pub enum Reason {
     Down,
     /// None has an address.
     Unresolved,
+    /// No agent offers the tunnel.
+    NoAgent,
     /// All are full and the queue is, too.
     QueueFull,
     /// All have been full for too long.
@@ -53,6 +55,7 @@ impl From<Reason> for Refused {
             Reason::Empty => "the pool has no backend",
             Reason::Down => "no backend of the pool is in use: all are down, drained or set aside",
             Reason::Unresolved => "no backend of the pool has an address: their names are not found",
+            Reason::NoAgent => "no agent offers the tunnel",
             Reason::QueueFull => "every backend of the pool is full, and so is the queue",
             Reason::QueueTimeout => "every backend of the pool has been full for too long",
             Reason::Spent => "every backend of the pool that is in use was asked",

@@ -5,12 +5,13 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Backend, Place, Target};
+use mainstay_config::plan::edge::{Backend, Target};
 use mainstay_core::balance::{Input, Latency, Ticket};
 use mainstay_core::time::Boot;
 
 use super::set::Set;
 use crate::clock::boot_now;
+use crate::road::Goal;
 use crate::shared::{Cells, Permit};
 
 /// So many answers make up the mean latency that is shown.
@@ -27,9 +28,9 @@ pub(super) struct Entry {
     pub(super) name: Rc<str>,
     /// The host of what the operator wrote: what TLS asks for.
     pub(super) host: Rc<str>,
-    /// `10.0.4.20:8080`, `unix:/path`.
+    /// `10.0.4.20:8080`, `unix:/path`, `tunnel:office/node-1`.
     pub(super) address: Rc<str>,
-    pub(super) target: Place,
+    pub(super) goal: Goal,
     /// What it goes by in hashes.
     pub(super) key: u64,
     /// Its row of shared counters.
@@ -56,7 +57,7 @@ impl Entry {
         set: &Rc<Set>,
         backend: &Backend,
         address: &str,
-        target: Place,
+        goal: Goal,
         key: u64,
     ) -> Self {
         Self {
@@ -67,10 +68,11 @@ impl Entry {
             host: match &backend.target {
                 Target::Inet(address) => address.ip().to_string().into(),
                 Target::Name { host, .. } => host.as_str().into(),
+                Target::Tunnel(id) => id.as_str().into(),
                 Target::Unix(_) | Target::Asked => address.into(),
             },
             address: address.into(),
-            target,
+            goal,
             key,
             slot: Cell::default(),
             sharing: Cell::default(),
@@ -164,8 +166,8 @@ impl Lease {
 
     /// Where it is.
     #[must_use]
-    pub fn target(&self) -> &Place {
-        &self.entry.target
+    pub fn goal(&self) -> &Goal {
+        &self.entry.goal
     }
 
     /// Its number on this thread, as [`super::Ask::tried`] lists them; an address that stays keeps its number over reloads.
@@ -192,7 +194,7 @@ impl Lease {
         &self.entry.host
     }
 
-    /// `10.0.4.20:8080` or `unix:/path`.
+    /// `10.0.4.20:8080`, `unix:/path` or `tunnel:office/node-1`.
     #[must_use]
     pub fn address(&self) -> &Rc<str> {
         &self.entry.address

@@ -19,6 +19,7 @@ mod status;
 mod sticky;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -42,7 +43,9 @@ use self::set::Set;
 pub(crate) use self::source::written;
 use self::source::{Source, host};
 pub use self::status::{BackendStatus, Standing};
+use self::tunnels::Tunnels;
 use crate::clock::boot_now;
+use crate::road::Offer;
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 pub use mainstay_core::balance::Order;
@@ -64,6 +67,8 @@ pub struct Pools {
     next_id: Cell<u32>,
     seed: Cell<u64>,
     names: Names,
+    /// Which agents offer which tunnel.
+    tunnels: RefCell<Tunnels>,
     /// A snapshot was put in force.
     adopted: Notify,
     /// The newest first.
@@ -96,6 +101,7 @@ impl Pools {
             next_id: Cell::new(0),
             seed: Cell::new(seed),
             names,
+            tunnels: RefCell::new(Tunnels::new(boot_now())),
             adopted: Notify::new(),
             tables: RefCell::default(),
         }
@@ -145,6 +151,13 @@ impl Pools {
         self.adopted.notify_one();
     }
 
+    /// These agents offer a tunnel, and no others.
+    pub fn offers(&self, tunnel: &str, offers: Vec<Offer>) {
+        if self.tunnels.borrow_mut().replace(tunnel, offers, boot_now()) {
+            self.take_names();
+        }
+    }
+
     /// Looks names up, again and again, for as long as the thread lives. Without it backends that are names stay unresolved.
     pub async fn drive(&self) {
         let mut changes = self.names.changes();
@@ -172,7 +185,7 @@ impl Pools {
             match set.try_lease(ask) {
                 Ok(lease) => return Ok(lease),
                 Err(Nobody::Full) => {}
-                Err(Nobody::Spent | Nobody::Out) if set.pending.get() => {}
+                Err(Nobody::Spent | Nobody::Out) if set.is_awaiting() => {}
                 Err(nobody @ (Nobody::Spent | Nobody::Out)) => return Err(set.said(nobody)),
             }
         }
@@ -248,6 +261,13 @@ impl Pools {
         Some(self.set(snapshot, pool)?.explain(ask, balance))
     }
 
+    /// Requests that wait in queues.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        let tables = self.tables.borrow();
+        tables.first().map_or(0, |table| table.sets.iter().map(|set| set.queue.len()).sum())
+    }
+
     /// The names that the newest snapshot speaks of, and how often they are looked up.
     fn wanted_names(&self) -> (Vec<String>, Duration) {
         let tables = self.tables.borrow();
@@ -262,7 +282,7 @@ impl Pools {
         (names, snapshot.edge.resolve.max(SHORTEST))
     }
 
-    /// Takes over what is known of names.
+    /// Takes over what is known of names and of agents.
     fn take_names(&self) {
         let now = boot_now();
         let tables = self.tables.borrow();
@@ -271,7 +291,7 @@ impl Pools {
         for (set, pool) in table.sets.iter().zip(&snapshot.edge.pools) {
             let mut changed = false;
             for source in set.sources.borrow_mut().iter_mut() {
-                changed |= source.learn(&self.names);
+                changed |= source.learn(&self.names, &self.tunnels.borrow());
             }
             if changed {
                 set.relist(pool, self.key.get(), &self.next_id, now);
@@ -305,7 +325,7 @@ impl std::fmt::Debug for Pools {
 
 /// Waits in the pool's queue.
 async fn wait(set: &Set, ask: &Ask<'_>) -> Result<Lease, Refused> {
-    let (max, patience) = if set.pending.get() {
+    let (max, patience) = if set.is_awaiting() {
         let (max, patience) = FIRST_LOOK;
         (max.max(set.queue_max.get()), patience.max(set.queue_timeout.get()))
     } else {
@@ -323,7 +343,7 @@ async fn wait(set: &Set, ask: &Ask<'_>) -> Result<Lease, Refused> {
                 // What is there may be for others: this request was there already.
                 Err(Nobody::Full) if !ask.tried.is_empty() => turn.pass_on(),
                 Err(Nobody::Full) => {}
-                Err(Nobody::Spent | Nobody::Out) if set.pending.get() => {}
+                Err(Nobody::Spent | Nobody::Out) if set.is_awaiting() => {}
                 Err(nobody @ (Nobody::Spent | Nobody::Out)) => return Err(set.said(nobody)),
             }
         }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::{Balance, Pool};
+use mainstay_config::plan::edge::{Balance, Pool, Target};
 use mainstay_core::balance::{
     Admits, Effect, Input, Nobody, Policy, RetryBudget, Roster, Spec, Ticket, View,
 };
@@ -41,6 +41,8 @@ pub(super) struct Set {
     pub(super) random: Cell<u64>,
     /// A name is being looked up for the first time.
     pub(super) pending: Cell<bool>,
+    /// Until then it is worth waiting for an agent of a tunnel.
+    pub(super) awaits: Cell<Boot>,
     /// The backends as they are written.
     pub(super) sources: RefCell<Vec<Source>>,
     pub(super) inner: RefCell<Inner>,
@@ -75,6 +77,7 @@ impl Set {
             bounded: Cell::new(false),
             random: Cell::new(seed),
             pending: Cell::new(false),
+            awaits: Cell::new(Boot::ZERO),
             sources: RefCell::default(),
             inner: RefCell::new(Inner {
                 roster: Roster::new(spec(pool)),
@@ -160,13 +163,22 @@ impl Set {
         self.queue.wake();
     }
 
+    /// Whether somebody may turn up soon: a name is being looked up for the first time, an agent is about to come (back).
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.pending.get() || (self.awaits.get() > Boot::ZERO && boot_now() < self.awaits.get())
+    }
+
     /// Why nobody is in use.
     pub(super) fn why_out(&self) -> Refused {
         let sources = self.sources.borrow();
         if sources.is_empty() {
             return Reason::Empty.into();
         }
-        if self.inner.borrow().entries.is_empty() { Reason::Unresolved.into() } else { Reason::Down.into() }
+        if !self.inner.borrow().entries.is_empty() {
+            return Reason::Down.into();
+        }
+        let tunnels = sources.iter().all(|source| matches!(source.backend.target, Target::Tunnel(_)));
+        if tunnels { Reason::NoAgent.into() } else { Reason::Unresolved.into() }
     }
 
     /// Logs what the machine tells.

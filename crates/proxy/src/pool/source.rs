@@ -16,6 +16,8 @@ use super::entry::Entry;
 use super::names::Names;
 use super::set::{Set, spec};
 use super::sticky;
+use super::tunnels::Tunnels;
+use crate::road::{Agent, Goal, Offer};
 
 /// One backend as it is written.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub(super) struct Source {
     pub(super) addresses: Vec<SocketAddr>,
     /// It was looked up, with success or without.
     pub(super) looked_up: bool,
+    /// The agents that offer it, when it is a tunnel.
+    pub(super) offers: Vec<Offer>,
+    /// Until then it is worth waiting for an agent; long ago while there is one.
+    pub(super) awaited: Boot,
     /// Why the last look-up failed.
     pub(super) trouble: Option<String>,
     /// What its probe says.
@@ -40,6 +46,8 @@ impl Source {
             backend: backend.clone(),
             slot,
             addresses: Vec::new(),
+            offers: Vec::new(),
+            awaited: Boot::ZERO,
             looked_up: false,
             trouble: None,
             verdict: None,
@@ -80,8 +88,20 @@ impl Source {
     }
 
     /// Takes over what is known of its name. Returns whether its addresses are others, or are known at last.
-    pub(super) fn learn(&mut self, names: &Names) -> bool {
-        let Target::Name { host, port } = &self.backend.target else { return false };
+    pub(super) fn learn(&mut self, names: &Names, tunnels: &Tunnels) -> bool {
+        let (host, port) = match &self.backend.target {
+            Target::Name { host, port } => (host, port),
+            Target::Tunnel(id) => {
+                let (offers, awaited) = tunnels.of(id);
+                let changed = (offers, awaited) != (&self.offers, self.awaited);
+                if changed {
+                    self.offers = offers.to_vec();
+                    self.awaited = awaited;
+                }
+                return changed;
+            }
+            Target::Inet(_) | Target::Unix(_) | Target::Asked => return false,
+        };
         let Some(known) = names.get(host).filter(|known| known.looked_up) else { return false };
         let addresses: Vec<SocketAddr> =
             known.addresses.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
@@ -92,13 +112,21 @@ impl Source {
         changed
     }
 
-    fn places(&self) -> Vec<Place> {
+    /// Where it is reached, and the offer when that is an agent's.
+    fn goals(&self) -> Vec<(Goal, Option<&Offer>)> {
+        let place = |place| (Goal::Place(place), None);
         match &self.backend.target {
-            Target::Inet(address) => vec![Place::Inet(*address)],
-            Target::Unix(path) => vec![Place::Unix(path.clone())],
+            Target::Inet(address) => vec![place(Place::Inet(*address))],
+            Target::Unix(path) => vec![place(Place::Unix(path.clone()))],
             // Never dialled: the request brings its own.
-            Target::Asked => vec![Place::Inet(SocketAddr::from(([0, 0, 0, 0], 0)))],
-            Target::Name { .. } => self.addresses.iter().copied().map(Place::Inet).collect(),
+            Target::Asked => vec![place(Place::Inet(SocketAddr::from(([0, 0, 0, 0], 0))))],
+            Target::Name { .. } => self.addresses.iter().copied().map(Place::Inet).map(place).collect(),
+            Target::Tunnel(id) => {
+                let tunnel: Rc<str> = id.as_str().into();
+                let agent =
+                    |offer: &Offer| Agent { tunnel: Rc::clone(&tunnel), name: offer.agent.as_str().into() };
+                self.offers.iter().map(|offer| (Goal::Agent(agent(offer)), Some(offer))).collect()
+            }
         }
     }
 }
@@ -117,14 +145,14 @@ impl Set {
         let mut specs = Vec::new();
         let mut from = Vec::new();
         for (index, source) in sources.iter().enumerate() {
-            let places = source.places();
-            let sharing = u32::try_from(places.len()).unwrap_or(u32::MAX);
-            for place in places {
-                let address = written(&place);
+            let goals = source.goals();
+            let sharing = u32::try_from(goals.len()).unwrap_or(u32::MAX);
+            for (goal, offer) in goals {
+                let address = goal.to_string();
                 let hash = name_hash(&source.backend.name, &address);
                 let entry = known.get(&hash).cloned().unwrap_or_else(|| {
                     next_id.set(next_id.get().wrapping_add(1));
-                    Rc::new(Entry::new(next_id.get(), self, &source.backend, &address, place, hash))
+                    Rc::new(Entry::new(next_id.get(), self, &source.backend, &address, goal, hash))
                 });
                 entry.at.set(u32::try_from(inner.entries.len()).unwrap_or(u32::MAX));
                 entry.slot.set(source.slot);
@@ -134,16 +162,22 @@ impl Set {
                     let value = sticky::value(key, &pool.name, &source.backend.name, &address);
                     (value, sticky::set_cookie(table, value).into())
                 });
-                specs.push(member(pool, &source.backend, hash));
-                from.push((index, known.contains_key(&hash)));
+                specs.push(member(pool, &source.backend, offer, hash));
+                from.push((index, known.contains_key(&hash), offer));
                 inner.entries.push(entry);
             }
         }
         self.bounded.set(sources.iter().any(|source| source.backend.max_connections > 0));
         self.pending.set(sources.iter().any(Source::is_pending));
+        let awaited = sources.iter().map(|source| source.awaited).max().unwrap_or(Boot::ZERO);
+        self.awaits.set(awaited);
         inner.roster.replace(spec(pool), &specs, now);
-        for (member, (index, was_there)) in from.into_iter().enumerate() {
+        for (member, (index, was_there, offer)) in from.into_iter().enumerate() {
             let source = &sources[index];
+            if let Some(offer) = offer {
+                let verdict = if offer.trouble.is_none() { Verdict::Up } else { Verdict::Down };
+                inner.roster.handle(Input::Verdict { member, verdict }, now);
+            }
             if let Some((verdict, _)) = source.verdict {
                 inner.roster.handle(Input::Verdict { member, verdict }, now);
             }
@@ -167,18 +201,19 @@ impl Set {
 pub(super) fn host(target: &Target) -> Option<&str> {
     match target {
         Target::Name { host, .. } => Some(host),
-        Target::Inet(_) | Target::Unix(_) | Target::Asked => None,
+        Target::Inet(_) | Target::Unix(_) | Target::Asked | Target::Tunnel(_) => None,
     }
 }
 
-fn member(pool: &Pool, backend: &Backend, key: u64) -> MemberSpec {
+fn member(pool: &Pool, backend: &Backend, offer: Option<&Offer>, key: u64) -> MemberSpec {
     let outlier = backend.outlier.unwrap_or(pool.outlier);
     MemberSpec {
         key,
-        weight: backend.weight.max(1),
+        weight: backend.weight.max(1).saturating_mul(offer.map_or(1, |offer| offer.weight.max(1))),
         backup: backend.backup,
         down: backend.down,
-        probed: backend.probe.is_some(),
+        // An agent probes its target and says so.
+        probed: backend.probe.is_some() || offer.is_some(),
         outlier: OutlierSpec { failures: outlier.failures, window: outlier.window, aside: outlier.aside },
     }
 }

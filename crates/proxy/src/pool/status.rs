@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mainstay_config::plan::edge::Target;
 use mainstay_core::balance::{MemberView, State};
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,7 @@ use super::entry::Entry;
 use super::set::Set;
 use super::source::Source;
 use crate::clock::boot_now;
+use crate::road::Goal;
 
 /// Where a backend stands, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -180,6 +182,9 @@ impl Set {
 
 /// Why a name has no address.
 pub(super) fn not_found(source: &Source) -> String {
+    if let Target::Tunnel(_) = source.backend.target {
+        return "no agent offers it".to_owned();
+    }
     match &source.trouble {
         Some(why) => format!("its name is not found: {why}"),
         None => "its name is being looked up".to_owned(),
@@ -200,7 +205,7 @@ pub(super) fn standing(source: &Source, entry: &Entry, view: MemberView, load: u
         }
         State::Drained if view.weight == 0 => (Standing::Drained, "the operator gave it weight 0".to_owned()),
         State::Drained => (Standing::Drained, "the operator drains it".to_owned()),
-        State::DownByProbe => (Standing::Down, format!("its probe says so{}", detail(source))),
+        State::DownByProbe => (Standing::Down, judged(source, entry)),
         State::DownAsWritten => (Standing::Down, "its configuration says so".to_owned()),
         State::DownByOrder => (Standing::Down, "the operator says so".to_owned()),
     }
@@ -211,6 +216,16 @@ fn kept(source: &Source, view: MemberView) -> String {
         (Some(why), _) => format!("its name is not found any more, its last address is kept: {why}"),
         (None, true) => "its probe has not been heard of for too long: its last word is kept".to_owned(),
         (None, false) => String::new(),
+    }
+}
+
+/// Who says that it is down, and why.
+fn judged(source: &Source, entry: &Entry) -> String {
+    let Goal::Agent(agent) = &entry.goal else { return format!("its probe says so{}", detail(source)) };
+    let offer = source.offers.iter().find(|offer| *offer.agent == *agent.name);
+    match offer.and_then(|offer| offer.trouble.as_deref()) {
+        Some(why) if !why.is_empty() => format!("its agent says so: {why}"),
+        Some(_) | None => "its agent says so".to_owned(),
     }
 }
 

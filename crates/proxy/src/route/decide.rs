@@ -84,6 +84,13 @@ pub(super) fn begin(snapshot: &Snapshot, asked: &impl Asked, exchange: &mut Exch
     go(snapshot, asked, exchange, turn)
 }
 
+/// Finds the client of something that is no request for a route; the status of a refusal when it may not come in.
+pub(crate) fn comes_in(snapshot: &Snapshot, exchange: &mut Exchange) -> Result<(), u16> {
+    let listener = snapshot.table.listeners.get(exchange.connection.listener as usize);
+    client::find(listener.and_then(|listener| listener.trust.as_ref()), exchange);
+    vouched(snapshot, exchange)
+}
+
 /// A client whose certificate does not verify, or that should show one and does not, gets 400 as from nginx.
 fn vouched(snapshot: &Snapshot, exchange: &Exchange) -> Result<(), u16> {
     let listener = snapshot.edge.listeners.get(exchange.connection.listener as usize);

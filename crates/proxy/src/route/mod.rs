@@ -32,6 +32,7 @@ mod vars;
 
 pub use aim::{Aim, aim};
 pub use answer::reason;
+pub(crate) use decide::comes_in;
 pub use decide::{decide, failed, verdict};
 pub use explain::{Candidate, Explanation, Question, Stage, Way, explain};
 pub use fields::request_fields;

@@ -1,5 +1,6 @@
 //! TCP, UDP and TLS that is passed through.
 
+mod carry;
 mod datagram;
 pub mod flow;
 mod open;
@@ -10,5 +11,6 @@ mod session;
 mod slow;
 mod udp;
 
+pub(crate) use open::admits;
 pub use open::open;
 pub use udp::udp;

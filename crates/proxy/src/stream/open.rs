@@ -18,8 +18,10 @@ use crate::clock::boot_now;
 use crate::exchange::{Attempt, Connection};
 use crate::policy::access;
 use crate::pool::{Ask, Lease, Outcome, Refused};
+use crate::road::Goal;
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
+use crate::transport::{Io, Socket, Stream};
 
 /// A connection that is to be relayed.
 pub(super) struct Job {
@@ -38,7 +40,7 @@ pub(super) struct Job {
 }
 
 /// Whether a source may come in: the first rule that matches decides.
-pub(super) fn admits(rules: &[Access], peer: Option<SocketAddr>) -> bool {
+pub(crate) fn admits(rules: &[Access], peer: Option<SocketAddr>) -> bool {
     access::verdict(rules, peer.map(|peer| peer.ip())).unwrap_or(true)
 }
 
@@ -109,7 +111,11 @@ impl Job {
         self.tried.push(lease.backend());
         let began = if self.attempts.is_empty() { self.started } else { boot_now() };
         let first = self.greeting();
-        let backend = match connect(lease.target(), !first.is_empty()) {
+        let place = match lease.goal() {
+            Goal::Place(place) => place,
+            Goal::Agent(_) => return self.through_tunnel(lease),
+        };
+        let backend = match connect(place, !first.is_empty()) {
             Ok(backend) => backend,
             Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                 // The backend has no part in it.
@@ -123,6 +129,24 @@ impl Job {
             }
         };
         self.relay(lease, backend, &first, began);
+    }
+
+    /// Gives the client to a task of its own.
+    fn through_tunnel(self, lease: Lease) {
+        let Ok(stream) = super::slow::watched(self.client) else {
+            self.thread.counters.closed(self.connection.counts);
+            return self.thread.starved(self.connection.counts);
+        };
+        let socket = match stream {
+            Stream::Tcp(stream) => Socket::from(stream),
+            Stream::Unix(stream) => Socket::from(stream),
+        };
+        let Self { thread, snapshot, connection, first, pool, tried, started, .. } = self;
+        tokio::task::spawn_local(async move {
+            let client =
+                super::slow::Client { io: Io::Plain(socket), early: first, tried, lease: Some(lease) };
+            super::slow::relay(&thread, &snapshot, connection, client, pool, started).await;
+        });
     }
 
     /// Hands both sockets to the relay of this thread.
@@ -150,9 +174,10 @@ impl Job {
             attempts,
             started,
         } = self;
-        let near = match lease.target() {
-            Place::Inet(addr) => addr.ip().is_loopback(),
-            Place::Unix(_) => true,
+        let near = match lease.goal() {
+            Goal::Place(Place::Inet(addr)) => addr.ip().is_loopback(),
+            Goal::Place(Place::Unix(_)) => true,
+            Goal::Agent(_) => false,
         };
         let on_end = move |ended: Ended| {
             let Ended { end, client, received, sent, connected } = ended;

@@ -73,7 +73,8 @@ pub(super) async fn prepare(
         match crate::tls::accept(socket(stream, &first), server).await {
             Ok((tls, info)) => {
                 connection.tls = Some(info);
-                slow::relay(&thread, &snapshot, connection, tls, pool, started).await;
+                let client = slow::Client::new(crate::transport::Io::Tls(Box::new(tls)));
+                Box::pin(slow::relay(&thread, &snapshot, connection, client, pool, started)).await;
             }
             Err(error) => failed(error.why()),
         }

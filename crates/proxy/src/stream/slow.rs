@@ -1,4 +1,4 @@
-//! What goes through tokio: sockets while their first bytes are read, and relays with TLS at one end.
+//! What goes through tokio: sockets while their first bytes are read, relays with TLS at one end, and those through tunnels.
 
 use std::cell::Cell;
 use std::io;
@@ -7,19 +7,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::ProxyHeader;
+use mainstay_config::plan::edge::{Pool, ProxyHeader};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::carry::{self, carry};
 use super::open::connect;
 use crate::clock::boot_now;
 use crate::exchange::Connection;
 use crate::pool::{Ask, Lease, Outcome};
+use crate::road::{Ends, Freight, Goal};
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
-use crate::transport::{Socket, Stream};
+use crate::transport::{Io, Socket, Stream};
 
 /// Bytes that a relay moves at once in each direction.
 const BUFFER: usize = 32 * 1024;
@@ -42,38 +44,87 @@ pub(super) fn unwatched(stream: Stream) -> io::Result<OwnedFd> {
     })
 }
 
-/// Relays between a client whose TLS has ended here and a backend.
+/// A client that a backend is looked for.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) io: Io,
+    /// What it has said already.
+    pub(super) early: Vec<u8>,
+    /// Backends that were asked, the one that is leased among them.
+    pub(super) tried: Vec<u32>,
+    /// The backend to ask first, when that is known.
+    pub(super) lease: Option<Lease>,
+}
+
+impl Client {
+    /// One that nobody was asked for, and that has said nothing.
+    pub(super) const fn new(io: Io) -> Self {
+        Self { io, early: Vec::new(), tried: Vec::new(), lease: None }
+    }
+}
+
+/// What a backend gets first: the PROXY header where it is wanted.
+fn greeting(pool: &Pool, ends: Option<Ends>) -> Vec<u8> {
+    let mut first = Vec::new();
+    match pool.proxy {
+        ProxyHeader::Off => {}
+        ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
+        ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
+    }
+    first
+}
+
+/// Relays between a client whose TLS has ended here, or whose backend is behind a tunnel, and a backend.
 pub(super) async fn relay(
     thread: &Rc<Thread>,
     snapshot: &Arc<Snapshot>,
     connection: Connection,
-    client: impl AsyncRead + AsyncWrite + Unpin,
+    client: Client,
     pool: PoolId,
     started: Boot,
 ) {
+    let Client { io: mut client, mut early, mut tried, lease: mut leased } = client;
     let index = connection.listener;
     let listener = &snapshot.edge.listeners[index as usize];
     let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
-    let mut tried = Vec::new();
     let (mut received, mut sent) = (0, 0);
+    let mut status = 502;
     loop {
-        let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
-        let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else { break };
-        tried.push(lease.backend());
+        let lease = match leased.take() {
+            Some(lease) => lease,
+            None => {
+                let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
+                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else { break };
+                tried.push(lease.backend());
+                lease
+            }
+        };
         let began = boot_now();
-        match dial(&lease, listener.connect_timeout).await {
+        let ends = connection.proxy.or(connection.peer.zip(connection.local));
+        match dial(thread, &lease, ends, listener.connect_timeout).await {
             Ok(mut backend) => {
-                let ends = connection.proxy.or(connection.peer.zip(connection.local));
-                let mut first = Vec::new();
-                match snapshot.edge.pools[pool.index()].proxy {
-                    ProxyHeader::Off => {}
-                    ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
-                    ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
-                }
+                let mut first = greeting(&snapshot.edge.pools[pool.index()], ends);
                 let took = boot_now().since(began);
-                if backend.write_all(&first).await.is_ok() {
-                    (received, sent) = copy(client, backend, listener.idle_timeout, thread).await;
+                if let Io::Road(_) = &backend {
+                    // What is said to the target before it answers costs nothing to say again.
+                    if !first.is_empty() && backend.write_all(&first).await.is_err() {
+                        lease.ended(Outcome::ConnectFailed, took);
+                        continue;
+                    }
+                    let carried =
+                        carry(thread, &mut client, backend, &mut early, listener.idle_timeout).await;
+                    if carried.end == carry::End::Refused {
+                        lease.ended(Outcome::ConnectFailed, boot_now().since(began));
+                        continue;
+                    }
+                    (received, sent) = (carried.received, carried.sent);
+                } else {
+                    first.append(&mut early);
+                    if backend.write_all(&first).await.is_ok() {
+                        (received, sent) = copy(client, backend, listener.idle_timeout, thread).await;
+                    }
                 }
+                status = 200;
                 lease.ended(Outcome::Answered(200), took);
                 break;
             }
@@ -87,14 +138,20 @@ pub(super) async fn relay(
     thread.counters.closed(connection.counts);
     if !listener.logs.is_empty() {
         let mut exchange = crate::exchange::Exchange::of_stream(connection, started);
-        (exchange.status, exchange.received, exchange.sent) =
-            (if tried.is_empty() { 502 } else { 200 }, received, sent);
+        (exchange.status, exchange.received, exchange.sent) = (status, received, sent);
         super::open::write_log(thread, snapshot, index, &exchange);
     }
 }
 
-async fn dial(lease: &Lease, patience: Duration) -> io::Result<Socket> {
-    let socket = match watched(connect(lease.target(), false)?)? {
+async fn dial(thread: &Thread, lease: &Lease, ends: Option<Ends>, patience: Duration) -> io::Result<Io> {
+    let place = match lease.goal() {
+        Goal::Place(place) => place,
+        Goal::Agent(agent) => {
+            let road = crate::dial::road(thread, agent, ends, Freight::Bytes);
+            return road.map(Io::Road).map_err(io::Error::other);
+        }
+    };
+    let socket = match watched(connect(place, false)?)? {
         Stream::Tcp(stream) => {
             tokio::time::timeout(patience, stream.writable()).await??;
             if let Some(error) = stream.take_error()? {
@@ -105,13 +162,13 @@ async fn dial(lease: &Lease, patience: Duration) -> io::Result<Socket> {
         }
         Stream::Unix(stream) => Socket::from(stream),
     };
-    Ok(socket)
+    Ok(Io::Plain(socket))
 }
 
 /// Moves bytes both ways until both have ended, one broke, or nothing moved for `idle`; how many came and went.
 async fn copy(
     client: impl AsyncRead + AsyncWrite + Unpin,
-    backend: Socket,
+    backend: Io,
     idle: Duration,
     thread: &Rc<Thread>,
 ) -> (u64, u64) {

@@ -2,18 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mainstay_config::plan::edge::{Place, ProxyHeader};
 use mainstay_core::name::PoolId;
 use rustix::net::SendFlags;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::UdpSocket;
 
 use super::datagram::{Came, DATAGRAM_MAX, Datagrams};
@@ -21,6 +24,7 @@ use super::open::admits;
 use crate::clock::boot_now;
 use crate::exchange::Connection;
 use crate::pool::{Ask, Lease, Outcome};
+use crate::road::{Freight, Goal, Road};
 use crate::snapshot::Snapshot;
 use crate::thread::Thread;
 
@@ -41,8 +45,15 @@ struct Udp {
     answers: RefCell<Vec<u8>>,
 }
 
+/// The way to a backend.
+enum Far {
+    Socket(UdpSocket),
+    /// Through a tunnel: each read and each write is a datagram.
+    Road(RefCell<Box<dyn Road>>),
+}
+
 struct Session {
-    backend: UdpSocket,
+    backend: Far,
     /// What the first datagram begins with.
     header: RefCell<Vec<u8>>,
     /// Counts up with each datagram from the client.
@@ -116,6 +127,18 @@ impl Udp {
         }
     }
 
+    /// The way to a leased backend.
+    fn reach(&self, lease: &Lease, came: Came) -> io::Result<Far> {
+        match lease.goal() {
+            Goal::Place(place) => Ok(Far::Socket(connected(place)?)),
+            Goal::Agent(agent) => {
+                let from = SocketAddr::new(came.from.ip().to_canonical(), came.from.port());
+                let road = crate::dial::road(&self.thread, agent, Some((from, came.to)), Freight::Datagrams);
+                Ok(Far::Road(RefCell::new(road.map_err(io::Error::other)?)))
+            }
+        }
+    }
+
     /// A session for a client, when a backend can be had at once.
     fn begin(&self, snapshot: &Snapshot, pool: PoolId, came: Came) -> Option<(Rc<Session>, Lease)> {
         let mut tried = Vec::new();
@@ -131,7 +154,7 @@ impl Udp {
                 }
             };
             tried.push(lease.backend());
-            match connected(lease.target()) {
+            match self.reach(&lease, came) {
                 Ok(backend) => {
                     let mut header = Vec::new();
                     let ends = Some((came.from, came.to));
@@ -225,9 +248,9 @@ impl Udp {
     }
 
     /// Brings one answer to its client.
-    fn bring(&self, backend: &UdpSocket, (client, ours): Key) -> io::Result<usize> {
+    fn bring(&self, backend: &Far, (client, ours): Key) -> io::Result<usize> {
         let mut buffer = self.answers.borrow_mut();
-        let length = backend.try_recv(&mut buffer)?;
+        let length = backend.receive(&mut buffer)?;
         if let Err(error) = self.socket.get_ref().send(&buffer[..length], ours, client) {
             tracing::trace!(%error, "answer a datagram");
         }
@@ -235,18 +258,62 @@ impl Udp {
     }
 }
 
+impl Far {
+    /// Waits for a datagram.
+    async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.readable().await,
+            Self::Road(road) => poll_fn(|cx| road.borrow_mut().poll_readable(cx)).await,
+        }
+    }
+
+    /// The datagram that is there.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Socket(socket) => socket.try_recv(buffer),
+            Self::Road(road) => {
+                let mut buffer = ReadBuf::new(buffer);
+                match Pin::new(&mut **road.borrow_mut()).poll_read(&mut noop(), &mut buffer) {
+                    Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                        Err(io::ErrorKind::UnexpectedEof.into())
+                    }
+                    Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
+    /// Sends a datagram, or loses it.
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            // Straight to the socket: the runtime takes a fresh one for busy and would lose the session's first datagram.
+            Self::Socket(socket) => {
+                rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+                Ok(())
+            }
+            Self::Road(road) => match Pin::new(&mut **road.borrow_mut()).poll_write(&mut noop(), bytes) {
+                Poll::Ready(written) => written.map(|_| ()),
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            },
+        }
+    }
+}
+
+fn noop() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
 impl Session {
     fn send(&self, bytes: &[u8]) {
         self.asked.set(self.asked.get() + 1);
         self.received.set(self.received.get() + bytes.len() as u64);
         let mut header = self.header.borrow_mut();
-        // Straight to the socket: the runtime takes a fresh one for busy and would lose the session's first datagram.
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = if header.is_empty() {
-            rustix::net::send(&self.backend, bytes, flags)
+            self.backend.send(bytes)
         } else {
             header.extend_from_slice(bytes);
-            rustix::net::send(&self.backend, &std::mem::take(&mut *header), flags)
+            self.backend.send(&std::mem::take(&mut *header))
         };
         if let Err(error) = sent {
             // UDP promises nothing; the receiving side learns of a backend that is not there.

@@ -21,7 +21,7 @@ use thiserror::Error;
 
 pub use certificate::{Names, Verified, client_names, verify_material};
 pub use client::{client_config, connect};
-pub use server::{Server, accept, server_config};
+pub use server::{Server, accept, server_config, server_for_agents};
 pub use stream::TlsStream;
 pub use tickets::{TICKET_KEY, Tickets};
 pub use verdict::{Refusal, refusal};

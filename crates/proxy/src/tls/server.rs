@@ -22,6 +22,9 @@ use crate::exchange::TlsInfo;
 /// Both versions, the order is of no matter.
 const BOTH: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
 
+/// What agents of tunnels speak, as ALPN has it.
+const AGENTS: &[u8] = b"mainstay-tunnel/1";
+
 /// TLS of a listener, compiled.
 #[derive(Debug)]
 pub struct Server {
@@ -50,6 +53,19 @@ impl Server {
 /// # Errors
 /// A certificate, key or CA certificate that cannot be used, by file.
 pub fn server_config(tls: &TlsServer, http2: bool, tickets: &Tickets) -> Result<Arc<Server>, Error> {
+    let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+    server(tls, protocols, tickets)
+}
+
+/// The same for a listener where agents of tunnels come in.
+///
+/// # Errors
+/// As those of [`server_config`].
+pub fn server_for_agents(tls: &TlsServer, tickets: &Tickets) -> Result<Arc<Server>, Error> {
+    server(tls, &[AGENTS], tickets)
+}
+
+fn server(tls: &TlsServer, protocols: &[&[u8]], tickets: &Tickets) -> Result<Arc<Server>, Error> {
     let clients = clients(tls)?;
     let versions: &[&SupportedProtocolVersion] = if tls.tls12 { BOTH } else { &BOTH[..1] };
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider()))
@@ -60,8 +76,7 @@ pub fn server_config(tls: &TlsServer, http2: bool, tickets: &Tickets) -> Result<
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(tls)?));
-    config.alpn_protocols =
-        if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // Nothing is kept in this process: the next connection may come to another one.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if tls.tickets {

@@ -276,7 +276,7 @@ fn serve(thread: &Rc<Thread>, listener: u32, fd: OwnedFd, peer: Option<SocketAdd
     let snapshot = thread.snapshot();
     let Some(settings) = snapshot.edge.listeners.get(listener as usize) else { return };
     match settings.protocol {
-        Protocol::Http => {
+        Protocol::Http | Protocol::Hub => {
             let accepted = match peer {
                 Some(peer) => TcpStream::from_std(fd.into()).map(|stream| Accepted::Tcp(stream, peer)),
                 None => UnixStream::from_std(fd.into()).map(Accepted::Unix),

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::log::Writers;
 use crate::metrics::{Counters, ListenerCounts, Names, RouteCounts};
 use crate::pool::{self, BackendStatus, Standing};
+use crate::road::SessionStatus;
 use crate::shared::Cells;
 use crate::snapshot::{Error, Snapshot};
 use crate::thread::Thread;
@@ -56,6 +57,9 @@ pub struct EdgeStatus {
     pub backends: Vec<BackendStatus>,
     /// Lines of access logs that were lost.
     pub log_lines_dropped: u64,
+    /// Sessions of agents.
+    #[serde(default)]
+    pub agents: Vec<SessionStatus>,
 }
 
 impl EdgeStatus {
@@ -66,12 +70,14 @@ impl EdgeStatus {
         let backends = std::mem::take(&mut self.backends);
         self.backends = BackendStatus::merge(backends.into_iter().chain(other.backends.iter().cloned()));
         self.log_lines_dropped += other.log_lines_dropped;
+        self.agents.extend(other.agents.iter().cloned());
     }
 
     /// What is left of it when its process is gone: what was counted.
     #[must_use]
     pub fn counted(&self) -> Self {
         let mut counted = self.clone();
+        counted.agents.clear();
         for backend in &mut counted.backends {
             (backend.state, backend.degraded) = (Standing::Up, false);
             (backend.load, backend.threads, backend.aside_on) = (0, 0, 0);
@@ -245,7 +251,8 @@ impl Process {
     /// What was counted so far, and how the backends are.
     pub async fn status(&self) -> EdgeStatus {
         let backends = self.backends().await;
-        EdgeStatus { backends, log_lines_dropped: self.writers.dropped(), ..self.counted() }
+        let agents = self.ask(|thread| thread.agents()).await.into_iter().flatten().collect();
+        EdgeStatus { backends, agents, log_lines_dropped: self.writers.dropped(), ..self.counted() }
     }
 
     /// How the backends are, as all threads together see them.

@@ -43,6 +43,8 @@ impl Resolver<'_> {
             Protocol::Http => SECOND * 75,
             Protocol::Tcp | Protocol::Passthrough => SECOND * 600,
             Protocol::Udp => SECOND * 30,
+            // Sessions of agents are pinged; this is none of their bounds.
+            Protocol::Hub => SECOND * 600,
         };
         let idle_timeout = self.time(&raw.idle_timeout, idle, WAIT_OR_NONE, &who, "idle_timeout");
         if let (Protocol::Tcp | Protocol::Udp | Protocol::Passthrough, true, Some(at)) =
@@ -88,8 +90,20 @@ impl Resolver<'_> {
             udp_responses,
             logs: self.log_uses(raw.log.as_ref(), &who),
             answer,
+            agents: self.agents_path(raw, &who),
             name,
         }
+    }
+
+    /// Where agents come in beside requests.
+    fn agents_path(&mut self, raw: &raw::Listener, who: &str) -> Option<String> {
+        let at = raw.agents.as_ref()?;
+        let good = |b: u8| b.is_ascii_graphic() && !b"?#%\"".contains(&b);
+        if !at.value.starts_with('/') || at.value.len() > 255 || !at.value.bytes().all(good) {
+            let message = format!("{who}: agents: \"{}\" is not a path", at.value.escape_debug());
+            self.error(at.span, message, "write such as agents = \"/.mainstay/tunnel\"");
+        }
+        Some(at.value.clone())
     }
 
     fn http_limits(&mut self, raw: &raw::Listener, idle_timeout: Duration, who: &str) -> HttpLimits {
@@ -114,9 +128,9 @@ impl Resolver<'_> {
 
     /// Keys that mean nothing with what is spoken.
     fn keys_of_other_protocols(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
-        use Protocol::{Http, Passthrough, Tcp, Udp};
+        use Protocol::{Http, Hub, Passthrough, Tcp, Udp};
         let routed = "tcp, udp and passthrough: with http a [[route]] says it";
-        let keys: [(Option<Span>, &str, &[Protocol], &str); 29] = [
+        let keys: [(Option<Span>, &str, &[Protocol], &str); 30] = [
             (span_of(&raw.http2), "http2", &[Http], "http"),
             (span_of(&raw.head_max), "head_max", &[Http], "http"),
             (span_of(&raw.fields_max), "fields_max", &[Http], "http"),
@@ -130,22 +144,43 @@ impl Resolver<'_> {
             (span_of(&raw.says_keep), "says_keep", &[Http], "http"),
             (span_of(&raw.keep_hint), "keep_hint", &[Http], "http"),
             (span_of(&raw.half_close), "half_close", &[Http], "http"),
-            (span_of(&raw.tls), "tls", &[Http, Tcp], "http and tcp: TLS does not end here"),
-            (span_of(&raw.tls12), "tls12", &[Http, Tcp], "http and tcp"),
-            (span_of(&raw.tickets), "tickets", &[Http, Tcp], "http and tcp"),
-            (span_of(&raw.tls_timeout), "tls_timeout", &[Http, Tcp], "http and tcp"),
-            (span_of(&raw.client_ca), "client_ca", &[Http, Tcp], "http and tcp"),
-            (span_of(&raw.client_auth), "client_auth", &[Http, Tcp], "http and tcp"),
-            (span_of(&raw.proxy_from), "proxy_from", &[Http, Tcp, Passthrough], "http, tcp and passthrough"),
+            (span_of(&raw.tls), "tls", &[Http, Tcp, Hub], "http, tcp and hub: TLS does not end here"),
+            (span_of(&raw.tls12), "tls12", &[Http, Tcp, Hub], "http, tcp and hub"),
+            (span_of(&raw.tickets), "tickets", &[Http, Tcp, Hub], "http, tcp and hub"),
+            (span_of(&raw.tls_timeout), "tls_timeout", &[Http, Tcp, Hub], "http, tcp and hub"),
+            (span_of(&raw.client_ca), "client_ca", &[Http, Tcp, Hub], "http, tcp and hub"),
+            (span_of(&raw.client_auth), "client_auth", &[Http, Tcp, Hub], "http, tcp and hub"),
+            (
+                span_of(&raw.proxy_from),
+                "proxy_from",
+                &[Http, Tcp, Passthrough, Hub],
+                "http, tcp, passthrough and hub",
+            ),
             (span_of(&raw.real_ip), "real_ip", &[Http, Tcp, Passthrough], "http, tcp and passthrough"),
-            (span_of(&raw.access), "access", &[Tcp, Udp, Passthrough], routed),
+            (
+                span_of(&raw.access),
+                "access",
+                &[Tcp, Udp, Passthrough, Hub],
+                "tcp, udp, passthrough and hub: with http a [[route]] says it",
+            ),
             (span_of(&raw.pool), "pool", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.log), "log", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.connect_timeout), "connect_timeout", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.sni), "sni", &[Passthrough], "passthrough"),
             (span_of(&raw.udp_responses), "udp_responses", &[Udp], "udp"),
             (span_of(&raw.answer), "answer", &[Tcp], "tcp: with http a [[route]] says it"),
-            (None, "", &[], ""),
+            (
+                span_of(&raw.agents),
+                "agents",
+                &[Http],
+                "http: with protocol = \"hub\" every connection is an agent's",
+            ),
+            (
+                span_of(&raw.idle_timeout),
+                "idle_timeout",
+                &[Http, Tcp, Udp, Passthrough],
+                "http, tcp, udp and passthrough",
+            ),
         ];
         for (span, key, good, belongs_to) in keys {
             if !good.contains(&protocol) {
@@ -170,6 +205,7 @@ impl Resolver<'_> {
                 let keys = [("pool", span_of(&raw.pool)), ("answer", span_of(&raw.answer))];
                 self.exactly_one(&keys, &raw.head, who);
             }
+            Protocol::Hub => {}
             Protocol::Udp => self.needs(raw.pool.is_some(), "pool", "udp", &raw.head, who),
             Protocol::Passthrough => {
                 let there = raw.pool.is_some() || raw.sni.as_ref().is_some_and(|sni| !sni.value.is_empty());
@@ -188,7 +224,7 @@ impl Resolver<'_> {
         let id = self.named(Kind::Pool, name, who)?;
         let pool = pools.get(id as usize)?;
         let wrong = match protocol {
-            Protocol::Http => None,
+            Protocol::Http | Protocol::Hub => None,
             Protocol::Tcp | Protocol::Udp | Protocol::Passthrough
                 if pool.backends.iter().any(|backend| backend.target == Target::Asked) =>
             {
@@ -338,6 +374,7 @@ pub(super) fn protocol(raw: &raw::Listener) -> Protocol {
         Some(ProtocolWord::Tcp) => Protocol::Tcp,
         Some(ProtocolWord::Udp) => Protocol::Udp,
         Some(ProtocolWord::Passthrough) => Protocol::Passthrough,
+        Some(ProtocolWord::Hub) => Protocol::Hub,
     }
 }
 

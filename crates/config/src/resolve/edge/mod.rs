@@ -15,6 +15,7 @@ mod route;
 mod steps;
 mod text;
 mod tls;
+mod tunnel;
 mod types;
 
 use std::collections::HashMap;
@@ -40,6 +41,8 @@ pub(super) struct Tables {
     zones: Vec<At<raw::Zone>>,
     maps: Vec<At<raw::Map>>,
     logs: Vec<At<raw::Log>>,
+    hub: Option<At<raw::Hub>>,
+    tunnels: Vec<At<raw::Tunnel>>,
 }
 
 /// More of one kind is a mistake in a template; each is looked at on the way of a request.
@@ -66,6 +69,8 @@ impl Tables {
             zones: list(&mut root.zone),
             maps: list(&mut root.map),
             logs: list(&mut root.log),
+            hub: root.hub.take(),
+            tunnels: list(&mut root.tunnel),
         }
     }
 }
@@ -73,6 +78,7 @@ impl Tables {
 impl Resolver<'_> {
     /// Registers every name of the edge.
     pub(super) fn edge_names(&mut self, tables: &mut Tables) {
+        self.tunnel_tables(tables);
         self.at_most(&mut tables.listeners, MOST_LISTENERS, "listeners");
         self.at_most(&mut tables.routes, MOST, "routes");
         self.at_most(&mut tables.pools, MOST, "pools");
@@ -107,6 +113,8 @@ impl Resolver<'_> {
         edge.zones = tables.zones.iter().map(|at| self.zone(&at.value)).collect();
         edge.logs = tables.logs.iter().map(|at| self.access_log(&at.value)).collect();
         edge.maps = self.maps(&tables.maps);
+        edge.hub = self.hub(tables.hub.as_ref());
+        edge.tunnels = self.tunnels(tables, &edge.hub);
         edge.listeners = self.listeners(&tables.listeners, &edge.pools);
         edge.routes = self.routes(&tables.routes, &edge);
         self.unknown_variables();

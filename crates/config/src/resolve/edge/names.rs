@@ -18,6 +18,7 @@ pub(in crate::resolve) enum Kind {
     Pool,
     Zone,
     Log,
+    Tunnel,
 }
 
 impl Kind {
@@ -28,6 +29,7 @@ impl Kind {
             Self::Pool => "pool",
             Self::Zone => "zone",
             Self::Log => "log",
+            Self::Tunnel => "tunnel",
         }
     }
 }
@@ -104,7 +106,8 @@ impl Resolver<'_> {
                 names.filter(|name| kind != Kind::Route || !made.contains(name)).collect();
             known.sort_unstable();
             if known.is_empty() {
-                format!("write [[{word}]] with name = \"{}\"", name.value)
+                let key = if kind == Kind::Tunnel { "id" } else { "name" };
+                format!("write [[{word}]] with {key} = \"{}\"", name.value)
             } else {
                 suggest::advice(&name.value, word, &known)
             }
@@ -250,6 +253,12 @@ impl Resolver<'_> {
                 Kind::Route if edge.routes[entry.id as usize].path == PathMatch::Never => (
                     format!("nothing goes on with route \"{name}\""),
                     format!("name it in `errors`, `fallback` (\"@{name}\") or a step, or take it out"),
+                ),
+                Kind::Tunnel => (
+                    format!("nothing leads to tunnel \"{name}\""),
+                    format!(
+                        "write `hosts` or `tcp` into it, \"tunnel:{name}\" into a [[pool]], or take it out"
+                    ),
                 ),
                 Kind::Route | Kind::Listener => continue,
             };

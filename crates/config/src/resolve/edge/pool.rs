@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::names::Kind;
 use super::{PERCENT, WAIT_OR_NONE, flag, span_of, text_of};
 use crate::material;
 use crate::plan::Probe;
@@ -137,10 +138,10 @@ impl Resolver<'_> {
         if text == "*" {
             return Some(Target::Asked);
         }
-        if text.starts_with("tunnel:") {
-            let message = format!("{who}: \"{text}\": tunnels are not served by this version");
-            self.error(at.span, message, "write \"10.0.4.20:8080\", or take it out");
-            return None;
+        if let Some(id) = text.strip_prefix("tunnel:") {
+            let id = At::new(id.to_owned(), at.span);
+            self.named(Kind::Tunnel, &id, who)?;
+            return Some(Target::Tunnel(id.value));
         }
         if let Some(path) = text.strip_prefix("unix:") {
             if !path.starts_with('/') || path.len() > 107 || path.contains('\0') {

@@ -109,6 +109,17 @@ impl Resolver<'_> {
             Target::Name { host, port: own } => (host.clone(), port.unwrap_or(*own)),
             Target::Unix(path) => (format!("unix:{}", path.display()), 0),
             Target::Asked => ("*".to_owned(), 0),
+            Target::Tunnel(id) => {
+                let message = format!(
+                    "{who}: tunnel:{id} is probed by its agents, which a pool's probe does not reach"
+                );
+                self.error(
+                    span,
+                    message,
+                    "write the probe into the agents' offers, and this backend into a pool without `probe`",
+                );
+                return None;
+            }
         };
         if let Some(argv) = &raw.exec {
             let mut argv = argv.clone();

@@ -4,7 +4,7 @@ use mainstay_proxy::metrics::{BUCKETS, RequestCounts, RouteCounts};
 use mainstay_proxy::pool::Standing;
 
 use super::Families;
-use crate::status::{BackendShown, Status};
+use crate::status::{BackendShown, Status, TunnelStatus};
 use crate::words;
 
 /// Classes of statuses, in the order in which they are counted.
@@ -40,6 +40,24 @@ pub(super) fn add(families: &mut Families, status: &Status) {
     status.routes.iter().for_each(|counts| route(families, counts));
     let backends = status.pools.iter().flat_map(|pool| &pool.backends);
     backends.for_each(|shown| backend(families, shown));
+    status.tunnels.iter().for_each(|shown| tunnel(families, shown));
+}
+
+fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {
+    for agent in &tunnel.agents {
+        let kind = if agent.udp { "udp" } else { "tcp" };
+        let labels = [("tunnel", tunnel.id.as_str()), ("agent", &agent.agent), ("kind", kind)];
+        let up = if agent.trouble.is_none() { "1" } else { "0" };
+        families.add("tunnel_agent_sessions", "gauge", &labels, &agent.places.len().to_string());
+        families.add("tunnel_agent_up", "gauge", &labels, up);
+        families.add("tunnel_connections", "gauge", &labels, &agent.streams.to_string());
+        families.add("tunnel_connections_total", "counter", &labels, &agent.opened.to_string());
+        families.add("tunnel_received_bytes_total", "counter", &labels, &agent.received.to_string());
+        families.add("tunnel_rtt_seconds", "gauge", &labels, &format!("{:.6}", agent.rtt_ms / 1000.0));
+        families.add("tunnel_sent_bytes_total", "counter", &labels, &agent.sent.to_string());
+    }
+    let places = tunnel.places.to_string();
+    families.add("tunnel_places", "gauge", &[("tunnel", &tunnel.id)], &places);
 }
 
 fn requests(families: &mut Families, kind: &str, name: (&str, &str), counts: &RequestCounts) {

@@ -1,7 +1,7 @@
 //! Listeners and pools as people read them.
 
 use super::{Table, paint_state};
-use crate::status::{BackendShown, PoolStatus, Status};
+use crate::status::{BackendShown, PoolStatus, Status, TunnelAgent, TunnelStatus};
 use crate::words;
 
 /// One line for each listener.
@@ -46,6 +46,47 @@ pub(in crate::cli) fn pools(status: &Status) -> String {
         }
     }
     table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
+}
+
+/// One line for each agent.
+pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus]) -> String {
+    let mut table = Table::new(&[
+        "TUNNEL", "AGENT", "STATE", "PLACES", "BY", "RTT", "OPEN", "TOTAL", "TO IT", "FROM IT", "WHY",
+    ]);
+    for tunnel in tunnels {
+        if tunnel.agents.is_empty() {
+            let mut cells = vec![tunnel.id.clone(), "none".into(), "down".into()];
+            cells.resize(11, String::new());
+            table.row(cells);
+        }
+        tunnel.agents.iter().for_each(|agent| table.row(agent_row(tunnel, agent)));
+    }
+    table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
+}
+
+fn agent_row(tunnel: &TunnelStatus, agent: &TunnelAgent) -> Vec<String> {
+    let state = match (agent.places.is_empty(), &agent.trouble) {
+        (true, _) => "drained",
+        (false, Some(_)) => "down",
+        (false, None) => "up",
+    };
+    let kind = if agent.udp { " (udp)" } else { "" };
+    let rtt = if agent.rtt_ms > 0.0 { format!("{:.1} ms", agent.rtt_ms) } else { String::new() };
+    let leaving = (agent.leaving > 0).then(|| format!("{} sessions end", agent.leaving));
+    let why: Vec<String> = agent.trouble.clone().into_iter().chain(leaving).collect();
+    vec![
+        tunnel.id.clone(),
+        format!("{}{kind}", agent.agent),
+        state.into(),
+        format!("{}/{}", agent.places.len(), tunnel.places),
+        format!("{} {}", agent.carrier, agent.from),
+        rtt,
+        agent.streams.to_string(),
+        agent.opened.to_string(),
+        agent.sent.to_string(),
+        agent.received.to_string(),
+        why.join("; "),
+    ]
 }
 
 fn backend_row(pool: &PoolStatus, backend: &BackendShown) -> Vec<String> {

@@ -7,4 +7,5 @@ mod refused;
 mod retries;
 pub(crate) mod rig;
 mod served;
+mod tunnels;
 mod upgrades;

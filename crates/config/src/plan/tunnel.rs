@@ -1,0 +1,35 @@
+//! What agents offer through us.
+
+use serde::{Deserialize, Serialize};
+
+/// The hub as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hub {
+    /// Domain of generated hosts.
+    pub domain: Option<String>,
+    /// Where agents reach the hubs of the cluster, as URLs.
+    pub addrs: Vec<String>,
+}
+
+/// A name under which agents offer the same thing. What leads to it (routes, listeners, its pool) is among the edge's others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// Its id.
+    pub id: String,
+    /// Ed25519 public keys of those who may offer it.
+    pub agents: Vec<[u8; 32]>,
+    /// Where visitors reach it, for agents to show: hosts as they are written, then places of ports.
+    pub served: Vec<String>,
+    /// Connections at once; 0 is without bound.
+    pub streams: u32,
+    /// New connections per second, in thousandths; 0 is without bound.
+    pub rate_millis: u64,
+    /// Bytes per second; 0 is without bound.
+    pub bandwidth: u64,
+}
+
+/// The name of the pool, the route and the listeners that are made for a tunnel, and of the backend that is its agents.
+#[must_use]
+pub fn made_name(id: &str) -> String {
+    format!("tunnel:{id}")
+}

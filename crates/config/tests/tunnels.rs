@@ -1,0 +1,123 @@
+//! What leads to a tunnel, and what is refused of it.
+
+use mainstay_config::plan::Plan;
+use mainstay_config::plan::edge::{Action, Host, Protocol, Target};
+use mainstay_config::{Checks, diff, parse_str};
+
+const ID: &str = "381433e1-7980-11ee-bbdb-60f262c1e32d";
+const KEY: &str = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+fn plan(text: &str) -> Plan {
+    parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}")).plan
+}
+
+fn refused(text: &str, line: usize, says: &str) {
+    let Err(report) = parse_str("t.toml", text, &|_| None, Checks::NONE) else { panic!("accepted:\n{text}") };
+    let report = report.to_string();
+    let found = report.lines().any(|l| l.contains(&format!(":{line}:")) && l.contains(says));
+    assert!(found, "no error in line {line} says {says:?}; the report is\n{report}");
+}
+
+fn with(tunnel: &str) -> String {
+    format!(
+        "[[listener]]\nname = \"http\"\nbind = \":80\"\nagents = \"/.mainstay/tunnel\"\n[[tunnel]]\nid = \"{ID}\"\nagents = [\"{KEY}\"]\n{tunnel}\n"
+    )
+}
+
+#[test]
+fn hosts_and_ports_of_a_tunnel_are_routes_and_listeners_to_a_pool_of_its_agents() {
+    let plan = plan(&with(
+        "hosts = [\"app.example.com\", \"*.app.example.com\"]\ntcp = [\":8022\"]\nudp = [\":53\"]\nbalance = \"least\"",
+    ));
+    let edge = &plan.edge;
+    assert_eq!(edge.listeners[0].agents.as_deref(), Some("/.mainstay/tunnel"));
+    let [pool] = edge.pools.as_slice() else { panic!("{:?}", edge.pools) };
+    assert_eq!(pool.name, format!("tunnel:{ID}"));
+    assert_eq!(pool.backends[0].target, Target::Tunnel(ID.to_owned()));
+    let [route] = edge.routes.as_slice() else { panic!("{:?}", edge.routes) };
+    let hosts = [Host::Exact("app.example.com".into()), Host::Suffix(".app.example.com".into())];
+    assert_eq!((route.hosts.as_slice(), route.listeners.as_slice()), (&hosts[..], &[0][..]));
+    assert!(matches!(&route.action, Action::Forward(forward) if forward.pool.0 == 0));
+    let made: Vec<_> = edge.listeners[1..].iter().map(|l| (l.protocol, l.pool.map(|p| p.0))).collect();
+    assert_eq!(made, [(Protocol::Tcp, Some(0)), (Protocol::Udp, Some(0))]);
+    let served = ["app.example.com", "*.app.example.com", "tcp://:8022", "udp://:53"];
+    assert_eq!(edge.tunnels[0].served, served);
+    assert_eq!(edge.tunnels[0].agents, [std::array::from_fn::<u8, 32, _>(|n| u8::try_from(n).unwrap())]);
+}
+
+#[test]
+fn a_tunnel_without_hosts_gets_one_under_the_hubs_domain() {
+    let text = format!("[hub]\ndomain = \"gost.local\"\n{}", with(""));
+    let host = Host::Exact("b7de88a94729b931.gost.local".into());
+    assert_eq!(plan(&text).edge.routes[0].hosts, [host]);
+    assert_eq!(plan(&text).edge.tunnels[0].served, ["b7de88a94729b931.gost.local"]);
+    assert!(plan(&with("tcp = [\":22\"]")).edge.routes.is_empty());
+}
+
+#[test]
+fn hosts_on_a_passthrough_listener_are_sorted_by_server_name() {
+    let listener = "[[listener]]\nname = \"pass\"\nbind = \":443\"\nprotocol = \"passthrough\"\n";
+    let edge = plan(&format!("{listener}{}", with("listener = \"pass\"\nhosts = [\"a.example.com\"]"))).edge;
+    assert_eq!(edge.listeners[0].sni[0].host, Host::Exact("a.example.com".into()));
+    assert!(edge.routes.is_empty());
+}
+
+#[test]
+fn pools_name_tunnels_beside_other_backends() {
+    let text = format!(
+        "{}[[pool]]\nname = \"mixed\"\nbackends = [\"10.0.0.1:80\", {{ addr = \"tunnel:{ID}\", backup = true }}]\n[[route]]\npool = \"mixed\"\n",
+        with("")
+    );
+    let edge = plan(&text).edge;
+    assert_eq!(edge.pools[0].backends[1].target, Target::Tunnel(ID.to_owned()));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for (tunnel, line, says) in [
+        ("private = true", 8, "visitors are not served"),
+        ("visitors = []", 8, "visitors are not served"),
+        ("hosts = [\"http://a\"]", 8, "is not a host"),
+        ("hosts = [\"a.example\"]\nlistener = \"none\"", 9, "there is no listener \"none\""),
+        ("listener = \"http\"", 8, "`hosts`"),
+        ("tcp = [\":80\"]", 8, "is taken by listener \"http\""),
+        ("balance = \"least\"", 8, "`balance`"),
+        ("bandwidth = \"1\"", 8, "out of range"),
+        ("[[listener]]\nname = \"hub\"\nbind = \":7\"\nprotocol = \"hub\"\nagents = \"/a\"", 12, "agents"),
+        (
+            "[[listener]]\nname = \"hub\"\nbind = \":7\"\nprotocol = \"hub\"\nidle_timeout = \"1s\"",
+            12,
+            "idle_timeout",
+        ),
+        ("[[listener]]\nname = \"b\"\nbind = \":81\"\nagents = \"a\"", 11, "is not a path"),
+        ("[hub]\naddrs = [\"https://a\"]", 9, "is not where a hub is"),
+        ("[hub]\ndomain = \"a..b\"", 9, "is not a domain"),
+        ("[[tunnel]]\nid = \"a/b\"\nagents = []", 9, "can't be the id"),
+        ("[[tunnel]]\nid = \"b\"\nagents = [\"ed25519:AAAA\"]", 10, "is not a public key"),
+        (
+            "[[pool]]\nname = \"p\"\nprobe = { tcp = true }\nbackends = [\"tunnel:nobody\"]",
+            11,
+            "there is no tunnel \"nobody\"",
+        ),
+    ] {
+        refused(&with(tunnel), line, says);
+    }
+    let nobody = with("").replace("agents = \"/.mainstay/tunnel\"\n", "");
+    refused(&nobody, 4, "no listener takes agents in");
+    let probed = format!("[[pool]]\nname = \"p\"\nprobe = {{ tcp = true }}\nbackends = [\"tunnel:{ID}\"]");
+    refused(&with(&probed), 10, "probed by its agents");
+}
+
+#[test]
+fn a_tunnel_that_nothing_leads_to_is_warned_of() {
+    let loaded = parse_str("t.toml", &with(""), &|_| None, Checks::NONE).unwrap();
+    let warned = loaded.warnings.iter().any(|warning| warning.message.contains("nothing leads to tunnel"));
+    assert!(warned, "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_reload_tells_what_changes_of_tunnels() {
+    let old = plan(&with("tcp = [\":22\"]"));
+    let new = plan(&with("tcp = [\":22\"]\nstreams = 5"));
+    assert_eq!(diff(&old, &new).to_string(), format!("tunnel \"{ID}\" has other streams"));
+}

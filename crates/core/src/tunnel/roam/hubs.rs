@@ -1,0 +1,146 @@
+//! The hubs that were met, and who holds which of their places.
+
+use crate::time::Boot;
+use crate::tunnel::hello::Place;
+use crate::tunnel::roam::{FORGET, MOST, PLACES_MOST};
+
+/// What is at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Nothing.
+    Free,
+    /// A dial that has come out there and is not through yet.
+    Dial(u64),
+    /// A session, since then.
+    Session(u64, Boot),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) process: u16,
+    pub(super) thread: u16,
+    pub(super) held: Held,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Hub {
+    pub(super) name: String,
+    pub(super) instance: u64,
+    pub(super) slots: Vec<Slot>,
+    /// It refuses us, and is not asked again before then.
+    pub(super) refused_until: Boot,
+    /// When it was last heard of.
+    pub(super) seen: Boot,
+}
+
+impl Hub {
+    fn new(name: &str, now: Boot) -> Self {
+        Self { name: name.to_owned(), instance: 0, slots: Vec::new(), refused_until: Boot::ZERO, seen: now }
+    }
+
+    /// Takes the shape that a challenge tells of. Places of a shape that was keep their sessions until those end.
+    fn shape(&mut self, instance: u64, place: Place) {
+        self.instance = instance;
+        let there = |slot: &Slot| slot.process < place.processes && slot.thread < place.threads;
+        self.slots.retain(|slot| there(slot) || slot.held != Held::Free);
+        for (process, thread) in place.all().take(PLACES_MOST) {
+            if !self.slots.iter().any(|slot| (slot.process, slot.thread) == (process, thread)) {
+                self.slots.push(Slot { process, thread, held: Held::Free });
+            }
+        }
+    }
+
+    /// How many of its places have nothing.
+    pub(super) fn lacks(&self, now: Boot) -> usize {
+        if now < self.refused_until {
+            return 0;
+        }
+        self.slots.iter().filter(|slot| slot.held == Held::Free).count()
+    }
+
+    /// Whether any session ends there.
+    pub(super) fn held(&self) -> bool {
+        self.slots.iter().any(|slot| matches!(slot.held, Held::Session(..)))
+    }
+}
+
+/// Every hub.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hubs {
+    pub(super) all: Vec<Hub>,
+    /// Names that hubs have told of.
+    pub(super) named: Vec<String>,
+}
+
+/// What came of a dial that has come out at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// The place is free; it is kept for this dial.
+    Wanted,
+    /// The same, and the session that had it belongs to a run of the hub that is over.
+    Instead(u64),
+    /// It is held already.
+    Known,
+}
+
+impl Hubs {
+    pub(super) fn get(&self, name: &str) -> Option<&Hub> {
+        self.all.iter().find(|hub| hub.name == name)
+    }
+
+    /// A dial has come out at a place of a hub.
+    pub(super) fn meets(&mut self, dial: u64, name: &str, instance: u64, place: Place, now: Boot) -> Came {
+        let at = self.all.iter().position(|hub| hub.name == name);
+        let at = at.or_else(|| {
+            (self.all.len() < MOST).then(|| {
+                self.all.push(Hub::new(name, now));
+                self.all.len() - 1
+            })
+        });
+        let Some(hub) = at.map(|at| &mut self.all[at]) else { return Came::Known };
+        let again = hub.instance == instance;
+        hub.seen = now;
+        hub.shape(instance, place);
+        let at = (place.process, place.thread);
+        let Some(slot) = hub.slots.iter_mut().find(|slot| (slot.process, slot.thread) == at) else {
+            return Came::Known;
+        };
+        let before = std::mem::replace(&mut slot.held, Held::Dial(dial));
+        match before {
+            Held::Free => Came::Wanted,
+            Held::Session(old, _) if !again => Came::Instead(old),
+            Held::Session(..) | Held::Dial(_) => {
+                slot.held = before;
+                Came::Known
+            }
+        }
+    }
+
+    /// The place that a dial or a session has, and the hub that it is of.
+    pub(super) fn of(&mut self, id: u64) -> Option<(&mut Hub, usize)> {
+        self.all.iter_mut().find_map(|hub| {
+            let at = hub.slots.iter().position(|slot| match slot.held {
+                Held::Free => false,
+                Held::Dial(held) | Held::Session(held, _) => held == id,
+            })?;
+            Some((hub, at))
+        })
+    }
+
+    /// Names told of that nobody has met.
+    pub(super) fn unmet(&self) -> usize {
+        self.named.iter().filter(|name| self.get(name).is_none()).count()
+    }
+
+    /// Forgets hubs that are gone for good.
+    pub(super) fn forget(&mut self, now: Boot) {
+        let named = std::mem::take(&mut self.named);
+        for hub in &mut self.all {
+            if hub.held() {
+                hub.seen = now;
+            }
+        }
+        self.all.retain(|hub| now.since(hub.seen) < FORGET || named.contains(&hub.name));
+        self.named = named;
+    }
+}

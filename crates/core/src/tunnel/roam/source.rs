@@ -1,0 +1,126 @@
+//! One address that is dialled, and how patient we are with it.
+
+use std::time::Duration;
+
+use crate::time::Boot;
+use crate::tunnel::roam::{
+    AT_ONCE, AT_ONCE_SLOW, FIRST_WAIT, MET_WAIT, OLD_WAIT, SCOUT, SLOW, YOUNG, YOUNG_WAIT,
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) url: String,
+    /// A hub told of it: it goes when no hub does any more.
+    pub(super) told: bool,
+    /// Names of hubs that it has led to.
+    pub(super) leads: Vec<String>,
+    /// Dials under way, and when each began.
+    pub(super) flying: Vec<(u64, Boot)>,
+    /// Counts its dials: whoever resolves the name takes another address each time.
+    pub(super) turn: u32,
+    /// Dials in a row that came to nothing.
+    streak: u32,
+    /// Since when.
+    since: Option<Boot>,
+    /// Dials in a row that led to what we have.
+    pub(super) barren: usize,
+    /// Not before then.
+    next: Boot,
+    /// When nothing is missing, not before then.
+    scout: Boot,
+}
+
+impl Source {
+    pub(super) fn new(url: &str, told: bool, now: Boot) -> Self {
+        Self {
+            url: url.to_owned(),
+            told,
+            leads: Vec::new(),
+            flying: Vec::new(),
+            turn: 0,
+            streak: 0,
+            since: None,
+            barren: 0,
+            next: now,
+            scout: now,
+        }
+    }
+
+    /// When it may be dialled again; `lacking` places can be found through it, `all` says that nobody else can be there.
+    pub(super) fn due(&self, lacking: usize, all: bool, now: Boot) -> Boot {
+        let explores = !all && self.barren < 3 * self.leads.len().max(1);
+        let room = lacking.clamp(1, AT_ONCE);
+        let quick = self.flying.iter().filter(|(_, begun)| now.since(*begun) < SLOW).count();
+        if self.flying.len() >= AT_ONCE_SLOW {
+            return Boot::NEVER;
+        }
+        let slow = self.flying.iter().map(|(_, begun)| *begun + SLOW).filter(|slow| *slow > now).min();
+        let free = if quick < room { Boot::ZERO } else { slow.unwrap_or(Boot::NEVER) };
+        let due = if lacking > 0 || explores { self.next } else { self.scout };
+        due.max(free)
+    }
+
+    /// A dial begins.
+    pub(super) fn fly(&mut self, dial: u64, now: Boot) -> u32 {
+        self.flying.push((dial, now));
+        self.turn = self.turn.wrapping_add(1);
+        self.turn
+    }
+
+    /// Whether that dial is of this address; it is over.
+    pub(super) fn land(&mut self, dial: u64) -> bool {
+        let before = self.flying.len();
+        self.flying.retain(|(flying, _)| *flying != dial);
+        self.flying.len() < before
+    }
+
+    /// A dial has given us a session: the next may follow at once.
+    pub(super) fn bore_fruit(&mut self, now: Boot) {
+        self.streak = self.streak.min(2);
+        self.since = None;
+        self.barren = 0;
+        self.next = now;
+        self.scout = now;
+    }
+
+    /// A dial has failed.
+    pub(super) fn failed(&mut self, chance: u64, now: Boot) {
+        let young = now.since(*self.since.get_or_insert(now)) < YOUNG;
+        self.wait(if young { YOUNG_WAIT } else { OLD_WAIT }, chance, now);
+    }
+
+    /// A dial has led to a place that we have.
+    pub(super) fn met(&mut self, chance: u64, now: Boot) {
+        self.barren += 1;
+        let young = now.since(*self.since.get_or_insert(now)) < YOUNG;
+        self.wait(if young { MET_WAIT } else { OLD_WAIT }, chance, now);
+    }
+
+    fn wait(&mut self, longest: Duration, chance: u64, now: Boot) {
+        let wait = FIRST_WAIT.saturating_mul(1 << self.streak.min(16)).min(longest);
+        self.streak += 1;
+        self.next = now + jitter(wait, chance);
+        self.scout = now + jitter(SCOUT, chance);
+    }
+
+    /// A place that it leads to has become free: it is dialled at once, but not by all agents at the same moment.
+    pub(super) fn hurry(&mut self, chance: u64, now: Boot) {
+        if self.since.is_none() {
+            self.streak = 0;
+        }
+        self.barren = 0;
+        self.next = self.next.min(now + jitter(FIRST_WAIT, chance) - FIRST_WAIT / 2);
+    }
+
+    /// Nobody behind it wants us: not before then.
+    pub(super) fn hold_off(&mut self, wait: Duration, chance: u64, now: Boot) {
+        self.next = now + jitter(wait, chance);
+        self.scout = self.next;
+    }
+}
+
+/// Between half of a wait and all of it.
+pub(super) fn jitter(wait: Duration, chance: u64) -> Duration {
+    let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX) / 2;
+    Duration::from_nanos(nanos + chance % (nanos + 1))
+}

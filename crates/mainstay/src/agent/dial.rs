@@ -1,0 +1,127 @@
+//! One dial, from an address to a session and to its end.
+
+use std::rc::Rc;
+
+use mainstay_core::tunnel::address::Address;
+use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Challenge};
+use mainstay_core::tunnel::roam::Input;
+use mainstay_link::tunnel::carrier::{self, connect};
+use mainstay_link::tunnel::hello::{Dialer, Failed, Met, dial};
+use mainstay_link::tunnel::{Carrier, Limits, Session, Side};
+use mainstay_sys::clock::boot_now;
+use tokio::task::spawn_local;
+
+use super::{Agent, news};
+
+/// How a dial ends without a session.
+enum Ended {
+    /// It has led to a place that we have.
+    Known,
+    /// There is no way, or no hub at its end.
+    Carrier(carrier::Error),
+    /// The hub and we did not come together.
+    Hello(Failed),
+}
+
+impl From<Failed> for Ended {
+    fn from(failed: Failed) -> Self {
+        Self::Hello(failed)
+    }
+}
+
+impl Agent {
+    /// Dials, and stays with the session to its end.
+    pub(super) async fn dial(self: Rc<Self>, number: u64, url: String, turn: u32) {
+        let input = match self.call(number, &url, turn).await {
+            Ok((met, carrier)) => {
+                self.said.borrow_mut().remove(&url);
+                return self.begin(number, &url, met, carrier).await;
+            }
+            Err(Ended::Known) => Input::Known(number),
+            Err(Ended::Hello(Failed::Refused(refused))) => {
+                if refused.cause != Cause::Leaving && self.once(&format!("{url} {}", refused.sentence)) {
+                    tracing::warn!(hub = url, "refused: {}", refused.sentence);
+                }
+                Input::Refused(number, refused.cause)
+            }
+            Err(Ended::Hello(why)) => self.failed(number, &url, &why),
+            Err(Ended::Carrier(why)) => self.failed(number, &url, &why),
+        };
+        let _ = self.inputs.send(input);
+    }
+
+    fn failed(&self, number: u64, url: &str, why: &dyn std::fmt::Display) -> Input {
+        if self.once(url) {
+            tracing::warn!(hub = url, "cannot be reached: {why}; it is tried on");
+        } else {
+            tracing::debug!(hub = url, "{why}");
+        }
+        Input::Failed(number)
+    }
+
+    async fn call(&self, number: u64, url: &str, turn: u32) -> Result<(Met, Box<dyn Carrier>), Ended> {
+        let address: Address = url.parse().expect("addresses are read before they are dialled");
+        let mut connected = connect(&address, turn, &self.dialing).await.map_err(Ended::Carrier)?;
+        let offers: Vec<_> = self.offered.iter().map(|offered| offered.offer()).collect();
+        let dialer = Dialer {
+            caller: Caller::Agent,
+            name: &self.name,
+            instance: self.instance,
+            key: &self.key,
+            offers: &offers,
+            binding: &connected.binding,
+        };
+        let look = |challenge: &Challenge| {
+            let wanted = !self.leaving.get() && self.roam.borrow_mut().meets(number, challenge, boot_now());
+            if wanted { Ok(()) } else { Err(Ended::Known) }
+        };
+        let met = dial(&mut connected.carrier, dialer, look).await?;
+        Ok((met, connected.carrier))
+    }
+
+    async fn begin(self: Rc<Self>, number: u64, url: &str, met: Met, carrier: Box<dyn Carrier>) {
+        let (session, incoming) = Session::start(carrier, Side::Agent, Limits::default());
+        session.tell(news::of(&self.offered));
+        self.sessions.borrow_mut().insert(number, session.clone());
+        spawn_local(Rc::clone(&self).serve(incoming));
+        let place = met.hub.place;
+        let (process, thread) = (place.process, place.thread);
+        tracing::debug!(hub = met.hub.hub, url, process, thread, "a session has begun");
+        self.say_what_is_served(&met);
+        let hubs = met.welcome.hubs.iter().filter_map(|url| url.parse::<Address>().ok());
+        let hubs =
+            hubs.filter(|hub| !self.sealed || hub.way.is_sealed()).map(|hub| hub.to_string()).collect();
+        let _ = self.inputs.send(Input::Welcome { dial: number, hubs, names: met.welcome.names });
+        let why = session.closed().await;
+        self.sessions.borrow_mut().remove(&number);
+        tracing::info!(hub = met.hub.hub, process, thread, "a session has ended: {why}");
+        let _ = self.inputs.send(Input::Lost(number));
+    }
+
+    fn say_what_is_served(&self, met: &Met) {
+        for grant in &met.welcome.grants {
+            let Some(offered) = self.offered.get(usize::from(grant.index)) else { continue };
+            let tunnel = &offered.service.tunnel;
+            match &grant.answer {
+                Answer::Served(urls) if urls.is_empty() => {
+                    if self.once(&format!("{tunnel} {}", met.hub.hub)) {
+                        tracing::info!(
+                            "tunnel {tunnel} is served by hub {} where its routes say",
+                            met.hub.hub
+                        );
+                    }
+                }
+                Answer::Served(urls) => {
+                    for url in urls.iter().filter(|url| self.once(&format!("{tunnel} {url}"))) {
+                        tracing::info!("tunnel {tunnel} is served at {url}");
+                    }
+                }
+                Answer::Refused(why) => {
+                    if self.once(&format!("{tunnel} {} {why}", met.hub.hub)) {
+                        tracing::warn!("hub {} does not serve tunnel {tunnel}: {why}", met.hub.hub);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The agent: it dials hubs from behind a NAT and offers them what runs here.
+//!
+//! One thread. [`Agent`] feeds `core::tunnel::roam` with what becomes of dials and sessions and carries out what it asks for; each stream that a
+//! hub opens is a task that joins it to a target.
+
+mod dial;
+mod files;
+mod news;
+mod offer;
+mod serve;
+mod settings;
+mod target;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_core::time::Boot;
+use mainstay_core::tunnel::address::Address;
+use mainstay_core::tunnel::roam::{Effect, Input, Roam};
+use mainstay_link::tunnel::Session;
+use mainstay_link::tunnel::carrier::Dialing;
+use mainstay_link::{Entropy as _, SystemEntropy};
+use mainstay_sys::clock::boot_now;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use offer::Offered;
+
+use crate::edge::LEAVING;
+pub use settings::{Service, Settings};
+
+/// How often it is looked which hubs are about to leave.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the tasks of the agent share.
+struct Agent {
+    name: String,
+    instance: u64,
+    key: mainstay_link::tunnel::keys::SigningKey,
+    dialing: Dialing,
+    /// Hubs that are told are dialled only over carriers that nobody can listen to.
+    sealed: bool,
+    offered: Vec<Rc<Offered>>,
+    roam: RefCell<Roam>,
+    sessions: RefCell<HashMap<u64, Session>>,
+    inputs: UnboundedSender<Input>,
+    /// A target's health has changed.
+    changed: Rc<Notify>,
+    /// What was said already, so that it is said once: URLs that are served, addresses that fail.
+    said: RefCell<HashSet<String>>,
+    leaving: Cell<bool>,
+}
+
+/// Runs an agent until it is told to end, and its streams have.
+///
+/// # Errors
+/// With a sentence, when it cannot begin.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    runtime.block_on(tasks.run_until(async move {
+        let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        let drain = settings.drain;
+        let (agent, inputs) = Agent::new(settings)?;
+        agent.run(inputs, signals, drain).await;
+        Ok(())
+    }))
+}
+
+fn chance() -> u64 {
+    let mut bytes = [0; 8];
+    SystemEntropy.fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+fn instant(at: Boot) -> Instant {
+    Instant::now() + at.since(boot_now())
+}
+
+impl Agent {
+    fn new(settings: Settings) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
+        let (inputs, heard) = unbounded_channel();
+        let changed = Rc::new(Notify::new());
+        let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
+        let offered = (0..).zip(&settings.services);
+        let offered = offered.map(|(index, service)| Offered::new(index, service, &changed).map(Rc::new));
+        let agent = Self {
+            name: settings.name,
+            instance: chance(),
+            key: settings.key,
+            dialing: settings.dialing,
+            sealed: settings.hubs.iter().all(|hub| hub.way.is_sealed()),
+            offered: offered.collect::<anyhow::Result<_>>()?,
+            roam: RefCell::new(Roam::new(urls.iter().map(String::as_str), boot_now())),
+            sessions: RefCell::default(),
+            inputs,
+            changed,
+            said: RefCell::default(),
+            leaving: Cell::new(false),
+        };
+        Ok((Rc::new(agent), heard))
+    }
+
+    async fn run(
+        self: Rc<Self>,
+        mut inputs: UnboundedReceiver<Input>,
+        signals: [Signal; 2],
+        drain: Duration,
+    ) {
+        for offered in &self.offered {
+            offered.watch();
+        }
+        let [mut term, mut interrupt] = signals;
+        self.handle(Input::Tick);
+        loop {
+            let due = self.roam.borrow().poll_timeout(boot_now());
+            tokio::select! {
+                Some(input) = inputs.recv() => self.handle(input),
+                () = sleep_until(due.map_or_else(|| Instant::now() + LOOK, instant)), if due.is_some() => {
+                    self.handle(Input::Tick);
+                }
+                () = sleep(LOOK) => self.look_for_leaving(),
+                () = self.changed.notified() => self.tell(),
+                _ = term.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        self.leave(drain, &mut term, &mut interrupt).await;
+    }
+
+    fn handle(self: &Rc<Self>, input: Input) {
+        let mut roam = self.roam.borrow_mut();
+        roam.handle(input, chance(), boot_now());
+        while let Some(effect) = roam.poll_effect() {
+            match effect {
+                Effect::Dial { dial, url, turn } => {
+                    spawn_local(Rc::clone(self).dial(dial, url, turn));
+                }
+                Effect::Drain(session) => {
+                    if let Some(session) = self.sessions.borrow().get(&session) {
+                        session.drain(settings::DRAIN);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hubs that said that they take no new streams, or soon will not, are to be replaced by others.
+    fn look_for_leaving(self: &Rc<Self>) {
+        let left = self.sessions.borrow();
+        let leaves = |s: &Session| s.has_left() || s.heard().targets.iter().any(|(word, _)| word == LEAVING);
+        let left: Vec<u64> = left.iter().filter(|(_, s)| leaves(s)).map(|(id, _)| *id).collect();
+        for session in left {
+            self.handle(Input::Leaving(session));
+        }
+    }
+
+    /// Tells every hub how the targets are.
+    fn tell(&self) {
+        let news = news::of(&self.offered);
+        self.sessions.borrow().values().for_each(|session| session.tell(news.clone()));
+    }
+
+    /// Says something once; `forget` makes it new again.
+    fn once(&self, what: &str) -> bool {
+        self.said.borrow_mut().insert(what.to_owned())
+    }
+
+    /// Takes no new streams and waits for the others to end.
+    async fn leave(self: &Rc<Self>, within: Duration, term: &mut Signal, interrupt: &mut Signal) {
+        self.leaving.set(true);
+        let sessions: Vec<Session> = self.sessions.borrow().values().cloned().collect();
+        tracing::info!(sessions = sessions.len(), "the agent leaves: streams that are open are let end");
+        sessions.iter().for_each(|session| session.drain(within));
+        let ended = async {
+            for session in &sessions {
+                session.closed().await;
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = sleep(within + LOOK) => {}
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        sessions.iter().for_each(Session::close);
+    }
+}

@@ -1,0 +1,185 @@
+//! Who comes in: what is said before the streams, and what is granted.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Claims, Grant, Kind, Offer, Refused, Welcome};
+use mainstay_link::tunnel::hello::{self as said, Asked, Failed};
+use mainstay_link::tunnel::keys::PublicKey;
+use mainstay_link::tunnel::{Limits, Session, Side};
+use mainstay_proxy::clock::boot_now;
+use mainstay_proxy::road::Arrival;
+use tokio::task::spawn_local;
+
+use super::carrier::{Carrier, carrier_of};
+use super::seat::{self, Offered, Seat};
+use super::{Desk, Spec};
+
+/// Agents of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
+const GREETED_MAX: usize = 1024;
+
+/// Counts one that is not let in yet.
+struct Greeted<'a>(&'a Cell<usize>);
+
+impl<'a> Greeted<'a> {
+    fn new(count: &'a Cell<usize>) -> Option<Self> {
+        if count.get() >= GREETED_MAX {
+            return None;
+        }
+        count.set(count.get() + 1);
+        Some(Self(count))
+    }
+}
+
+impl Drop for Greeted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Lets an agent in, or not; then keeps its session.
+pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
+    let from = arrival.from;
+    let kind = super::carrier::name(&arrival);
+    let Arrival { io, early, way, open, .. } = arrival;
+    let mut carrier = carrier_of(io, early, way);
+    let admitted = {
+        let Some(_greeted) = Greeted::new(&desk.greeted) else { return };
+        admit(&desk, &mut carrier).await
+    };
+    let (asked, claims, offers) = match admitted {
+        Ok(admitted) => admitted,
+        Err(failed) => {
+            if let Failed::Refused(refused) = &failed {
+                tracing::info!(from = ?from, why = %refused.sentence, "an agent is refused");
+                let from = from.map(|from| from.to_string()).unwrap_or_default();
+                desk.news.refused(&from, &refused.sentence);
+            } else {
+                tracing::debug!(from = ?from, "an agent did not come in: {failed}");
+            }
+            if let Some(answer) = failed_answer(&failed) {
+                let _ = said::refuse(&mut carrier, answer).await;
+            }
+            return;
+        }
+    };
+    let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
+    let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
+    let seat = Rc::new(Seat {
+        label: desk.label(&asked.hello.name, asked.hello.instance, &claims.key),
+        key: claims.key,
+        instance: asked.hello.instance,
+        from,
+        carrier: kind,
+        began: boot_now(),
+        session,
+        offers: granted.into_iter().map(|(offer, _)| Rc::new(offered(&offer))).collect(),
+        refused: refused.into_iter().map(|(offer, _)| offer.tunnel).collect(),
+        superseded: Cell::new(false),
+        leaving: Cell::new(false),
+    });
+    tracing::info!(agent = %seat.label, from = ?from, carrier = kind, "an agent has joined");
+    desk.seat(Rc::clone(&seat));
+    spawn_local(async move {
+        seat::keep(desk, seat, incoming).await;
+        drop(open);
+    });
+}
+
+/// What goes back to who is not let in.
+fn failed_answer(failed: &Failed) -> Option<Refused> {
+    match failed {
+        Failed::Refused(refused) => Some(refused.clone()),
+        Failed::Broken(_)
+        | Failed::Late
+        | Failed::Garbled(_)
+        | Failed::Turn
+        | Failed::Unfit(_)
+        | Failed::Version(_)
+        | Failed::Signature(_) => failed.answer(),
+    }
+}
+
+/// An offer, and why it is not granted.
+type Judged = (Offer, Option<String>);
+
+async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
+    let refuse = |cause, sentence: String| Err(Failed::Refused(Refused { cause, sentence }));
+    let asked = Asked::read(carrier).await?;
+    if desk.draining.get() {
+        return refuse(Cause::Leaving, "this process of the hub is about to leave: dial again".to_owned());
+    }
+    match asked.hello.caller {
+        Caller::Agent => {}
+        Caller::Visitor => {
+            return refuse(Cause::Forbidden, "this hub does not serve visitors".to_owned());
+        }
+        Caller::Hub => {
+            return refuse(Cause::Forbidden, "this hub does not forward for others".to_owned());
+        }
+    }
+    let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
+    let claims = asked.prove(carrier, challenge, b"").await?;
+    let judged: Vec<Judged> =
+        claims.offers.iter().map(|offer| (offer.clone(), desk.judge(offer, &claims.key))).collect();
+    if judged.iter().all(|(_, why)| why.is_some()) {
+        let why = judged.into_iter().find_map(|(_, why)| why);
+        let why = why.unwrap_or_else(|| "it offers nothing".to_owned());
+        return refuse(Cause::Forbidden, why);
+    }
+    let welcome =
+        Welcome { grants: desk.grants(&judged), hubs: desk.addrs.borrow().clone(), ..Welcome::default() };
+    said::welcome(carrier, welcome).await?;
+    Ok((asked, claims, judged))
+}
+
+fn offered(offer: &Offer) -> Offered {
+    Offered {
+        tunnel: offer.tunnel.clone(),
+        route: offer.route(),
+        udp: offer.kind == Kind::Udp,
+        weight: u32::from(offer.weight.max(1)),
+        trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
+        streams: Cell::new(0),
+        opened: Cell::new(0),
+        sent: Cell::new(0),
+        received: Cell::new(0),
+    }
+}
+
+impl Desk {
+    /// Why an offer is not granted; nothing when it is.
+    fn judge(&self, offer: &Offer, key: &[u8; 32]) -> Option<String> {
+        let tunnels = self.tunnels.borrow();
+        // Whether a tunnel exists is told to those alone who may offer it.
+        let Some(spec) = tunnels.get(&offer.tunnel).filter(|spec| spec.agents.contains(key)) else {
+            return Some(format!("{} may not offer tunnel {}", PublicKey(*key), offer.tunnel));
+        };
+        let host = offer.host.as_ref().filter(|host| !spec.has(host))?;
+        Some(format!("{host} is not one of the hosts of tunnel {} on this hub", offer.tunnel))
+    }
+
+    fn grants(&self, judged: &[Judged]) -> Vec<Grant> {
+        let tunnels = self.tunnels.borrow();
+        let answer = |(offer, why): &Judged| {
+            let served = || tunnels.get(&offer.tunnel).map(|spec| spec.urls.clone()).unwrap_or_default();
+            let answer = match why {
+                Some(why) => Answer::Refused(why.chars().take(200).collect()),
+                None => Answer::Served(served()),
+            };
+            Grant { index: offer.index, answer }
+        };
+        judged.iter().map(answer).collect()
+    }
+}
+
+impl Spec {
+    /// Whether the tunnel is served under this host.
+    fn has(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        self.hosts.iter().map(|own| own.to_ascii_lowercase()).any(|own| match own.strip_prefix('*') {
+            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+            None => own == host,
+        })
+    }
+}

@@ -1,0 +1,322 @@
+//! The hub inside the edge: what a thread of it knows of agents, between the proxy's pools and the sessions of `link`.
+//!
+//! A [`Desk`] is one thread's. Agents come in by connections that the proxy hands over ([`hello`] lets them in or not), each session
+//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Nothing of a
+//! request's way leaves its thread.
+
+mod carrier;
+mod hello;
+mod news;
+mod road;
+mod seat;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use mainstay_core::tunnel::hello::Place;
+use mainstay_link::tunnel::{Health, Kind, News, Open};
+use mainstay_proxy::policy::tunnel::{self as bounds, Unbounded};
+use mainstay_proxy::road::{Agent, Arrival, Ends, Freight, Hub, NoRoad, Offer, Road, Roads, SessionStatus};
+use mainstay_proxy::snapshot::Snapshot;
+use mainstay_proxy::thread::Thread;
+use tokio::task::spawn_local;
+
+use crate::ipc::HubIdentity;
+use road::Through;
+use seat::{Offered, Seat};
+
+pub(super) use news::News as HubNews;
+pub(super) use news::Told;
+
+/// The word in a hub's news that says that it is about to leave: agents look for another place and keep this one meanwhile.
+pub(crate) const LEAVING: &str = "leaving";
+
+/// One thread's tunnels.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// The desk itself, for its tasks.
+    own: Weak<Self>,
+    thread: Weak<Thread>,
+    hub: Arc<HubIdentity>,
+    news: Arc<HubNews>,
+    place: Place,
+    /// What may be offered here, by id.
+    tunnels: RefCell<HashMap<String, Rc<Spec>>>,
+    /// What agents are told of the cluster's hubs.
+    addrs: RefCell<Vec<String>>,
+    seats: RefCell<Vec<Rc<Seat>>>,
+    /// Agents that are not let in yet.
+    greeted: Cell<usize>,
+    draining: Cell<bool>,
+}
+
+/// A tunnel as the configuration in force has it.
+#[derive(Debug)]
+pub(super) struct Spec {
+    agents: Vec<[u8; 32]>,
+    /// Hosts without wildcards are URLs.
+    urls: Vec<String>,
+    hosts: Vec<String>,
+    bounds: bounds::Bounds,
+}
+
+/// Gives a thread its tunnels; to be done before its first connection.
+pub(super) fn settle(thread: &Rc<Thread>, hub: Arc<HubIdentity>, news: Arc<HubNews>, number: u16) {
+    let place =
+        Place { process: hub.process, processes: hub.processes, thread: number, threads: hub.threads };
+    let desk = Rc::new_cyclic(|own| Desk {
+        own: own.clone(),
+        thread: Rc::downgrade(thread),
+        hub,
+        news,
+        place,
+        tunnels: RefCell::default(),
+        addrs: RefCell::default(),
+        seats: RefCell::default(),
+        greeted: Cell::new(0),
+        draining: Cell::new(false),
+    });
+    desk.adopt(&thread.snapshot());
+    thread.tunnel_by(Rc::clone(&desk) as Rc<dyn Roads>, desk);
+}
+
+impl Desk {
+    /// Whether a key may offer a tunnel here.
+    fn may_offer(&self, tunnel: &str, key: &[u8; 32]) -> bool {
+        self.tunnels.borrow().get(tunnel).is_some_and(|spec| spec.agents.contains(key))
+    }
+
+    /// A name for an agent that no other one of this thread has. One that comes again takes its old session's place.
+    fn label(&self, name: &str, instance: u64, key: &[u8; 32]) -> String {
+        let plain: String =
+            name.chars().map(|c| if c == '/' || c.is_whitespace() { '_' } else { c }).collect();
+        let seats = self.seats.borrow();
+        let mut label = plain.clone();
+        let mut nth = 1;
+        while seats.iter().any(|seat| seat.is_other(&label, instance, key)) {
+            nth += 1;
+            label = format!("{plain}~{nth}");
+        }
+        label
+    }
+
+    /// Takes a session in.
+    fn seat(&self, seat: Rc<Seat>) {
+        let again = |old: &&Rc<Seat>| old.label == seat.label && !old.superseded.get();
+        if let Some(old) = self.seats.borrow().iter().find(again) {
+            // The same agent at the same place: its old session is lost to it, or about to be.
+            old.superseded.set(true);
+            old.leave(self.drain_time());
+            self.let_go();
+        }
+        self.seats.borrow_mut().push(Rc::clone(&seat));
+        self.publish(seat.tunnels());
+        let from = seat.from.map(|from| from.to_string()).unwrap_or_default();
+        for tunnel in seat.tunnels() {
+            self.news.joined(tunnel, &seat.label, seat.instance, &from);
+        }
+    }
+
+    /// A session is over.
+    fn unseat(&self, seat: &Rc<Seat>, why: &str) {
+        let before = self.seats.borrow().len();
+        self.seats.borrow_mut().retain(|one| !Rc::ptr_eq(one, seat));
+        if self.seats.borrow().len() < before {
+            self.publish(seat.tunnels());
+            for tunnel in seat.tunnels() {
+                self.news.left(tunnel, &seat.label, seat.instance, why);
+            }
+        }
+    }
+
+    /// Tells the pools who offers these tunnels.
+    fn publish<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
+        let Some(thread) = self.thread.upgrade() else { return };
+        for tunnel in tunnels {
+            let mut offers: Vec<Offer> = Vec::new();
+            for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
+                let of = seat.offers.iter().filter(|offer| offer.tunnel == tunnel);
+                for offer in of {
+                    // Bytes and datagrams of one tunnel are one backend: the worse of the two is told.
+                    let trouble = offer.trouble.borrow().clone();
+                    match offers.iter_mut().find(|known| known.agent == seat.label) {
+                        Some(known) => known.trouble = known.trouble.take().or(trouble),
+                        None => {
+                            let (agent, weight) = (seat.label.clone(), offer.weight);
+                            offers.push(Offer { agent, weight, trouble });
+                        }
+                    }
+                }
+            }
+            thread.pools.offers(tunnel, offers);
+        }
+    }
+
+    /// The session and the offer of an agent.
+    fn find(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
+        let seats = self.seats.borrow();
+        let named = seats.iter().filter(|seat| *seat.label == *agent.name && seat.serves());
+        named.into_iter().find_map(|seat| {
+            let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
+            Some((Rc::clone(seat), Rc::clone(offer)))
+        })
+    }
+
+    /// Ends connections that are kept for later through sessions that leave.
+    fn let_go(&self) {
+        if let Some(thread) = self.thread.upgrade() {
+            thread.sweep_kept();
+        }
+    }
+
+    /// How long streams of a session that leaves may go on.
+    fn drain_time(&self) -> std::time::Duration {
+        self.thread.upgrade().map_or(std::time::Duration::ZERO, |thread| thread.snapshot().edge.drain)
+    }
+
+    /// Has sessions end once nobody needs them: the last client of this thread has gone.
+    async fn wind_up(self: Rc<Self>) {
+        loop {
+            let Some(thread) = self.thread.upgrade() else { return };
+            let own = self.seats.borrow().len() + self.greeted.get();
+            if thread.counters.open_in_all() <= own as u64 {
+                break;
+            }
+            thread.counters.one_closes().await;
+        }
+        let within = self.drain_time();
+        self.seats.borrow().iter().for_each(|seat| seat.leave(within));
+        self.let_go();
+    }
+}
+
+impl Roads for Desk {
+    fn open(&self, agent: &Agent, ends: Option<Ends>, freight: Freight) -> Result<Box<dyn Road>, NoRoad> {
+        let thread = self.thread.upgrade().ok_or(NoRoad::Gone)?;
+        let udp = freight == Freight::Datagrams;
+        let Some((seat, offer)) = self.find(agent, udp) else {
+            // It has left, and the pools do not know yet.
+            self.publish(std::iter::once(&*agent.tunnel));
+            return Err(NoRoad::Gone);
+        };
+        let bounds = self.tunnels.borrow().get(&*agent.tunnel).map(|spec| spec.bounds.clone());
+        let held = bounds.ok_or(NoRoad::Gone)?.open(thread.cells).map_err(|full| match full {
+            Unbounded::Streams => NoRoad::Full,
+            Unbounded::Rate => NoRoad::TooMany,
+        })?;
+        let open = Open {
+            kind: if udp { Kind::Datagrams } else { Kind::Bytes },
+            target: offer.route.clone(),
+            visitor: ends.map(|(visitor, _)| visitor),
+            destination: ends.map(|(_, ours)| ours),
+            ..Open::default()
+        };
+        let Ok(stream) = seat.session.open(&open, &[]) else {
+            self.publish(std::iter::once(&*agent.tunnel));
+            return Err(NoRoad::Gone);
+        };
+        let desk = self.own.upgrade().ok_or(NoRoad::Gone)?;
+        Ok(Box::new(Through::new(stream, desk, seat, offer, held)))
+    }
+}
+
+impl Hub for Desk {
+    fn take(&self, arrival: Arrival) {
+        let Some(desk) = self.own.upgrade() else { return };
+        spawn_local(hello::greet(desk, arrival));
+    }
+
+    fn adopt(&self, snapshot: &Arc<Snapshot>) {
+        let edge = &snapshot.edge;
+        let specs = edge.tunnels.iter().map(|tunnel| (tunnel.id.clone(), Rc::new(Spec::new(tunnel, edge))));
+        self.tunnels.replace(specs.collect());
+        self.addrs.replace(edge.hub.addrs.clone());
+        let seats = self.seats.borrow().clone();
+        for seat in seats {
+            let revoked = seat.offers.iter().find(|offer| !self.may_offer(&offer.tunnel, &seat.key));
+            if let Some(offer) = revoked {
+                tracing::warn!(agent = %seat.label, tunnel = %offer.tunnel, "its key may not offer the tunnel any more: its session is cut");
+                seat.session.close();
+            } else if seat.refused.iter().any(|tunnel| self.may_offer(tunnel, &seat.key)) {
+                // It may offer more than it does: it comes again and asks.
+                seat.leave(edge.drain);
+                self.let_go();
+            }
+        }
+    }
+
+    fn drain(&self) {
+        if self.draining.replace(true) {
+            return;
+        }
+        let news = News { load: 0, targets: vec![(LEAVING.to_owned(), Health::Down)] };
+        self.seats.borrow().iter().for_each(|seat| seat.session.tell(news.clone()));
+        if let Some(desk) = self.own.upgrade() {
+            spawn_local(desk.wind_up());
+        }
+    }
+
+    fn cut(&self) {
+        self.seats.borrow().iter().for_each(|seat| seat.session.close());
+    }
+
+    fn sessions(&self) -> Vec<SessionStatus> {
+        self.seats.borrow().iter().map(|seat| seat.status((self.place.process, self.place.thread))).collect()
+    }
+}
+
+impl Spec {
+    fn new(tunnel: &mainstay_config::plan::edge::Tunnel, edge: &mainstay_config::plan::edge::Edge) -> Self {
+        Self {
+            agents: tunnel.agents.clone(),
+            urls: urls(tunnel, edge),
+            hosts: tunnel.served.clone(),
+            bounds: bounds::Bounds::new(tunnel),
+        }
+    }
+}
+
+/// Where visitors reach a tunnel, as agents show it to people.
+fn urls(
+    tunnel: &mainstay_config::plan::edge::Tunnel,
+    edge: &mainstay_config::plan::edge::Edge,
+) -> Vec<String> {
+    use mainstay_config::plan::edge::Place as At;
+    let made = mainstay_config::plan::tunnel::made_name(&tunnel.id);
+    let route = edge.routes.iter().find(|route| route.name == made);
+    let listeners: Vec<u32> = route.map(|route| route.listeners.clone()).unwrap_or_default();
+    let mut urls = Vec::new();
+    for host in &tunnel.served {
+        if host.contains("://") {
+            urls.push(host.clone());
+            continue;
+        }
+        if host.contains('*') || host.starts_with('~') {
+            continue;
+        }
+        let through = edge.listeners.iter().enumerate().filter(|(at, listener)| {
+            let routed = u32::try_from(*at).is_ok_and(|at| listeners.contains(&at));
+            let sorted = || listener.sni.iter().any(|rule| edge.pools[rule.pool.index()].name == made);
+            routed || sorted()
+        });
+        for (_, listener) in through {
+            let secure = listener.tls.is_some() || !listener.sni.is_empty();
+            let (scheme, usual) = if secure { ("https", 443) } else { ("http", 80) };
+            let port = listener.places.iter().find_map(|place| match place {
+                At::Inet(addr) => Some(addr.port()),
+                At::Unix(_) => None,
+            });
+            match port {
+                Some(port) if port != usual => urls.push(format!("{scheme}://{host}:{port}")),
+                Some(_) => urls.push(format!("{scheme}://{host}")),
+                None => {}
+            }
+        }
+    }
+    urls.sort_by_key(|url| !url.starts_with("https"));
+    urls.dedup();
+    urls.truncate(mainstay_core::tunnel::hello::LIST_MAX);
+    urls
+}

@@ -1,0 +1,94 @@
+//! What becomes of agents, told as events: once for a process, however many threads an agent meets.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mainstay_core::time::Boot;
+use mainstay_proxy::clock::boot_now;
+use tokio::sync::mpsc;
+
+/// Events that wait to be told; more are lost.
+const WAITING: usize = 64;
+
+/// Refusals are told no more often than this: whoever knocks can be anybody.
+const REFUSALS: Duration = Duration::from_secs(1);
+
+/// Something to be told: what it is about, a word for it, and a sentence.
+pub(crate) type Told = (String, &'static str, String);
+
+/// Where the threads of a process put their news.
+#[derive(Debug)]
+pub(crate) struct News {
+    out: mpsc::Sender<Told>,
+    /// Sessions by tunnel, agent and its run.
+    sessions: Mutex<HashMap<(String, String, u64), usize>>,
+    refused: Mutex<Boot>,
+}
+
+impl News {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Told>) {
+        let (out, told) = mpsc::channel(WAITING);
+        (Self { out, sessions: Mutex::default(), refused: Mutex::new(Boot::ZERO) }, told)
+    }
+
+    /// An agent has a session more.
+    pub(super) fn joined(&self, tunnel: &str, agent: &str, instance: u64, from: &str) {
+        let key = (tunnel.to_owned(), agent.to_owned(), instance);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sessions.entry(key).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.tell(tunnel, "joined", format!("agent {agent} ({from}) offers tunnel {tunnel}"));
+        }
+    }
+
+    /// An agent has a session less.
+    pub(super) fn left(&self, tunnel: &str, agent: &str, instance: u64, why: &str) {
+        let key = (tunnel.to_owned(), agent.to_owned(), instance);
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = sessions.get_mut(&key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            sessions.remove(&key);
+            self.tell(tunnel, "left", format!("agent {agent} no longer offers tunnel {tunnel}: {why}"));
+        }
+    }
+
+    /// Somebody is not let in.
+    pub(super) fn refused(&self, from: &str, why: &str) {
+        let now = boot_now();
+        let mut again = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *again <= now {
+            *again = now + REFUSALS;
+            self.tell("", "refused", format!("an agent from {from} is refused: {why}"));
+        }
+    }
+
+    fn tell(&self, tunnel: &str, word: &'static str, message: String) {
+        // Who reads slowly misses some.
+        let _ = self.out.try_send((tunnel.to_owned(), word, message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_joins_with_its_first_session_and_leaves_with_its_last() {
+        let (news, mut told) = News::new();
+        for _ in 0..3 {
+            news.joined("office", "a", 1, "192.0.2.1:5");
+        }
+        news.joined("office", "a", 2, "192.0.2.1:6");
+        for _ in 0..3 {
+            news.left("office", "a", 1, "it has drained");
+        }
+        news.left("office", "a", 1, "nobody is there");
+        news.refused("192.0.2.9:1", "one");
+        news.refused("192.0.2.9:1", "two");
+        let words: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).map(|(_, word, _)| word).collect();
+        assert_eq!(words, ["joined", "joined", "left", "refused"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! One session of an agent at one thread.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mainstay_core::time::Boot;
+use mainstay_link::tunnel::{Code, Health, Incoming, News, Session};
+use mainstay_proxy::clock::boot_now;
+use mainstay_proxy::road::{OfferStatus, SessionStatus};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Desk;
+
+/// How often it is looked what an agent has said of its targets.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A session.
+pub(super) struct Seat {
+    /// The agent's name, unique on this thread.
+    pub(super) label: String,
+    pub(super) key: [u8; 32],
+    /// Which run of the agent it is.
+    pub(super) instance: u64,
+    pub(super) from: Option<SocketAddr>,
+    pub(super) carrier: &'static str,
+    pub(super) began: Boot,
+    pub(super) session: Session,
+    pub(super) offers: Vec<Rc<Offered>>,
+    /// Tunnels that it wanted to offer and may not.
+    pub(super) refused: Vec<String>,
+    /// A later session has its name.
+    pub(super) superseded: Cell<bool>,
+    /// It takes no further streams.
+    pub(super) leaving: Cell<bool>,
+}
+
+/// What it offers under one tunnel.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) tunnel: String,
+    /// How streams are opened to it and its health is told.
+    pub(super) route: String,
+    pub(super) udp: bool,
+    pub(super) weight: u32,
+    /// Why its target cannot serve.
+    pub(super) trouble: RefCell<Option<String>>,
+    pub(super) streams: Cell<u64>,
+    pub(super) opened: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    pub(super) received: Cell<u64>,
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("label", &self.label).field("from", &self.from).finish_non_exhaustive()
+    }
+}
+
+impl Seat {
+    /// Whether somebody else has this name.
+    pub(super) fn is_other(&self, label: &str, instance: u64, key: &[u8; 32]) -> bool {
+        self.label == label && (self.instance, &self.key) != (instance, key) && !self.session.is_closed()
+    }
+
+    /// Whether streams may be opened to it.
+    pub(super) fn serves(&self) -> bool {
+        let gone = self.leaving.get() || self.superseded.get() || self.session.is_closed();
+        !gone && !self.session.has_left()
+    }
+
+    /// The tunnels that it offers.
+    pub(super) fn tunnels(&self) -> impl Iterator<Item = &str> {
+        self.offers.iter().map(|offer| offer.tunnel.as_str())
+    }
+
+    /// Opens no further streams to it; those that there are go on for as long.
+    pub(super) fn leave(&self, within: Duration) {
+        self.leaving.set(true);
+        self.session.drain(within);
+    }
+
+    pub(super) fn status(&self, place: (u16, u16)) -> SessionStatus {
+        SessionStatus {
+            agent: self.label.clone(),
+            from: self.from.map(|from| from.to_string()).unwrap_or_default(),
+            carrier: self.carrier.to_owned(),
+            place,
+            seconds: boot_now().since(self.began).as_secs(),
+            rtt_ms: self.session.counters().rtt.map_or(0.0, |rtt| rtt.as_secs_f64() * 1000.0),
+            leaving: !self.serves(),
+            offers: self.offers.iter().map(|offer| offer.status()).collect(),
+        }
+    }
+
+    /// Takes in what the agent says of its targets; whether anything of it is news.
+    fn hear(&self, news: &News) -> bool {
+        let mut changed = false;
+        for offer in &self.offers {
+            let Some((_, health)) = news.targets.iter().find(|(target, _)| *target == offer.route) else {
+                continue;
+            };
+            let trouble = match health {
+                Health::Up => None,
+                Health::Down => Some("no target of it answers".to_owned()),
+                // What was known last stands.
+                Health::Unknown => continue,
+            };
+            if *offer.trouble.borrow() != trouble {
+                offer.trouble.replace(trouble);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+impl Offered {
+    fn status(&self) -> OfferStatus {
+        OfferStatus {
+            tunnel: self.tunnel.clone(),
+            udp: self.udp,
+            weight: self.weight,
+            trouble: self.trouble.borrow().clone(),
+            streams: self.streams.get(),
+            opened: self.opened.get(),
+            sent: self.sent.get(),
+            received: self.received.get(),
+        }
+    }
+}
+
+/// Keeps a session until it ends.
+pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming) {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let why = loop {
+        tokio::select! {
+            why = seat.session.closed() => break why,
+            Some((open, stream)) = incoming.next() => {
+                tracing::debug!(agent = %seat.label, target = %open.target, "an agent opens no connections");
+                stream.reset(Code::Denied);
+            }
+            _ = look.tick() => {
+                let left = seat.session.has_left() && !seat.leaving.replace(true);
+                if seat.hear(&seat.session.heard()) || left {
+                    desk.publish(seat.tunnels());
+                }
+                if left {
+                    desk.let_go();
+                }
+            }
+        }
+    };
+    desk.unseat(&seat, &why.to_string());
+    tracing::info!(agent = %seat.label, from = ?seat.from, %why, "an agent has left");
+}

@@ -1,0 +1,166 @@
+//! Tunnels and their agents, as one node sees them.
+
+use mainstay_config::plan::edge::Tunnel;
+use mainstay_proxy::road::{OfferStatus, SessionStatus};
+use serde::{Deserialize, Serialize};
+
+/// One tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// Its id.
+    pub id: String,
+    /// Hosts and ports that lead to it.
+    pub served: Vec<String>,
+    /// Threads of this hub, each of which wants a session of every agent.
+    pub places: usize,
+    /// Who offers it, by name.
+    pub agents: Vec<TunnelAgent>,
+}
+
+/// One agent of a tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelAgent {
+    /// Its name.
+    pub agent: String,
+    /// Its address.
+    pub from: String,
+    /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
+    pub carrier: String,
+    /// Process and thread of each place of this hub that it has a session to.
+    pub places: Vec<(u16, u16)>,
+    /// Seconds since the oldest of its sessions began.
+    pub seconds: u64,
+    /// The longest of the sessions' round trips, in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// Its share.
+    pub weight: u32,
+    /// Whether it carries datagrams.
+    pub udp: bool,
+    /// Sessions that take no further connections.
+    pub leaving: usize,
+    /// Why its target cannot serve; nothing when it can.
+    pub trouble: Option<String>,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes towards the agent.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+}
+
+impl TunnelStatus {
+    /// A tunnel with what all sessions say of it.
+    #[must_use]
+    pub fn new(tunnel: &Tunnel, places: usize, sessions: &[SessionStatus]) -> Self {
+        let mut agents: Vec<TunnelAgent> = Vec::new();
+        for session in sessions {
+            for offer in session.offers.iter().filter(|offer| offer.tunnel == tunnel.id) {
+                let same = |one: &&mut TunnelAgent| (&one.agent, one.udp) == (&session.agent, offer.udp);
+                match agents.iter_mut().find(same) {
+                    Some(known) => known.add(session, offer),
+                    None => agents.push(TunnelAgent::new(session, offer)),
+                }
+            }
+        }
+        agents.sort_by(|a, b| (&a.agent, a.udp).cmp(&(&b.agent, b.udp)));
+        agents.iter_mut().for_each(|agent| agent.places.sort_unstable());
+        Self { id: tunnel.id.clone(), served: tunnel.served.clone(), places, agents }
+    }
+}
+
+impl TunnelAgent {
+    fn new(session: &SessionStatus, offer: &OfferStatus) -> Self {
+        let mut agent = Self {
+            agent: session.agent.clone(),
+            from: session.from.clone(),
+            carrier: session.carrier.clone(),
+            places: Vec::new(),
+            seconds: 0,
+            rtt_ms: 0.0,
+            weight: offer.weight,
+            udp: offer.udp,
+            leaving: 0,
+            trouble: None,
+            streams: 0,
+            opened: 0,
+            sent: 0,
+            received: 0,
+        };
+        agent.add(session, offer);
+        agent
+    }
+
+    fn add(&mut self, session: &SessionStatus, offer: &OfferStatus) {
+        if session.leaving {
+            self.leaving += 1;
+        } else {
+            self.places.push(session.place);
+        }
+        self.seconds = self.seconds.max(session.seconds);
+        self.rtt_ms = self.rtt_ms.max(session.rtt_ms);
+        self.trouble = self.trouble.take().or_else(|| offer.trouble.clone());
+        self.streams += offer.streams;
+        self.opened += offer.opened;
+        self.sent += offer.sent;
+        self.received += offer.received;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A session of an agent that offers a tunnel.
+    pub(crate) fn session(agent: &str, place: (u16, u16), trouble: Option<&str>) -> SessionStatus {
+        SessionStatus {
+            agent: agent.into(),
+            from: "192.0.2.7:40000".into(),
+            carrier: "wss".into(),
+            place,
+            seconds: 90,
+            rtt_ms: 1.5,
+            leaving: false,
+            offers: vec![OfferStatus {
+                tunnel: "office".into(),
+                udp: false,
+                weight: 1,
+                trouble: trouble.map(str::to_owned),
+                streams: 2,
+                opened: 10,
+                sent: 1000,
+                received: 5000,
+            }],
+        }
+    }
+
+    pub(crate) fn tunnel() -> Tunnel {
+        Tunnel {
+            id: "office".into(),
+            agents: Vec::new(),
+            served: vec!["app.example.com".into()],
+            streams: 0,
+            rate_millis: 0,
+            bandwidth: 0,
+        }
+    }
+
+    #[test]
+    fn sessions_of_one_agent_are_one_line_and_the_worst_is_told() {
+        let sessions = [
+            session("b", (0, 0), None),
+            session("a", (1, 0), Some("no target of it answers")),
+            session("a", (0, 0), None),
+        ];
+        let status = TunnelStatus::new(&tunnel(), 4, &sessions);
+        let names: Vec<_> = status.agents.iter().map(|agent| agent.agent.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let first = &status.agents[0];
+        assert_eq!(
+            (first.places.as_slice(), first.streams, first.received),
+            (&[(0, 0), (1, 0)][..], 4, 10_000)
+        );
+        assert_eq!(first.trouble.as_deref(), Some("no target of it answers"));
+    }
+}

@@ -1,0 +1,211 @@
+//! Bytes between a client and a road through a tunnel.
+//!
+//! Neither end is a socket that a pipe could reach as a rule, so bytes are copied; a connection that waits owns no buffer. What the
+//! client says before the first byte comes back is kept, so that a target that refuses costs no more than another try.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::AsyncWrite as _;
+
+use crate::thread::Thread;
+use crate::transport::Io;
+
+/// Bytes that are moved at once; all connections of a thread share the buffer.
+const BUFFER: usize = 32 * 1024;
+
+/// Bytes that one direction moves before others on the thread get their turn.
+const TURN: u64 = 512 * 1024;
+
+/// Bytes of the client that are kept for another try.
+const KEPT: usize = 16 * 1024;
+
+thread_local! {
+    static SHARED: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both directions came to their end.
+    Whole,
+    /// The target was not there, and nothing is lost: what the client said so far is in `early`.
+    Refused,
+    /// A connection broke.
+    Broken,
+    /// Nothing moved for too long.
+    Idle,
+    /// Drained: its time was over.
+    Cut,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    pub(super) end: End,
+    /// Bytes from the client.
+    pub(super) received: u64,
+    /// Bytes to the client.
+    pub(super) sent: u64,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Half {
+    /// Bytes that found no room, from `at` on.
+    rest: Vec<u8>,
+    at: usize,
+    /// The source has ended.
+    ended: bool,
+    /// The destination knows.
+    done: bool,
+    /// Something was written since the last flush.
+    fresh: bool,
+    moved: u64,
+}
+
+/// Moves bytes both ways until both have ended, one broke, or nothing moved for `idle`. `early` goes to the road first; on
+/// [`End::Refused`] it is all that the client has said.
+pub(super) async fn carry(
+    thread: &Rc<Thread>,
+    client: &mut Io,
+    mut road: Io,
+    early: &mut Vec<u8>,
+    idle: Duration,
+) -> Carried {
+    let watch = thread.deadlines.watch();
+    let mut inward = Half { rest: early.clone(), ..Half::default() };
+    let mut outward = Half::default();
+    let (mut seen, mut due) = (0, watch.now() + idle);
+    let mut keeps = true;
+    let moving = std::future::poll_fn(|cx| {
+        let kept = if keeps { Some(&mut *early) } else { None };
+        let up = inward.poll(cx, client, &mut road, kept);
+        let down = outward.poll(cx, &mut road, client, None);
+        let refused = |half: &Poll<io::Result<()>>| matches!(half, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused);
+        if refused(&up) || refused(&down) {
+            let end = if keeps && outward.moved == 0 { End::Refused } else { End::Broken };
+            return Poll::Ready(end);
+        }
+        match (&up, &down) {
+            (_, Poll::Ready(Err(_))) => return Poll::Ready(End::Broken),
+            // A target that takes no more may have answered already.
+            (Poll::Ready(Err(_)), Poll::Pending) if outward.ended => return Poll::Ready(End::Broken),
+            (Poll::Ready(Err(_)), Poll::Ready(Ok(()))) => return Poll::Ready(End::Broken),
+            (Poll::Ready(Err(_)), Poll::Pending) => inward.give_up(),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Whole),
+            (Poll::Ready(Ok(())) | Poll::Pending, Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {}
+        }
+        if keeps && (outward.moved > 0 || early.len() > KEPT) {
+            keeps = false;
+            *early = Vec::new();
+        }
+        let moved = inward.moved + outward.moved;
+        if moved != seen {
+            (seen, due) = (moved, watch.now() + idle);
+        }
+        if watch.has_passed(cx, due) && watch.now() >= due {
+            return Poll::Ready(End::Idle);
+        }
+        Poll::Pending
+    });
+    let end = tokio::select! {
+        end = moving => end,
+        () = thread.is_cut() => End::Cut,
+    };
+    Carried { end, received: inward.moved, sent: outward.moved }
+}
+
+impl Half {
+    /// Moves what can be moved; done when the end has been passed on.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        mut kept: Option<&mut Vec<u8>>,
+    ) -> Poll<io::Result<()>> {
+        if self.done {
+            return Poll::Ready(Ok(()));
+        }
+        let until = self.moved + TURN;
+        loop {
+            while self.at < self.rest.len() {
+                let count = ready!(Pin::new(&mut *to).poll_write(cx, &self.rest[self.at..]))?;
+                self.wrote(count)?;
+                self.at += count;
+            }
+            (self.rest, self.at) = (Vec::new(), 0);
+            if self.ended {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            }
+            if self.moved >= until {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let mut buffer = SHARED.take().unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
+            let turned = self.turn(cx, from, to, &mut buffer, kept.as_deref_mut());
+            SHARED.set(Some(buffer));
+            match turned {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if self.fresh {
+                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        self.fresh = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Reads once and writes as much of it as is taken.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Io,
+        to: &mut Io,
+        buffer: &mut [u8],
+        kept: Option<&mut Vec<u8>>,
+    ) -> Poll<io::Result<()>> {
+        let got = ready!(from.poll_fill(cx, buffer))?;
+        if got == 0 {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        let bytes = &buffer[..got];
+        if let Some(kept) = kept {
+            kept.extend_from_slice(bytes);
+        }
+        let taken = match Pin::new(to).poll_write(cx, bytes) {
+            Poll::Ready(taken) => taken?,
+            Poll::Pending => 0,
+        };
+        if taken > 0 {
+            self.wrote(taken)?;
+        }
+        self.rest.extend_from_slice(&bytes[taken..]);
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, count: usize) -> io::Result<()> {
+        if count == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.moved += count as u64;
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// The destination takes no more: what comes is not wanted.
+    fn give_up(&mut self) {
+        self.done = true;
+    }
+}
