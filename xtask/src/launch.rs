@@ -1,7 +1,7 @@
 //! Chores that build a binary and run it: demo, bench, sim, fuzz.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -29,12 +29,16 @@ pub(crate) fn bench(
 ) -> anyhow::Result<()> {
     setup(project, Need::Bench)?;
     project.require_binary("mainstay-lab", "mainstay-bench")?;
-    let packages = ["--package", "mainstay", "--package", "mainstay-lab"];
-    run(cargo(&project.root).args(["build", "--locked", "--release", "--bins"]).args(packages))?;
     let mut bench = Command::new(project.binary("release", "mainstay-bench"));
+    if name == Some("tunnel") {
+        tunnel(project, &mut bench)?;
+    } else {
+        let packages = ["--package", "mainstay", "--package", "mainstay-lab"];
+        run(cargo(&project.root).args(["build", "--locked", "--release", "--bins"]).args(packages))?;
+    }
     // The edge and the quorum have yardsticks of their own; the other names are rows of the failover table.
     match name {
-        Some(name @ ("proxy" | "edge" | "quorum")) => bench.arg(name),
+        Some(name @ ("proxy" | "edge" | "quorum" | "tunnel")) => bench.arg(name),
         Some(row) => bench.args(["--row", row]),
         None => &mut bench,
     };
@@ -51,6 +55,36 @@ pub(crate) fn bench(
     fs::write(&path, table).with_context(|| format!("write {}", path.display()))?;
     println!("saved in {}", path.display());
     Ok(())
+}
+
+/// The tunnel's driver is measured by an example, beside rathole.
+fn tunnel(project: &Project, bench: &mut Command) -> anyhow::Result<()> {
+    let build = ["build", "--locked", "--release", "--package"];
+    run(cargo(&project.root).args(build).args(["mainstay-lab", "--bins"]))?;
+    run(cargo(&project.root).args(build).args(["mainstay-link", "--example", "tunnel"]))?;
+    bench.env("MAINSTAY_TUNNEL_BIN", project.target.join("release/examples/tunnel"));
+    bench.env("RATHOLE_BIN", rathole(project)?);
+    Ok(())
+}
+
+/// rathole, installed below the target directory when it is not there.
+fn rathole(project: &Project) -> anyhow::Result<PathBuf> {
+    let peers = project.target.join("peers");
+    let program = peers.join("bin/rathole");
+    if !program.is_file() {
+        let mut install = cargo(&project.root);
+        // Not --locked: the `time` 0.3.29 of its lock file does not compile since Rust 1.80.
+        install.args([
+            "install",
+            "rathole@0.5.0",
+            "--no-default-features",
+            "--features",
+            "server,client",
+            "--root",
+        ]);
+        run(install.arg(&peers)).context("rathole is not there and could not be installed")?;
+    }
+    Ok(program)
 }
 
 /// What the simulator plays.
@@ -121,7 +155,7 @@ fn fuzz_targets(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-fn result_path(root: &Path, today: &str, name: Option<&str>) -> std::path::PathBuf {
+fn result_path(root: &Path, today: &str, name: Option<&str>) -> PathBuf {
     root.join("bench/results").join(format!("{today}-{}.md", name.unwrap_or("all")))
 }
 

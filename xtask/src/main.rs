@@ -51,7 +51,7 @@ enum Chore {
     },
     /// Measure beside the peers (release build).
     Bench {
-        /// `proxy`, `edge` or `quorum`, or rows whose name contains this (link, isolation, stop, kill, freeze, service, heal, storm, cost).
+        /// `proxy`, `tunnel`, `edge` or `quorum`, or rows whose name contains this (link, isolation, stop, kill, freeze, service, heal, storm, cost).
         name: Option<String>,
         /// Write the output to bench/results/DATE-NAME.md.
         #[arg(long)]

@@ -43,7 +43,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The most memory that unread bytes can take.
+    /// The most unread bytes that streams of the other side's can make us keep; each of our own adds [`RESERVE`].
     #[must_use]
     pub const fn memory_max(&self) -> u64 {
         self.budget as u64 + self.streams as u64 * RESERVE as u64

@@ -9,6 +9,7 @@ mod load;
 mod proxy;
 pub(crate) mod quorum;
 mod table;
+mod tunnel;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub(crate) use table::write_lines;
 pub use load::{Cost, Storm, cost, storm};
 pub use proxy::{ProxyOptions, Work, proxy_main};
 pub use quorum::{QuorumOptions, quorum_main};
+pub use tunnel::{TunnelOptions, tunnel_main};
 
 /// What to measure.
 #[derive(Clone, Debug)]

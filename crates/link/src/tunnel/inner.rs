@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub(super) asked: bool,
     /// The carrier takes no more for now, and wakes the task when it does.
     pub(super) blocked: bool,
+    /// The carrier may keep what it was given.
+    unflushed: bool,
     /// The carrier takes nothing any more; what it still gives may say why.
     pub(super) broken: Option<String>,
     pub(super) closed: Option<Closed>,
@@ -60,6 +62,7 @@ impl Inner {
             task: Waker::noop().clone(),
             asked: false,
             blocked: false,
+            unflushed: false,
             broken: None,
             closed: None,
             mourners: Vec::new(),
@@ -110,21 +113,26 @@ impl Inner {
         let waker = self.task.clone();
         let mut cx = Context::from_waker(&waker);
         let Some(carrier) = &mut self.carrier else { return };
-        let mut wrote = false;
         self.blocked = self.broken.is_some();
         while !self.blocked && !self.mux.output().is_empty() {
             match Pin::new(&mut **carrier).poll_write(&mut cx, self.mux.output()) {
                 Poll::Ready(Ok(0)) => return self.breaks("it takes nothing more".to_owned()),
                 Poll::Ready(Ok(count)) => {
                     self.mux.sent(count);
-                    wrote = true;
+                    self.unflushed = true;
                 }
                 Poll::Ready(Err(error)) => return self.breaks(error.to_string()),
                 Poll::Pending => self.blocked = true,
             }
         }
-        if wrote && let Poll::Ready(Err(error)) = Pin::new(&mut **carrier).poll_flush(&mut cx) {
-            self.breaks(error.to_string());
+        if !self.unflushed || self.broken.is_some() {
+            return;
+        }
+        match Pin::new(&mut **carrier).poll_flush(&mut cx) {
+            Poll::Ready(Ok(())) => self.unflushed = false,
+            Poll::Ready(Err(error)) => self.breaks(error.to_string()),
+            // It wakes the task when there is more to flush.
+            Poll::Pending => {}
         }
     }
 

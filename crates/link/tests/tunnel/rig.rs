@@ -13,7 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs a test on a thread as the driver wants it.
 pub(crate) fn run(test: impl Future<Output = ()>) {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .expect("loopback works");
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("the test takes too long") });
 }
 
@@ -45,10 +48,11 @@ pub(crate) async fn tcp_pair(limits: Limits) -> (End, End) {
 
 /// The two ends of a TCP connection.
 pub(crate) async fn connection() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let dialed = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (accepted, _) = listener.accept().await.unwrap();
-    dialed.set_nodelay(true).unwrap();
-    accepted.set_nodelay(true).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
+    let dialed =
+        TcpStream::connect(listener.local_addr().expect("loopback works")).await.expect("loopback works");
+    let (accepted, _) = listener.accept().await.expect("loopback works");
+    dialed.set_nodelay(true).expect("loopback works");
+    accepted.set_nodelay(true).expect("loopback works");
     (dialed, accepted)
 }

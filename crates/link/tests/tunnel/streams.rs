@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 
-use mainstay_link::tunnel::{Kind, Limits, Open, splice_stream};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use mainstay_link::tunnel::{Kind, Limits, Open, Session, Side, splice_stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufWriter};
 use tokio::task::spawn_local;
 
 use crate::rig::{connection, pair, run, tcp_pair};
@@ -123,6 +123,22 @@ fn tcp_connections_are_joined_by_a_stream_half_closes_included() {
         let (front, back) = (front.await.unwrap().unwrap(), back.await.unwrap().unwrap());
         assert_eq!((front.sent, front.received), (3, 9 << 20));
         assert_eq!((back.received, back.sent), (3, 9 << 20));
+    });
+}
+
+#[test]
+fn a_carrier_that_keeps_what_it_is_given_is_flushed_to_the_end() {
+    run(async {
+        let (one, two) = tokio::io::duplex(64);
+        let (session, _) = Session::start(BufWriter::new(one), Side::Hub, Limits::default());
+        let (_other, mut incoming) = Session::start(BufWriter::new(two), Side::Agent, Limits::default());
+        let mut ours = session.open(&Open::default(), &[5; 5000]).unwrap();
+        let (_, mut theirs) = incoming.next().await.unwrap();
+        let mut got = vec![0; 5000];
+        theirs.read_exact(&mut got).await.unwrap();
+        theirs.write_all(&got).await.unwrap();
+        ours.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, [5; 5000]);
     });
 }
 

@@ -107,8 +107,8 @@ fn show(work: Work, cost: f64) -> String {
     format!("{:.2} {}", cost / work.scale(), work.unit())
 }
 
-fn middle(figures: &Rounds) -> f64 {
-    let mut sorted = figures.clone();
+pub(super) fn middle(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
         0 => f64::NAN,
@@ -117,11 +117,11 @@ fn middle(figures: &Rounds) -> f64 {
     }
 }
 
-fn least(figures: &Rounds) -> f64 {
+pub(super) fn least(figures: &[f64]) -> f64 {
     figures.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
-fn most(figures: &Rounds) -> f64 {
+pub(super) fn most(figures: &[f64]) -> f64 {
     figures.iter().copied().fold(0.0, f64::max)
 }
 
