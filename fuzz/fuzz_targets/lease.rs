@@ -21,14 +21,16 @@ fuzz_target!(|input: &[u8]| {
     let mut now = Boot::from_nanos(u64::from(setup[0]) << 24);
     let term = Duration::from_millis([20, 300, 1_500, 60_000][usize::from(setup[1] & 3)]);
     let setup = Setup {
-        me: NodeId(u32::from(setup[2] & 3)),
-        list: list(1, setup[3]),
+        me: NodeId(u32::from(setup[2] & if setup[1] & 16 != 0 { 1 } else { 3 })),
+        // Two nodes whose promises last, or many.
+        list: if setup[1] & 16 != 0 { pair() } else { list(1, setup[3]) },
         terms: Terms { term, term_max: term, drift_ppm: 1_000, gate_error: Duration::from_millis(1) },
         salt: 7,
         instance: u64::from(setup[0]),
         heir_of: (setup[1] & 4 != 0).then_some(9),
         epoch_floor: u64::from(setup[1]),
         remembers: setup[1] & 8 != 0,
+        lasting: setup[1] & 16 != 0,
     };
     let mut leases = Leases::new(setup, vec!["vip/a".into(), "node/n0".into()], now);
     drain(&mut leases, now);
@@ -45,6 +47,11 @@ fuzz_target!(|input: &[u8]| {
 fn list(epoch: u32, how: u8) -> VoterList {
     let member = |n: u8| Member { id: format!("n{n}"), votes: how & (1 << n) == 0 || n == 0, holds: n != 3 };
     VoterList { epoch, members: (0..3 + (how >> 7) + 1).map(member).collect() }
+}
+
+fn pair() -> VoterList {
+    let member = |id: &str| Member { id: id.to_owned(), votes: true, holds: true };
+    VoterList { epoch: 1, members: vec![member("n0"), member("n1")] }
 }
 
 fn give(leases: &mut Leases, step: &[u8; 8], now: Boot) {
@@ -65,6 +72,11 @@ fn give(leases: &mut Leases, step: &[u8; 8], now: Boot) {
         }
         5 => leases.handle(Input::Gone { right }, now),
         6 if how & 1 == 0 => leases.handle(Input::Successor { right, next: NodeId(u32::from(who & 7)) }, now),
+        6 if how & 4 == 0 => {
+            // What is taken on an operator's word is held only where a promise lasts and the other is not heard.
+            let taken = leases.take(right, NodeId(u32::from(who & 3)), now);
+            assert!(taken.is_err() || leases.list().members.len() == 2);
+        }
         6 if how & 2 == 0 => {
             let changed = leases.change(&list(u32::from(epoch), more), now);
             assert!(changed.is_err() || leases.list().epoch == u32::from(epoch));

@@ -38,7 +38,7 @@ const fn tool(command: &'static str, package: &'static str, need: Need, why: &'s
     Tool { command, package, service: None, need, why }
 }
 
-const TOOLS: [Tool; 17] = [
+const TOOLS: [Tool; 19] = [
     tool("clang", "clang", Need::Build, "compiles the tc eBPF gate; without it only the nft gate is built"),
     tool("ip", "iproute2", Need::Demo, "shows and breaks what the lab built; has tc"),
     tool("nft", "nftables", Need::Demo, "flushes rulesets behind our back, drops VRRP on a wire"),
@@ -74,6 +74,14 @@ const TOOLS: [Tool; 17] = [
         need: Need::Test,
         why: "a backend of the edge and its yardstick",
     },
+    Tool {
+        command: "etcd",
+        package: "etcd-server",
+        service: Some("etcd.service"),
+        need: Need::Test,
+        why: "the voter that is no node",
+    },
+    tool("etcdctl", "etcd-client", Need::Test, "looks into etcd, and makes users there"),
     tool("nghttp", "nghttp2-client", Need::Test, "an HTTP/2 client that is not ours, and its load"),
     tool("openssl", "openssl", Need::Test, "makes certificates for the lab, asks TLS servers"),
     tool("wrk", "wrk", Need::Bench, "the load of HTTP/1.1"),

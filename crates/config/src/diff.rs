@@ -206,6 +206,8 @@ fn cluster_keys(old: Option<&Cluster>, new: Option<&Cluster>) -> Vec<String> {
         ("term", old.terms.term != new.terms.term),
         ("term_max", old.terms.term_max != new.terms.term_max),
         ("clock_drift", old.terms.drift_ppm != new.terms.drift_ppm),
+        ("lock", old.lock != new.lock),
+        ("isolated", old.isolated != new.isolated),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

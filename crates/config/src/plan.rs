@@ -1,6 +1,7 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
 mod action;
+pub mod arbitration;
 pub mod cluster;
 pub mod edge;
 mod guard;
@@ -60,12 +61,15 @@ pub struct Vip {
     pub notify: Vec<Notify>,
     /// What is started before the vip is announced and stopped before it is released, in order.
     pub owns: Vec<Owned>,
+    /// Addresses that a node hears unless it is itself in trouble.
+    #[serde(default)]
+    pub reference: Option<arbitration::Reference>,
 }
 
 impl fmt::Debug for Vip {
     /// Everything but the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { spec, addrs, multicast, notify, owns } = self;
+        let Self { spec, addrs, multicast, notify, owns, reference } = self;
         let mut spec = spec.clone();
         spec.password = spec.password.map(|_| [b'*'; 8]);
         f.debug_struct("Vip")
@@ -74,6 +78,7 @@ impl fmt::Debug for Vip {
             .field("multicast", multicast)
             .field("notify", notify)
             .field("owns", owns)
+            .field("reference", reference)
             .finish()
     }
 }
@@ -119,6 +124,21 @@ pub enum NotifyOn {
     Fault,
     /// The daemon stops.
     Stop,
+    /// Somebody else claims its address, or no longer does.
+    Conflict,
+    /// It is held, and cannot be used from here, or can again.
+    Unusable,
+}
+
+impl NotifyOn {
+    /// Whether keepalived has a word for it.
+    #[must_use]
+    pub const fn is_of_keepalived(self) -> bool {
+        match self {
+            Self::Active | Self::Backup | Self::Fault | Self::Stop => true,
+            Self::Conflict | Self::Unusable => false,
+        }
+    }
 }
 
 /// How somebody is told.
@@ -224,6 +244,12 @@ pub struct Probe {
     pub initial: Option<bool>,
     /// Tried before the verdict falls.
     pub restart: Option<Restart>,
+    /// The vip whose service is looked at from outside: checked only where that is not held, and moving nothing.
+    #[serde(default)]
+    pub through: Option<String>,
+    /// Who is told when it is held and cannot be used.
+    #[serde(default)]
+    pub notify: Vec<Notify>,
 }
 
 /// An attempt to revive a service before giving a vip up.

@@ -145,6 +145,8 @@ table! {
         announce: Announce,
         /// How two holders are prevented; "strict" is refused, it is not there yet. Default "best-effort".
         guard: GuardWord,
+        /// Addresses that a node hears unless it is itself in trouble.
+        reference: Reference,
         /// Probes that must not be down.
         requires: List<String>,
         /// Probes that move the priority.
@@ -164,6 +166,20 @@ table! {
         addr: String,
         /// Interface that carries it; the vip's when absent.
         interface: String,
+    }
+}
+
+table! {
+    /// Addresses of others, such as the gateway's: a node that hears none of them does not take the vip on silence.
+    Reference "vip.reference" {
+        /// The addresses, any of which is enough.
+        #[schemars(required)]
+        addrs: List<String>,
+        /// Time between two questions. Default: a third of `advert` (of the lease's term with guard "quorum"), 20ms to 1s.
+        interval: Time,
+        /// Questions in a row without an answer before the reference is lost. Default 3.
+        #[schemars(range(min = 1, max = 100))]
+        missed: i64,
     }
 }
 
@@ -274,6 +290,10 @@ table! {
         tcp: String,
         /// URL that must answer.
         http: String,
+        /// Vip whose address is asked, by the nodes that do not hold it: an alarm when it is held and cannot be used.
+        through: String,
+        /// Who is told of that alarm, where the vip is not in this node's file.
+        notify: List<Notify>,
         /// Method of `http`. Default "GET".
         method: String,
         /// Host header of `http`; the URL's when absent.

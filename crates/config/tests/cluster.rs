@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mainstay_config::plan::Plan;
-use mainstay_config::plan::cluster::Cluster;
-use mainstay_config::{Checks, Report, Severity, parse_str};
+use mainstay_config::plan::cluster::{Access, Cluster, External};
+use mainstay_config::{Checks, Diagnostic, Report, Severity, parse_str};
 use mainstay_core::election::Guard;
 use mainstay_core::name::NodeId;
 
@@ -144,10 +144,15 @@ fn the_cluster_key_is_never_shown() {
 }
 
 #[test]
-fn an_etcd_cluster_that_is_to_vote_is_refused() {
+fn an_etcd_cluster_votes_when_the_term_leaves_it_time() {
     let etcd = "peers = [{ id = \"web-2\", addrs = [\"10.0.4.21\"] }, { id = \"etcd\", etcd = [\"http://10.0.5.1:2379/\"] }]";
-    let patient = with(&format!("{KEY}\nterm = \"5s\"\n{etcd}"));
-    refused(&patient, 7, "etcd can't vote in this version", "mainstay witness");
+    let plan = plan(&with(&format!("{KEY}\nterm = \"5s\"\n{etcd}")));
+    let cluster = plan.cluster.unwrap();
+    let (peer, External::Etcd { endpoints, access }) = cluster.external().unwrap();
+    assert_eq!((peer.id.as_str(), endpoints.as_slice()), ("etcd", &["http://10.0.5.1:2379".to_owned()][..]));
+    assert_eq!(*access, Access::default());
+    assert_eq!((cluster.list.voters().count(), cluster.list.majority()), (3, 2));
+    assert!(!cluster.list.members[peer.node.index()].holds);
     refused(
         &with(&format!("{KEY}\n{etcd}")),
         6,
@@ -155,10 +160,31 @@ fn an_etcd_cluster_that_is_to_vote_is_refused() {
         "term = \"5s\"",
     );
     let wrong = |entry: &str| with(&format!("{KEY}\nterm = \"5s\"\npeers = [{entry}]"));
+    let with_keys = |keys: &str| wrong(&format!("{{ id = \"e\", etcd = [\"https://h:1\"], {keys} }}"));
     refused(&wrong("{ id = \"e\", etcd = [] }"), 7, "`etcd` has 0 URLs", "2379");
     refused(&wrong("{ id = \"e\", etcd = [\"10.0.5.1:2379\"] }"), 7, "does not start with http://", "2379");
-    refused(&wrong("{ id = \"e\", etcd = [\"https://10.0.5.1:2379\"] }"), 7, "without TLS", "2379");
+    refused(&wrong("{ id = \"e\", etcd = [\"http://h:1\", \"http://h:1/\"] }"), 7, "listed twice", "2379");
     refused(&wrong("{ id = \"e\", etcd = [\"http://h:1/a\"] }"), 7, "not a member of etcd", "2379");
+    refused(
+        &wrong("{ id = \"e\", etcd = [\"http://h:1\", \"https://i:1\"] }"),
+        7,
+        "others without",
+        "https:// for all",
+    );
+    refused(&with_keys("cert = \"/c.pem\""), 7, "`cert` and `cert_key` belong together", "both");
+    refused(&with_keys("user = \"u\""), 7, "`user` and `password` belong together", "both");
+    refused(
+        &wrong("{ id = \"e\", etcd = [\"http://h:1\"], ca = \"/c\" }"),
+        7,
+        "`ca` means nothing",
+        "https://",
+    );
+    refused(
+        &wrong("{ id = \"e\", addrs = [\"10.0.4.9\"], user = \"u\" }"),
+        7,
+        "without `etcd`",
+        "take `user`",
+    );
     refused(
         &wrong("{ id = \"e\", etcd = [\"http://h:1\"], witness = true }"),
         7,
@@ -168,6 +194,21 @@ fn an_etcd_cluster_that_is_to_vote_is_refused() {
     let two = "{ id = \"e\", etcd = [\"http://h:1\"] }, { id = \"f\", etcd = [\"http://h:2\"] }";
     refused(&wrong(two), 7, "\"f\" is a second external voter beside \"e\"", "keep one");
     refused(&wrong("{ id = \"web-1\", etcd = [\"http://h:1\"] }"), 7, "is this node's own id", "its own id");
+}
+
+#[test]
+fn what_etcd_knows_us_by_stays_with_the_role_that_tells_it() {
+    let keys =
+        "ca = \"/ca.pem\", cert = \"/c.pem\", cert_key = \"/k.pem\", user = \"u\", password = \"hush-hush\"";
+    let etcd = format!("peers = [{{ id = \"e\", etcd = [\"https://h:1\"], {keys} }}]");
+    let cluster = plan(&with(&format!("{KEY}\nterm = \"5s\"\n{etcd}"))).cluster.unwrap();
+    let (_, External::Etcd { access, .. }) = cluster.external().unwrap();
+    assert_eq!(access.user.as_ref().map(|(user, _)| user.as_str()), Some("u"));
+    assert!(access.ca.is_some() && access.client.is_some());
+    assert!(!format!("{cluster:?}").contains("hush-hush"));
+    let bare = cluster.without_access();
+    let (_, External::Etcd { access, .. }) = bare.external().unwrap();
+    assert_eq!(*access, Access::default());
 }
 
 #[test]
@@ -206,7 +247,12 @@ fn what_is_wrong_in_the_cluster_is_named() {
     let half = with(&format!(
         "peers = [{{ id = \"b\", addrs = [\"10.0.0.1\"], key = \"{PIN}\" }}, {{ id = \"c\", addrs = [\"10.0.0.2\"] }}]"
     ));
-    refused(&half, 5, "\"c\" has no `key`, and there is no cluster key", "mainstay node key");
+    let loaded =
+        parse_str("t.toml", &half, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
+    let told = |d: &Diagnostic| {
+        d.place.line == 5 && d.message.contains("\"c\" has no `key`, and there is no cluster key")
+    };
+    assert!(loaded.warnings.iter().any(told), "a token enrols it: {:?}", loaded.warnings);
 }
 
 #[test]
@@ -276,19 +322,39 @@ fn a_cluster_key_that_everybody_may_read_is_warned_of() {
 }
 
 #[test]
-fn a_strict_guard_is_refused_by_name() {
-    let vip = |guard: &str| {
+fn a_strict_guard_is_for_two_nodes_that_speak_with_each_other() {
+    let vip = |more: &str| {
         format!(
-            "[[vip]]\nname = \"v\"\naddrs = [\"10.0.4.99\"]\ninterface = \"eth0\"\nvrid = 1\nguard = \"{guard}\"\n"
+            "[[vip]]\nname = \"v\"\naddrs = [\"10.0.4.99\"]\ninterface = \"eth0\"\nguard = \"strict\"\n{more}\n"
         )
     };
-    let pair = with("peers = [{ id = \"web-2\", addrs = [\"10.0.4.21\"] }]");
+    let web_2 = "{ id = \"web-2\", addrs = [\"10.0.4.21\"] }";
+    let keyed = |peers: &str| with(&format!("{KEY}\n{peers}"));
+    let of = |peers: &str, more: &str| keyed(&format!("peers = [{peers}]")) + &vip(more);
+    let pair = plan(&of(web_2, ""));
+    let spec = &pair.vips[0].spec;
+    let cluster = pair.cluster.unwrap();
+    assert_eq!((spec.guard, spec.vrid, spec.gate), (Guard::Strict, 0, cluster.terms.hold()));
+    let other = plan(&keyed(&format!("peers = [{web_2}]"))).cluster.unwrap();
+    assert!(cluster.strict && !other.strict);
+    assert_ne!(cluster.salt, other.salt, "a node for which promises end does not count them");
+
+    refused(&vip(""), 5, "needs nodes that speak", "cluster.key");
+    refused(&(with(&format!("peers = [{web_2}]")) + &vip("")), 10, "needs nodes that speak", "cluster.key");
+    refused(&(keyed("peers = []") + &vip("")), 11, "needs two nodes, here is one", "web-2");
+    let witness = format!("{web_2}, {{ id = \"w\", addrs = [\"10.0.5.9\"], witness = true }}");
+    refused(&of(&witness, ""), 11, "here are 3 voters, 2 of which hold vips", "quorum");
+    let alone = "{ id = \"w\", addrs = [\"10.0.5.9\"], witness = true }";
+    refused(&of(alone, ""), 11, "here are 2 voters, 1 of which hold vips", "quorum");
     refused(
-        &(pair.clone() + &vip("strict")),
-        11,
-        "vip \"v\": guard \"strict\" is not there yet",
-        "best-effort",
+        &of(web_2, "version = 2"),
+        12,
+        "`version` is VRRP's, and guard \"strict\" sends none",
+        "keepalived",
     );
-    refused(&vip("strict"), 6, "guard \"strict\" is not there yet", "a witness");
-    assert_eq!(plan(&(pair + &vip("best-effort"))).vips[0].spec.guard, Guard::BestEffort);
+    refused(&of(web_2, "unicast = [\"10.0.4.77\"]"), 12, "so guard \"strict\" can't bind it", "keepalived");
+    refused(&of(web_2, "priority = 255"), 12, "holds it without asking", "up to 254");
+    let both =
+        of(web_2, "") + &vip("").replace("\"v\"", "\"q\"").replace("99", "98").replace("strict", "quorum");
+    refused(&both, 17, "guard \"quorum\" needs three voters, here are two", "witness");
 }

@@ -61,6 +61,21 @@ pub fn probe(vip: Ipv4Addr, mac: Mac) -> [u8; FRAME] {
     view.encode()
 }
 
+/// The frame by which the host `own_ip` at `mac` asks who has `target`.
+#[must_use]
+pub fn request(target: Ipv4Addr, own_ip: Ipv4Addr, mac: Mac) -> [u8; FRAME] {
+    ArpView {
+        to: BROADCAST,
+        from: mac,
+        reply: false,
+        sender_mac: mac,
+        sender_ip: own_ip,
+        target_mac: UNKNOWN,
+        target_ip: target,
+    }
+    .encode()
+}
+
 /// The frame that answers `asker` that `vip` is at `mac`.
 #[must_use]
 pub fn reply(vip: Ipv4Addr, mac: Mac, asker_ip: Ipv4Addr, asker_mac: Mac) -> [u8; FRAME] {

@@ -1,8 +1,10 @@
 //! Names, codecs and state machines of Mainstay: values that never ask the time, draw lots or open anything.
 
+pub mod arbitration;
 pub mod arp;
 pub mod balance;
 mod checksum;
+pub mod conflict;
 pub mod election;
 pub mod hello;
 pub mod http1;

@@ -101,6 +101,13 @@ pub fn probe(vip: Ipv6Addr, mac: Mac) -> [u8; PROBE_FRAME] {
     NdpView { to, from: mac, src: Ipv6Addr::UNSPECIFIED, dst, kind, target: vip, lladdr: None }.sized()
 }
 
+/// The frame by which the host `own_ip` at `mac` asks who has `target`.
+#[must_use]
+pub fn request(target: Ipv6Addr, own_ip: Ipv6Addr, mac: Mac) -> [u8; FRAME] {
+    let (dst, kind) = (solicited_node(target), NdpKind::Solicitation);
+    NdpView { to: multicast(dst), from: mac, src: own_ip, dst, kind, target, lladdr: Some(mac) }.sized()
+}
+
 /// The group in which the holder of `addr` listens for solicitations (RFC 4291 2.7.1).
 #[must_use]
 pub fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {

@@ -25,7 +25,18 @@ fn main() {
         let secret = keys[usize::from(me)].secret.clone();
         let me = Local { node: NodeId(me.into()), id: format!("n{me}"), secret };
         let (cluster, beat) = ("shop".to_owned(), Duration::from_millis(150));
-        Sessions::new(Config { cluster, me, peers: vec![spec], cluster_key: None, token: None, beat }, now)
+        Sessions::new(
+            Config {
+                cluster,
+                me,
+                peers: vec![spec],
+                cluster_key: None,
+                token: None,
+                forgotten: Vec::new(),
+                beat,
+            },
+            now,
+        )
     });
     let begun = SystemTime::now();
     nodes[0].tick(now);

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 
-use mainstay_core::name::NodeId;
 use mainstay_core::time::Boot;
 use snow::{HandshakeState, StatelessTransportState};
 
-use crate::event::{Event, Refusal};
+use crate::event::{Event, Means, Refusal};
 use crate::house::House;
 use crate::noise::{self, Psk, TAG};
 use crate::packet::{self, Code, Greeting, JOIN_PAYLOAD, No};
@@ -137,22 +136,26 @@ impl Peer {
         };
         let key = *theirs;
         match greeting.refused {
-            None => self.enrolled(key, house, now),
+            None => self.enrolled(key, own_means(house), house, now),
             Some(no) => self.refused(no, &greeting, from, house, now),
         }
     }
 
     /// Both know each other: the next handshake is an ordinary one.
-    pub(crate) fn enrolled(&mut self, key: [u8; 32], house: &mut House, now: Boot) {
+    pub(crate) fn enrolled(&mut self, key: [u8; 32], means: Means, house: &mut House, now: Boot) {
         self.joining.clear();
         self.ask = false;
         match self.spec.key {
             None => {
                 self.pin(Some(key), now);
                 self.handshakes += 1;
-                house.tell(Event::Enrolled { node: self.node(), key });
+                house.tell(Event::Enrolled { node: self.node(), key, means });
             }
             Some(_) => {
+                if house.bearer {
+                    // It was pinned from the token; that it has us is what the bearer waits for.
+                    house.tell(Event::Enrolled { node: self.node(), key, means });
+                }
                 if let Some(dial) = &mut self.dial {
                     (dial.next, dial.tries) = (now, 0);
                 }
@@ -194,7 +197,7 @@ impl Peer {
     /// Judges a guest's key.
     pub(crate) fn judge(
         &mut self,
-        key: [u8; 32],
+        (key, means): ([u8; 32], Means),
         from: SocketAddr,
         house: &mut House,
         now: Boot,
@@ -208,7 +211,7 @@ impl Peer {
             }
             known => {
                 if known.is_none() {
-                    self.enrolled(key, house, now);
+                    self.enrolled(key, means, house, now);
                 } else {
                     // It had forgotten us, or our last verdict was lost.
                     self.dial(Why::Doubt, now);
@@ -217,6 +220,11 @@ impl Peer {
             }
         }
     }
+}
+
+/// What a verdict that is in our favour rests on.
+fn own_means(house: &House) -> Means {
+    if house.bearer { Means::Token } else { Means::ClusterKey }
 }
 
 impl Guest {
@@ -266,8 +274,8 @@ impl Verdict {
 /// A one-time token that is out: its holder may join, once.
 pub(crate) struct Offer {
     pub(crate) psk: Psk,
-    /// The only node that may use it, if it was made for one.
-    pub(crate) node: Option<NodeId>,
+    /// The `node.id` of the only node that may use it, if it was made for one.
+    pub(crate) id: Option<String>,
     pub(crate) until: Boot,
     /// The key that used it, which may ask again when our verdict was lost.
     pub(crate) used: Option<[u8; 32]>,

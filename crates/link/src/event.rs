@@ -28,6 +28,22 @@ pub enum Event {
         node: NodeId,
         /// Its static key.
         key: [u8; 32],
+        /// What vouches for it.
+        means: Means,
+    },
+    /// Another node answers for a key that says it is this node, and for this node has another one pinned.
+    Disputed {
+        /// Whose.
+        node: NodeId,
+        /// Who has the other key.
+        by: NodeId,
+    },
+    /// Somebody wants to enrol, and may not.
+    Intruder {
+        /// From where.
+        addr: SocketAddr,
+        /// What is wrong.
+        why: Intrusion,
     },
     /// Somebody with another key than the pinned one says that it is this node.
     KeyMismatch {
@@ -65,6 +81,34 @@ pub enum Event {
         addr: SocketAddr,
         /// Its reason.
         why: Refusal,
+    },
+}
+
+/// What a key is believed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// Its owner has the cluster key.
+    ClusterKey,
+    /// Its owner has a token that was given out, or it gave one to us.
+    Token,
+    /// A node that is known answers for it.
+    Voucher(NodeId),
+}
+
+/// Why a request to enrol is not granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intrusion {
+    /// It proves neither the cluster key nor a token in force.
+    Unproven,
+    /// Its token is another node's.
+    Misused {
+        /// Who it says that it is.
+        id: String,
+    },
+    /// Its token has been used by another key.
+    Used {
+        /// Who it says that it is.
+        id: String,
     },
 }
 

@@ -31,6 +31,8 @@ pub struct Causes {
     pub malformed: u64,
     /// A handshake whose sender does not know whom it talks to, or has another cluster key.
     pub bad_code: u64,
+    /// A request to enrol that proves neither the cluster key nor a token in force.
+    pub unproven: u64,
     /// A handshake beyond the limits.
     pub limited: u64,
     /// A handshake that does not open: another cluster's name, or altered on its way.
@@ -60,10 +62,11 @@ pub struct Causes {
 impl Causes {
     /// Each with its name.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 14] {
+    pub fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("malformed", self.malformed),
             ("bad-code", self.bad_code),
+            ("unproven", self.unproven),
             ("limited", self.limited),
             ("bad-handshake", self.bad_handshake),
             ("repeated", self.repeated),
@@ -91,6 +94,8 @@ pub(crate) struct House {
     pub(crate) code: [u8; 32],
     /// What we join with: the cluster key, or a token that was given to us.
     pub(crate) psk: Option<Psk>,
+    /// It is a token.
+    pub(crate) bearer: bool,
     pub(crate) beat: Duration,
     pub(crate) instance: u64,
     hellos: u64,
@@ -117,6 +122,7 @@ impl House {
             public,
             code: noise::code_key(&public),
             psk,
+            bearer: false,
             beat,
             instance: u64::from_be_bytes(noise::draw(&mut *entropy)),
             hellos: 0,

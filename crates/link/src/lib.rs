@@ -2,7 +2,8 @@
 //! out, the time is given, no socket is opened.
 //!
 //! [`Sessions`] holds one session to each peer over all its wires at once: what is sent goes over every wire, what
-//! comes is taken once. Static keys are pinned ([`Keys`]); the cluster key, or a token, only enrols.
+//! comes is taken once. Static keys are pinned ([`Keys`]); the cluster key, or a token, only enrols,
+//! and nodes that are known answer for a newcomer's key to each other.
 
 mod enrol;
 mod event;
@@ -16,9 +17,10 @@ mod session;
 mod sessions;
 pub mod tunnel;
 mod view;
+mod vouch;
 mod window;
 
-pub use event::{Event, Refusal};
+pub use event::{Event, Intrusion, Means, Refusal};
 pub use house::{Causes, Transmit};
 pub use keys::{Keys, Secret};
 pub use noise::{Entropy, SystemEntropy};

@@ -20,6 +20,10 @@ pub(crate) mod inside {
     /// Nothing but that the session is in use.
     pub(crate) const CONFIRM: u8 = 0;
     pub(crate) const LETTER: u8 = 1;
+    /// Whose key is it?
+    pub(crate) const WHOSE: u8 = 2;
+    /// This key is that node's.
+    pub(crate) const VOUCH: u8 = 3;
 }
 
 /// Keys of both directions, and what has come and gone under them.

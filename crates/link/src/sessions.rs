@@ -10,13 +10,13 @@ use mainstay_core::time::Boot;
 use zeroize::Zeroizing;
 
 use crate::enrol::{Guest, Offer, Reply};
-use crate::event::Event;
+use crate::event::{Event, Intrusion, Means};
 use crate::house::{House, Transmit};
 use crate::keys::Secret;
 use crate::limit::Limits;
 use crate::noise::{self, Entropy, Psk, SystemEntropy};
 use crate::packet::{self, Code, Greeting, No, Packet};
-use crate::peer::{Answer, Data, HALF_OPEN, Hello, Peer, Why, write};
+use crate::peer::{Answer, Data, HALF_OPEN, Hello, Peer, Said, Why, write};
 use crate::view::{LinkView, PeerView, SessionView, WireView};
 
 /// Enrolments of others that are under way at once.
@@ -24,6 +24,9 @@ const GUESTS: usize = 8;
 
 /// Tokens that are out at once.
 const OFFERS: usize = 16;
+
+/// Warnings of somebody who may not enrol are this far apart: anybody can bring them about.
+const WARN: Duration = Duration::from_secs(60);
 
 /// What sessions are made from.
 pub struct Config {
@@ -35,8 +38,10 @@ pub struct Config {
     pub peers: Vec<PeerSpec>,
     /// Enrols peers whose key is not known yet.
     pub cluster_key: Option<Vec<u8>>,
-    /// A one-time token that this node was given; used where there is no cluster key.
+    /// A one-time token that this node was given; with it and without a cluster key, every peer is asked to enrol us first.
     pub token: Option<Vec<u8>>,
+    /// Keys that were forgotten: nobody's word brings them back.
+    pub forgotten: Vec<[u8; 32]>,
     /// How often this node says something; peers are told, and count its silence in its own beats.
     pub beat: Duration,
 }
@@ -68,8 +73,8 @@ pub struct PeerSpec {
 pub struct Token {
     /// What its holder proves to have.
     pub secret: Vec<u8>,
-    /// The only node that it is for, if it is for one.
-    pub node: Option<NodeId>,
+    /// The `node.id` of the only node that it is for, if it is for one.
+    pub id: Option<String>,
     /// It is worth nothing from then on.
     pub until: Boot,
 }
@@ -87,13 +92,16 @@ pub struct Heard {
 
 /// All sessions of a node.
 pub struct Sessions {
-    house: House,
-    peers: Vec<Peer>,
+    pub(crate) house: House,
+    pub(crate) peers: Vec<Peer>,
     guests: VecDeque<Guest>,
     offers: Vec<Offer>,
     /// Whether the house's key is the cluster key, with which others may join.
     hosts: bool,
     limits: Limits,
+    pub(crate) forgotten: Vec<[u8; 32]>,
+    /// When intruders may be told of again: any, and those that have a token.
+    warn_from: [Boot; 2],
 }
 
 impl Sessions {
@@ -106,13 +114,17 @@ impl Sessions {
     /// The same with chance from elsewhere.
     #[must_use]
     pub fn with_entropy(config: Config, mut entropy: Box<dyn Entropy>, now: Boot) -> Self {
-        let Config { cluster, me, peers, cluster_key, token, beat } = config;
+        let Config { cluster, me, peers, cluster_key, token, forgotten, beat } = config;
         let hosts = cluster_key.is_some();
+        let bearer = !hosts && token.is_some();
         let psk = cluster_key.or(token).map(|secret| Psk::derive(&Zeroizing::new(secret), &cluster));
         let limits = Limits::new(noise::draw(&mut *entropy), now);
-        let house = House::new(cluster, (me.node, me.id, me.secret), psk, beat, entropy);
-        let peers = peers.into_iter().map(|spec| Peer::new(spec, beat, now)).collect();
-        Self { house, peers, guests: VecDeque::new(), offers: Vec::new(), hosts, limits }
+        let mut house = House::new(cluster, (me.node, me.id, me.secret), psk, beat, entropy);
+        house.bearer = bearer;
+        let mut peers: Vec<Peer> = peers.into_iter().map(|spec| Peer::new(spec, beat, now)).collect();
+        peers.iter_mut().for_each(|peer| peer.ask = bearer);
+        let (guests, offers, warn_from) = (VecDeque::new(), Vec::new(), [Boot::ZERO; 2]);
+        Self { house, peers, guests, offers, hosts, limits, forgotten, warn_from }
     }
 
     /// This node's own place, as it was given.
@@ -193,7 +205,10 @@ impl Sessions {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Boot> {
         let peers = self.peers.iter().map(|peer| peer.poll_timeout(self.house.beat));
-        peers.min().filter(|next| *next < Boot::NEVER)
+        peers
+            .chain(self.peers.iter().filter_map(|peer| peer.asks_at))
+            .min()
+            .filter(|next| *next < Boot::NEVER)
     }
 
     /// Time has passed.
@@ -203,6 +218,7 @@ impl Sessions {
         for peer in &mut self.peers {
             peer.tick(&mut self.house, now);
         }
+        self.ask_others(now);
     }
 
     /// Another list of peers. One that keeps its id keeps its sessions, its pinned key (unless another one is given) and may get another place
@@ -241,22 +257,33 @@ impl Sessions {
         self.house.psk = key.map(|key| Psk::derive(&Zeroizing::new(key), &self.house.cluster));
     }
 
-    /// Forgets a peer's key: it may enrol with another one.
+    /// Forgets a peer's key: it may enrol with another one, and nobody's word brings the old one back.
     pub fn forget(&mut self, node: NodeId, now: Boot) {
-        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node() == node) {
-            peer.pin(None, now);
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node() == node) else { return };
+        if let Some(key) = peer.spec.key {
+            self.forgotten.push(key);
         }
+        peer.pin(None, now);
     }
 
-    /// Gives a one-time token out; `false` when too many are out already.
+    /// Gives a one-time token out; `false` when too many are out already. One that was made for the same node is worth nothing from
+    /// then on.
     pub fn offer(&mut self, token: &Token, now: Boot) -> bool {
-        self.offers.retain(|offer| now < offer.until);
+        self.offers.retain(|offer| now < offer.until && (token.id.is_none() || offer.id != token.id));
         if self.offers.len() >= OFFERS {
             return false;
         }
         let psk = Psk::derive(&token.secret, &self.house.cluster);
-        self.offers.push(Offer { psk, node: token.node, until: token.until, used: None });
+        self.offers.push(Offer { psk, id: token.id.clone(), until: token.until, used: None });
         true
+    }
+
+    /// Makes the tokens of a node worthless; whether there was one that had not been used.
+    pub fn revoke(&mut self, id: &str, now: Boot) -> bool {
+        let before = self.offers.iter().filter(|offer| now < offer.until && offer.used.is_none()).count();
+        self.offers.retain(|offer| offer.id.as_deref() != Some(id));
+        let left = self.offers.iter().filter(|offer| now < offer.until && offer.used.is_none()).count();
+        left < before
     }
 
     /// For status.
@@ -275,8 +302,14 @@ impl Sessions {
             }
             return None;
         };
-        let (wire, letter) = peer.on_data(data, &mut self.house, now)?;
-        Some(Heard { from: peer.node(), wire, letter })
+        let node = peer.node();
+        match peer.on_data(data, &mut self.house, now)? {
+            Said::Letter(wire, letter) => Some(Heard { from: node, wire, letter }),
+            Said::Aside(wire, kind, text) => {
+                self.on_aside((node, wire), kind, &text, now);
+                None
+            }
+        }
     }
 
     fn on_answer(&mut self, answer: Answer<'_>, now: Boot) {
@@ -338,8 +371,10 @@ impl Sessions {
                 house.causes.unknown_key += 1;
                 let named = self.peers.iter_mut().find(|peer| peer.spec.id == greeting.id);
                 let mut no = No::NotMember;
+                let mut knocks = false;
                 if let Some(peer) = named {
                     no = No::UnknownKey;
+                    knocks = peer.spec.key.is_none();
                     if peer.spec.key.is_some() && peer.warns(now) {
                         house.tell(Event::KeyMismatch { node: peer.node(), addr: from });
                     }
@@ -348,6 +383,9 @@ impl Sessions {
                 let head = packet::answer(theirs, 0);
                 if let Some(answer) = write(head, &mut handshake, &text, &noise::code_key(&key)) {
                     house.transmit(from, answer);
+                }
+                if knocks {
+                    self.ask_whose(&greeting.id, key, from, now);
                 }
             }
         }
@@ -363,7 +401,8 @@ impl Sessions {
 
     fn on_join(&mut self, from: SocketAddr, theirs: u32, noise: &[u8], code: Code<'_>, now: Boot) {
         let Some((psk, token)) = self.psk_of(code, now) else {
-            self.house.causes.bad_code += 1;
+            self.house.causes.unproven += 1;
+            self.warn_of(from, Intrusion::Unproven, now);
             return;
         };
         let Some(ephemeral) = noise.first_chunk::<32>() else { return };
@@ -415,6 +454,18 @@ impl Sessions {
         }
     }
 
+    /// Tells of somebody who wants to enrol and may not, now and then.
+    fn warn_of(&mut self, addr: SocketAddr, why: Intrusion, now: Boot) {
+        let warn_from = match why {
+            Intrusion::Unproven => &mut self.warn_from[0],
+            Intrusion::Misused { .. } | Intrusion::Used { .. } => &mut self.warn_from[1],
+        };
+        if now >= *warn_from {
+            *warn_from = now + WARN;
+            self.house.tell(Event::Intruder { addr, why });
+        }
+    }
+
     /// Whether a node with this id and this key is one of us.
     fn judge(
         &mut self,
@@ -438,14 +489,22 @@ impl Sessions {
             Some(psk) => {
                 let offer = self.offers.iter_mut().find(|offer| offer.psk == *psk && now < offer.until);
                 let Some(offer) = offer else { return refuse(No::NotMember, &self.house) };
-                let is_for = offer.node.is_none_or(|node| node == peer.node());
-                if !is_for || offer.used.is_some_and(|used| used != key) {
+                let is_for = offer.id.as_ref().is_none_or(|one| one == id);
+                let used = offer.used.is_some_and(|used| used != key);
+                if !is_for || used {
+                    let id = id.to_owned();
+                    let why = if is_for { Intrusion::Used { id } } else { Intrusion::Misused { id } };
+                    self.warn_of(from, why, now);
                     return refuse(No::NotMember, &self.house);
                 }
                 Some(offer)
             }
         };
-        let greeting = peer.judge(key, from, &mut self.house, now);
+        let means = if token.is_some() { Means::Token } else { Means::ClusterKey };
+        let greeting = peer.judge((key, means), from, &mut self.house, now);
+        if greeting.refused.is_none() {
+            self.forgotten.retain(|one| *one != key);
+        }
         if let Some(offer) = offer.filter(|_| greeting.refused.is_none()) {
             offer.used = Some(key);
         }

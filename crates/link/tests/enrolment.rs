@@ -5,7 +5,7 @@ mod world;
 use std::time::Duration;
 
 use mainstay_core::name::NodeId;
-use mainstay_link::{Config, Event, Keys, Refusal, Token};
+use mainstay_link::{Config, Event, Intrusion, Keys, Means, Refusal, Token};
 use world::{BEAT, Seeded, Weather, World, addr, keys, numbers, spec};
 
 const MS: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ fn all_meet(world: &World, count: u8) -> bool {
 }
 
 fn enrolled(peer: u8) -> Event {
-    Event::Enrolled { node: NodeId(peer.into()), key: keys(peer).public }
+    Event::Enrolled { node: NodeId(peer.into()), key: keys(peer).public, means: Means::ClusterKey }
 }
 
 fn count(world: &World, node: u8, event: &Event) -> usize {
@@ -80,8 +80,12 @@ fn another_key_or_another_cluster_is_a_stranger() {
         world.put(2, config, two);
         world.run(10 * SECOND);
         assert!(!world.has_session(1, 2) && !world.has_session(2, 1));
-        assert_eq!((world.events(1), world.events(2)), (vec![], vec![]));
-        assert!(world.nodes[&1].sessions.view(world.now).causes.bad_code > 0);
+        let warned = |events: Vec<Event>| {
+            let one = |event: &Event| matches!(event, Event::Intruder { why: Intrusion::Unproven, .. });
+            matches!(&events[..], [event] if one(event))
+        };
+        assert!(warned(world.events(1)) && warned(world.events(2)), "{:?}", world.events(1));
+        assert!(world.nodes[&1].sessions.view(world.now).causes.unproven > 0);
     }
 }
 
@@ -298,17 +302,24 @@ fn a_forgotten_node_may_come_back_with_another_key() {
     let now = world.now;
     world.node(1).sessions.forget(NodeId(2), now);
     world.wait(10 * SECOND, "sessions", |w| all_meet(w, 2));
-    assert_eq!(count(&world, 1, &Event::Enrolled { node: NodeId(2), key: fresh.public }), 1);
+    assert_eq!(
+        count(&world, 1, &Event::Enrolled { node: NodeId(2), key: fresh.public, means: Means::ClusterKey }),
+        1
+    );
 }
 
 /// A node 2 without the cluster key, with a token; node 1 has given it out.
-fn with_token(seed: u64, node: Option<NodeId>, until: Duration) -> World {
+fn with_token(seed: u64, id: Option<&str>, until: Duration) -> World {
     let mut world = World::empty(seed);
     world.start(1, vec![spec(2, None), spec(3, None)], Some(KEY));
-    let now = world.now;
-    let token = Token { secret: b"token".to_vec(), node, until: now + until };
-    assert!(world.node(1).sessions.offer(&token, now));
+    offer(&mut world, id, until);
     world
+}
+
+fn offer(world: &mut World, id: Option<&str>, until: Duration) {
+    let now = world.now;
+    let token = Token { secret: b"token".to_vec(), id: id.map(str::to_owned), until: now + until };
+    assert!(world.node(1).sessions.offer(&token, now));
 }
 
 fn bearer(node: u8) -> (Config, Keys) {
@@ -316,6 +327,15 @@ fn bearer(node: u8) -> (Config, Keys) {
     let mut config = World::config(node, &keys, vec![spec(1, None)], None);
     config.token = Some(b"token".to_vec());
     (config, keys)
+}
+
+fn enrolments(world: &World, at: u8, of: u8) -> Vec<Means> {
+    let of = NodeId(of.into());
+    let events = world.events(at).into_iter().filter_map(|event| match event {
+        Event::Enrolled { node, means, .. } if node == of => Some(means),
+        _ => None,
+    });
+    events.collect()
 }
 
 #[test]
@@ -326,18 +346,22 @@ fn a_token_enrols_one_node_even_when_the_verdict_is_lost() {
         world.put(2, config, two);
         world.weather = Weather { lost: 60, ..world::CALM };
         world.wait(60 * SECOND, "a session", |w| w.has_session(1, 2) && w.has_session(2, 1));
+        assert_eq!(enrolments(&world, 1, 2), [Means::Token]);
         world.weather = world::CALM;
         let (config, three) = bearer(3);
         world.put(3, config, three);
         world.run(10 * SECOND);
-        assert_eq!(count(&world, 1, &enrolled(3)), 0, "once");
+        assert_eq!(enrolments(&world, 1, 3), [], "once");
         assert!(!world.has_session(3, 1));
+        let used = Intrusion::Used { id: "n3".into() };
+        let told = |event: &Event| matches!(event, Event::Intruder { why, .. } if *why == used);
+        assert!(world.events(1).iter().any(told), "{:?}", world.events(1));
     }
 }
 
 #[test]
 fn a_token_is_for_its_node_and_for_its_time() {
-    let mut world = with_token(40, Some(NodeId(2)), 5 * SECOND);
+    let mut world = with_token(40, Some("n2"), 5 * SECOND);
     let (config, three) = bearer(3);
     world.put(3, config, three);
     world.run(SECOND);
@@ -348,8 +372,95 @@ fn a_token_is_for_its_node_and_for_its_time() {
     world.put(2, config, two);
     world.run(10 * SECOND);
     assert!(!world.has_session(2, 1), "its time is over");
-    let now = world.now;
-    let token = Token { secret: b"token".to_vec(), node: Some(NodeId(2)), until: now + SECOND * 60 };
-    assert!(world.node(1).sessions.offer(&token, now));
+    offer(&mut world, Some("n2"), SECOND * 60);
     world.wait(2 * SECOND, "a session", |w| w.has_session(2, 1));
+}
+
+#[test]
+fn a_token_that_is_revoked_or_replaced_is_worth_nothing_and_who_tries_it_is_told_of() {
+    let mut world = with_token(41, Some("n2"), 60 * SECOND);
+    let now = world.now;
+    assert!(world.node(1).sessions.revoke("n2", now) && !world.node(1).sessions.revoke("n2", now));
+    let (config, two) = bearer(2);
+    world.put(2, config, two);
+    world.run(2 * SECOND);
+    assert!(!world.has_session(2, 1));
+    let told = |event: &Event| matches!(event, Event::Intruder { why: Intrusion::Unproven, .. });
+    assert!(world.events(1).iter().any(told), "{:?}", world.events(1));
+    assert!(world.node(1).sessions.view(now).causes.unproven > 0);
+    offer(&mut world, Some("n2"), 60 * SECOND);
+    let another = Token { secret: b"another".to_vec(), id: Some("n2".into()), until: now + 600 * SECOND };
+    assert!(world.node(1).sessions.offer(&another, now));
+    world.run(2 * SECOND);
+    assert!(!world.has_session(2, 1), "the later one replaced it");
+}
+
+/// Nodes 1 to 3 that know each other, and node 4, of which only node 1 knows the key, and which knows all of theirs.
+fn newcomer(seed: u64) -> World {
+    let mut world = World::empty(seed);
+    for node in 1..=3 {
+        let others = (1..=3).filter(|peer| *peer != node);
+        let mut peers: Vec<_> = others.map(|peer| spec(peer, Some(keys(peer).public))).collect();
+        peers.push(spec(4, (node == 1).then(|| keys(4).public)));
+        world.start(node, peers, None);
+    }
+    world.wait(SECOND, "sessions", |w| all_meet(w, 3));
+    world
+}
+
+fn start_four(world: &mut World, keys_of_four: &Keys) {
+    let peers = (1..=3).map(|peer| spec(peer, Some(keys(peer).public))).collect();
+    world.put(4, World::config(4, keys_of_four, peers, None), keys_of_four.clone());
+}
+
+#[test]
+fn a_newcomer_that_one_node_knows_is_taken_in_by_all_at_that_nodes_word() {
+    for seed in 50..55 {
+        let mut world = newcomer(seed);
+        world.weather = Weather { lost: 20, ..world::CALM };
+        start_four(&mut world, &keys(4));
+        world.wait(60 * SECOND, "sessions", |w| all_meet(w, 4));
+        for node in [2, 3] {
+            let means = enrolments(&world, node, 4);
+            assert!(matches!(means[..], [Means::Voucher(by)] if by != NodeId(4)), "{means:?}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_nobody_answers_for_stays_outside_and_a_dispute_is_told() {
+    let mut world = newcomer(60);
+    let stranger = Keys::generate(&mut Seeded(61));
+    start_four(&mut world, &stranger);
+    world.run(10 * SECOND);
+    assert!((1..=3).all(|node| !world.has_session(node, 4) && enrolments(&world, node, 4).is_empty()));
+    let told = Event::Disputed { node: NodeId(4), by: NodeId(1) };
+    assert!(world.events(2).contains(&told), "{:?}", world.events(2));
+}
+
+#[test]
+fn a_key_that_was_forgotten_does_not_come_back_at_anothers_word() {
+    let mut world = newcomer(70);
+    start_four(&mut world, &keys(4));
+    world.wait(20 * SECOND, "sessions", |w| all_meet(w, 4));
+    let now = world.now;
+    world.node(2).sessions.forget(NodeId(4), now);
+    world.node(2).events.clear();
+    world.run(20 * SECOND);
+    assert!(!world.has_session(2, 4) && world.has_session(3, 4));
+    assert_eq!(enrolments(&world, 2, 4), []);
+}
+
+#[test]
+fn who_knocks_from_elsewhere_does_not_keep_a_newcomer_waiting() {
+    let mut world = newcomer(80);
+    start_four(&mut world, &keys(4));
+    // Three that say they are node 4 too, from other places, and never stop.
+    for at in 6..9 {
+        let stranger = Keys::generate(&mut Seeded(at.into()));
+        let peers = (1..=3).map(|peer| spec(peer, Some(keys(peer).public))).collect();
+        world.put(at, World::config(4, &stranger, peers, None), stranger);
+    }
+    world.wait(20 * SECOND, "sessions", |w| [2, 3].iter().all(|node| w.has_session(*node, 4)));
+    assert!((6..9).all(|at| !world.has_session(at, 2) && !world.has_session(at, 3)));
 }

@@ -19,7 +19,7 @@ pub(crate) fn before(role: Role) {
         Role::Exec => Ok(()),
         // Echo requests need a raw socket where the kernel's ping_group_range is empty.
         Role::Probe => become_nobody(&[Capability::NetRaw]),
-        Role::Api => become_nobody(&[]),
+        Role::Registry | Role::Api => become_nobody(&[]),
         Role::Edge => {
             many_descriptors();
             become_nobody(&[])

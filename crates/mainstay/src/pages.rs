@@ -50,6 +50,10 @@ fn every_call_and_answer_of_the_control_socket_stands_on_its_page() {
         ApiCall::Cluster(ClusterAction::Add { id: "web-3".into() }),
         ApiCall::Cluster(ClusterAction::Remove { id: "web-3".into() }),
         ApiCall::Cluster(ClusterAction::Move { vip: "front".into(), to: "web-3".into() }),
+        ApiCall::Cluster(ClusterAction::Enrol { id: "web-3".into(), seconds: 600, addrs: Vec::new() }),
+        ApiCall::Cluster(ClusterAction::Revoke { id: "web-3".into() }),
+        ApiCall::Cluster(ClusterAction::Forget { id: "web-3".into() }),
+        ApiCall::Cluster(ClusterAction::Take { vip: "front".into(), fenced: "web-2".into() }),
         ApiCall::Events { follow: false },
         ApiCall::Events { follow: true },
     ];

@@ -24,6 +24,8 @@ pub enum Role {
     Exec,
     /// Probes, webhooks, e-mail; no privilege.
     Probe,
+    /// Speaks for a voter that is no node (etcd); no privilege.
+    Registry,
     /// Elections, gates, addresses.
     Vip,
     /// Listeners, routes, pools; no privilege.
@@ -34,7 +36,7 @@ pub enum Role {
 
 impl Role {
     /// Every role, in starting order.
-    pub const ALL: [Self; 5] = [Self::Exec, Self::Probe, Self::Vip, Self::Edge, Self::Api];
+    pub const ALL: [Self; 6] = [Self::Exec, Self::Probe, Self::Registry, Self::Vip, Self::Edge, Self::Api];
 
     /// The word on the command line, in status and in metrics.
     #[must_use]
@@ -42,6 +44,7 @@ impl Role {
         match self {
             Self::Exec => "exec",
             Self::Probe => "probe",
+            Self::Registry => "registry",
             Self::Vip => "vip",
             Self::Edge => "edge",
             Self::Api => "api",
@@ -52,7 +55,7 @@ impl Role {
     #[must_use]
     pub fn instances(self, plan: &Plan) -> u16 {
         match self {
-            Self::Exec | Self::Probe | Self::Vip => 1,
+            Self::Exec | Self::Probe | Self::Registry | Self::Vip => 1,
             Self::Edge => plan.edge.instances,
             Self::Api => 2,
         }
@@ -67,8 +70,10 @@ impl Role {
                 let outward = |how: &NotifyHow| matches!(how, NotifyHow::Webhook { .. } | NotifyHow::Mail);
                 let vips = plan.vips.iter().flat_map(|v| &v.notify);
                 let groups = plan.groups.iter().flat_map(|g| &g.notify);
+                // A probe that tells somebody is one.
                 !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
             }
+            Self::Registry => plan.cluster.as_ref().is_some_and(|cluster| cluster.external().is_some()),
             // A witness has no vip and votes.
             Self::Vip => !plan.vips.is_empty() || plan.cluster.is_some(),
             Self::Edge => !plan.edge.is_empty(),

@@ -1,6 +1,9 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
+mod arbitration;
 mod cluster;
+mod conflict;
+mod through;
 
 use std::net::IpAddr;
 
@@ -11,9 +14,12 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
+pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
-pub use cluster::{ClusterStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
+pub use conflict::ConflictStatus;
+pub use through::ThroughStatus;
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,10 +37,16 @@ pub struct Status {
     /// The nodes that it speaks with; absent when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterStatus>,
+    /// What helps where nobody votes; absent without a reference or a lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arbitration: Option<ArbitrationStatus>,
     /// The vips, in the Plan's order.
     pub vips: Vec<VipStatus>,
     /// The probes, in the Plan's order.
     pub probes: Vec<ProbeStatus>,
+    /// What probes see through vips that others hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<ThroughStatus>,
     /// The edge's listeners, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<ListenerStatus>,
@@ -63,8 +75,10 @@ impl Status {
             uptime_s: 0,
             at_ms: 0,
             cluster: None,
+            arbitration: None,
             vips: Vec::new(),
             probes: Vec::new(),
+            through: Vec::new(),
             listeners: Vec::new(),
             pools: Vec::new(),
             routes: Vec::new(),
@@ -126,6 +140,9 @@ pub struct VipStatus {
     /// The right that it is held under, with guard `quorum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseStatus>,
+    /// Addresses that this node hears unless it is itself in trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceStatus>,
     /// The sync group, when it is in one.
     pub group: Option<String>,
     /// Whether an operator drained it here.
@@ -133,6 +150,9 @@ pub struct VipStatus {
     /// Whether an operator holds it where it is.
     #[serde(default)]
     pub on_hold: bool,
+    /// Who else claims its addresses, while somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<ConflictStatus>,
     /// Seconds in which nobody was known to hold it, summed up.
     pub outage_s: f64,
     /// Changes of state by reason.
@@ -252,7 +272,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,
@@ -302,9 +322,11 @@ pub(crate) mod tests {
                 window_ms: 3000,
             },
             lease: None,
+            reference: None,
             group: None,
             drained: false,
             on_hold: false,
+            conflict: None,
             outage_s: 0.0,
             transitions: Vec::new(),
             adverts: Vec::new(),

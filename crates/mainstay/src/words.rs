@@ -56,6 +56,10 @@ pub const fn reason_kind(reason: &Reason) -> &'static str {
         Reason::Superseded { .. } => "superseded",
         Reason::HandedOver { .. } => "handed-over",
         Reason::NoGate => "no-gate",
+        Reason::NoReference => "no-reference",
+        Reason::Isolated => "isolated",
+        Reason::NoLock => "no-lock",
+        Reason::HeldByPeer => "held-by-peer",
         Reason::Moved => "moved",
         Reason::Drained => "drained",
         Reason::Stopping => "stopping",
@@ -105,6 +109,10 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
             "there is no gate: if this node froze, nothing would stop it from answering for the address"
                 .into()
         }
+        Reason::NoReference => "no reference address answers this node".into(),
+        Reason::Isolated => "this node hears neither a peer nor a reference".into(),
+        Reason::NoLock => "its peers are silent, and this node does not have the lock".into(),
+        Reason::HeldByPeer => "a peer that is heard over another wire says that it holds it".into(),
         Reason::Moved => "an operator moved it".into(),
         Reason::Drained => "an operator drained it".into(),
         Reason::Stopping => "the daemon stops".into(),

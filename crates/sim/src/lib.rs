@@ -5,6 +5,7 @@
 //! `mutant` breaks the machine on purpose: a checker that no mutant trips is not a checker.
 
 mod act;
+pub mod arbitration;
 mod check;
 mod fault;
 mod kernel;

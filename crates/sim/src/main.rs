@@ -1,4 +1,4 @@
-//! `mainstay-sim [--world vrrp|lease] [--seeds A..B | --seed N | --hours H] [--trace] [--mutant NAME]`: plays seeds and says
+//! `mainstay-sim [--world vrrp|lease|strict] [--seeds A..B | --seed N | --hours H] [--trace] [--mutant NAME]`: plays seeds and says
 //! which break a promise.
 
 use std::ops::Range;
@@ -9,15 +9,19 @@ use std::time::{Duration, SystemTime};
 
 use mainstay_sim::{Mutant, Outcome, lease, run};
 
-const USAGE: &str = "usage: mainstay-sim [--world vrrp|lease] [--seeds A..B | --seed N | --hours H] [--trace] [--mutant NAME]";
+const USAGE: &str = "usage: mainstay-sim [--world vrrp|lease|strict] [--seeds A..B | --seed N | --hours H] [--trace] [--mutant NAME]";
 
 /// So many seeds are played between two looks at the clock.
 const BATCH: u64 = 500;
+
+/// How a seed of leases is played.
+type Play = fn(u64, lease::Mutant, bool) -> lease::Outcome;
 
 /// What is asked for.
 struct Order {
     vrrp: bool,
     lease: bool,
+    strict: bool,
     seeds: Range<u64>,
     /// In place of `seeds`: for so long, beginning where nobody has been.
     time: Option<Duration>,
@@ -45,7 +49,10 @@ fn play(order: &Order, seeds: Range<u64>, sums: bool) -> u64 {
         failed += vrrp(order, seeds.clone(), sums);
     }
     if order.lease {
-        failed += leases(order, seeds, sums);
+        failed += leases(order, seeds.clone(), sums, false);
+    }
+    if order.strict {
+        failed += leases(order, seeds, sums, true);
     }
     failed
 }
@@ -97,19 +104,21 @@ fn vrrp(order: &Order, seeds: Range<u64>, sums: bool) -> u64 {
     failed
 }
 
-fn leases(order: &Order, seeds: Range<u64>, sums: bool) -> u64 {
+fn leases(order: &Order, seeds: Range<u64>, sums: bool, strict: bool) -> u64 {
+    let (name, play) =
+        if strict { ("strict", lease::run_strict as Play) } else { ("lease", lease::run as Play) };
     let (mut failed, mut sum) = (0_u64, lease::Outcome::default());
     for seed in seeds.clone() {
-        let outcome = lease::run(seed, order.lease_mutant.unwrap_or_default(), order.traced);
+        let outcome = play(seed, order.lease_mutant.unwrap_or_default(), order.traced);
         print!("{}", outcome.trace);
         if let Some(failure) = &outcome.failure {
-            println!("lease: seed {seed}: {failure}");
+            println!("{name}: seed {seed}: {failure}");
             failed += 1;
         }
         sum.add(&outcome);
     }
     if sums {
-        println!("lease: {} seeds, {failed} failed; {sum}", seeds.end - seeds.start);
+        println!("{name}: {} seeds, {failed} failed; {sum}", seeds.end - seeds.start);
     }
     failed
 }
@@ -118,6 +127,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Order> {
     let mut order = Order {
         vrrp: true,
         lease: true,
+        strict: true,
         seeds: 0..1_000,
         time: None,
         traced: false,
@@ -129,6 +139,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Order> {
             "--world" => {
                 let world = words.next()?;
                 (order.vrrp, order.lease) = (world == "vrrp", world == "lease");
+                order.strict = world == "strict";
             }
             "--seed" => {
                 let seed: u64 = words.next()?.parse().ok()?;
@@ -146,12 +157,15 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Order> {
             "--mutant" => {
                 let name = words.next()?;
                 order.mutant = Mutant::ALL.into_iter().find(|known| format!("{known:?}") == name);
-                order.lease_mutant =
-                    lease::Mutant::ALL.into_iter().find(|known| format!("{known:?}") == name);
-                (order.vrrp, order.lease) = (order.mutant.is_some(), order.lease_mutant.is_some());
+                let find =
+                    |all: &[lease::Mutant]| all.iter().copied().find(|known| format!("{known:?}") == name);
+                let (of_many, of_two) = (find(&lease::Mutant::ALL), find(&lease::Mutant::STRICT));
+                order.lease_mutant = of_many.or(of_two);
+                (order.vrrp, order.lease) = (order.mutant.is_some(), of_many.is_some());
+                order.strict = of_two.is_some();
             }
             _ => return None,
         }
     }
-    (order.vrrp || order.lease).then_some(order)
+    (order.vrrp || order.lease || order.strict).then_some(order)
 }

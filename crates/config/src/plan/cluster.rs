@@ -18,7 +18,10 @@ pub struct Cluster {
     pub list: VoterList,
     /// The times of the leases.
     pub terms: Terms,
-    /// A hash of what must be the same everywhere beside the list: the cluster's name and the longest term.
+    /// Promises end only when they are given back: a vip has guard `strict`.
+    #[serde(default)]
+    pub strict: bool,
+    /// A hash of what must be the same everywhere beside the list: the cluster's name, the longest term, `strict`.
     pub salt: u64,
     /// The key that enrols nodes whose own key is not pinned.
     pub key: Option<ClusterKey>,
@@ -31,6 +34,12 @@ pub struct Cluster {
     pub listen: Vec<SocketAddr>,
     /// The other members of `list`, in its order.
     pub peers: Vec<Peer>,
+    /// A record that one of two nodes owns while they can't hear each other.
+    #[serde(default)]
+    pub lock: Option<super::arbitration::Lock>,
+    /// What is done when this node is alone for too long.
+    #[serde(default)]
+    pub isolated: Option<super::arbitration::Isolated>,
 }
 
 /// Another member of the cluster.
@@ -58,16 +67,30 @@ pub enum External {
     Etcd {
         /// URLs of its members, without a slash at the end.
         endpoints: Vec<String>,
+        /// How it is told who we are, and how we are told who it is.
+        #[serde(default)]
+        access: Access,
     },
 }
 
-/// A secret that only enrols.
+/// Certificates and passwords of an external voter, as they were read when the configuration was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// CA certificates, PEM; the system's when absent.
+    pub ca: Option<String>,
+    /// Our certificate chain, PEM, and its key.
+    pub client: Option<(String, ClusterKey)>,
+    /// Our user and password.
+    pub user: Option<(String, ClusterKey)>,
+}
+
+/// A secret that is shown nowhere.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterKey(String);
 
 impl ClusterKey {
-    /// A key as the operator wrote it.
+    /// A secret as the operator wrote it.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
@@ -87,7 +110,7 @@ impl fmt::Debug for ClusterKey {
 }
 
 /// Nodes speak with each other by UDP; nobody else is known to use this port.
-const PORT: u16 = 5112;
+pub const PORT: u16 = 5112;
 
 /// Address, or address:port, as `addrs` and `listen` have it.
 #[must_use]
@@ -109,6 +132,22 @@ impl Cluster {
     #[must_use]
     pub fn without_secrets(&self) -> Self {
         Self { key: None, ..self.clone() }
+    }
+
+    /// The same cluster for roles that do not speak with the external voter.
+    #[must_use]
+    pub fn without_access(&self) -> Self {
+        let mut cluster = self.clone();
+        for External::Etcd { access, .. } in cluster.peers.iter_mut().filter_map(|p| p.external.as_mut()) {
+            *access = Access::default();
+        }
+        cluster
+    }
+
+    /// The voter that is no node.
+    #[must_use]
+    pub fn external(&self) -> Option<(&Peer, &External)> {
+        self.peers.iter().find_map(|peer| Some((peer, peer.external.as_ref()?)))
     }
 
     /// Whether this node votes and holds nothing.

@@ -24,6 +24,10 @@ table! {
         term_max: Time,
         /// How wrong the rate of any node's clock may be: "1%", or parts per million from 1000 to 100000. Default "1%".
         clock_drift: Drift,
+        /// A record in a shared place that one of two nodes owns while they can't hear each other.
+        lock: Lock,
+        /// What is done when this node hears neither a peer nor a reference for too long.
+        isolated: Isolated,
     }
 }
 
@@ -39,7 +43,45 @@ table! {
         witness: bool,
         /// Its public key as `mainstay node key` prints it; when absent, the cluster key enrols it.
         key: String,
-        /// Refused until an etcd cluster can be a voter.
+        /// It is no node but an etcd cluster that votes: URLs of its members, http or https.
         etcd: List<String>,
+        /// File of the CA certificates that etcd's own is verified with; the system's when absent.
+        ca: String,
+        /// File of our certificate chain for etcd.
+        cert: String,
+        /// File of its key.
+        cert_key: String,
+        /// The user whom etcd knows.
+        user: String,
+        /// That user's password.
+        password: Secret,
+    }
+}
+
+table! {
+    /// A file or a disk that both nodes reach; only its first 4 KiB are used.
+    Lock "cluster.lock" {
+        /// Its path; it must exist, so that a file system that is not mounted is no lock.
+        #[schemars(required)]
+        path: String,
+        /// A record that was not renewed for so long is broken. Default "10s".
+        stale: Time,
+        /// A read or a write that takes longer has failed. Default "500ms".
+        timeout: Time,
+    }
+}
+
+table! {
+    /// What is done when this node is alone: exactly one of `exec` and `watchdog`.
+    Isolated "cluster.isolated" {
+        /// How long it must have been alone, 1s to 1h.
+        #[schemars(required)]
+        after: Time,
+        /// Program and arguments, run as root.
+        exec: List<String>,
+        /// How long `exec` may take. Default "60s".
+        timeout: Time,
+        /// Device that is fed from the start on, and no more when this node is alone for too long.
+        watchdog: String,
     }
 }

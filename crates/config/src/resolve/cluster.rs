@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mainstay_core::election::Guard;
 use mainstay_core::lease::{Member, Terms, VoterList};
 
 use super::Resolver;
-use super::target::host_port_of;
 use crate::access;
+use crate::plan::Vip;
 use crate::plan::cluster::{self, Cluster, ClusterKey, External, Peer};
 use crate::raw;
 use crate::source::{At, Span};
@@ -20,7 +21,6 @@ use crate::values::written;
 const MOST_NODES: usize = 64;
 /// Two wires are usual; every message goes over each.
 const MOST_WIRES: usize = 8;
-const MOST_ENDPOINTS: usize = 16;
 
 const USUAL_TERM: Duration = Duration::from_millis(1500);
 /// Five renewals, of which some may be lost, have to fit beside a scheduler's hiccup.
@@ -54,6 +54,9 @@ pub(super) struct Standing {
     /// This node is a witness.
     pub(super) witness: bool,
     pub(super) terms: Terms,
+    /// Where `lock` and `isolated` were written.
+    pub(super) lock: Option<Span>,
+    pub(super) isolated: Option<Span>,
 }
 
 impl Default for Standing {
@@ -61,7 +64,16 @@ impl Default for Standing {
         let terms =
             Terms { term: USUAL_TERM, term_max: USUAL_TERM, drift_ppm: USUAL_DRIFT, gate_error: GATE_ERROR };
         // Without [cluster] nobody knows of other nodes.
-        Self { keyed: false, holders: 1, voters: 1, addrs: Vec::new(), witness: false, terms }
+        Self {
+            keyed: false,
+            holders: 1,
+            voters: 1,
+            addrs: Vec::new(),
+            witness: false,
+            terms,
+            lock: None,
+            isolated: None,
+        }
     }
 }
 
@@ -76,7 +88,7 @@ struct Entry {
 }
 
 const WHO: &str = "[cluster]";
-const PEERS: &str = "[cluster] peers";
+pub(super) const PEERS: &str = "[cluster] peers";
 
 impl Resolver<'_> {
     /// The cluster, when its nodes speak with each other; else only `standing` knows of it.
@@ -97,6 +109,8 @@ impl Resolver<'_> {
             addrs: entries.iter().flat_map(|entry| &entry.addrs).map(SocketAddr::ip).collect(),
             witness,
             terms,
+            lock: raw.lock.as_ref().map(|at| at.span),
+            isolated: raw.isolated.as_ref().map(|at| at.span),
         };
         if !keyed {
             self.only_with_keys(raw);
@@ -117,7 +131,11 @@ impl Resolver<'_> {
         let own_key = own.as_ref().and_then(|own| own.key);
         let own_addrs = own.map(|own| own.addrs).unwrap_or_default();
         let me = list.find(node)?;
+        let (lock, isolated) = (self.lock(raw), self.isolated(raw));
         Some(Cluster {
+            strict: false,
+            lock,
+            isolated,
             salt: salt(&name, &terms),
             name,
             me,
@@ -172,11 +190,10 @@ impl Resolver<'_> {
             );
         }
         let witness = raw.witness.as_ref().is_some_and(|witness| witness.value);
-        if let Some(etcd) = &raw.etcd {
-            let help = "take the entry out: a small third machine that runs `mainstay witness` votes";
-            self.error(etcd.span, format!("{PEERS}: etcd can't vote in this version"), help);
+        let external = raw.etcd.as_ref().map(|etcd| self.etcd(etcd, raw));
+        if external.is_none() {
+            self.only_with_etcd(raw);
         }
-        let external = raw.etcd.as_ref().map(|etcd| External::Etcd { endpoints: self.etcd(etcd) });
         let foreign = [
             ("addrs", raw.addrs.as_ref().map(|at| at.span)),
             ("witness", raw.witness.as_ref().map(|at| at.span)),
@@ -189,31 +206,6 @@ impl Resolver<'_> {
         }
         let key = raw.key.as_ref().and_then(|key| self.public_key(key));
         Entry { id: String::new(), span: peer.span, addrs, key, witness, external }
-    }
-
-    fn etcd(&mut self, list: &At<Vec<At<String>>>) -> Vec<String> {
-        let example = "write etcd = [\"http://10.0.5.1:2379\"], every member of the etcd cluster";
-        if list.value.is_empty() || list.value.len() > MOST_ENDPOINTS {
-            let message = format!("{PEERS}: `etcd` has {} URLs", list.value.len());
-            self.error(list.span, message, example);
-        }
-        let mut endpoints = Vec::new();
-        for text in &list.value {
-            let url = text.value.trim().trim_end_matches('/');
-            let wrong = match url.strip_prefix("http://").map(host_port_of) {
-                Some(Ok(_)) => {
-                    endpoints.push(url.to_owned());
-                    continue;
-                }
-                Some(Err(wrong)) => wrong,
-                None if url.starts_with("https://") => "etcd is spoken to without TLS",
-                None => "it does not start with http://",
-            };
-            let message =
-                format!("{PEERS}: \"{}\" is not a member of etcd: {wrong}", text.value.escape_debug());
-            self.error(text.span, message, example);
-        }
-        endpoints
     }
 
     fn public_key(&mut self, text: &At<String>) -> Option<[u8; 32]> {
@@ -252,6 +244,8 @@ impl Resolver<'_> {
             ("term", raw.term.as_ref().map(|at| at.span)),
             ("term_max", raw.term_max.as_ref().map(|at| at.span)),
             ("clock_drift", raw.clock_drift.as_ref().map(|at| at.span)),
+            ("lock", raw.lock.as_ref().map(|at| at.span)),
+            ("isolated", raw.isolated.as_ref().map(|at| at.span)),
         ];
         let peers = raw.peers.iter().flat_map(|list| &list.value).flat_map(|peer| {
             let witness = peer.value.witness.as_ref().filter(|witness| witness.value);
@@ -294,8 +288,11 @@ impl Resolver<'_> {
             if raw.key.is_none() && entry.key.is_none() {
                 let message =
                     format!("{PEERS}: \"{id}\" has no `key`, and there is no cluster key to enrol it");
-                let help = format!("write what `mainstay node key` prints on \"{id}\", or {NEEDS_KEY}");
-                self.error(span, message, help);
+                let help = format!(
+                    "make a token with `mainstay node enrol {id}`, or write what `mainstay node key` prints on \"{id}\", or \
+                     {NEEDS_KEY}"
+                );
+                self.findings.warn(span, message, help);
             }
             for addr in &entry.addrs {
                 if let Some(other) = places.insert(*addr, id) {
@@ -383,6 +380,14 @@ fn peers(mut entries: Vec<Entry>, list: &VoterList) -> Vec<Peer> {
         Some(Peer { node: list.find(&id)?, id, addrs, key, witness, external })
     };
     entries.into_iter().filter_map(peer).collect()
+}
+
+/// Where a vip of this node is strict, nodes for which promises end must not count ours.
+pub(super) fn strict(cluster: &mut Cluster, vips: &[Vip]) {
+    cluster.strict = vips.iter().any(|vip| vip.spec.guard == Guard::Strict);
+    if cluster.strict {
+        cluster.salt = !cluster.salt;
+    }
 }
 
 /// FNV-1a, 64 bits, over what must be the same everywhere beside the list.

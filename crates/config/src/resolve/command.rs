@@ -67,7 +67,7 @@ impl Resolver<'_> {
         self.intern(Command { argv, user: Some(user), timeout })
     }
 
-    fn intern(&mut self, command: Command) -> CommandId {
+    pub(super) fn intern(&mut self, command: Command) -> CommandId {
         if let Some(id) = self.command_ids.get(&command) {
             return *id;
         }

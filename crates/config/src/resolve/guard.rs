@@ -15,6 +15,8 @@ use crate::values::GuardWord;
 const OWNER: u8 = 255;
 /// Of two voters both are the majority: whoever is alone could do nothing.
 const LEAST_VOTERS: usize = 3;
+/// Of two nodes each can vouch for itself alone; a third voter makes a majority, and quorum does more.
+const STRICT_NODES: usize = 2;
 
 impl Resolver<'_> {
     pub(super) fn guard(&mut self, raw: &raw::Vip, unicast: &[IpAddr], priority: u8, who: &str) -> Guard {
@@ -27,21 +29,22 @@ impl Resolver<'_> {
         match at.value {
             GuardWord::BestEffort => Guard::BestEffort,
             GuardWord::Strict => {
-                let message = format!("{who}: guard \"strict\" is not there yet");
-                let help = "write guard = \"quorum\", where a witness on a third machine breaks the tie of two nodes, or guard = \"best-effort\"";
-                self.error(at.span, message, help);
-                Guard::BestEffort
+                self.strict(at.span, who);
+                self.no_vrrp(raw, Guard::Strict, who);
+                self.no_partner(raw, Guard::Strict, unicast, priority, who);
+                Guard::Strict
             }
             GuardWord::Quorum => {
-                self.quorum(raw, at.span, who);
-                self.no_partner(raw, unicast, priority, who);
+                self.quorum(at.span, who);
+                self.no_vrrp(raw, Guard::Quorum, who);
+                self.no_partner(raw, Guard::Quorum, unicast, priority, who);
                 Guard::Quorum
             }
         }
     }
 
     /// A majority has to be possible without any one node.
-    fn quorum(&mut self, raw: &raw::Vip, span: Span, who: &str) {
+    fn quorum(&mut self, span: Span, who: &str) {
         if !self.standing.keyed {
             let message = format!("{who}: guard \"quorum\" needs nodes that speak with each other");
             self.error(span, message, NEEDS_KEY);
@@ -54,6 +57,36 @@ impl Resolver<'_> {
                         addrs = [\"10.0.5.9\"], witness = true }";
             self.error(span, message, help);
         }
+    }
+
+    /// Two nodes that both hold vips, and nobody else: each is the other's only voter.
+    fn strict(&mut self, span: Span, who: &str) {
+        if !self.standing.keyed {
+            let message = format!("{who}: guard \"strict\" needs nodes that speak with each other");
+            self.error(span, message, NEEDS_KEY);
+            return;
+        }
+        let (voters, holders) = (self.standing.voters, self.standing.holders);
+        if (voters, holders) == (STRICT_NODES, STRICT_NODES) || self.standing.witness {
+            return;
+        }
+        let (message, help) = if voters < STRICT_NODES {
+            let message = format!("{who}: guard \"strict\" needs two nodes, here is one");
+            (message, "add the other node to [cluster] peers: { id = \"web-2\", addrs = [\"10.0.4.21\"] }")
+        } else {
+            let message = format!(
+                "{who}: guard \"strict\" is for two nodes alone, here are {voters} voters, {holders} of which hold vips"
+            );
+            (
+                message,
+                "write guard = \"quorum\": with a third voter a backup takes over by itself, and there are never two",
+            )
+        };
+        self.error(span, message, help);
+    }
+
+    /// What is held under a lease is never on the wire of VRRP.
+    fn no_vrrp(&mut self, raw: &raw::Vip, guard: Guard, who: &str) {
         let unused = [
             ("version", raw.version.as_ref().map(|at| at.span)),
             ("down_adverts", raw.down_adverts.as_ref().map(|at| at.span)),
@@ -67,23 +100,24 @@ impl Resolver<'_> {
         ];
         for (key, span) in unused {
             let Some(span) = span else { continue };
-            let message = format!("{who}: `{key}` is VRRP's, and guard \"quorum\" sends none");
+            let message = format!("{who}: `{key}` is VRRP's, and guard \"{}\" sends none", guard.word());
             let help = "take it out; a partner that speaks VRRP alone, such as keepalived, needs guard = \"best-effort\"";
             self.error(span, message, help);
         }
     }
 
     /// keepalived asks nobody before it takes an address, and an owner neither.
-    fn no_partner(&mut self, raw: &raw::Vip, unicast: &[IpAddr], priority: u8, who: &str) {
+    fn no_partner(&mut self, raw: &raw::Vip, guard: Guard, unicast: &[IpAddr], priority: u8, who: &str) {
+        let word = guard.word();
         if let Some(list) = &raw.unicast {
             let stranger = unicast.iter().find(|peer| !self.standing.addrs.contains(peer));
             let (message, help) = match stranger {
                 Some(peer) => (
-                    format!("{who}: {peer} is no node of [cluster], so guard \"quorum\" can't bind it"),
+                    format!("{who}: {peer} is no node of [cluster], so guard \"{word}\" can't bind it"),
                     "add it to [cluster] peers, or write guard = \"best-effort\" beside a keepalived partner",
                 ),
                 None => (
-                    format!("{who}: `unicast` is VRRP's, and guard \"quorum\" sends none"),
+                    format!("{who}: `unicast` is VRRP's, and guard \"{word}\" sends none"),
                     "take it out: nodes speak with each other over the addresses in [cluster] peers",
                 ),
             };

@@ -4,9 +4,11 @@
 //! an error is thrown away; so one bad key does not hide the next.
 
 mod addrs;
+mod arbitration;
 mod cluster;
 mod command;
 mod edge;
+mod etcd;
 mod guard;
 mod notify;
 mod probe;
@@ -84,7 +86,7 @@ pub(crate) fn resolve(
     let id = r.node_id(&node);
     let metrics = r.metrics(&node);
     r.metrics_at = metrics.zip(node.metrics.as_ref().map(|at| at.span));
-    let cluster = root.cluster.and_then(|cluster| r.cluster(&cluster.value, &id));
+    let mut cluster = root.cluster.and_then(|cluster| r.cluster(&cluster.value, &id));
     let mail = root.mail.map(|mail| r.mail(&mail.value));
     let raw_probes = root.probe.map(|list| list.value).unwrap_or_default();
     let raw_vips = root.vip.map(|list| list.value).unwrap_or_default();
@@ -95,9 +97,14 @@ pub(crate) fn resolve(
     let edge = r.edge(&tables, pools);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
+    if let Some(cluster) = &mut cluster {
+        cluster::strict(cluster, &vips);
+    }
+    r.aids(&vips);
     if !r.findings.has_errors() {
         r.unused_probes(&raw_probes, &vips);
     }
+    r.probes_through(&raw_probes, &vips);
     Plan {
         node: id,
         cluster,

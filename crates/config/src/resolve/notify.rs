@@ -31,6 +31,8 @@ impl Resolver<'_> {
             OnWord::Backup => NotifyOn::Backup,
             OnWord::Fault => NotifyOn::Fault,
             OnWord::Stop => NotifyOn::Stop,
+            OnWord::Conflict => NotifyOn::Conflict,
+            OnWord::Unusable => NotifyOn::Unusable,
         });
         let on = on.collect();
         let wants_mail = raw.mail.as_ref().is_some_and(|mail| mail.value);

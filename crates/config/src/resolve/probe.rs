@@ -82,7 +82,8 @@ impl Resolver<'_> {
             }
         }
         for (probe, used) in raw.iter().zip(used) {
-            if let (false, Some(name)) = (used, &probe.value.name) {
+            let through = probe.value.through.is_some();
+            if let (false, false, Some(name)) = (used, through, &probe.value.name) {
                 let message = format!(
                     "no vip asks for probe \"{}\": it is run and shown, but moves nothing",
                     name.value
@@ -92,6 +93,50 @@ impl Resolver<'_> {
                     message,
                     format!("write requires = [\"{}\"] in a [[vip]]", name.value),
                 );
+            }
+        }
+    }
+
+    /// What looks through a vip: who it looks at, and what it must not be used for.
+    pub(super) fn probes_through(&mut self, raw: &[At<raw::Probe>], vips: &[Vip]) {
+        for (at, probe) in raw.iter().enumerate().map(|(at, probe)| (at, &probe.value)) {
+            let name = probe.name.as_ref().map_or("", |name| name.value.as_str());
+            let who = format!("probe \"{name}\"");
+            let Some(through) = &probe.through else {
+                self.foreign(probe.notify.as_ref().map(|v| v.span), "notify", "probes with `through`", &who);
+                continue;
+            };
+            self.foreign(probe.restart.as_ref().map(|v| v.span), "restart", "probes without `through`", &who);
+            for (kind, span) in [
+                ("pool", probe.pool.as_ref().map(|v| v.span)),
+                ("process", probe.process.as_ref().map(|v| v.span)),
+                ("up", probe.up.as_ref().map(|v| v.span)),
+                ("file", probe.file.as_ref().map(|v| v.span)),
+            ] {
+                self.foreign(
+                    span,
+                    kind,
+                    "probes without `through`: it looks at this host, not at who holds the vip",
+                    &who,
+                );
+            }
+            let used = |vip: &&Vip| probes_of(&vip.spec).iter().any(|probe| probe.index() == at);
+            if let Some(vip) = vips.iter().find(used) {
+                let message = format!(
+                    "vip \"{}\" depends on {who}, which looks through a vip: who does not hold it would be \
+                    kept from taking it by the holder's trouble",
+                    vip.spec.name
+                );
+                self.error(
+                    through.span,
+                    message,
+                    "require a probe of the local service, and keep this one for the alarm",
+                );
+            }
+            if !self.standing.witness && !vips.iter().any(|vip| vip.spec.name == through.value) {
+                let names = vips.iter().map(|vip| vip.spec.name.as_str());
+                let help = self.advice(&through.value, "vip", names);
+                self.error(through.span, format!("{who}: there is no vip \"{}\"", through.value), help);
             }
         }
     }
@@ -121,6 +166,8 @@ impl Resolver<'_> {
             rise: u32::try_from(rise).unwrap_or(1),
             initial: raw.initial.as_ref().map(|initial| initial.value == Verdict::Up),
             restart: raw.restart.as_ref().map(|restart| self.restart(&restart.value, &who)),
+            through: raw.through.as_ref().map(|vip| vip.value.clone()),
+            notify: self.notify(raw.notify.as_ref(), &who),
         }
     }
 

@@ -73,7 +73,7 @@ impl Resolver<'_> {
     }
 }
 
-fn read_limited(path: &str) -> std::io::Result<String> {
+pub(super) fn read_limited(path: &str) -> std::io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is not a regular file"));
     }

@@ -76,6 +76,7 @@ impl Resolver<'_> {
             multicast: self.multicast(raw, &spec, &who),
             notify: self.notify(raw.notify.as_ref(), &who),
             owns: self.owns(raw.owns.as_ref(), &who),
+            reference: self.reference(raw, &spec, &who),
             spec,
         }
     }
@@ -115,7 +116,7 @@ impl Resolver<'_> {
             unicast,
             guard,
             gate: match guard {
-                Guard::Quorum => self.standing.terms.hold(),
+                Guard::Quorum | Guard::Strict => self.standing.terms.hold(),
                 Guard::BestEffort => (advert * GATE_ADVERTS).max(SHORTEST_GATE),
             },
             owns: raw.owns.as_ref().is_some_and(|owns| !owns.value.is_empty()),
@@ -196,7 +197,7 @@ impl Resolver<'_> {
     }
 
     fn vrid(&mut self, raw: &raw::Vip, guard: Guard, frame: &Frame<'_>, taken: &mut Taken) -> u8 {
-        if guard == Guard::Quorum && raw.vrid.is_none() && !raw.head.spoiled.iter().any(|key| key == "vrid") {
+        if guard.is_leased() && raw.vrid.is_none() && !raw.head.spoiled.iter().any(|key| key == "vrid") {
             return 0;
         }
         let Some(at) = self.required(&raw.vrid, &raw.head, frame.who, "vrid") else { return 1 };

@@ -350,6 +350,8 @@ choice! {
         "backup" => Backup,
         "fault" => Fault,
         "stop" => Stop,
+        "conflict" => Conflict,
+        "unusable" => Unusable,
     }
 }
 

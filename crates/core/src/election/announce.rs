@@ -87,13 +87,17 @@ impl Vip {
         self.announce_again(w);
     }
 
-    /// Announces unless it was just done too often.
+    /// Announces; when that was just done too often, as soon as it may be done again, for the last word counts.
     pub(super) fn announce_again(&mut self, w: &mut World) {
         let each = self.answer_interval();
         let spent = self.announcer.spent_until.max(w.now) + each;
         if spent <= w.now + each * TOKENS {
             self.announcer.spent_until = spent;
             self.announce(w, self.spec.announce.lower_repeat);
+        } else if self.holds() && self.announcer.again_at.is_none() {
+            // Spent now, so that the last word adds none to the rate.
+            self.announcer.again_at = Some(self.announcer.spent_until);
+            self.announcer.spent_until = spent;
         }
     }
 

@@ -188,6 +188,14 @@ pub enum Reason {
     },
     /// No gate: nothing would close the address if this node froze.
     NoGate,
+    /// No reference address answers here, and a peer that is heard has one.
+    NoReference,
+    /// Neither a peer nor a reference address is heard.
+    Isolated,
+    /// Every peer is silent, and the lock is not held by this node.
+    NoLock,
+    /// A peer that is heard over another wire says that it holds it.
+    HeldByPeer,
     /// The operator moved it.
     Moved,
     /// The operator drained it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::election::hold::Farewell;
 use crate::election::vip::Vip;
 use crate::election::world::World;
-use crate::election::{Reason, State};
+use crate::election::{Doubt, Reason, Ruling, State};
 
 impl Vip {
     /// Why it cannot be held at all, by its own lights.
@@ -22,6 +22,9 @@ impl Vip {
         if let Some(probe) = self.spec.requires.iter().find(|p| w.probe(**p) == Some(false)) {
             return Some(Reason::ProbeDown { probe: probe.0 });
         }
+        if let Ruling::Leave(doubt) = self.ruling {
+            return Some(doubt.into());
+        }
         self.failed_until.is_some().then_some(Reason::ServiceFailed)
     }
 
@@ -35,6 +38,12 @@ impl Vip {
         }
         if self.moved_until.is_some() {
             return Some(Reason::Moved);
+        }
+        match self.ruling {
+            // Whoever resigned was heard: that is no silence.
+            Ruling::Wait(Doubt::NoReference | Doubt::HeldByPeer) if self.resigned.is_some() => {}
+            Ruling::Wait(doubt) => return Some(doubt.into()),
+            Ruling::Free | Ruling::Leave(_) => {}
         }
         let pending = self.spec.requires.iter().find(|p| w.probe(**p).is_none());
         pending.map(|probe| Reason::ProbePending { probe: probe.0 })

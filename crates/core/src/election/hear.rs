@@ -23,6 +23,7 @@ impl Vip {
         if self.is_leased() {
             // A stranger: nobody who may hold it sends adverts. Alarm and announce, never drop (rule 8).
             self.counters.conflicts += 1;
+            self.note_stranger(w, from);
             if w.now >= self.answer_after {
                 self.answer_after = w.now + self.answer_interval();
                 self.announce_again(w);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::election::Reason;
 use crate::lease::Ending;
 use crate::name::{LinkId, ProbeId, RightId, VipId};
 use crate::time::Boot;
@@ -70,6 +71,13 @@ pub enum Input<'a> {
     },
     /// Whether there is a gate; without one no vip is held under a lease. There is until something else is said.
     Gate(bool),
+    /// What arbitration rules of a vip, until it rules otherwise; at first nothing speaks against it.
+    Ruling {
+        /// Which.
+        vip: VipId,
+        /// How.
+        ruling: Ruling,
+    },
     /// The operator's word.
     Operator(Operator),
     /// Give every vip up, in order, and take none again.
@@ -91,6 +99,42 @@ pub struct Packet<'a> {
     pub ttl: u8,
     /// What follows the IP header.
     pub payload: &'a [u8],
+}
+
+/// What a node may do with a vip by what it hears of peers, of reference addresses and of the lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Ruling {
+    /// It may be taken and held.
+    #[default]
+    Free,
+    /// It is not to be taken because others are silent; what is held stays.
+    Wait(Doubt),
+    /// It can't be held.
+    Leave(Doubt),
+}
+
+/// Why a vip is better left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Doubt {
+    /// No reference address answers here.
+    NoReference,
+    /// Neither a peer nor a reference address is heard.
+    Isolated,
+    /// Every peer is silent, and the lock is not held by this node.
+    NoLock,
+    /// A peer that is heard over another wire says that it holds the vip.
+    HeldByPeer,
+}
+
+impl From<Doubt> for Reason {
+    fn from(doubt: Doubt) -> Self {
+        match doubt {
+            Doubt::NoReference => Self::NoReference,
+            Doubt::Isolated => Self::Isolated,
+            Doubt::NoLock => Self::NoLock,
+            Doubt::HeldByPeer => Self::HeldByPeer,
+        }
+    }
 }
 
 /// What a probe says of its service.

@@ -1,4 +1,4 @@
-//! Vips that are held under a lease (`guard = "quorum"`): a majority of voters says who is active, and until when.
+//! Vips that are held under a lease (`guard = "quorum"` or `"strict"`): voters say who is active, and until when.
 //!
 //! Nothing here listens for silence and nothing is sent: [`crate::lease`] asks for the right and renews it. The election
 //! says whether this node could hold it (a stance), takes the vip when the right is granted, and says when the address is
@@ -8,7 +8,7 @@ use crate::election::hold::Farewell;
 use crate::election::vip::{Phase, Vip};
 use crate::election::vips::Vips;
 use crate::election::world::World;
-use crate::election::{Effect, Guard, Reason, State};
+use crate::election::{Effect, Reason, State};
 use crate::lease::{Ending, Stance};
 use crate::name::RightId;
 use crate::time::Boot;
@@ -218,7 +218,7 @@ impl Vips {
 impl Vip {
     /// Whether a majority of voters says who holds it.
     pub(super) fn is_leased(&self) -> bool {
-        self.spec.guard == Guard::Quorum
+        self.spec.guard.is_leased()
     }
 
     /// When the stance may change of itself: the start delay, then the time for which a lower holder is left alone.

@@ -8,7 +8,7 @@ use crate::election::hold::Farewell;
 use crate::election::vip::{Phase, Vip};
 use crate::election::vips::Vips;
 use crate::election::world::Link;
-use crate::election::{Effect, GroupSpec, Guard, Reason, State, VipSpec};
+use crate::election::{Effect, GroupSpec, Reason, State, VipSpec};
 use crate::name::{LinkId, ProbeId, VipId};
 use crate::time::Boot;
 
@@ -51,7 +51,7 @@ impl Next {
             && old.source == new.source
             && old.owns == new.owns
             && old.guard == new.guard
-            && (new.guard != Guard::Quorum || self.group_of(&new.name) == group)
+            && (!new.guard.is_leased() || self.group_of(&new.name) == group)
     }
 }
 

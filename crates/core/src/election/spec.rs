@@ -17,7 +17,7 @@ pub struct VipSpec {
     pub link: LinkId,
     /// VRRP version on the wire.
     pub version: Version,
-    /// Virtual router id, 1 to 255; unique for each link and family. 0 for a vip of guard `quorum` that names none: it is
+    /// Virtual router id, 1 to 255; unique for each link and family. 0 for a vip under a lease that names none: it is
     /// never on the wire.
     pub vrid: u8,
     /// 1 to 254, or 255 for the owner, who always holds when he can.
@@ -80,15 +80,30 @@ pub enum Guard {
     BestEffort,
     /// A lease that a majority of a fixed list of voters grants.
     Quorum,
+    /// Two nodes without a witness: a lone backup never takes over, a lone holder keeps.
+    Strict,
 }
 
 impl Guard {
+    /// Every guard, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Quorum, Self::Strict, Self::BestEffort];
+
+    /// Whether it is held under a lease, and sends no VRRP.
+    #[must_use]
+    pub const fn is_leased(self) -> bool {
+        match self {
+            Self::BestEffort => false,
+            Self::Quorum | Self::Strict => true,
+        }
+    }
+
     /// The word in the configuration, in status and in metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::BestEffort => "best-effort",
             Self::Quorum => "quorum",
+            Self::Strict => "strict",
         }
     }
 
@@ -97,7 +112,7 @@ impl Guard {
     pub const fn strength(self) -> &'static str {
         match self {
             Self::BestEffort => "best effort",
-            Self::Quorum => "proven",
+            Self::Quorum | Self::Strict => "proven",
         }
     }
 
@@ -110,6 +125,10 @@ impl Guard {
             }
             Self::Quorum => {
                 "proven: never two holders, while clocks keep within `clock_drift` and the kernel runs"
+            }
+            Self::Strict => {
+                "proven: never two holders, unless `vip take --fenced` names a node that still runs; a lone backup never \
+                 takes over, a lone holder keeps"
             }
         }
     }

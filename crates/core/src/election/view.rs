@@ -39,6 +39,8 @@ pub struct View<'a> {
     pub pinned: bool,
     /// Why this node may not take it just now, although it is not in fault: drained, moved, a probe pending, stopping.
     pub waiting: Option<Reason>,
+    /// The active node was judged silent while this node could not take it.
+    pub overdue: bool,
     /// When this node takes it if nothing more is heard.
     pub deadline: Option<Boot>,
     /// When the gate closes unless it is armed again.
@@ -127,6 +129,7 @@ impl Vip {
             drained: self.drained,
             pinned: self.pinned,
             waiting: self.wait(w),
+            overdue: self.overdue,
             deadline: self.down_at.filter(|_| self.wait(w).is_none()),
             armed: self.armed,
             counters: &self.counters,

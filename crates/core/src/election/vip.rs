@@ -7,7 +7,7 @@ use crate::election::announce::Announcer;
 use crate::election::leased::Lease;
 use crate::election::view::{Counters, Peer};
 use crate::election::world::World;
-use crate::election::{Effect, Reason, State, VipSpec};
+use crate::election::{Effect, Reason, Ruling, State, VipSpec};
 use crate::name::VipId;
 use crate::time::Boot;
 use crate::vrrp::Version;
@@ -115,6 +115,8 @@ pub(super) struct Vip {
     pub(super) courteous: bool,
     /// Held where it is by the operator.
     pub(super) pinned: bool,
+    /// What arbitration says of it.
+    pub(super) ruling: Ruling,
 
     /// Stops that have not been answered.
     pub(super) stops: u32,
@@ -166,6 +168,7 @@ impl Vip {
             moved_until: None,
             courteous: false,
             pinned: false,
+            ruling: Ruling::Free,
             stops: 0,
             stops_until: Boot::ZERO,
             failed_until: None,

@@ -120,6 +120,13 @@ impl Vips {
                     self.reconsider_all(Vip::is_leased);
                 }
             }
+            Input::Ruling { vip, ruling } => {
+                if let Some(which) = self.vips.get_mut(vip.index())
+                    && std::mem::replace(&mut which.ruling, ruling) != ruling
+                {
+                    self.reconsider(vip.index());
+                }
+            }
             Input::Operator(word) => self.obey(word),
             Input::Shutdown => self.shut_down(),
             Input::Tick => self.tick(late),
@@ -204,6 +211,9 @@ impl Vips {
             Err(stray) => {
                 // A malformed packet is called so, whatever its bytes say of a router id.
                 let form = vrrp::parse(packet.payload, packet.from, packet.to, packet.ttl);
+                if let (Ok((advert, _)), Reject::Vrid) = (&form, stray) {
+                    self.look_at_stray(packet, advert);
+                }
                 return self.strays.count(form.err().unwrap_or(stray));
             }
         };
@@ -216,7 +226,10 @@ impl Vips {
                 }
                 self.schedule(i);
             }
-            Err(reject) => vip.counters.rejected.count(reject),
+            Err(reject) => {
+                vip.note_refused(&mut self.w, packet.from, reject);
+                vip.counters.rejected.count(reject);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::election::stranger::Strangers;
 use crate::election::{Effect, Verdict};
 use crate::name::{LinkId, ProbeId};
 use crate::time::Boot;
@@ -26,6 +27,8 @@ pub(super) struct World {
     pub(super) gateless: bool,
     /// Three late ticks running: by how much the last one was late, while it is a fault.
     pub(super) tardy: Option<Duration>,
+    /// Whose adverts are none of ours.
+    pub(super) strangers: Strangers,
 }
 
 /// What is known of a link.

@@ -26,9 +26,12 @@ pub enum Refused {
         /// What it should be.
         next: u32,
     },
-    /// More than one voter differs.
+    /// More voters differ than changes lie between.
     #[error("{0} voters differ, and one at a time may change")]
     TooMany(usize),
+    /// Promises last, so who made one may not go.
+    #[error("two nodes of guard strict are all voters there can be")]
+    Lasting,
     /// Too few have the list in force.
     #[error("no majority of the voters is heard with the list in force")]
     NoMajority,
@@ -68,6 +71,7 @@ impl Leases {
             Err(Refused::Epoch { .. }) => {}
             Err(
                 Refused::Flaw(_)
+                | Refused::Lasting
                 | Refused::Myself
                 | Refused::TooMany(_)
                 | Refused::NoMajority
@@ -87,10 +91,14 @@ impl Leases {
         self.list.voters().filter(|voter| self.counts(*voter)).count() >= self.list.majority()
     }
 
-    /// Whether a list can follow the one in force. One that is several changes ahead was proved step by step elsewhere.
+    /// Whether a list can follow the one in force. One that is several changes ahead was proved step by step elsewhere, and
+    /// differs by no more voters than there were steps.
     fn next_list(&self, list: &VoterList) -> Result<(), Refused> {
         if let Some(flaw) = list.flaw() {
             return Err(Refused::Flaw(flaw));
+        }
+        if self.lasting {
+            return Err(Refused::Lasting);
         }
         let next = self.list.epoch.saturating_add(1);
         if list.epoch < next {
@@ -100,7 +108,8 @@ impl Leases {
             return Err(Refused::Myself);
         }
         let changed = self.list.voters_changed(list);
-        if list.epoch == next && changed > 1 {
+        let steps = list.epoch - self.list.epoch;
+        if changed > usize::try_from(steps).unwrap_or(usize::MAX) {
             return Err(Refused::TooMany(changed));
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! What a node hears: letters of its peers, and its own voter.
 
+use std::time::Duration;
+
 use crate::lease::leases::Leases;
 use crate::lease::{
     Answered, Asked, Asker, Asking, Beat, Counted, Freed, Granted, HolderView, Letter, Mark, Message, Notice,
@@ -12,6 +14,11 @@ impl Leases {
     pub(super) fn hear(&mut self, from: NodeId, letter: &Letter, now: Boot) {
         if from == self.me || from.index() >= self.list.members.len() {
             self.counters.strangers += 1;
+            return;
+        }
+        if self.lasting && self.peers[from.index()].is_former(letter.instance) {
+            // It is dead, and what it said was overtaken by its successor.
+            self.counters.rejected += 1;
             return;
         }
         self.counters.heard += 1;
@@ -27,6 +34,8 @@ impl Leases {
                         self.hear_free(asker, freed, now);
                     }
                 }
+                // Arbitration's.
+                Message::Sights(_) => {}
                 Message::List(list) => {
                     self.hear_list(list, now);
                     // The nodes may have new numbers: what follows in this letter comes again.
@@ -142,6 +151,9 @@ impl Leases {
         let stamp = self.stamps.binary_search_by_key(&reply.number, |stamp| stamp.number).ok();
         // A reply to a request that is too old to count, or of the process before us, says nothing any more.
         let Some(stamp) = stamp.and_then(|at| self.stamps.get(at)).copied() else {
+            if self.lasting {
+                self.hear_reminder(voter, reply);
+            }
             self.counters.rejected += 1;
             return;
         };
@@ -155,7 +167,9 @@ impl Leases {
             match &answered.outcome {
                 Outcome::Granted { epoch } => {
                     self.rights[at].hear(voter, Said::Granted, now);
-                    let promised = Promised { voter, epoch: *epoch, stamped: stamp.at, hold: stamp.hold };
+                    let hold = if self.lasting { Duration::MAX } else { stamp.hold };
+                    let promised = Promised { voter, epoch: *epoch, stamped: stamp.at, hold };
+                    self.undoubt(at, &promised);
                     self.promised(at, promised, now);
                 }
                 refused => self.refused(at, voter, refused, now),
@@ -183,7 +197,7 @@ impl Leases {
     }
 
     /// A voter has promised what is not asked for any more: it may give it to others.
-    fn not_wanted(&mut self, voter: NodeId, right: &str, epoch: u64) {
+    pub(super) fn not_wanted(&mut self, voter: NodeId, right: &str, epoch: u64) {
         self.send(voter, Message::Free(vec![Freed { right: right.to_owned(), epoch, next: None }]));
     }
 

@@ -35,6 +35,8 @@ pub struct Setup {
     pub epoch_floor: u64,
     /// Our voter can have made no promise that it has forgotten, so it need not be mute (rule 4).
     pub remembers: bool,
+    /// Promises end only when they are given back (guard `strict`). The list must have two voters, who are all of it.
+    pub lasting: bool,
 }
 
 /// The machine: `handle`, `poll_timeout`, `poll_effect`.
@@ -73,6 +75,8 @@ pub struct Leases {
     /// Since when a majority is known to have the list in force.
     pub(super) settled: Option<Boot>,
     pub(super) counters: Counters,
+    /// Promises end only when they are given back.
+    pub(super) lasting: bool,
 }
 
 /// One request that is out.
@@ -88,10 +92,14 @@ impl Leases {
     /// left out.
     #[must_use]
     pub fn new(setup: Setup, rights: Vec<String>, now: Boot) -> Self {
-        let Setup { me, list, terms, salt, instance, heir_of, epoch_floor, remembers } = setup;
+        let Setup { me, list, terms, salt, instance, heir_of, epoch_floor, remembers, lasting } = setup;
+        // Of more than two voters a majority could forget; then promises end, and a restarted voter is mute.
+        let lasting = lasting && list.members.len() == 2 && list.voters().count() == 2;
         let mark = list.mark(salt);
-        let mute = if remembers { Duration::ZERO } else { terms.mute() };
+        let mute = if remembers || lasting { Duration::ZERO } else { terms.mute() };
         let members = list.members.len();
+        let voter = Voter::new(mark, terms.term_max, now + mute).above(epoch_floor);
+        let voter = if lasting { voter.lasting() } else { voter };
         let mut leases = Self {
             me,
             terms,
@@ -101,7 +109,7 @@ impl Leases {
             heir_of,
             epoch_floor,
             started: now,
-            voter: Voter::new(mark, terms.term_max, now + mute).above(epoch_floor),
+            voter,
             rights: Vec::new(),
             names: BTreeMap::new(),
             peers: vec![Peer::default(); members],
@@ -121,6 +129,7 @@ impl Leases {
             quorum: None,
             settled: None,
             counters: Counters::default(),
+            lasting,
             list,
         };
         // The heir of a holder goes on with what it had: it only learns who is there.
@@ -187,7 +196,7 @@ impl Leases {
             self.rights.push(right.unwrap_or_else(|| Right::new(name, self.list.members.len())));
         }
         for mut right in known.into_values() {
-            if right.claim.until().is_none()
+            if (right.claim.until().is_none() || right.lasting.laid)
                 && let Some(epoch) = right.claim.free()
             {
                 self.send_free(&Freed { right: right.name, epoch, next: None });
@@ -222,6 +231,12 @@ impl Leases {
         })
     }
 
+    /// This node in the list in force.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
     /// The mark of the list in force.
     #[must_use]
     pub fn mark(&self) -> Mark {
@@ -247,7 +262,7 @@ impl Leases {
     }
 
     /// Everything that follows from an input, and from time.
-    fn run(&mut self, now: Boot) {
+    pub(super) fn run(&mut self, now: Boot) {
         self.stamps.retain(|stamp| stamp.at + stamp.hold > now);
         self.vote_on_time(now);
         for _ in 0..OWN_ROUNDS {
@@ -283,7 +298,7 @@ impl Leases {
                         self.hear_free(self.myself(), freed, now);
                     }
                 }
-                Some(Message::Beat(_) | Message::List(_)) | None => {}
+                Some(Message::Beat(_) | Message::List(_) | Message::Sights(_)) | None => {}
             }
         }
     }

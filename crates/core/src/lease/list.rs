@@ -10,6 +10,9 @@ use crate::name::NodeId;
 /// How many nodes a cluster may have.
 pub const MEMBERS_MAX: usize = 64;
 
+/// No list has a higher epoch: a change each second for twelve days. Whatever is beyond was not counted there by changes.
+pub const LIST_EPOCH_MAX: u32 = 1 << 20;
+
 /// Who votes, and the other nodes of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VoterList {
@@ -76,7 +79,9 @@ impl VoterList {
         let named = |member: &Member| !member.id.is_empty() && member.id.len() <= NAME_MAX;
         let twice =
             |(at, member): (usize, &Member)| self.members[..at].iter().any(|before| before.id == member.id);
-        if self.members.len() > MEMBERS_MAX {
+        if self.epoch == 0 || self.epoch > LIST_EPOCH_MAX {
+            Some("its epoch is not one that changes of the list lead to")
+        } else if self.members.len() > MEMBERS_MAX {
             Some("it has more than 64 members")
         } else if !self.members.iter().all(named) {
             Some("the name of a node is empty or longer than 128 bytes")

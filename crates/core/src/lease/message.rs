@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lease::{Mark, VoterList};
 
 /// One datagram's worth.
@@ -30,6 +32,30 @@ pub enum Message {
     Free(Vec<Freed>),
     /// My voter list, for a peer whose mark is lower.
     List(VoterList),
+    /// How I stand with the vips that are not held under a lease.
+    Sights(Sights),
+}
+
+/// What arbitration among nodes that vote on nothing needs to know of a peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sights {
+    /// The sender wants the lock: it does not hear some peer.
+    pub lock_wanted: bool,
+    /// The sender has the lock.
+    pub lock_owned: bool,
+    /// Its vips; what is not named stands as it stood.
+    pub vips: Vec<Sight>,
+}
+
+/// One vip, as its sender sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sight {
+    /// The vip's name.
+    pub vip: String,
+    /// The sender is active for it.
+    pub active: bool,
+    /// Whether a reference address of the vip answers the sender, when it knows.
+    pub reference: Option<bool>,
 }
 
 /// A sign of life, and where its sender stands with each right that it could hold.
@@ -58,7 +84,7 @@ pub struct Standing {
 }
 
 /// One message for all the rights that a node asks for or renews (rule 6).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Request {
     /// Rises with each request of an instance; the reply names it. The requester alone knows when it was stamped.
     pub number: u64,
@@ -69,7 +95,7 @@ pub struct Request {
 }
 
 /// One right in a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Asked {
     /// Its name.
     pub right: String,
@@ -81,7 +107,7 @@ pub struct Asked {
 
 /// A voter's answer to one request; a right that was refused may be granted by a later reply with the same number, when
 /// it has become free.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reply {
     /// The request's.
     pub number: u64,
@@ -90,7 +116,7 @@ pub struct Reply {
 }
 
 /// One right in a reply.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Answered {
     /// Its name.
     pub right: String,
@@ -99,7 +125,7 @@ pub struct Answered {
 }
 
 /// What a voter says of a right.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Outcome {
     /// Promised for the term from now on, under the epoch that was asked for.
     Granted {
@@ -137,7 +163,7 @@ pub enum Outcome {
 }
 
 /// One right that is given back.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Freed {
     /// Its name.
     pub right: String,

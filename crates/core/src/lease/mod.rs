@@ -8,8 +8,10 @@
 mod change;
 mod claim;
 mod effect;
+pub mod external;
 mod hear;
 mod input;
+mod lasting;
 mod leases;
 mod list;
 mod message;
@@ -29,9 +31,12 @@ pub use change::Refused;
 pub use claim::{Claim, Counted, Phase, Promised};
 pub use effect::{Effect, Ending, Notice};
 pub use input::{Input, Stance};
+pub use lasting::NotTaken;
 pub use leases::{Leases, Setup};
-pub use list::{MEMBERS_MAX, Mark, Member, VoterList};
-pub use message::{Answered, Asked, Beat, Freed, Letter, Message, Outcome, Reply, Request, Standing};
+pub use list::{LIST_EPOCH_MAX, MEMBERS_MAX, Mark, Member, VoterList};
+pub use message::{
+    Answered, Asked, Beat, Freed, Letter, Message, Outcome, Reply, Request, Sight, Sights, Standing,
+};
 pub use terms::Terms;
 pub use view::{Counters, HolderView, RightView, Said, Saying, VoterView};
 pub use voter::{Asker, Asking, Granted, NAME_MAX, Promise, RIGHTS_MAX, Verdict, Voter};

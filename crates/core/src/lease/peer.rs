@@ -1,5 +1,6 @@
 //! The other nodes: who is heard, and who has fallen silent.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::lease::leases::Leases;
@@ -10,10 +11,15 @@ use crate::time::Boot;
 /// A peer is silent when three beats and a half are missing.
 const SILENT_HALF_BEATS: u32 = 7;
 
+/// Letters of more processes than that are not under way at once.
+const FORMER_MAX: usize = 8;
+
 /// One node of the list, this one included (its entry is not used).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
     pub(super) instance: Option<u64>,
+    /// Its earlier processes, which are dead: the last few.
+    former: VecDeque<u64>,
     pub(super) mark: Option<Mark>,
     /// The mark that is not ours, since when, and whether that was told.
     other: Option<(Mark, Boot, bool)>,
@@ -27,6 +33,11 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Whether a process of it is known to be dead, because another one came after it.
+    pub(super) fn is_former(&self, instance: u64) -> bool {
+        self.former.contains(&instance)
+    }
+
     /// Whether its list is worth a word: at once if it is another one of the same epoch; one that is older or newer
     /// becomes the same within a round trip, unless something is wrong.
     fn disagrees(&mut self, mark: Mark, ours: Mark, term: Duration, now: Boot) -> bool {
@@ -50,6 +61,9 @@ impl Leases {
         let restarted = peer.instance.is_some_and(|instance| instance != letter.instance);
         if restarted {
             (peer.beat, peer.mute_until) = (None, Boot::ZERO);
+            peer.former.truncate(FORMER_MAX - 1);
+            peer.former.extend(peer.instance);
+            peer.former.rotate_right(1);
         }
         // A letter that was overtaken does not take its sender back to an older list.
         let older = !restarted && peer.mark.is_some_and(|mark| letter.mark.epoch < mark.epoch);
@@ -65,6 +79,10 @@ impl Leases {
         if restarted {
             for right in &mut self.rights {
                 right.forget(from);
+                if self.lasting {
+                    // Its voter may say something else than the one before.
+                    right.seek.again = right.seek.again.min(now);
+                }
             }
             self.notice(Notice::Restarted(from));
         }
@@ -117,6 +135,11 @@ impl Leases {
                 .peers
                 .get(voter.index())
                 .is_some_and(|peer| peer.reachable && peer.mark == Some(self.mark))
+    }
+
+    /// Whether every voter's promises can be had.
+    pub(super) fn together(&self) -> bool {
+        self.list.voters().all(|voter| self.counts(voter))
     }
 
     pub(super) fn reachable(&self, node: NodeId) -> bool {

@@ -32,6 +32,8 @@ pub(super) struct Right {
     pub(super) spurned: Option<(NodeId, Boot)>,
     /// Until when another instance with our own node id holds the right, when that was first heard.
     pub(super) twin: Option<Boot>,
+    /// Where promises last: what is asked of the other and of the gate.
+    pub(super) lasting: Lasting,
     /// It has to be in the next beat.
     pub(super) changed: bool,
     /// When it must be looked at again.
@@ -79,6 +81,21 @@ pub(super) struct Seek {
     pub(super) began: Boot,
     /// When the epoch was last raised because somebody knew a higher one.
     pub(super) raised: Option<Boot>,
+}
+
+/// A right that does not end by itself (guard `strict`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lasting {
+    /// Until when the gate was last told to stay open.
+    pub(super) armed: Boot,
+    /// The address is gone and the right is kept: the other node is not heard, or is being asked.
+    pub(super) laid: bool,
+    /// Since when it is to be asked for anew whether the right is still ours.
+    pub(super) doubt: Option<Boot>,
+    /// When the other was last reminded of a promise of ours that it seems not to use.
+    pub(super) reminded: Boot,
+    /// The operator has vouched for the other's death in this attempt.
+    pub(super) vouched: bool,
 }
 
 /// A release that is repeated, since it may be lost.

@@ -16,11 +16,20 @@ impl Leases {
         let own_promise = self.own_promise(at, now);
         let (listen_until, tenth) = (self.listen_until, self.terms.term / 10);
         let may_hold = self.may_hold(self.me);
+        let apart = self.lasting && !self.together();
         let right = &mut self.rights[at];
         let Some((priority, preempts)) = right.ready().filter(|_| may_hold) else {
             right.seek.free_since = None;
             return None;
         };
+        if right.lasting.vouched {
+            return Some(now);
+        }
+        if apart {
+            // One promise of two is nothing to ask for: a lone backup never takes over.
+            right.seek.free_since = None;
+            return None;
+        }
         let named = right.seek.named_until > now;
         if named {
             return Some(listen_until);
@@ -76,6 +85,7 @@ impl Leases {
         let wait = match right.claim.phase() {
             Phase::Asking if right.seek.renewed => term / 2,
             Phase::Asking if right.seek.tries <= QUICK_TRIES && !refused => term / 20,
+            Phase::Held if self.lasting && right.lasting.doubt.is_none() => self.terms.renew(),
             // Until a majority has answered: then the next one is due a fifth of the term after the stamp.
             Phase::Held => term / 20,
             Phase::Asking | Phase::Idle | Phase::Ended => self.terms.renew(),

@@ -15,6 +15,7 @@ impl Leases {
         let at = index.index();
         let right = self.rights.get(at)?;
         let until = right.claim.until().filter(|until| *until > now);
+        let until = until.map(|until| if self.lasting { right.lasting.armed } else { until });
         let epoch = right.highest.max(self.voter.highest(&right.name));
         let mine = until.map(|_| HolderView { node: self.me, epoch: right.claim.epoch(), heard: now });
         let heard =
@@ -36,6 +37,9 @@ impl Leases {
             acquired: right.acquired,
             refused: right.refused,
             unrenewed: right.unrenewed,
+            lasting: self.lasting,
+            laid: right.lasting.laid,
+            apart: self.lasting && !self.together(),
         })
     }
 
@@ -67,6 +71,12 @@ impl Leases {
     pub fn other_holder(&self, right: RightId) -> Option<NodeId> {
         let right = self.rights.get(right.index())?;
         right.holder().map(|(node, _)| node).filter(|node| *node != self.me)
+    }
+
+    /// To whom this node's own voter has promised a right that need not be ours, and under which epoch: what a witness knows.
+    #[must_use]
+    pub fn promised_to(&self, right: &str, now: Boot) -> Option<(NodeId, u64)> {
+        self.voter.promise(right, now).map(|promise| (promise.node, promise.epoch))
     }
 
     /// Whether a node is heard and says that it can hold a right.

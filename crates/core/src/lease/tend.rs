@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::lease::leases::Leases;
-use crate::lease::right::Giving;
 use crate::lease::right::Stand;
+use crate::lease::right::{Giving, Lasting};
 use crate::lease::{Effect, Ending, Freed, Phase};
 use crate::name::{NodeId, RightId};
 use crate::time::Boot;
@@ -14,7 +14,7 @@ const LEAVE_MIN: Duration = Duration::from_millis(2);
 
 /// Whether a right goes into the request that is sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+pub(super) enum Turn {
     No,
     /// When another one does: one message for all (rule 6).
     Along,
@@ -28,6 +28,7 @@ impl Leases {
             self.rights[at].due = None;
             turns.push(self.tend_one(at, now));
             self.give_again(at, now);
+            self.remind(at, now);
         }
         if !turns.contains(&Turn::Now) {
             return;
@@ -45,6 +46,7 @@ impl Leases {
         match self.rights[at].claim.phase() {
             Phase::Idle => self.tend_idle(at, now),
             Phase::Asking => self.tend_asking(at, now),
+            Phase::Held if self.lasting => self.tend_lasting(at, now),
             Phase::Held => self.tend_held(at, now),
             Phase::Ended => Turn::No,
         }
@@ -117,7 +119,7 @@ impl Leases {
         self.beat_soon = true;
     }
 
-    fn leave(&mut self, at: usize, why: Ending) {
+    pub(super) fn leave(&mut self, at: usize, why: Ending) {
         let id = self.right_id(at);
         let right = &mut self.rights[at];
         (right.leaving, right.changed) = (Some(why), true);
@@ -134,6 +136,8 @@ impl Leases {
         let id = self.right_id(at);
         let patience = self.terms.term.saturating_mul(10);
         let soon = self.terms.term.saturating_mul(2);
+        // A right that lasts is told to the gate for a while, again and again.
+        let until = if self.lasting { now + self.terms.hold() } else { until };
         let again = (until - self.terms.hold() + self.terms.renew()).max(now + self.terms.term / 20);
         let right = &mut self.rights[at];
         let epoch = right.claim.epoch();
@@ -143,6 +147,7 @@ impl Leases {
             self.counters.acquired += 1;
             (right.giving, right.leaving, right.changed) = (None, None, true);
             right.seek.named_until = Boot::ZERO;
+            right.lasting = Lasting { armed: until, ..Lasting::default() };
             if let Some((node, _)) = right.handed.take().filter(|(_, when)| now.since(*when) < soon) {
                 right.spurned = Some((node, now + patience));
             }
@@ -159,6 +164,13 @@ impl Leases {
     /// The address is gone here: the right goes back to the voters at once (rule 3).
     pub(super) fn gone(&mut self, right: RightId, now: Boot) {
         let at = right.index();
+        if !self.keeps(at, now) {
+            self.hand_back(at, now);
+        }
+    }
+
+    /// Gives a right back that is not used here any more.
+    pub(super) fn hand_back(&mut self, at: usize, now: Boot) {
         let Some(right) = self.rights.get(at) else { return };
         let preempted = match right.leaving {
             Some(Ending::Preempted { by }) => Some(by),
@@ -170,6 +182,7 @@ impl Leases {
         let tenth = self.terms.term / 10;
         let right = &mut self.rights[at];
         (right.leaving, right.successor, right.seek.free_since) = (None, None, None);
+        right.lasting = Lasting::default();
         let Some(epoch) = right.claim.free() else { return };
         (right.highest, right.changed) = (right.highest.max(epoch), true);
         right.handed = preempted.filter(|by| next == Some(*by)).map(|by| (by, now));
@@ -184,6 +197,7 @@ impl Leases {
     pub(super) fn withdraw(&mut self, at: usize, now: Boot) {
         let right = &mut self.rights[at];
         right.seek.asks_at = None;
+        right.lasting = Lasting::default();
         let Some(epoch) = right.claim.free() else { return };
         let freed = Freed { right: right.name.clone(), epoch, next: None };
         self.give(at, freed, now);
@@ -219,14 +233,14 @@ impl Leases {
     }
 
     /// A higher epoch than ours is held by somebody that is heard (rule 8).
-    fn superseded(&self, at: usize) -> Option<u64> {
+    pub(super) fn superseded(&self, at: usize) -> Option<u64> {
         let right = &self.rights[at];
         let (node, stand) = right.holder()?;
         (node != self.me && stand.epoch > right.claim.epoch()).then_some(stand.epoch)
     }
 
     /// Who wants the right although we hold it, and comes before us.
-    fn preemptor(&self, at: usize, now: Boot) -> Option<NodeId> {
+    pub(super) fn preemptor(&self, at: usize, now: Boot) -> Option<NodeId> {
         let right = &self.rights[at];
         let (ours, _) = right.ready()?;
         let spurned = right.spurned.filter(|(_, until)| *until > now).map(|(node, _)| node);

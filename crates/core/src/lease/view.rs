@@ -33,6 +33,12 @@ pub struct RightView {
     pub refused: u64,
     /// See `acquired`.
     pub unrenewed: u64,
+    /// It ends only when it is given back; `until` is when the gate closes unless it is told again.
+    pub lasting: bool,
+    /// It is ours and the address is not here: it is given back when the other node is heard.
+    pub laid: bool,
+    /// The other node's promise can't be had, and nothing is taken without it.
+    pub apart: bool,
 }
 
 /// Who holds a right.

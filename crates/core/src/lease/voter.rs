@@ -104,6 +104,8 @@ pub struct Voter<const WITHOUT: u8 = 0> {
     mark: Mark,
     term_max: Duration,
     mute_until: Boot,
+    /// Promises end only when they are given back.
+    lasting: bool,
     /// Epochs up to that may have been granted and forgotten.
     floor: u64,
     rights: BTreeMap<String, Slot>,
@@ -136,13 +138,20 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
     #[must_use]
     pub fn new(mark: Mark, term_max: Duration, mute_until: Boot) -> Self {
         let mute_until = if WITHOUT == 4 { Boot::ZERO } else { mute_until };
-        Self { mark, term_max, mute_until, floor: 0, rights: BTreeMap::new() }
+        Self { mark, term_max, mute_until, lasting: false, floor: 0, rights: BTreeMap::new() }
     }
 
     /// Grants no acquisition under that epoch or a lower one: it may have granted them before it started (rule 7).
     #[must_use]
     pub fn above(self, floor: u64) -> Self {
         Self { floor, ..self }
+    }
+
+    /// Its promises end only when they are given back: of two voters, both needed, each remembers for as long as its own
+    /// node could hold anything (guard `strict`).
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { lasting: true, ..self }
     }
 
     /// One right of a request that was stamped by its sender before it was sent; `granted` takes pending requests that
@@ -172,10 +181,10 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
             return Verdict::Stale { epoch: slot.highest };
         }
         let pending = Pending {
-            asker,
+            asker: if self.lasting { slot.heir(asker) } else { asker },
             number: asking.number,
             epoch: asked.epoch,
-            term: asking.term,
+            term: if self.lasting { Duration::MAX } else { asking.term },
             until: now + asking.term,
         };
         if !mute.is_zero() {
@@ -195,7 +204,12 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
             Verdict::Held { .. } | Verdict::Stale { .. } => {}
             Verdict::Mute { .. } | Verdict::Mismatch | Verdict::Full => {}
         }
-        verdict
+        match verdict {
+            // One that lasts is told as one that is renewed.
+            Verdict::Held { by, epoch, left } => Verdict::Held { by, epoch, left: left.min(self.term_max) },
+            Verdict::Granted { .. } | Verdict::Stale { .. } | Verdict::Mute { .. } => verdict,
+            Verdict::Mismatch | Verdict::Full => verdict,
+        }
     }
 
     /// A right is given back by whom it was promised to (rule 3); anything else is ignored. What its sender had pending
@@ -211,6 +225,7 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
     ) {
         let mute = !self.mute(now).is_zero();
         let Some(slot) = self.rights.get_mut(right) else { return };
+        let asker = if self.lasting { slot.heir(asker) } else { asker };
         slot.pending.retain(|pending| pending.asker.node != asker.node || pending.epoch > epoch);
         let Some(promise) = slot.promise.filter(|promise| promise.epoch == epoch && asker.is(promise)) else {
             return;
@@ -218,11 +233,19 @@ impl<const WITHOUT: u8> Voter<WITHOUT> {
         slot.promise = None;
         slot.freed = Some((asker.node, asker.instance, epoch));
         // A tenth of the term is many round trips for the successor, and little to lose if it never comes.
-        let left = promise.until.since(now) / 10;
+        let left = promise.until.since(now).min(self.term_max) / 10;
         slot.next = next.map(|node| (node, now + left));
         if !mute {
             slot.settle(right, now, granted);
         }
+    }
+
+    /// The operator says that a node is dead and stays so: what was promised to it, or it waits for, is nobody's.
+    pub fn fence(&mut self, right: &str, node: NodeId) {
+        let Some(slot) = self.rights.get_mut(right) else { return };
+        slot.promise = slot.promise.filter(|promise| promise.node != node);
+        slot.next = slot.next.filter(|(next, _)| *next != node);
+        slot.pending.retain(|pending| pending.asker.node != node);
     }
 
     /// Grants what has waited for a promise to run out; call it when `due` says so.
@@ -334,6 +357,13 @@ impl Slot {
         // back by itself does.
         let back = self.freed == Some((asker.node, asker.instance, epoch));
         if fresh || renewal && !back { Verdict::Granted { epoch } } else { stale }
+    }
+
+    /// Where promises last, a node's process is the heir of every earlier one: it started when they were dead and their
+    /// addresses gone, and has no other way to give back what they had.
+    fn heir(&self, asker: Asker) -> Asker {
+        let own = self.promise.filter(|promise| promise.node == asker.node);
+        Asker { heir_of: own.map(|promise| promise.instance).or(asker.heir_of), ..asker }
     }
 
     /// Promises it from now on; never for less than before.

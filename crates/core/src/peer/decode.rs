@@ -3,7 +3,8 @@
 use thiserror::Error;
 
 use crate::lease::{
-    Answered, Asked, Beat, Freed, Letter, Mark, Member, Message, Outcome, Reply, Request, Standing, VoterList,
+    Answered, Asked, Beat, Freed, Letter, Mark, Member, Message, Outcome, Reply, Request, Sight, Sights,
+    Standing, VoterList,
 };
 use crate::peer::cursor::Cursor;
 use crate::peer::{LETTER_MAX, MEMBERS_MAX, VERSION, flag, outcome, record};
@@ -58,6 +59,7 @@ pub fn parse(bytes: &[u8]) -> Result<Letter, Wrong> {
             record::REQUEST => messages.push(Message::Request(request(body)?)),
             record::REPLY => messages.push(Message::Reply(reply(body)?)),
             record::FREE => messages.push(Message::Free(items(body, freed)?)),
+            record::SIGHTS => messages.push(Message::Sights(sights(body)?)),
             record::LIST => messages.push(Message::List(list(body)?)),
             _ => {}
         }
@@ -123,6 +125,17 @@ fn freed(item: &mut Cursor<'_>) -> Result<Option<Freed>, Wrong> {
     let (right, epoch) = (item.name()?, item.u64()?);
     let next = if item.byte()? & flag::NEXT != 0 { Some(item.name()?) } else { None };
     Ok(Some(Freed { right, epoch, next }))
+}
+
+fn sights(mut body: Cursor<'_>) -> Result<Sights, Wrong> {
+    let lock = body.byte()?;
+    let vips = items(body, |item| {
+        let (vip, flags) = (item.name()?, item.byte()?);
+        let known = flags & flag::REFERENCE_KNOWN != 0;
+        let reference = known.then_some(flags & flag::REFERENCE_HEARD != 0);
+        Ok(Some(Sight { vip, active: flags & flag::ACTIVE != 0, reference }))
+    })?;
+    Ok(Sights { lock_wanted: lock & flag::LOCK_WANTED != 0, lock_owned: lock & flag::LOCK_OWNED != 0, vips })
 }
 
 fn list(mut body: Cursor<'_>) -> Result<VoterList, Wrong> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::lease::{
-    Answered, Asked, Beat, Freed, Letter, Mark, Member, Message, Outcome, Reply, Request, Standing, VoterList,
+    Answered, Asked, Beat, Freed, Letter, Mark, Member, Message, Outcome, Reply, Request, Sight, Sights,
+    Standing, VoterList,
 };
 use crate::peer::cursor::fits;
 use crate::peer::{LETTER_MAX, MEMBERS_MAX, NAME_MAX, VERSION, flag, outcome, record};
@@ -43,6 +44,10 @@ pub fn encode(letter: &Letter, max: usize) -> Result<Vec<Vec<u8>>, Unfit> {
             }
             Message::Free(rights) => pages.rights(record::FREE, &[], rights, freed)?,
             Message::List(list) => pages.list(list)?,
+            Message::Sights(Sights { lock_wanted, lock_owned, vips }) => {
+                let lock = bits(&[(*lock_wanted, flag::LOCK_WANTED), (*lock_owned, flag::LOCK_OWNED)]);
+                pages.rights(record::SIGHTS, &[lock], vips, sight)?;
+            }
         }
     }
     Ok(pages.done)
@@ -219,4 +224,16 @@ fn freed(out: &mut Vec<u8>, freed: &Freed) -> Result<(), Unfit> {
         Some(next) => name(out, next),
         None => Ok(()),
     }
+}
+
+fn sight(out: &mut Vec<u8>, sight: &Sight) -> Result<(), Unfit> {
+    name(out, &sight.vip)?;
+    let known = sight.reference.is_some();
+    let heard = sight.reference == Some(true);
+    out.push(bits(&[
+        (sight.active, flag::ACTIVE),
+        (known, flag::REFERENCE_KNOWN),
+        (heard, flag::REFERENCE_HEARD),
+    ]));
+    Ok(())
 }

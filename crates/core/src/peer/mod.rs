@@ -36,6 +36,7 @@ mod record {
     pub(super) const REPLY: u8 = 18;
     pub(super) const FREE: u8 = 19;
     pub(super) const LIST: u8 = 20;
+    pub(super) const SIGHTS: u8 = 21;
 }
 
 /// Kinds of outcomes.
@@ -60,4 +61,11 @@ mod flag {
     pub(super) const HOLDS: u8 = 2;
     /// A right given back names who follows.
     pub(super) const NEXT: u8 = 1;
+    /// Of the lock.
+    pub(super) const LOCK_WANTED: u8 = 1;
+    pub(super) const LOCK_OWNED: u8 = 2;
+    /// A vip that is held by no lease: active, whether its reference is known, and whether it answers.
+    pub(super) const ACTIVE: u8 = 1;
+    pub(super) const REFERENCE_KNOWN: u8 = 2;
+    pub(super) const REFERENCE_HEARD: u8 = 4;
 }

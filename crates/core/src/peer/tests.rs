@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::lease::{
-    Answered, Asked, Beat, Freed, Letter, Mark, Member, Message, Outcome, Reply, Request, Standing, VoterList,
+    Answered, Asked, Beat, Freed, Letter, Mark, Member, Message, Outcome, Reply, Request, Sight, Sights,
+    Standing, VoterList,
 };
 
 fn letter(messages: Vec<Message>) -> Letter {
@@ -43,6 +44,14 @@ fn everything() -> Letter {
             Freed { right: "b".to_owned(), epoch: 6, next: None },
         ]),
         Message::List(VoterList { epoch: 3, members: vec![member("web-1", true), member("w", false)] }),
+        Message::Sights(Sights {
+            lock_wanted: true,
+            lock_owned: false,
+            vips: vec![
+                Sight { vip: "front".to_owned(), active: true, reference: Some(false) },
+                Sight { vip: "back".to_owned(), active: false, reference: None },
+            ],
+        }),
     ]);
     all.heir_of = Some(42);
     all
@@ -64,6 +73,15 @@ fn a_beat_has_these_bytes() {
     let head = "01 01 0014 0102030405060708 00000003 000000000000abcd";
     let beat = "10 001a 0000000000000009 0010 05 7669702f61 0000000000000005 03 64";
     assert_eq!(hex(&bytes), format!("{head}{beat}").replace(' ', ""));
+}
+
+#[test]
+fn sights_have_these_bytes() {
+    let vips = vec![Sight { vip: "a".to_owned(), active: true, reference: Some(true) }];
+    let sights = Sights { lock_wanted: false, lock_owned: true, vips };
+    let bytes = one(&letter(vec![Message::Sights(sights)]));
+    let head = "01 01 0014 0102030405060708 00000003 000000000000abcd";
+    assert_eq!(hex(&bytes), format!("{head} 15 0006 02 0003 01 61 07").replace(' ', ""));
 }
 
 #[test]

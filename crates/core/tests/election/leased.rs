@@ -173,3 +173,17 @@ fn adverts_of_a_stranger_are_an_alarm_and_never_end_a_lease() {
     assert_eq!(node.words(), ["announce 0"]);
     assert_eq!(node.vips.view(V).unwrap().counters.conflicts, 1);
 }
+
+#[test]
+fn of_many_who_claim_it_none_has_the_last_word() {
+    let mut node = started(vec![leased("a")]);
+    node.held(1, 60_000 * MS);
+    node.words();
+    for _ in 0..100 {
+        node.give(Input::Conflict { vip: V });
+    }
+    let at_once = node.words().len();
+    assert!((1..=4).contains(&at_once), "{at_once}");
+    node.pass(1_000 * MS);
+    assert_eq!(node.words(), ["announce 0"], "and once more after the last");
+}

@@ -8,3 +8,4 @@ mod owned;
 mod protocol;
 mod reload;
 mod rig;
+mod strangers;

@@ -1,5 +1,6 @@
-//! Programs that lab hosts run: keepalived, nginx, haproxy and Mainstay itself.
+//! Programs that lab hosts run: keepalived, nginx, haproxy, etcd and Mainstay itself.
 
+mod etcd;
 mod haproxy;
 mod keepalived;
 mod mainstay;
@@ -8,6 +9,7 @@ mod nginx;
 use anyhow::Result;
 use rustix::process::Pid;
 
+pub use etcd::Etcd;
 pub use haproxy::Haproxy;
 pub use keepalived::Keepalived;
 pub use mainstay::Mainstay;

@@ -15,12 +15,7 @@ use crate::session::{Opened, inside};
 
 impl Peer {
     /// A sealed datagram to one of its sessions; its letter, when it is a fresh one.
-    pub(crate) fn on_data(
-        &mut self,
-        datagram: Data<'_>,
-        house: &mut House,
-        now: Boot,
-    ) -> Option<(usize, Letter)> {
+    pub(crate) fn on_data(&mut self, datagram: Data<'_>, house: &mut House, now: Boot) -> Option<Said> {
         let Data { from, mine, number, .. } = datagram;
         let is_will = number & packet::WILL != 0;
         let plain = self.open(datagram, house, now)?;
@@ -36,13 +31,17 @@ impl Peer {
             Some((&inside::LETTER, text)) => match peer::parse(text) {
                 Ok(letter) => {
                     self.letters_heard += 1;
-                    Some((self.wire(from).unwrap_or(0), letter))
+                    Some(Said::Letter(self.wire(from).unwrap_or(0), letter))
                 }
                 Err(_) => {
                     house.causes.bad_letter += 1;
                     None
                 }
             },
+            // The author of a will answers no more.
+            Some((&kind, text)) if !is_will && matches!(kind, inside::WHOSE | inside::VOUCH) => {
+                Some(Said::Aside(self.wire(from).unwrap_or(0), kind, text.to_vec()))
+            }
             // A confirmation, or what a later version adds.
             _ => None,
         }
@@ -111,13 +110,21 @@ impl Peer {
         }
     }
 
-    pub(super) fn seal_to_all(&mut self, kind: u8, text: &[u8], house: &mut House) -> bool {
+    pub(crate) fn seal_to_all(&mut self, kind: u8, text: &[u8], house: &mut House) -> bool {
         let sealed = self.current.as_mut().and_then(|session| session.seal(kind, text));
         let Some(datagram) = sealed else { return false };
         for addr in &self.spec.addrs {
             house.transmit(*addr, datagram.clone());
         }
         true
+    }
+
+    /// The same over one wire.
+    pub(crate) fn seal_to(&mut self, wire: usize, kind: u8, text: &[u8], house: &mut House) {
+        let sealed = self.current.as_mut().and_then(|session| session.seal(kind, text));
+        if let (Some(datagram), Some(addr)) = (sealed, self.spec.addrs.get(wire)) {
+            house.transmit(*addr, datagram);
+        }
     }
 
     /// Sends a letter over every wire.
@@ -146,6 +153,14 @@ impl Peer {
         };
         pieces.iter().filter_map(|piece| session.seal_will(piece)).collect()
     }
+}
+
+/// What a peer has said.
+pub(crate) enum Said {
+    /// To the owner of the sessions, by this wire.
+    Letter(usize, Letter),
+    /// To us, by this wire: about keys.
+    Aside(usize, u8, Vec<u8>),
 }
 
 /// A letter, still sealed.

@@ -21,7 +21,7 @@ mod handshake;
 mod letters;
 
 pub(crate) use handshake::{Answer, Hello, write};
-pub(crate) use letters::Data;
+pub(crate) use letters::{Data, Said};
 
 /// A session is followed by another one after this time.
 const REKEY: Duration = Duration::from_secs(120);
@@ -50,6 +50,8 @@ const SUSPECT: Duration = Duration::from_secs(1);
 const IN_USE: Duration = Duration::from_secs(10);
 /// Handshakes in a second from the peer's own addresses, copies over several wires included.
 const HANDSHAKES: u32 = 40;
+/// Questions about other nodes' keys that a peer gets an answer to in a second.
+const ASIDES: u32 = 10;
 /// Warnings of one kind about one peer are this far apart.
 const WARN: Duration = Duration::from_secs(10);
 
@@ -108,6 +110,13 @@ pub(crate) struct Peer {
     turn: usize,
     suspect_from: Boot,
     warn_from: Boot,
+    /// The key that last said it is this node's while none was pinned, and when.
+    pub(crate) knocked: Option<([u8; 32], Boot)>,
+    /// When the others are asked whose key it is, and when they may be asked again.
+    pub(crate) asks_at: Option<Boot>,
+    pub(crate) ask_from: Boot,
+    /// What it may ask us.
+    pub(crate) asides: Bucket,
     pub(crate) letters_sent: u64,
     pub(crate) letters_heard: u64,
     pub(crate) handshakes: u64,
@@ -135,6 +144,10 @@ impl Peer {
             turn: 0,
             suspect_from: now,
             warn_from: Boot::ZERO,
+            knocked: None,
+            asks_at: None,
+            ask_from: now,
+            asides: Bucket::new(ASIDES, now),
             letters_sent: 0,
             letters_heard: 0,
             handshakes: 0,
@@ -166,7 +179,7 @@ impl Peer {
         self.pending.clear();
         self.flights.clear();
         self.joining.clear();
-        (self.in_use, self.ask) = (None, false);
+        (self.in_use, self.ask, self.knocked) = (None, false, None);
         self.dial = Some(Dial { why: Why::New, next: now, tries: 0 });
     }
 

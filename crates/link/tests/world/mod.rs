@@ -109,7 +109,11 @@ pub(crate) fn numbers(heard: &[Heard], from: u8) -> Vec<u64> {
     of.flat_map(|heard| &heard.letter.messages)
         .filter_map(|message| match message {
             Message::Beat(beat) => Some(beat.number),
-            Message::Request(_) | Message::Reply(_) | Message::Free(_) | Message::List(_) => None,
+            Message::Request(_)
+            | Message::Reply(_)
+            | Message::Free(_)
+            | Message::List(_)
+            | Message::Sights(_) => None,
         })
         .collect()
 }
@@ -149,6 +153,7 @@ impl World {
             peers,
             cluster_key: cluster_key.map(<[u8]>::to_vec),
             token: None,
+            forgotten: Vec::new(),
             beat: BEAT,
         }
     }

@@ -43,7 +43,7 @@ impl Families {
 }
 
 /// Every family that there is, without prefix, and what it means.
-const FAMILIES: [(&str, &str); 79] = [
+const FAMILIES: &[(&str, &str)] = &[
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
@@ -63,6 +63,10 @@ const FAMILIES: [(&str, &str); 79] = [
     ("cluster_quorum", "1 while a majority of voters answers."),
     ("cluster_send_errors_total", "Times that the kernel refused a datagram to a peer."),
     ("cluster_session_age_seconds", "How old the session with the node is."),
+    ("cluster_store_answers", "1 while the last call to a store that votes was answered."),
+    ("cluster_store_calls_total", "Calls to a store that votes."),
+    ("cluster_store_failures_total", "Those that came to nothing."),
+    ("cluster_store_rtt_seconds", "How long the last answer of a store that votes took."),
     ("cluster_term_seconds", "How long a voter promises a right."),
     ("cluster_voters", "How many votes there are."),
     ("cluster_voters_answering", "Voters that answer and count, this node's own among them."),
@@ -75,6 +79,8 @@ const FAMILIES: [(&str, &str); 79] = [
     ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
     ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
     ("info", "Version of the running program."),
+    ("isolated", "1 while neither a peer nor a reference is heard."),
+    ("isolated_seconds", "For how long that has been so."),
     ("lease_acquired_total", "Times that the right came to this node."),
     ("lease_epoch", "The highest epoch of the right that is known here."),
     ("lease_held", "1 while the right is this node's."),
@@ -89,6 +95,8 @@ const FAMILIES: [(&str, &str); 79] = [
     ("listener_refused_total", "Requests that were refused before they had a route."),
     ("listener_requests_total", "Requests by class of their status; none got no answer."),
     ("listener_sent_bytes_total", "Bytes to clients."),
+    ("lock_state", "1 for how the lock stands with this node."),
+    ("lock_usable", "0 while the lock can't be read or written though it is wanted."),
     ("log_lines_dropped_total", "Log lines that nobody read in time."),
     ("messages_dropped_total", "Messages of the vip worker that the supervisor did not read in time."),
     ("notify_failures_total", "Notify commands, webhooks and mails that failed for good."),
@@ -113,7 +121,11 @@ const FAMILIES: [(&str, &str); 79] = [
     ("vip_addresses_put_back_total", "Addresses that somebody else removed and that were put back."),
     ("vip_adverts_total", "Adverts by result: sent, received, or the reason of their rejection."),
     ("vip_announcements_total", "Bursts of gratuitous ARP or neighbour advertisements."),
-    ("vip_conflicts_total", "Frames of others that claim an address held here."),
+    ("vip_claims_late_total", "Claims that came from before a hand-off, and are no conflict."),
+    ("vip_claims_own_total", "Claims of another interface of this host."),
+    ("vip_conflict", "1 while somebody else claims the vip's address."),
+    ("vip_conflict_episodes_total", "Conflicts over the vip's address that began."),
+    ("vip_conflicts_total", "Frames and adverts of others that claim the vip's address."),
     ("vip_epoch", "Acquisitions of the vip by this node."),
     ("vip_gate_arms_total", "Times that the gate's deadline was moved on."),
     ("vip_gate_window_seconds", "The kernel stops answering this long after the last sign of life."),
@@ -122,9 +134,11 @@ const FAMILIES: [(&str, &str); 79] = [
     ("vip_late_total", "Times that the vip was given up because this node ran late."),
     ("vip_outage_seconds_total", "Seconds in which nobody was known to hold the vip."),
     ("vip_priority", "Priority in force, after weights."),
+    ("vip_reference_up", "1 while a reference address of the vip answers this node."),
     ("vip_since_seconds", "Unix time of the last change of state."),
     ("vip_state", "1 for the state that the vip has on this node."),
     ("vip_transitions_total", "Changes of state by new state and reason."),
+    ("vip_usable", "0 while another node holds the vip and the probe cannot use it from here."),
     ("vip_verdicts_put_off_total", "Times that peers were not judged because this node ran late."),
     ("vrrp_strays_total", "Adverts that belong to no vip, by reason."),
     ("worker_restarts_total", "How often a worker of the role had to be started again."),
@@ -148,6 +162,7 @@ pub(super) fn render(status: &Status) -> String {
     vips(&mut families, status);
     probes(&mut families, status);
     cluster::add(&mut families, status);
+    arbitration(&mut families, status);
     edge::add(&mut families, status);
     workers(&mut families, status);
     let mut out = String::new();
@@ -161,10 +176,15 @@ pub(super) fn render(status: &Status) -> String {
 }
 
 fn vips(families: &mut Families, status: &Status) {
+    for seen in &status.through {
+        let labels = [("vip", seen.vip.as_str()), ("probe", seen.probe.as_str())];
+        families.add("vip_usable", "gauge", &labels, if seen.unusable.is_some() { "0" } else { "1" });
+    }
     for vip in &status.vips {
         let name = [("vip", vip.name.as_str())];
         let flag = |on: bool| if on { "1" } else { "0" };
         families.add("vip_holder", "gauge", &name, flag(vip.state == State::Active));
+        families.add("vip_conflict", "gauge", &name, flag(vip.conflict.is_some()));
         for state in [State::Active, State::Backup, State::Fault] {
             let labels = [name[0], ("state", words::state(state))];
             families.add("vip_state", "gauge", &labels, flag(vip.state == state));
@@ -181,6 +201,26 @@ fn vips(families: &mut Families, status: &Status) {
         for counter in vip.transitions.iter().chain(&vip.adverts).chain(&vip.counters) {
             families.counter(counter, &name);
         }
+    }
+}
+
+/// References, the lock and isolation.
+fn arbitration(families: &mut Families, status: &Status) {
+    let flag = |on: bool| if on { "1" } else { "0" };
+    for vip in &status.vips {
+        if let Some(reference) = &vip.reference {
+            let name = [("vip", vip.name.as_str())];
+            families.add("vip_reference_up", "gauge", &name, flag(reference.answers == Some(true)));
+        }
+    }
+    let Some(of) = &status.arbitration else { return };
+    families.add("isolated", "gauge", &[], flag(of.isolated_s.is_some()));
+    families.add("isolated_seconds", "gauge", &[], &format!("{:.3}", of.isolated_s.unwrap_or_default()));
+    if let Some(lock) = &of.lock {
+        for state in ["idle", "wanted", "owned"] {
+            families.add("lock_state", "gauge", &[("state", state)], flag(lock.state == state));
+        }
+        families.add("lock_usable", "gauge", &[], flag(lock.trouble.is_none()));
     }
 }
 

@@ -169,6 +169,14 @@ pub(super) fn tell_cluster(dirs: &Dirs, action: ClusterAction) -> anyhow::Result
     done(ask(dirs, &ApiCall::Cluster(action))?)
 }
 
+/// The node's own words for what it does.
+pub(super) fn cluster_says(dirs: &Dirs, action: ClusterAction) -> anyhow::Result<String> {
+    match ask(dirs, &ApiCall::Cluster(action))? {
+        ApiReply::Done { message } => Ok(message),
+        other => Err(unexpected(other)),
+    }
+}
+
 pub(super) fn reload(dirs: &Dirs) -> anyhow::Result<u8> {
     done(ask(dirs, &ApiCall::Reload)?)
 }

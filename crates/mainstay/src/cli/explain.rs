@@ -133,10 +133,8 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
         "  guard      {}: if this node freezes, the kernel ({}) stops answering {ends}",
         vip.guard.grade, vip.guard.gate
     );
-    if !vip.guard.promise.is_empty() {
-        let _ = writeln!(out, "  promise    {}", vip.guard.promise);
-    }
-    out.push_str(&wire(vip));
+    out.push_str(&aids(status, vip));
+    out.push_str(&(alarms(status, vip) + &wire(vip)));
     if let Some(group) = &vip.group {
         let _ = writeln!(out, "  group      {group}: its vips move together");
     }
@@ -150,12 +148,51 @@ fn story(status: &Status, vip: &VipStatus, events: &[Event]) -> String {
     counters(&mut out, "adverts", &vip.adverts);
     changes(&mut out, &vip.transitions);
     counters(&mut out, "counts", &vip.counters);
-    let told: Vec<&Event> = events.iter().filter(|e| e.about == vip.name).collect();
+    let told: Vec<&Event> =
+        events.iter().filter(|e| e.about == vip.name || e.kind == "arbitration").collect();
     if !told.is_empty() {
         out.push_str("what happened\n");
     }
     for event in told.iter().rev().take(20).rev() {
         let _ = writeln!(out, "  {}  {}", render::clock(event.at_ms), event.message);
+    }
+    out
+}
+
+/// Who else claims it, and whether who holds it can be used.
+fn alarms(status: &Status, vip: &VipStatus) -> String {
+    let mut out = String::new();
+    if let Some(conflict) = &vip.conflict {
+        let _ = writeln!(out, "  conflict   {}", conflict.sentence());
+    }
+    for seen in status.through.iter().filter(|seen| seen.vip == vip.name) {
+        let said = match (&seen.unusable, &seen.holder) {
+            (Some(why), _) => format!("it cannot be used from here: {why}"),
+            (None, Some(holder)) => {
+                let probe = status.probes.iter().find(|probe| probe.name == seen.probe);
+                let verdict = probe.map_or("pending", |probe| words::verdict(probe.verdict));
+                format!("{verdict}, asked of {holder} from here")
+            }
+            (None, None) => "not looked at while this node or nobody holds it".into(),
+        };
+        let _ = writeln!(out, "  through    probe {}: {said}", seen.probe);
+    }
+    out
+}
+
+/// What is promised, and what helps to decide where nobody votes.
+fn aids(status: &Status, vip: &VipStatus) -> String {
+    let mut out = String::new();
+    if !vip.guard.promise.is_empty() {
+        let _ = writeln!(out, "  promise    {}", vip.guard.promise);
+    }
+    if let Some(reference) = &vip.reference {
+        let _ = writeln!(out, "  reference  {}", reference.sentence());
+    }
+    if let Some(lock) =
+        status.arbitration.as_ref().and_then(|of| of.lock.as_ref()).filter(|_| vip.lease.is_none())
+    {
+        let _ = writeln!(out, "  lock       {}", lock.sentence());
     }
     out
 }

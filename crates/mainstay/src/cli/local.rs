@@ -5,7 +5,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use mainstay_config::plan::Plan;
+use mainstay_config::plan::cluster::External;
+use mainstay_config::plan::{Plan, Vip};
 use mainstay_config::{Checks, Loaded, Report};
 use mainstay_core::election::Guard;
 use mainstay_sys::process::Signals;
@@ -150,8 +151,16 @@ fn voters(plan: &Plan) -> String {
     let list = &cluster.list;
     let voters: Vec<&str> = list.voters().map(|node| list.name(node)).collect();
     let role = if cluster.is_witness() { "; this node is a witness" } else { "" };
+    let external = cluster.external().map_or_else(String::new, |(peer, External::Etcd { endpoints, .. })| {
+        format!(
+            "  voter {} is no node: etcd at {}; it promises for whole seconds, and must be the same etcd cluster on \
+             every node\n",
+            peer.id,
+            endpoints.join(", ")
+        )
+    });
     format!(
-        "  cluster {}: voters {}; {} of {} are needed; term {} ms{role}\n",
+        "  cluster {}: voters {}; {} of {} are needed; term {} ms{role}\n{external}",
         cluster.name,
         voters.join(", "),
         list.majority(),
@@ -163,16 +172,19 @@ fn voters(plan: &Plan) -> String {
 /// What is proven of which vips, and what is best effort.
 fn promises(plan: &Plan) -> String {
     let mut out = String::new();
-    for guard in [Guard::Quorum, Guard::BestEffort] {
-        let of: Vec<&str> = plan
-            .vips
-            .iter()
-            .filter(|vip| vip.spec.guard == guard)
-            .map(|vip| vip.spec.name.as_str())
-            .collect();
-        if !of.is_empty() {
-            let noun = if of.len() == 1 { "vip" } else { "vips" };
-            let _ = writeln!(out, "  guard {}: {noun} {}: {}", guard.word(), of.join(", "), guard.promise());
+    for guard in Guard::ALL {
+        let of: Vec<&Vip> = plan.vips.iter().filter(|vip| vip.spec.guard == guard).collect();
+        let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+        for vip in of {
+            let promise = plan.promise(vip);
+            match said.iter_mut().find(|(other, _)| *other == promise) {
+                Some((_, names)) => names.push(&vip.spec.name),
+                None => said.push((promise, vec![&vip.spec.name])),
+            }
+        }
+        for (promise, names) in said {
+            let noun = if names.len() == 1 { "vip" } else { "vips" };
+            let _ = writeln!(out, "  guard {}: {noun} {}: {promise}", guard.word(), names.join(", "));
         }
     }
     out
@@ -265,6 +277,16 @@ mod tests {
             Guard::BestEffort.promise()
         );
         assert_eq!(promises(&plan), expected);
+    }
+
+    #[test]
+    fn a_store_that_votes_is_named_with_its_members() {
+        let text = "[node]\nid = \"a\"\n[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\nterm = \"5s\"\npeers = [{ id = \
+                    \"b\", addrs = [\"10.0.5.2\"] }, { id = \"e\", etcd = [\"http://10.0.5.9:2379\"] }]\n";
+        let plan = mainstay_config::parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap().plan;
+        let said = voters(&plan);
+        assert!(said.starts_with("  cluster c: voters a, b, e; 2 of 3 are needed; term 5000 ms\n"), "{said}");
+        assert!(said.contains("voter e is no node: etcd at http://10.0.5.9:2379; it promises"), "{said}");
     }
 
     #[test]

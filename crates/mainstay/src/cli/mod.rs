@@ -5,7 +5,9 @@ mod ask;
 mod drill;
 mod explain;
 mod import;
+mod join;
 mod local;
+mod lock;
 mod man;
 mod render;
 mod top;
@@ -179,11 +181,30 @@ enum Command {
     /// Says whether this program can take over from one that runs; asked by `upgrade`.
     #[command(hide = true)]
     Handover(Config),
+    /// Reads or writes the place of `[cluster] lock`; run by `run`.
+    #[command(hide = true)]
+    Lock {
+        /// Where it is.
+        path: PathBuf,
+        #[command(subcommand)]
+        what: LockCommand,
+    },
     /// A worker process; started by `run`.
     #[command(hide = true)]
     Worker {
         /// Which role.
         role: Role,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LockCommand {
+    /// Print the record.
+    Read,
+    /// Write one.
+    Write {
+        /// Which.
+        text: String,
     },
 }
 
@@ -280,9 +301,18 @@ enum VipCommand {
     Move {
         /// Its name.
         name: String,
-        /// Which node follows, whatever its priority; only with guard quorum, and only one that can hold it.
+        /// Which node follows, whatever its priority; only with guard quorum or strict, and only one that can hold it.
         #[arg(long, value_name = "NODE")]
         to: Option<String>,
+    },
+    /// Take a vip of guard strict although the other node, which may hold it, is not heard: you have made sure that it is dead.
+    Take {
+        /// Its name.
+        name: String,
+        /// The node that is dead: switched off, or cut off from every network that has the address. If it still runs, there
+        /// are two holders until they hear each other.
+        #[arg(long, value_name = "NODE")]
+        fenced: String,
     },
     /// Give it up and stay out until `ready`.
     Drain {
@@ -315,6 +345,42 @@ enum TunnelCommand {
 enum NodeCommand {
     /// Print this node's public key, for `key` in `[cluster] peers` of the others; it is made when there is none.
     Key,
+    /// Print a one-time token with which a machine becomes a node that `[cluster] peers` names: `mainstay node join` there.
+    ///
+    /// It needs no cluster key. The token is good once, for this id, on this node, until it expires, is revoked or replaced by
+    /// another for the same id, or this node starts anew. The other nodes take the newcomer's key at this node's word.
+    Enrol {
+        /// The newcomer's `[node] id`.
+        id: String,
+        /// How long it is good.
+        #[arg(long, default_value = "600", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(10..=86_400))]
+        expires: u64,
+        /// Where the newcomer reaches this node, when its own file does not say; may be repeated, once for each wire.
+        #[arg(long, value_name = "ADDRESS")]
+        addr: Vec<String>,
+        /// Make the token that is out for this id worthless instead.
+        #[arg(long, conflicts_with_all = ["expires", "addr"])]
+        revoke: bool,
+    },
+    /// Make a node of this machine with a token, which is read from standard input.
+    ///
+    /// It makes the node's key, proves the token to the node that made it, and writes conf.d/cluster.toml beside the configuration:
+    /// the cluster, its nodes and their keys. Nothing else has to be copied here.
+    Join {
+        /// Read the token from this file instead.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+        #[command(flatten)]
+        config: Config,
+        /// How long to try.
+        #[arg(long, default_value = "15", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+        wait: u64,
+    },
+    /// Forget another node's pinned key, here and at once: it has to enrol again.
+    Forget {
+        /// Its `[node] id`.
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -430,6 +496,8 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
     match command {
         Command::Run(config) => local::run(config.config, dirs),
         Command::Witness(config) => local::witness(config.config, dirs),
+        Command::Lock { path, what: LockCommand::Read } => lock::read(&path).map(|()| 0),
+        Command::Lock { path, what: LockCommand::Write { text } } => lock::write(&path, &text).map(|()| 0),
         Command::Worker { role } => crate::worker::run(role).map(|()| 0),
         Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),
@@ -451,6 +519,9 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Vip(VipCommand::Move { name, to: Some(to) }) => {
             ask::tell_cluster(&dirs, ClusterAction::Move { vip: name, to })
         }
+        Command::Vip(VipCommand::Take { name, fenced }) => {
+            ask::tell_cluster(&dirs, ClusterAction::Take { vip: name, fenced })
+        }
         Command::Vip(VipCommand::Drain { name }) => ask::vip(&dirs, name, VipAction::Drain),
         Command::Vip(VipCommand::Hold { name }) => ask::vip(&dirs, name, VipAction::Hold),
         Command::Vip(VipCommand::Ready { name }) => ask::vip(&dirs, name, VipAction::Ready),
@@ -458,7 +529,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Agent(args) => agent::run(*args),
         Command::Tunnel(TunnelCommand::Key { file }) => agent::key(file.as_deref()),
-        Command::Node(NodeCommand::Key) => local::node_key(&dirs),
+        Command::Node(command) => node(&dirs, command),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),
         Command::Cluster(ClusterCommand::Add { id }) => ask::tell_cluster(&dirs, ClusterAction::Add { id }),
         Command::Cluster(ClusterCommand::Remove { id }) => {
@@ -476,6 +547,18 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Completion { shell } => local::completion(shell, &Cli::command()),
         Command::Man => local::man(&Cli::command()),
         Command::Version => local::version(),
+    }
+}
+
+fn node(dirs: &Dirs, command: NodeCommand) -> anyhow::Result<u8> {
+    match command {
+        NodeCommand::Key => local::node_key(dirs),
+        NodeCommand::Enrol { id, revoke: true, .. } => ask::tell_cluster(dirs, ClusterAction::Revoke { id }),
+        NodeCommand::Enrol { id, expires, addr, revoke: false } => join::enrol(dirs, id, expires, addr),
+        NodeCommand::Join { token_file, config, wait } => {
+            join::join(dirs, &config.config, token_file.as_deref(), std::time::Duration::from_secs(wait))
+        }
+        NodeCommand::Forget { id } => ask::tell_cluster(dirs, ClusterAction::Forget { id }),
     }
 }
 

@@ -113,6 +113,14 @@ pub(super) fn status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&promises(status));
     }
+    for vip in &status.vips {
+        if let Some(reference) = &vip.reference {
+            let _ = writeln!(out, "{}: reference {}", vip.name, reference.sentence());
+        }
+    }
+    if let Some(lock) = status.arbitration.as_ref().and_then(|of| of.lock.as_ref()) {
+        let _ = writeln!(out, "lock: {}", lock.sentence());
+    }
     if let Some(cluster) = &status.cluster {
         out.push('\n');
         out.push_str(&self::cluster(cluster));

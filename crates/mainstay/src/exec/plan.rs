@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
+use mainstay_config::plan::arbitration::Lock;
 use mainstay_config::plan::{Command, Notify, NotifyHow};
+use mainstay_core::arbitration::Block;
 use mainstay_core::name::CommandId;
 use serde::Deserialize;
 
@@ -33,6 +35,14 @@ pub(super) struct View {
     commands: Vec<Command>,
     vips: Vec<Told>,
     groups: Vec<Told>,
+    #[serde(default)]
+    cluster: Option<Locked>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Locked {
+    #[serde(default)]
+    lock: Option<Lock>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,6 +56,8 @@ pub(super) struct Commands {
     all: Vec<Spec>,
     /// Those that are called with keepalived's TYPE NAME STATE PRIORITY.
     with_args: BTreeSet<CommandId>,
+    /// What reads and writes the place of the lock.
+    lock: Option<CommandId>,
 }
 
 /// Why a command is not run.
@@ -53,7 +65,7 @@ pub(super) struct Commands {
 pub(super) enum Refusal {
     /// The index is not in the Plan.
     Unknown(CommandId),
-    /// The Plan gives this command no arguments, or these are none of keepalived's.
+    /// The Plan gives this command no arguments, or others: keepalived's, or the lock's.
     Args,
     /// A variable or argument is longer than any of ours.
     Long,
@@ -81,7 +93,8 @@ impl From<View> for Commands {
                 NotifyHow::Exec { args: false, .. } | NotifyHow::Webhook { .. } | NotifyHow::Mail => None,
             })
             .collect();
-        Self { all: view.commands.into_iter().map(Rc::new).collect(), with_args }
+        let lock = view.cluster.and_then(|cluster| cluster.lock).map(|lock| lock.command);
+        Self { all: view.commands.into_iter().map(Rc::new).collect(), with_args, lock }
     }
 }
 
@@ -89,7 +102,8 @@ impl Commands {
     /// The command that is asked for, when it may be run so.
     pub(super) fn admit(&self, run: &Run) -> Result<Spec, Refusal> {
         let command = self.all.get(run.command.index()).ok_or(Refusal::Unknown(run.command))?;
-        let welcome = self.with_args.contains(&run.command) && four_arguments(&run.args);
+        let welcome = self.with_args.contains(&run.command) && four_arguments(&run.args)
+            || self.lock == Some(run.command) && of_lock(&run.args);
         if !run.args.is_empty() && !welcome {
             return Err(Refusal::Args);
         }
@@ -98,6 +112,17 @@ impl Commands {
             return Err(Refusal::Long);
         }
         Ok(Rc::clone(command))
+    }
+}
+
+/// `read`, or `write` and a record.
+fn of_lock(args: &[String]) -> bool {
+    match args {
+        [read] => read == "read",
+        [write, text] => {
+            write == "write" && matches!(Block::parse(text.as_bytes()), Block::Free | Block::Owned(_))
+        }
+        _ => false,
     }
 }
 

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use mainstay_config::plan::{NotifyOn, Plan};
 use mainstay_core::election::Operator;
 use mainstay_core::lease::VoterList;
+use mainstay_core::lease::external::{Heard, Posted};
 use mainstay_core::name::{CommandId, VipId};
 use mainstay_proxy::route::Question;
 use serde::{Deserialize, Serialize};
 
 use super::edge::RouteExplained;
-use crate::status::{Event, ProbeStatus, Status};
+use crate::status::{Event, ExternalStatus, ProbeStatus, Status};
 
 /// Supervisor to vip.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +43,10 @@ pub enum ToVip {
         /// Its epoch.
         epoch: u32,
     },
+    /// What the voter that is no node says.
+    Heard(Heard),
+    /// How it does; none when nobody speaks for it.
+    External(Option<ExternalStatus>),
     /// Give everything up, then exit.
     Stop,
 }
@@ -53,6 +58,8 @@ pub enum FromVip {
     Ready,
     /// This task runs: sent every second, so that the supervisor can tell a frozen vip from a quiet one.
     Alive,
+    /// This node has been alone for longer than the operator bears, or is no more: whether the watchdog starves.
+    Alone(bool),
     /// Before addresses are added: what to take away, and what to send, if vip dies.
     Deposit(Vec<Deposit>),
     /// The addresses of these vips (by name) are gone: forget their deposits.
@@ -79,12 +86,21 @@ pub enum FromVip {
         /// Its public key.
         key: [u8; 32],
     },
+    /// A peer's key is forgotten: keep it no more.
+    Forgotten {
+        /// The peer's id.
+        id: String,
+    },
     /// This voter list is in force: keep it, and say `ToVip::Kept` when it is on disk.
     Adopted(VoterList),
+    /// For the voter that is no node.
+    Posted(Posted),
     /// Another node has our id, which it held first: this node must not run.
     Duplicate(String),
     /// All vips were given up.
     Stopped,
+    /// These vips (by name) are held here: nobody looks through them from here.
+    Held(Vec<String>),
 }
 
 /// Who this node is to its peers, from its state directory.
@@ -100,6 +116,9 @@ pub struct Identity {
     pub pins: BTreeMap<String, [u8; 32]>,
     /// The voter list that was in force last.
     pub list: Option<VoterList>,
+    /// Keys that were forgotten: nobody's word brings them back.
+    #[serde(default)]
+    pub forgotten: Vec<[u8; 32]>,
     /// Milliseconds of the wall clock: epochs rise from there.
     pub epoch_floor: u64,
 }
@@ -107,12 +126,13 @@ pub struct Identity {
 impl std::fmt::Debug for Identity {
     /// Without the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { secret: _, instance, heir_of, pins, list, epoch_floor } = self;
+        let Self { secret: _, instance, heir_of, pins, list, forgotten, epoch_floor } = self;
         f.debug_struct("Identity")
             .field("instance", instance)
             .field("heir_of", heir_of)
             .field("pins", &pins.len())
             .field("list", list)
+            .field("forgotten", &forgotten.len())
             .field("epoch_floor", epoch_floor)
             .finish_non_exhaustive()
     }
@@ -130,6 +150,9 @@ pub struct Deposit {
     /// Datagrams to peers that give the vip's right back, sealed ahead, to send then.
     #[serde(default)]
     pub wills: Vec<(SocketAddr, Vec<u8>)>,
+    /// The same for the voter that is no node.
+    #[serde(default)]
+    pub posted: Option<Posted>,
 }
 
 /// A packet that the supervisor sends when vip dies.
@@ -156,6 +179,8 @@ pub enum ToProbe {
     Ran(Outcome),
     /// Deliver this (webhook, e-mail).
     Notice(Notice),
+    /// These vips are held here.
+    Held(Vec<String>),
 }
 
 /// probe to supervisor.
@@ -168,6 +193,28 @@ pub enum FromProbe {
     /// Run a command of the Plan; answered by `ToProbe::Ran`.
     Run(Run),
     /// A restart was tried, a delivery failed for good, ...
+    Event(Event),
+}
+
+/// Supervisor to registry.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToRegistry {
+    /// For whom to speak from here on.
+    Plan(Box<Plan>),
+    /// What the vip role says to the voter.
+    Posted(Posted),
+}
+
+/// registry to supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromRegistry {
+    /// The Plan is in force.
+    Ready,
+    /// What the voter says.
+    Heard(Heard),
+    /// How it does, every second; none when the Plan has no such voter.
+    State(Option<ExternalStatus>),
+    /// It fell silent, came back, has forgotten, ...
     Event(Event),
 }
 
@@ -254,6 +301,9 @@ pub struct Notice {
     pub vip: Option<VipId>,
     /// The group, when it is a group's notify list.
     pub group: Option<u32>,
+    /// The probe, when it is a probe's notify list.
+    #[serde(default)]
+    pub probe: Option<u32>,
     /// Position in that list.
     pub notify: u32,
     /// What happened.
@@ -358,12 +408,38 @@ pub enum ClusterAction {
         /// Its `node.id`.
         id: String,
     },
-    /// Hand a vip of guard quorum to a node.
+    /// Make a one-time token with which a node of the file enrols; the answer is the token.
+    Enrol {
+        /// Its `node.id`.
+        id: String,
+        /// How long it is good, in seconds.
+        seconds: u64,
+        /// Where the newcomer reaches this node, when its file does not say.
+        addrs: Vec<String>,
+    },
+    /// Make the token of a node worthless.
+    Revoke {
+        /// Its `node.id`.
+        id: String,
+    },
+    /// Forget a node's pinned key.
+    Forget {
+        /// Its `node.id`.
+        id: String,
+    },
+    /// Hand a vip under a lease to a node.
     Move {
         /// The vip's name.
         vip: String,
         /// The node's id.
         to: String,
+    },
+    /// Take a vip of guard strict without the other node, which is dead and fenced.
+    Take {
+        /// The vip's name.
+        vip: String,
+        /// The dead node's id.
+        fenced: String,
     },
 }
 

@@ -10,6 +10,7 @@ mod messages;
 pub use channel::{Channel, Closed, Received, watched};
 pub use edge::{EdgePlan, FromEdge, PoolOrder, RouteExplained, Seen, ToEdge};
 pub use messages::{
-    ApiCall, ApiReply, Asker, ClusterAction, Deposit, Farewell, FromApi, FromExec, FromProbe, FromVip,
-    Identity, Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToVip, VipAction,
+    ApiCall, ApiReply, Asker, ClusterAction, Deposit, Farewell, FromApi, FromExec, FromProbe, FromRegistry,
+    FromVip, Identity, Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToRegistry, ToVip,
+    VipAction,
 };

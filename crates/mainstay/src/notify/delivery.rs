@@ -41,6 +41,8 @@ pub(crate) struct Book {
     pub(crate) vips: Vec<(String, Vec<Notify>)>,
     /// The groups' names and lists.
     pub(crate) groups: Vec<(String, Vec<Notify>)>,
+    /// The probes' names and lists.
+    pub(crate) probes: Vec<(String, Vec<Notify>)>,
     /// How mail is sent.
     pub(crate) mail: Option<Mail>,
 }
@@ -156,10 +158,11 @@ impl Delivery {
 
 impl Book {
     fn look_up(&self, notice: Notice) -> anyhow::Result<(Key, Parcel)> {
-        let (kind, list, index) = match (notice.vip, notice.group) {
-            (Some(vip), _) => ("vip", &self.vips, vip.0),
-            (None, Some(group)) => ("group", &self.groups, group),
-            (None, None) => anyhow::bail!("it names neither a vip nor a group"),
+        let (kind, list, index) = match (notice.vip, notice.group, notice.probe) {
+            (Some(vip), ..) => ("vip", &self.vips, vip.0),
+            (None, Some(group), _) => ("group", &self.groups, group),
+            (None, None, Some(probe)) => ("probe", &self.probes, probe),
+            (None, None, None) => anyhow::bail!("it names neither a vip nor a group nor a probe"),
         };
         let (name, entries) =
             list.get(index as usize).with_context(|| format!("no {kind} has number {index}"))?;
@@ -310,7 +313,8 @@ mod tests {
             priority: None,
             message: String::new(),
         };
-        let notice = Notice { vip: Some(VipId(0)), group: None, notify: 0, on: NotifyOn::Active, event };
+        let notice =
+            Notice { vip: Some(VipId(0)), group: None, probe: None, notify: 0, on: NotifyOn::Active, event };
         let how = How::Mail(Mail {
             smtp: "127.0.0.1:25".into(),
             helo: None,

@@ -79,6 +79,8 @@ fn subject(parcel: &Parcel) -> String {
         NotifyOn::Backup => "entering BACKUP",
         NotifyOn::Fault => "entering FAULT",
         NotifyOn::Stop => "stopping",
+        NotifyOn::Conflict => "CONFLICT over its address",
+        NotifyOn::Unusable => "held and UNUSABLE",
     };
     format!("[{}] {} {}: {state}", parcel.notice.event.node, parcel.kind, parcel.name)
 }

@@ -4,8 +4,9 @@
 //! to the probe role, whose [`delivery`] brings it to its webhook or mail server. Nothing here waits.
 //!
 //! A command sees, beside keepalived's arguments where the Plan asks for them: `MAINSTAY_VIP` or
-//! `MAINSTAY_GROUP` (by which exec keeps the order), `MAINSTAY_STATE` (active, backup, fault, stop),
-//! `MAINSTAY_REASON`, `MAINSTAY_EPOCH`, `MAINSTAY_PRIORITY`, `MAINSTAY_ADDRS` (blank between them) and `MAINSTAY_NODE`.
+//! `MAINSTAY_GROUP` (by which exec keeps the order), `MAINSTAY_STATE` (active, backup, fault, stop, conflict, unusable),
+//! `MAINSTAY_REASON`, `MAINSTAY_EPOCH`, `MAINSTAY_PRIORITY`, `MAINSTAY_ADDRS` (blank between them),
+//! `MAINSTAY_NODE` and `MAINSTAY_MESSAGE`.
 
 pub mod delivery;
 mod mail;
@@ -13,7 +14,7 @@ mod webhook;
 
 use mainstay_config::plan::{Notify, NotifyHow, NotifyOn, Plan};
 use mainstay_core::election::{Reason, State};
-use mainstay_core::name::{GroupId, VipId};
+use mainstay_core::name::{GroupId, ProbeId, VipId};
 
 use crate::ipc::{Asker, Notice, Run};
 use crate::status::Event;
@@ -36,6 +37,8 @@ pub enum Subject {
     Vip(VipId),
     /// A sync group.
     Group(GroupId),
+    /// A probe that looks through a vip.
+    Probe(ProbeId),
 }
 
 /// One who has to be told.
@@ -77,8 +80,12 @@ pub fn tellings(plan: &Plan, change: Change<'_>, next_id: &mut u64) -> Vec<Telli
     let list: &[Notify] = match change.subject {
         Subject::Vip(id) => plan.vips.get(id.index()).map_or(&[], |vip| &vip.notify),
         Subject::Group(id) => plan.groups.get(id.index()).map_or(&[], |group| &group.notify),
+        Subject::Probe(id) => plan.probes.get(id.index()).map_or(&[], |probe| &probe.notify),
     };
-    let wanted = |one: &Notify| one.on.is_empty() || one.on.contains(&change.on);
+    // Scripts that are called as keepalived calls them know four words, and are told of more only when they ask for it.
+    let four = |how: &NotifyHow| matches!(how, NotifyHow::Exec { args: true, .. });
+    let all = |one: &Notify| one.on.is_empty() && (change.on.is_of_keepalived() || !four(&one.how));
+    let wanted = |one: &Notify| all(one) || one.on.contains(&change.on);
     let mut tellings = Vec::new();
     for (position, one) in list.iter().enumerate().filter(|(_, one)| wanted(one)) {
         tellings.push(match &one.how {
@@ -99,12 +106,13 @@ pub fn tellings(plan: &Plan, change: Change<'_>, next_id: &mut u64) -> Vec<Telli
 }
 
 fn notice(change: Change<'_>, position: usize) -> Notice {
-    let (vip, group) = match change.subject {
-        Subject::Vip(id) => (Some(id), None),
-        Subject::Group(id) => (None, Some(id.0)),
+    let (vip, group, probe) = match change.subject {
+        Subject::Vip(id) => (Some(id), None, None),
+        Subject::Group(id) => (None, Some(id.0), None),
+        Subject::Probe(id) => (None, None, Some(id.0)),
     };
     let notify = u32::try_from(position).expect("a notify list was written by hand");
-    Notice { vip, group, notify, on: change.on, event: change.event.clone() }
+    Notice { vip, group, probe, notify, on: change.on, event: change.event.clone() }
 }
 
 /// keepalived's TYPE NAME STATE PRIORITY; the priority of a group is 0.
@@ -114,10 +122,13 @@ fn arguments(plan: &Plan, change: Change<'_>) -> Vec<String> {
         NotifyOn::Backup => "BACKUP",
         NotifyOn::Fault => "FAULT",
         NotifyOn::Stop => "STOP",
+        NotifyOn::Conflict => "CONFLICT",
+        NotifyOn::Unusable => "UNUSABLE",
     };
     let (kind, priority) = match change.subject {
         Subject::Vip(_) => ("INSTANCE", priority(plan, change)),
         Subject::Group(_) => ("GROUP", 0),
+        Subject::Probe(_) => ("PROBE", 0),
     };
     vec![kind.to_owned(), name(plan, change.subject).to_owned(), state.to_owned(), priority.to_string()]
 }
@@ -126,6 +137,7 @@ fn variables(plan: &Plan, change: Change<'_>) -> Vec<(String, String)> {
     let subject = match change.subject {
         Subject::Vip(_) => "MAINSTAY_VIP",
         Subject::Group(_) => "MAINSTAY_GROUP",
+        Subject::Probe(_) => "MAINSTAY_PROBE",
     };
     [
         (subject, name(plan, change.subject).to_owned()),
@@ -135,6 +147,7 @@ fn variables(plan: &Plan, change: Change<'_>) -> Vec<(String, String)> {
         ("MAINSTAY_PRIORITY", priority(plan, change).to_string()),
         ("MAINSTAY_ADDRS", addresses(plan, change.subject)),
         ("MAINSTAY_NODE", plan.node.clone()),
+        ("MAINSTAY_MESSAGE", change.event.message.clone()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
@@ -147,6 +160,8 @@ pub(crate) const fn word(on: NotifyOn) -> &'static str {
         NotifyOn::Backup => "backup",
         NotifyOn::Fault => "fault",
         NotifyOn::Stop => "stop",
+        NotifyOn::Conflict => "conflict",
+        NotifyOn::Unusable => "unusable",
     }
 }
 
@@ -154,6 +169,7 @@ fn name(plan: &Plan, subject: Subject) -> &str {
     match subject {
         Subject::Vip(id) => plan.vips.get(id.index()).map_or("", |vip| &vip.spec.name),
         Subject::Group(id) => plan.groups.get(id.index()).map_or("", |group| &group.spec.name),
+        Subject::Probe(id) => plan.probes.get(id.index()).map_or("", |probe| &probe.name),
     }
 }
 
@@ -161,7 +177,7 @@ fn name(plan: &Plan, subject: Subject) -> &str {
 fn priority(plan: &Plan, change: Change<'_>) -> u8 {
     let configured = match change.subject {
         Subject::Vip(id) => plan.vips.get(id.index()).map_or(0, |vip| vip.spec.priority),
-        Subject::Group(_) => 0,
+        Subject::Group(_) | Subject::Probe(_) => 0,
     };
     change.event.priority.unwrap_or(configured)
 }
@@ -238,6 +254,7 @@ pub(crate) mod tests {
             "MAINSTAY_PRIORITY=120",
             "MAINSTAY_ADDRS=10.0.4.99 10.0.4.98",
             "MAINSTAY_NODE=web-1",
+            "MAINSTAY_MESSAGE=nobody was heard",
         ];
         assert_eq!(env, expected);
     }
@@ -361,6 +378,6 @@ pub(crate) mod tests {
             weights: Vec::new(),
             announce,
         };
-        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new() }
+        Vip { spec, addrs: Vec::new(), multicast: None, notify, owns: Vec::new(), reference: None }
     }
 }

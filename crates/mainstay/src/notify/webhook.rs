@@ -32,7 +32,7 @@ struct Body<'a> {
     /// Name of the sync group, when it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
-    /// active, backup, fault or stop.
+    /// active, backup, fault, stop, conflict or unusable.
     on: &'static str,
     #[serde(flatten)]
     event: &'a Event,

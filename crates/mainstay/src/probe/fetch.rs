@@ -17,15 +17,15 @@ use super::dial::{Lane, connect};
 use super::{AbortOnDrop, Tools};
 
 /// What we call ourselves.
-pub(super) const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
+pub(crate) const AGENT: &str = concat!("mainstay/", env!("CARGO_PKG_VERSION"));
 
 /// An http or https URL, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
-    tls: bool,
+    pub(crate) tls: bool,
     /// Host without the brackets of an IPv6 address.
-    host: String,
-    port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// Host and port as they were written.
     pub(crate) authority: String,
     /// Path and query.

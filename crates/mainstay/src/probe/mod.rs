@@ -5,7 +5,7 @@
 //! on a few threads that are started when needed. Commands are not run here but asked for over the channel.
 
 mod check;
-mod dial;
+pub(crate) mod dial;
 pub(crate) mod fetch;
 mod plan;
 mod slot;

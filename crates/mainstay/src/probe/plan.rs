@@ -23,6 +23,8 @@ pub(super) enum Heard {
     Ran(Outcome),
     /// Deliver this.
     Notice(Notice),
+    /// These vips are held here.
+    Held(Vec<String>),
 }
 
 /// The part of the Plan that probe reads.
@@ -74,6 +76,8 @@ struct Named {
 pub(super) struct Task {
     /// Its name.
     pub(super) name: String,
+    /// The vip that it looks through.
+    pub(super) through: Option<String>,
     /// Its schedule.
     pub(super) spec: GaugeSpec,
     /// What a check does.
@@ -102,7 +106,8 @@ impl View {
     /// Who may be told.
     pub(super) fn into_book(self) -> Book {
         let list = |told: Vec<Told>| told.into_iter().map(|one| (one.spec.name, one.notify)).collect();
-        Book { vips: list(self.vips), groups: list(self.groups), mail: self.mail }
+        let probes = self.probes.into_iter().map(|one| (one.name, one.notify)).collect();
+        Book { vips: list(self.vips), groups: list(self.groups), probes, mail: self.mail }
     }
 
     fn task(&self, probe: &Probe) -> Task {
@@ -124,6 +129,7 @@ impl View {
         }
         Task {
             name: probe.name.clone(),
+            through: probe.through.clone(),
             spec: GaugeSpec {
                 interval: probe.interval,
                 timeout: probe.timeout,

@@ -402,6 +402,7 @@ impl Role {
         self.send(&ToProbe::Notice(Notice {
             vip: Some(VipId(0)),
             group: None,
+            probe: None,
             notify: 0,
             on: NotifyOn::Active,
             event: event(),
@@ -429,6 +430,8 @@ fn probe(name: &str, check: Check) -> Probe {
         rise: 1,
         initial: None,
         restart: None,
+        through: None,
+        notify: Vec::new(),
     }
 }
 

@@ -88,6 +88,8 @@ pub(super) struct Worker {
     book: Book,
     node: String,
     slots: Vec<Slot>,
+    /// The vips that are held here.
+    held: Vec<String>,
     next_token: u64,
     /// Positions of the slots, by token.
     positions: HashMap<u64, usize>,
@@ -123,6 +125,7 @@ impl Worker {
             book: Book::default(),
             node: String::new(),
             slots: Vec::new(),
+            held: Vec::new(),
             next_token: 0,
             positions: HashMap::new(),
             agenda: BTreeSet::new(),
@@ -180,6 +183,7 @@ impl Worker {
             match received.message {
                 Heard::Plan(view) => self.adopt(view),
                 Heard::Ran(outcome) => self.tools.ran(outcome),
+                Heard::Held(vips) => self.held = vips,
                 Heard::Notice(notice) => self.delivery.accept(notice, &self.book, &self.tools),
             }
         }
@@ -310,6 +314,13 @@ impl Worker {
             let report = members.judge(verdict);
             let token = self.slots[index].token;
             // By the way of all other results: what asks for a check does not expect one before it has returned.
+            return self.tools.say(Word::Checked { token, report, took: Duration::ZERO });
+        }
+        let through = self.slots[index].task.through.as_ref();
+        if let Some(vip) = through.filter(|vip| self.held.contains(vip)) {
+            // It would talk to itself.
+            let report = Report::new(true, format!("not looked at: this node holds vip {vip}"));
+            let token = self.slots[index].token;
             return self.tools.say(Word::Checked { token, report, took: Duration::ZERO });
         }
         let slot = &mut self.slots[index];

@@ -25,6 +25,9 @@ pub struct ClusterStatus {
     pub answering: u32,
     /// Whether those are a majority: rights can be granted.
     pub quorum: bool,
+    /// Two nodes whose promises last (guard `strict`).
+    #[serde(default)]
+    pub strict: bool,
     /// How long a voter promises a right, in milliseconds.
     pub term_ms: u64,
     /// How long a holder believes it, in milliseconds.
@@ -37,6 +40,9 @@ pub struct ClusterStatus {
     /// Nodes that the list names and the file does not.
     #[serde(default)]
     pub not_in_file: Vec<String>,
+    /// The list in force is not on this node's disk (yet): until it is, it promises and holds nothing under it.
+    #[serde(default)]
+    pub unkept: bool,
 }
 
 /// One node of the cluster.
@@ -62,6 +68,28 @@ pub struct NodeStatus {
     pub session_s: Option<f64>,
     /// Each of its addresses.
     pub wires: Vec<WireStatus>,
+    /// How a voter that is no node does, as its own worker here says.
+    #[serde(default)]
+    pub external: Option<ExternalStatus>,
+}
+
+/// A voter that is no node, as the registry worker of this node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExternalStatus {
+    /// The member that is spoken to.
+    pub endpoint: Option<String>,
+    /// How long its last answer took, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Whether the last call was answered.
+    pub answers: bool,
+    /// Milliseconds since a call was answered.
+    pub answered_ms_ago: Option<u64>,
+    /// Why the last call was not.
+    pub trouble: Option<String>,
+    /// Calls so far.
+    pub calls: u64,
+    /// Those that came to nothing.
+    pub failures: u64,
 }
 
 /// One wire to a node.
@@ -112,6 +140,15 @@ pub struct LeaseStatus {
     pub refused: u64,
     /// Times that it ended here because no majority renewed it.
     pub unrenewed: u64,
+    /// It ends only when it is given back (guard `strict`); `left_ms` is when the gate closes unless it is told again.
+    #[serde(default)]
+    pub lasting: bool,
+    /// It is ours, its address is not here, and it is given back when the other node is heard.
+    #[serde(default)]
+    pub laid: bool,
+    /// The other node is not heard, and nothing is taken without it.
+    #[serde(default)]
+    pub apart: bool,
 }
 
 /// What a voter last said of a right.
@@ -153,6 +190,7 @@ impl ClusterStatus {
             other_list: other(view).map(|mark| mark.to_string()),
             session_s: None,
             wires: Vec::new(),
+            external: None,
         };
         Self {
             name: cluster.name.clone(),
@@ -162,11 +200,13 @@ impl ClusterStatus {
             majority: number(list.majority()),
             answering: number(answering),
             quorum: answering >= list.majority(),
+            strict: cluster.strict,
             term_ms: millis(cluster.terms.term),
             hold_ms: millis(cluster.terms.hold()),
             nodes: views.iter().map(node).collect(),
             not_in_list: missing(&cluster.list, list),
             not_in_file: missing(list, &cluster.list),
+            unkept: false,
         }
     }
 
@@ -189,7 +229,20 @@ impl ClusterStatus {
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
         let mut out = self.differences();
-        if !self.quorum {
+        if self.unkept {
+            out.push(format!(
+                "the voter list (epoch {}) is not on disk: this node promises and holds nothing under it until its state directory \
+                 takes it",
+                self.list_epoch
+            ));
+        }
+        if !self.quorum && self.strict {
+            let other = self.nodes.iter().find(|node| !node.me).map_or("?", |node| node.id.as_str());
+            out.push(format!(
+                "{other} does not answer: this node keeps what it holds, and takes nothing; when you have made sure that \
+                 {other} is dead, `mainstay vip take NAME --fenced {other}` says so"
+            ));
+        } else if !self.quorum {
             out.push(format!(
                 "{} of {} voters answer, {} are needed: no vip of guard quorum can be taken, and what is held ends",
                 self.answering, self.voters, self.majority
@@ -198,15 +251,18 @@ impl ClusterStatus {
         for node in self.nodes.iter().filter(|node| !node.me) {
             let id = &node.id;
             if !node.reachable {
+                let why = node.external.as_ref().and_then(|external| external.trouble.as_ref());
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 out.push(match node.heard_ms_ago {
-                    Some(ms) => format!("{} has not been heard for {ms} ms", node.called()),
-                    None => format!("{} has not been heard yet", node.called()),
+                    Some(ms) => format!("{} has not been heard for {ms} ms{why}", node.called()),
+                    None => format!("{} has not been heard yet{why}", node.called()),
                 });
                 continue;
             }
             if let Some(theirs) = &node.other_list {
                 out.push(format!(
-                    "{} has another voter list or longest term ({theirs}, ours is {}): its promises don't count",
+                    "{} has another voter list or longest term, or guard strict on one side alone ({theirs}, ours is {}): its promises \
+                     don't count",
                     node.called(),
                     self.list
                 ));
@@ -233,13 +289,16 @@ impl LeaseStatus {
         let name = |node| list.name(node).to_owned();
         let saying = |saying: &mainstay_core::lease::Saying| {
             let (by, left) = match saying.said {
-                Some(Said::Held { by, left }) => (by.map(name), Some(millis(left))),
+                Some(Said::Held { by, left }) => (by.map(name), (!view.lasting).then(|| millis(left))),
                 Some(Said::Granted | Said::Stale | Said::Mute | Said::Mismatch | Said::Full) | None => {
                     (None, None)
                 }
             };
             let elsewhere = view.until.is_none() && view.holder.is_some();
-            let over = saying.said == Some(Said::Granted) && (elsewhere || saying.at + hold <= now);
+            let over = saying.said == Some(Said::Granted)
+                && (elsewhere
+                    || !view.lasting && saying.at + hold <= now
+                    || view.lasting && view.until.is_none());
             SayingStatus {
                 voter: name(saying.voter),
                 said: if over { OVER } else { word(saying.said) }.to_owned(),
@@ -262,6 +321,9 @@ impl LeaseStatus {
             acquired: view.acquired,
             refused: view.refused,
             unrenewed: view.unrenewed,
+            lasting: view.lasting,
+            laid: view.laid,
+            apart: view.apart,
         }
     }
 
@@ -406,6 +468,21 @@ pub(crate) mod tests {
         status
     }
 
+    #[test]
+    fn two_nodes_alone_say_what_one_of_them_does_and_what_an_operator_may_say() {
+        let mut cluster = cluster();
+        (cluster.strict, cluster.quorum) = (true, false);
+        cluster.nodes.remove(2);
+        let said = cluster.degraded().remove(0);
+        assert!(
+            said.starts_with("web-2 does not answer: this node keeps what it holds, and takes nothing"),
+            "{said}"
+        );
+        assert!(said.contains("`mainstay vip take NAME --fenced web-2`"), "{said}");
+        cluster.quorum = true;
+        assert!(!cluster.degraded().iter().any(|said| said.contains("takes nothing")));
+    }
+
     /// The right of web-1 to its vip `front`.
     pub(crate) fn lease() -> LeaseStatus {
         let cluster = shop();
@@ -424,6 +501,9 @@ pub(crate) mod tests {
             acquired: 3,
             refused: 2,
             unrenewed: 1,
+            lasting: false,
+            laid: false,
+            apart: false,
         };
         LeaseStatus::of(&view, &cluster.list, Duration::from_secs(1), NOW)
     }

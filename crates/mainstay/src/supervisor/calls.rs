@@ -165,7 +165,7 @@ impl Supervisor {
             match worker.role {
                 Role::Vip => worker.send(&ToVip::Status),
                 Role::Edge => worker.send(&ToEdge::Status),
-                Role::Exec | Role::Probe | Role::Api => continue,
+                Role::Exec | Role::Probe | Role::Registry | Role::Api => continue,
             }
             self.calls.asked.insert(slot);
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use mainstay_core::lease::external::Posted;
 use mainstay_sys::netlink::Route;
 use mainstay_sys::packet::{Outgoing, VrrpSocket};
 
@@ -14,6 +15,8 @@ pub(super) struct Deposits {
     held: BTreeMap<String, Deposit>,
     /// Vips whose deposit was redeemed and whose next holder here has to know.
     redeemed: Vec<String>,
+    /// What is to be said to the voter that is no node.
+    posted: Vec<Posted>,
     /// Opened when the first deposit comes, so that nothing has to be opened when it counts.
     tools: Option<Tools>,
 }
@@ -70,6 +73,7 @@ impl Deposits {
         for (to, will) in held.values().flat_map(|d| &d.wills) {
             tools.send_will(*to, will);
         }
+        self.posted.extend(held.values().filter_map(|deposit| deposit.posted.clone()));
         self.redeemed.extend(held.keys().cloned());
         tracing::warn!(
             vips = held.len(),
@@ -92,6 +96,11 @@ impl Deposits {
             self.keep(held);
         }
         self.redeemed = redeemed;
+    }
+
+    /// What the registry role is to be told since the last call.
+    pub(super) fn take_posted(&mut self) -> Vec<Posted> {
+        std::mem::take(&mut self.posted)
     }
 
     /// The vips whose addresses had to be taken away since the last call.

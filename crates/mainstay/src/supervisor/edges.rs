@@ -292,7 +292,7 @@ impl Supervisor {
         };
         worker.place = Place::Retired;
         let within = match worker.role {
-            Role::Exec | Role::Probe => {
+            Role::Exec | Role::Probe | Role::Registry => {
                 running.hang_up();
                 FINISH_MAX
             }

@@ -8,6 +8,7 @@ mod deposits;
 mod edges;
 mod handover;
 mod identity;
+mod introduce;
 mod listeners;
 mod logs;
 mod orders;
@@ -22,6 +23,7 @@ mod stop;
 mod stuck;
 mod tickets;
 mod upgrade;
+mod watchdog;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
@@ -32,6 +34,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_config::plan::Plan;
+use mainstay_core::lease::VoterList;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::process::{Breath, Exit, PidFd, Signals};
@@ -39,10 +42,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
 use crate::events::{self, Ring};
-use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToVip};
+use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
 use crate::status::{Event, ProbeStatus};
 
+pub(crate) use introduce::lock_state;
 pub use upgrade::word;
 pub use worker::PARENT;
 
@@ -89,11 +93,21 @@ struct Supervisor {
     deposits: Deposits,
     /// Who the vip worker that runs is to its peers.
     identity: Option<Identity>,
+    /// The voter list that the vip worker before it counted by.
+    known_list: Option<VoterList>,
+    /// When a state directory that could not be used is tried again.
+    introduce_at: Boot,
+    /// The watchdog that reboots this host once it is fed no more.
+    watchdog: Option<watchdog::Watchdog>,
+    /// This node has been alone for too long.
+    alone: bool,
     /// Keeps the state directory ours.
     state_lock: Option<std::fs::File>,
     /// Why this node must end, when it must.
     unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
+    /// The vips that are held here, for probes that look through them.
+    held: Vec<String>,
     /// When each probe was last heard of.
     heard: HashMap<String, Boot>,
     calls: Calls,
@@ -155,7 +169,9 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
         tracing::warn!("{warning}");
     }
     let sockets = Sockets::bind(&options.dirs, &loaded.plan)?;
+    let state_lock = introduce::claim(&options.dirs.state, &loaded.plan)?;
     let mut supervisor = Supervisor::new(options, Arc::new(loaded.plan), sockets, upgrade::program(), now);
+    supervisor.state_lock = state_lock;
     let edges = &mut supervisor.edges;
     let fresh = edges.listeners.prepare(&supervisor.plan.edge)?;
     edges.listeners.commit(&supervisor.plan.edge, fresh, now);
@@ -197,9 +213,14 @@ impl Supervisor {
             edges: Edges::default(),
             deposits: Deposits::default(),
             identity: None,
+            known_list: None,
+            introduce_at: now,
+            watchdog: None,
+            alone: false,
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),
+            held: Vec::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
             events: Ring::default(),
@@ -314,6 +335,7 @@ impl Supervisor {
             self.bury_edge(slot);
         }
         self.forget_calls(slot);
+        self.bury_registry(role);
         if role == Role::Exec {
             self.fail_runs(slot);
         }
@@ -404,7 +426,8 @@ impl Supervisor {
             return;
         }
         if self.workers[slot].role == Role::Vip {
-            self.identity = None;
+            // What its predecessor counted by: the disk may have lost it since.
+            self.known_list = self.identity.take().and_then(|identity| identity.list);
             self.introduce(slot, plan);
         }
         let worker = &mut self.workers[slot];
@@ -412,7 +435,11 @@ impl Supervisor {
         match worker.role {
             Role::Edge => {}
             Role::Exec => worker.send(&ToExec::Plan(plan)),
-            Role::Probe => worker.send(&ToProbe::Plan(plan)),
+            Role::Probe => {
+                worker.send(&ToProbe::Held(self.held.clone()));
+                worker.send(&ToProbe::Plan(plan));
+            }
+            Role::Registry => worker.send(&ToRegistry::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
                 worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));
@@ -422,41 +449,6 @@ impl Supervisor {
             }
             Role::Api => self.lend_sockets(slot, plan),
         }
-    }
-
-    /// Tells the vip worker who it is to the peers of this Plan.
-    fn introduce(&mut self, slot: usize, plan: &Plan) {
-        if plan.cluster.is_none() {
-            return;
-        }
-        if self.state_lock.is_none() {
-            match identity::lock(&self.options.dirs.state) {
-                Ok(lock) => self.state_lock = Some(lock),
-                Err(error) => {
-                    self.end_unfit(format!("{error:#}"));
-                    return;
-                }
-            }
-        }
-        if self.identity.is_none() {
-            match identity::next(&self.options.dirs.state) {
-                Ok(identity) => self.identity = Some(identity),
-                Err(error) => {
-                    tracing::error!("this node cannot speak with its peers: {error:#}");
-                    return;
-                }
-            }
-        }
-        if let Some(identity) = &self.identity {
-            self.workers[slot].send(&ToVip::Identity(Box::new(identity.clone())));
-        }
-    }
-
-    /// This node must not run.
-    fn end_unfit(&mut self, why: String) {
-        tracing::error!("{why}: this node ends, so that the one that came first is not disturbed");
-        self.unfit.get_or_insert(why);
-        self.begin_stop(false);
     }
 
     /// Sends an api worker its Plan with the control socket and the metrics listener, if there is one.
@@ -472,6 +464,7 @@ impl Supervisor {
     fn tick(&mut self, now: Boot) {
         self.kill_stuck(now);
         self.start_wanted(now);
+        self.introduce_again(now);
         self.expire_calls(now);
         self.finish_sockets(now);
         self.turn_tickets(now);
@@ -490,6 +483,8 @@ impl Supervisor {
         let others = self.calls.deadline().into_iter().chain(self.stop.as_ref().map(|s| s.deadline(now)));
         let others = others.chain(self.edges.listeners.next()).chain(self.upgrade.as_ref().map(|u| u.by));
         let others = others.chain(self.edges.secrets.next());
+        let unknown = self.plan.cluster.is_some() && self.identity.is_none();
+        let others = others.chain(unknown.then_some(self.introduce_at));
         let tickets =
             (!self.plan.edge.is_empty()).then(|| self.edges.tickets.next().min(self.edges.count_at));
         let others = others.chain(tickets).chain(self.workers.iter().filter_map(|w| w.retire_by));
@@ -526,7 +521,8 @@ impl Supervisor {
 /// An event as a line of the log: what somebody should look at is a warning.
 fn log(event: &Event) {
     let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
-    let odd = matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict");
+    let odd =
+        matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict" | "unusable");
     if broken || odd || event.reason.as_deref() == Some("late") {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {

@@ -1,6 +1,7 @@
 //! What each role gets of the Plan: no more than it needs, and no secret of another.
 
 use mainstay_config::plan::Plan;
+use mainstay_config::plan::cluster::Cluster;
 use mainstay_config::plan::edge::{Edge, Pool};
 
 use crate::role::Role;
@@ -10,11 +11,14 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
     let edge = match role {
         // A probe of a pool counts its backends.
         Role::Probe => Edge { pools: plan.edge.pools.iter().map(without_keys).collect(), ..Edge::default() },
-        Role::Exec | Role::Vip | Role::Edge | Role::Api => Edge::default(),
+        Role::Exec | Role::Registry | Role::Vip | Role::Edge | Role::Api => Edge::default(),
     };
     let cluster = match role {
-        Role::Vip => plan.cluster.clone(),
-        Role::Exec | Role::Probe | Role::Edge | Role::Api => None,
+        Role::Vip => plan.cluster.as_ref().map(Cluster::without_access),
+        Role::Registry => plan.cluster.as_ref().map(Cluster::without_secrets),
+        // Whose lock it may read and write.
+        Role::Exec => plan.cluster.as_ref().map(|cluster| cluster.without_secrets().without_access()),
+        Role::Probe | Role::Edge | Role::Api => None,
     };
     Plan {
         node: plan.node.clone(),

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::Supervisor;
 use crate::ipc::{
-    Asker, Closed, FromApi, FromExec, FromProbe, FromVip, Outcome, Run, ToEdge, ToExec, ToProbe, ToVip,
+    Asker, Closed, FromApi, FromExec, FromProbe, FromRegistry, FromVip, Outcome, Run, ToEdge, ToExec,
+    ToProbe, ToRegistry, ToVip,
 };
 use crate::role::Role;
 use crate::status::ProbeStatus;
@@ -33,6 +34,7 @@ impl Supervisor {
                 }
             }
             Role::Probe => self.hear_each(slot, Self::hear_probe),
+            Role::Registry => self.hear_each(slot, Self::hear_registry),
             Role::Exec => self.hear_each(slot, Self::hear_exec),
             Role::Edge => self.hear_each(slot, Self::hear_edge),
             Role::Api => self.hear_each(slot, Self::hear_api),
@@ -68,7 +70,8 @@ impl Supervisor {
     fn hear_vip(&mut self, slot: usize, message: FromVip) {
         match message {
             FromVip::Ready => self.confirmed(slot),
-            FromVip::Alive => {}
+            FromVip::Alive => self.feed_watchdog(),
+            FromVip::Alone(alone) => self.alone = alone,
             FromVip::Deposit(deposits) => self.deposits.keep(deposits),
             FromVip::Withdraw(vips) => self.deposits.withdraw(&vips),
             FromVip::Event(event) => self.news.push_back(event),
@@ -82,8 +85,18 @@ impl Supervisor {
                     identity.pins.insert(id, key);
                 }
             }
+            FromVip::Forgotten { id } => {
+                if let Err(error) = super::identity::forget(&self.options.dirs.state, &id) {
+                    tracing::error!("{error:#}: the key of {id} is forgotten until this node restarts only");
+                }
+                if let Some(key) = self.identity.as_mut().and_then(|identity| identity.pins.remove(&id)) {
+                    self.identity.iter_mut().for_each(|identity| identity.forgotten.push(key));
+                }
+            }
             FromVip::Adopted(list) => {
-                if let Err(error) = super::identity::adopt(&self.options.dirs.state, &list) {
+                if let Err(error) =
+                    super::identity::adopt(&self.options.dirs.state, self.plan.cluster.as_ref(), &list)
+                {
                     tracing::error!("{error:#}; this node promises nothing until its voter list is kept");
                     return;
                 }
@@ -92,8 +105,13 @@ impl Supervisor {
                     identity.list = Some(list);
                 }
             }
+            FromVip::Posted(posted) => self.tell(Role::Registry, &ToRegistry::Posted(posted)),
             FromVip::Duplicate(why) => self.end_unfit(why),
             FromVip::Stopped => self.vips_are_gone(),
+            FromVip::Held(vips) => {
+                self.tell(Role::Probe, &ToProbe::Held(vips.clone()));
+                self.held = vips;
+            }
         }
     }
 
@@ -107,6 +125,29 @@ impl Supervisor {
                 self.deliveries_failed += u64::from(event.kind == "notify");
                 self.news.push_back(event);
             }
+        }
+    }
+
+    fn hear_registry(&mut self, slot: usize, message: FromRegistry) {
+        match message {
+            FromRegistry::Ready => self.confirmed(slot),
+            FromRegistry::Heard(heard) => self.tell(Role::Vip, &ToVip::Heard(heard)),
+            FromRegistry::State(state) => self.tell(Role::Vip, &ToVip::External(state)),
+            FromRegistry::Event(event) => self.news.push_back(event),
+        }
+    }
+
+    /// Nobody speaks for the external voter; what vip has left for it is said; while the node stops, nothing more is posted to it either once vip is gone.
+    pub(super) fn bury_registry(&mut self, dead: Role) {
+        match dead {
+            Role::Registry => self.tell(Role::Vip, &ToVip::External(None)),
+            Role::Vip => {
+                for posted in self.deposits.take_posted() {
+                    self.tell(Role::Registry, &ToRegistry::Posted(posted));
+                }
+                self.dismiss_registry();
+            }
+            Role::Exec | Role::Probe | Role::Edge | Role::Api => {}
         }
     }
 

@@ -9,8 +9,21 @@ use mainstay_sys::process::at_leisure;
 use super::logs::Logs;
 use super::secrets::Look;
 use super::{Supervisor, plans};
-use crate::ipc::{ApiReply, PoolAction, ToApi, ToEdge, ToExec, ToProbe, ToVip};
+use crate::ipc::{ApiReply, PoolAction, ToApi, ToEdge, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
+
+/// A promise that lasts and one that ends are not told apart by who has made one: nobody goes from one kind to the other
+/// while it may have.
+fn same_votes(old: &Plan, new: &Plan) -> Result<(), String> {
+    let (Some(before), Some(after)) = (&old.cluster, &new.cluster) else { return Ok(()) };
+    if before.strict == after.strict {
+        return Ok(());
+    }
+    let word = if after.strict { "begins" } else { "ends" };
+    Err(format!(
+        "guard \"strict\" {word} with a start of the node: stop both nodes, and start them with the new file"
+    ))
+}
 
 impl Supervisor {
     /// Reads the configuration again; on a report nothing has changed.
@@ -42,7 +55,9 @@ impl Supervisor {
         }
         // Large files take longer than a real-time loop may.
         let loaded = at_leisure(|| crate::cli::load(&self.options.config)).map_err(|e| format!("{e:#}"))?;
+        same_votes(&self.written, &loaded.plan)?;
         let logs = Logs::open(&loaded.plan.edge).map_err(|e| format!("{e:#}"))?;
+        self.same_node(&loaded.plan)?;
         let changes = mainstay_config::diff(&self.written, &loaded.plan);
         let mut orders = self.orders.clone();
         orders.prune(&self.written, &loaded.plan);
@@ -54,6 +69,36 @@ impl Supervisor {
         self.edges.secrets.follow(&self.plan.edge, boot_now());
         mainstay_sys::process::trim_memory();
         Ok(changes.to_string())
+    }
+
+    /// A node that its peers know stays who it is, and its file within one change of the voter list in force.
+    fn same_node(&self, plan: &Plan) -> Result<(), String> {
+        let Some(new) = &plan.cluster else { return Ok(()) };
+        let Some(old) = &self.written.cluster else {
+            return super::identity::fit(&self.options.dirs.state, new).map_err(|error| format!("{error:#}"));
+        };
+        if plan.node != self.written.node {
+            return Err(format!(
+                "[node] id is \"{}\" in the file and this node runs as \"{}\": its peers know it by its id, so a reload can't \
+                 change that; write the old id again, or stop this node and start the new one with an empty state directory",
+                plan.node, self.written.node
+            ));
+        }
+        if new.name != old.name {
+            return Err(format!(
+                "[cluster] name is \"{}\" in the file and \"{}\" in force: a reload can't change that; stop the node, give it an \
+                 empty state directory and start it in the other cluster",
+                new.name, old.name
+            ));
+        }
+        let list = self.identity.as_ref().and_then(|identity| identity.list.as_ref());
+        if let Some(count) = list.and_then(|list| super::identity::differs(list, &new.list)) {
+            return Err(format!(
+                "[cluster] peers and the voter list in force (`mainstay cluster list`) would differ by {count} voters, and only one \
+                 may: write one more or less, `mainstay reload` on every node, `mainstay cluster add` or `remove`, then the next"
+            ));
+        }
+        Ok(())
     }
 
     /// Puts a Plan in force, or changes nothing.
@@ -110,6 +155,7 @@ impl Supervisor {
                 }
                 Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
                 Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
+                Role::Registry => self.workers[slot].send(&ToRegistry::Plan(plan)),
                 Role::Api if api_again => self.lend_sockets(slot, plan),
                 Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
                 Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),

@@ -40,7 +40,8 @@ impl Stop {
     /// Whether nothing is left to wait for.
     pub(super) fn done(&self, now: Boot, supervisor: &Supervisor) -> bool {
         let runs = |role: Role| supervisor.workers.iter().any(|w| w.role == role && w.running.is_some());
-        let told = now >= self.by || (supervisor.calls.runs.is_empty() && !runs(Role::Probe));
+        let quiet = !runs(Role::Probe) && !runs(Role::Registry);
+        let told = now >= self.by || (supervisor.calls.runs.is_empty() && quiet);
         let drained = now >= self.cut || !runs(Role::Edge);
         self.at_once || (self.vips_gone && told && drained)
     }
@@ -75,14 +76,30 @@ impl Supervisor {
             return;
         }
         stop.vips_gone = true;
+        self.close_watchdog();
+        let Some(stop) = &mut self.stop else { return };
         let drain = if stop.long { self.plan.edge.drain } else { self.plan.edge.drain.min(DRAIN_MAX) };
         stop.by = boot_now() + LINGER_MAX;
         stop.cut = boot_now() + drain + END_GRACE;
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Edge) {
             worker.send(&ToEdge::Drain(drain));
         }
+        self.dismiss_registry();
         // A probe worker whose channel closes delivers what it has and exits.
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Probe) {
+            if let Some(running) = &mut worker.running {
+                running.hang_up();
+            }
+        }
+    }
+
+    /// A registry worker whose channel closes gives back what is being given back and exits.
+    pub(super) fn dismiss_registry(&mut self) {
+        let vip = self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some());
+        if self.stop.is_none() || vip {
+            return;
+        }
+        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Registry) {
             if let Some(running) = &mut worker.running {
                 running.hang_up();
             }

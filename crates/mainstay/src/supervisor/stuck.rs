@@ -17,6 +17,9 @@ pub(super) const VIP_SILENCE: Duration = Duration::from_secs(5);
 /// An edge process whose threads do not come round for this long is stuck and is killed; a large configuration takes seconds.
 const EDGE_SILENCE: Duration = Duration::from_secs(15);
 
+/// A registry process says every second how its store does.
+const REGISTRY_SILENCE: Duration = Duration::from_secs(10);
+
 /// A loop of ours that comes round so much too late was not running, and its workers perhaps neither.
 const FROZEN: Duration = Duration::from_millis(500);
 
@@ -82,6 +85,7 @@ const fn silence(role: Role) -> Option<Duration> {
     match role {
         Role::Vip => Some(VIP_SILENCE),
         Role::Edge => Some(EDGE_SILENCE),
+        Role::Registry => Some(REGISTRY_SILENCE),
         Role::Exec | Role::Probe | Role::Api => None,
     }
 }

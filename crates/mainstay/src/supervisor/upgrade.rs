@@ -269,6 +269,11 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     s.calls.runs = state.runs.into_iter().map(run).collect::<HashMap<_, _>>();
     (s.started, s.reloads, s.reload_failures) = (state.started, state.reloads, state.reload_failures);
     (s.deliveries_failed, s.upgrades) = (state.deliveries_failed, state.upgrades);
+    if s.plan.cluster.is_some() {
+        // The vip worker goes on: it is still who the disk says it is.
+        s.state_lock = super::identity::lock(&s.options.dirs.state).ok();
+        s.identity = super::identity::current(&s.options.dirs.state).ok();
+    }
     if let Some(fd) = state.back {
         drop(inherit(fd));
     }

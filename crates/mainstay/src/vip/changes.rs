@@ -18,9 +18,6 @@ use crate::notify::{self, Subject, Telling};
 use crate::status::{Event, ProbeStatus};
 use crate::words;
 
-/// A conflict is told once in this time for each vip, however often it is seen.
-const CONFLICT_QUIET: Duration = Duration::from_secs(10);
-
 /// Adverts that are refused for so long come from a node that is set up otherwise: a stray packet is only counted.
 const LASTING: Duration = Duration::from_secs(10);
 
@@ -53,9 +50,6 @@ struct Tally {
     /// New state, reason, how often.
     transitions: Vec<(State, &'static str, u64)>,
     since_ms: u64,
-    conflict_told: Option<Boot>,
-    /// The last time that somebody else claimed an address held here.
-    conflict_at: Option<Boot>,
     /// Refused adverts as of the last look.
     rejects: Option<Box<Rejects>>,
     /// The cause for which another node's adverts are being refused, since when and until when.
@@ -101,15 +95,9 @@ impl Changes {
         self.probes.values()
     }
 
-    /// Whether a conflict should be told now.
-    pub(super) fn conflict(&mut self, vip: VipId, now: Boot) -> bool {
-        let tally = self.tallies.entry(vip).or_default();
-        tally.conflict_at = Some(now);
-        let quiet = tally.conflict_told.is_some_and(|told| now.since(told) < CONFLICT_QUIET);
-        if !quiet {
-            tally.conflict_told = Some(now);
-        }
-        !quiet
+    /// The number of the last command that was asked for.
+    pub(super) const fn next_run(&mut self) -> &mut u64 {
+        &mut self.next_run
     }
 
     /// Trouble that was not seen again for so long is over.
@@ -134,9 +122,6 @@ impl Changes {
     /// What has gone wrong between this node and another in the last `window`, as the end of a sentence.
     pub(super) fn trouble(&self, vip: VipId, window: Duration, now: Boot) -> Option<String> {
         let tally = self.tallies.get(&vip)?;
-        if tally.conflict_at.is_some_and(|at| now.since(at) <= window) {
-            return Some("another host claims an address that is held here".into());
-        }
         let lasting = |(_, since, last): &(Reject, Boot, Boot)| {
             now.since(*last) <= window && last.since(*since) >= LASTING
         };
@@ -167,6 +152,8 @@ impl Node {
         }
         let priority = self.machine.view(vip).map_or(0, |v| v.priority);
         self.changes.pending.push(Pending { vip, from, to, reason, epoch, priority });
+        self.look_at_holder(vip, boot_now());
+        self.say_held();
     }
 
     /// Tells what has changed: events first, then scripts, webhooks and mail.
@@ -203,7 +190,7 @@ impl Node {
         tellings
     }
 
-    fn send_told(&mut self, tellings: Vec<Telling>) {
+    pub(super) fn send_told(&mut self, tellings: Vec<Telling>) {
         for telling in tellings {
             match telling {
                 Telling::Run(run) => {

@@ -1,7 +1,7 @@
 //! What an operator says of the voter list, and of who follows.
 
 use mainstay_core::election::{Input, Operator};
-use mainstay_core::lease::{self, Refused, VoterList};
+use mainstay_core::lease::{self, NotTaken, Refused, VoterList};
 use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
@@ -22,8 +22,55 @@ impl Node {
                 let done = format!("{id} votes no more: stop it and take it out of [cluster] peers");
                 self.change_list(|quorum| quorum.without(id, now), &done, now)
             }
+            ClusterAction::Enrol { id, seconds, addrs } => self.enrol(id, *seconds, addrs, now),
+            ClusterAction::Revoke { id } => self.revoke(id, now),
+            ClusterAction::Forget { id } => self.forget(id, now),
             ClusterAction::Move { vip, to } => self.move_to(vip, to, now),
+            ClusterAction::Take { vip, fenced } => self.take_from(vip, fenced, now),
         }
+    }
+
+    /// Takes a vip of guard strict without the other node, of which the operator says that it is dead.
+    fn take_from(&mut self, name: &str, fenced: &str, now: Boot) -> Result<String, String> {
+        let vips = (0..).map(VipId).zip(&self.plan.vips);
+        let Some((vip, _)) = vips.into_iter().find(|(_, vip)| vip.spec.name == name) else {
+            return Err(format!("no vip is called \"{name}\""));
+        };
+        let right = self.machine.right_of(vip);
+        let (Some(right), Some(quorum)) = (right, &mut self.quorum) else {
+            return Err(format!("vip {name} is not of guard strict: its backups take over by themselves"));
+        };
+        let list = quorum.leases.list();
+        let Some(node) = list.find(fenced).filter(|_| fenced != self.plan.node) else {
+            let others =
+                list.members.iter().map(|member| member.id.as_str()).filter(|id| *id != self.plan.node);
+            return Err(format!("the other node is {}, not {fenced}", others.collect::<Vec<_>>().join(", ")));
+        };
+        let epoch = quorum.leases.take(right, node, now).map_err(|why| match why {
+            NotTaken::NotLasting => {
+                format!("vip {name} is not of guard strict: its backups take over by themselves")
+            }
+            NotTaken::Unknown => format!("vip {name} stands under no right that {fenced} could have"),
+            NotTaken::Heard => format!(
+                "{fenced} is heard, so it is not fenced: `mainstay vip move {name}` there hands it over"
+            ),
+            NotTaken::Held => format!("vip {name} is held by this node already"),
+            NotTaken::Unable => {
+                format!("this node can't hold vip {name} just now: `mainstay explain vip {name}` says why")
+            }
+        })?;
+        let node = self.plan.node.clone();
+        let message = format!(
+            "an operator says that {fenced} is dead and fenced: {node} takes it without {fenced}'s consent, under epoch {epoch}"
+        );
+        tracing::warn!(vip = name, "{message}");
+        self.event("cluster", name, message);
+        self.drain();
+        Ok(format!(
+            "vip {name} is taken by {node} under epoch {epoch}, on your word that {fenced} is dead. If {fenced} still runs, \
+             there are two holders until they hear each other: cut its power or its ports before anything else. After a \
+             restart of {node} while {fenced} is away, say this again"
+        ))
     }
 
     /// Hands a vip over to a node that can hold it.
@@ -35,7 +82,7 @@ impl Node {
         let right = self.machine.right_of(vip);
         let (Some(right), Some(quorum)) = (right, &mut self.quorum) else {
             return Err(format!(
-                "vip {name} is not of guard quorum, so its backups settle by priority who follows: `mainstay vip move \
+                "vip {name} is not of guard quorum or strict, so its backups settle by priority who follows: `mainstay vip move \
                  {name}` without --to"
             ));
         };
@@ -101,11 +148,12 @@ impl Quorum {
             ));
         };
         let view = self.sessions.view(now);
-        let heard = view
-            .peers
-            .iter()
-            .find(|peer| peer.id == id)
-            .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
+        let heard = self.outside_answers(node, now)
+            || view
+                .peers
+                .iter()
+                .find(|peer| peer.id == id)
+                .is_some_and(|peer| peer.session.is_some() && peer.wires.iter().any(|wire| !wire.lost));
         if !heard {
             return Err(format!(
                 "{id} is not heard, and a voter that is silent makes majorities harder: start it, with all nodes in its \
@@ -151,6 +199,9 @@ impl Quorum {
                  wait {} ms",
                 left.as_millis()
             ),
+            Refused::Lasting => "the two nodes of guard strict are all voters there can be: to replace one, stop both, \
+                                 write the other into [cluster] peers, and start both"
+                .into(),
             Refused::Flaw(_) | Refused::Epoch { .. } | Refused::TooMany(_) => refused.to_string(),
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use anyhow::Context as _;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 /// What may wait to be read: some thousand datagrams.
@@ -23,9 +24,15 @@ pub(super) fn listen_all(addrs: &[SocketAddr]) -> anyhow::Result<Vec<UdpSocket>>
             Err(error) => errors.push((addr, error)),
         }
     }
-    if let Some((_, error)) =
-        errors.iter().find(|(addr, _)| !addr.ip().is_unspecified() || sockets.is_empty())
-    {
+    // A port that somebody else has is not a family that the kernel lacks: a node that hears half of its peers is no help.
+    let lacks = |error: &anyhow::Error| {
+        let errno = error.downcast_ref::<Errno>();
+        errno.is_some_and(|errno| matches!(*errno, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+    };
+    let fatal = |(addr, error): &&(SocketAddr, anyhow::Error)| {
+        !addr.ip().is_unspecified() || sockets.is_empty() || !lacks(error)
+    };
+    if let Some((_, error)) = errors.iter().find(fatal) {
         anyhow::bail!("{error:#}");
     }
     for (_, error) in errors {

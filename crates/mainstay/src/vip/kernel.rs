@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mainstay_config::plan::{Addr, Plan, Vip};
-use mainstay_core::election::{Guard, Vips};
+use mainstay_core::election::Vips;
 use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
@@ -147,7 +147,7 @@ impl Kernel {
     /// What the supervisor must know before `take`.
     pub(super) fn deposit(id: VipId, vip: &Vip, machine: &Vips, links: &Links) -> Deposit {
         let link = links.get(vip.spec.link);
-        let to = if vip.spec.guard == Guard::Quorum { Vec::new() } else { destinations(vip) };
+        let to = if vip.spec.guard.is_leased() { Vec::new() } else { destinations(vip) };
         let farewells = to.into_iter().filter_map(|to| {
             let from = source(vip, links)?;
             let mut payload = Vec::new();
@@ -160,6 +160,7 @@ impl Kernel {
             addrs: places(vip, links).collect(),
             farewells,
             wills: Vec::new(),
+            posted: None,
         }
     }
 

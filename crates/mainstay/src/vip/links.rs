@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use mainstay_core::name::LinkId;
+use mainstay_core::vrrp::{GROUP_V4, GROUP_V6};
 use mainstay_sys::netlink::{Change, IfAddr, Link, Route};
 use mainstay_sys::packet::{FrameSocket, VrrpSocket};
 
@@ -108,6 +109,10 @@ impl LinkState {
                     }
                 }
                 if let Some(socket) = slot {
+                    if groups.is_empty() {
+                        // Unicast vips need no group; a stranger is heard there, where the link has multicast at all.
+                        let _ = socket.join(if ipv6 { GROUP_V6.into() } else { GROUP_V4.into() });
+                    }
                     for group in groups {
                         if let Err(error) = socket.join(*group) {
                             complaint = Some(format!("join {group}: {error:#}"));

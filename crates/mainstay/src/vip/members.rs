@@ -70,6 +70,15 @@ impl Quorum {
 
     /// What a peer of the file says; nothing is heard of one that is not in the list.
     pub(super) fn hear(&mut self, from: NodeId, letter: &Letter, now: Boot) {
+        let sights = letter.messages.iter().filter_map(|message| match message {
+            Message::Sights(sights) => Some((from, sights.clone())),
+            Message::Beat(_)
+            | Message::Request(_)
+            | Message::Reply(_)
+            | Message::Free(_)
+            | Message::List(_) => None,
+        });
+        self.sights.extend(sights);
         let Some(from) = self.in_list(from) else { return };
         if self.kept == Kept::Loose && letter.mark == self.leases.mark() {
             // Due at once: from here on this node's promises count for somebody.
@@ -80,7 +89,9 @@ impl Quorum {
 
     /// Keeps what is to be said to a member; one that the file does not name has no address.
     pub(super) fn say(&mut self, to: NodeId, message: Message) {
-        if let Some(to) = self.in_file(to) {
+        if let Some(to) = self.in_file(to)
+            && !self.is_wasted(to, &message)
+        {
             self.letters.entry(to).or_default().push(message);
         }
     }
@@ -94,6 +105,10 @@ impl Quorum {
             return;
         }
         for (to, messages) in std::mem::take(&mut self.letters) {
+            if self.is_outside(to) {
+                self.post(&messages);
+                continue;
+            }
             let letter = self.leases.letter(messages);
             self.sessions.send(to, &letter, now);
         }
@@ -141,6 +156,7 @@ impl Quorum {
     /// The cluster as it is seen from here.
     pub(super) fn status(&self, now: Boot) -> ClusterStatus {
         let mut status = ClusterStatus::of(&self.cluster, self.leases.list(), &self.leases.voters(now), now);
+        status.unkept = matches!(self.kept, Kept::Asked(_));
         for peer in self.sessions.view(now).peers {
             let Some(node) = status.nodes.iter_mut().find(|node| node.id == peer.id) else { continue };
             node.session_s = peer.session.map(|session| session.age.as_secs_f64());
@@ -155,6 +171,7 @@ impl Quorum {
             });
             node.wires = wires.collect();
         }
+        self.outside_status(&mut status, now);
         status
     }
 
@@ -181,9 +198,9 @@ impl Quorum {
 }
 
 /// A notice as a sentence, and whom it is about; none for what only debugging needs.
-pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Option<(String, String)> {
+pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &Cluster) -> Option<(String, String)> {
     let name = |node: &NodeId| list.name(*node).to_owned();
-    let own = || cluster.to_owned();
+    let own = || cluster.name.clone();
     Some(match notice {
         Notice::Reachable(node) => (name(node), format!("{} is heard", name(node))),
         Notice::Silent(node) => (name(node), format!("{} is not heard any more", name(node))),
@@ -191,7 +208,7 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Opti
         Notice::Mismatch { node, mark } => (
             name(node),
             format!(
-                "{} has another voter list or longest term ({mark}): neither counts the other's votes",
+                "{} has another voter list or longest term, or guard strict on one side alone ({mark}): neither counts the other's votes",
                 name(node)
             ),
         ),
@@ -199,6 +216,10 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &str) -> Opti
             own(),
             format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
         ),
+        Notice::Quorum if cluster.strict => (own(), "both nodes answer".into()),
+        Notice::NoQuorum if cluster.strict => {
+            (own(), "the other node does not answer: this node keeps what it holds, and takes nothing".into())
+        }
         Notice::Quorum => (own(), "a majority of voters answers".into()),
         Notice::NoQuorum => (
             own(),

@@ -2,9 +2,13 @@
 //!
 //! Packet, probe verdict, timer, link event or operator -> machine -> effects -> gate, address, advert, announcement.
 
+mod arbitrate;
 mod changes;
 mod cluster;
+mod conflicts;
 mod datagrams;
+mod enrol;
+mod external;
 mod kernel;
 mod links;
 mod members;
@@ -14,6 +18,7 @@ mod quorum;
 mod report;
 mod services;
 mod upkeep;
+mod usable;
 mod world;
 
 use std::collections::VecDeque;
@@ -33,6 +38,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::ipc::{Channel, Closed, Deposit, FromVip, Identity, ToVip};
 use changes::Changes;
+use conflicts::Conflicts;
 use kernel::Kernel;
 pub(crate) use kernel::{clear_others, sweep};
 use links::{Links, Socket};
@@ -64,11 +70,15 @@ struct Node {
     identity: Option<Identity>,
     /// This node among its peers, when it has any.
     quorum: Option<Quorum>,
+    /// What helps to decide where nobody votes.
+    arbitration: Option<arbitrate::Arbitration>,
     /// Why it is not among them, when it should be.
     alone: Option<String>,
     /// What the election has said of rights, to be told once it has been carried out.
     said: VecDeque<Said>,
     changes: Changes,
+    conflicts: Conflicts,
+    usable: usable::Usable,
     /// Sequences that are over, to be told to the machine once it has been drained.
     owned: VecDeque<(VipId, bool)>,
     /// Messages that the supervisor's queue had no room for.
@@ -113,9 +123,12 @@ pub fn run(channel: Channel, signals: Signals) -> anyhow::Result<()> {
         sequences: Sequences::new(now.as_nanos()),
         identity,
         quorum: None,
+        arbitration: None,
         alone: None,
         said: VecDeque::new(),
         changes: Changes::new(now.as_nanos()),
+        conflicts: Conflicts::default(),
+        usable: usable::Usable::default(),
         owned: VecDeque::new(),
         outbox: VecDeque::new(),
         outbox_dropped: 0,
@@ -167,7 +180,8 @@ impl Node {
                 self.hear_peers();
             }
             self.tick();
-            if self.stopping && self.machine.is_idle() {
+            self.arbitrate(boot_now());
+            if self.stopping && self.machine.is_idle() && !self.lingers() {
                 self.say(&FromVip::Stopped);
                 self.farewell();
                 return Ok(());
@@ -180,7 +194,14 @@ impl Node {
         let machine = self.machine.poll_timeout().unwrap_or(Boot::NEVER).max(self.ticked + self.quantum);
         let renew = self.kernel.renew(now);
         let peers = self.quorum.as_ref().map_or(Boot::NEVER, Quorum::next);
-        let wait = machine.min(renew).min(self.alive_at).min(peers).since(now);
+        let conflicts = self.conflicts.next();
+        let wait = machine
+            .min(renew)
+            .min(self.alive_at)
+            .min(peers)
+            .min(conflicts)
+            .min(self.next_ruling())
+            .since(now);
         let mut sources = vec![Source::Signal, Source::Supervisor, Source::Monitor];
         let room = if self.outbox.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         let mut fds = vec![
@@ -219,6 +240,9 @@ impl Node {
             self.say(&FromVip::Alive);
             self.alive_at = now + ALIVE;
             self.rejoin(now);
+            self.look_at_holders(now);
+            self.ask_for_ours();
+            self.look_through(now);
             // What no message told.
             self.mend_gate(None);
             for link in self.links.reopen() {
@@ -236,6 +260,7 @@ impl Node {
             self.feed(Input::Tick, now);
         }
         self.tick_peers(now);
+        self.tick_conflicts(now);
     }
 
     /// Gives the machine one change and carries out what it asks for.
@@ -267,6 +292,7 @@ impl Node {
             tracing::debug!(interface = state.name, "receive adverts: {error:#}");
         }
         self.drain();
+        self.hear_strangers(now);
     }
 
     /// Carries out everything that the election and the leases ask for, then has peers told.
@@ -353,7 +379,8 @@ impl Node {
             let quorum = &mut self.quorum;
             let deposits = taken.iter().map(|(id, vip)| {
                 let wills = quorum::wills(quorum.as_mut(), &self.machine, *id);
-                Deposit { wills, ..Kernel::deposit(*id, vip, &self.machine, &self.links) }
+                let posted = quorum.as_ref().and_then(|quorum| quorum.outside_will(&self.machine, *id));
+                Deposit { wills, posted, ..Kernel::deposit(*id, vip, &self.machine, &self.links) }
             });
             let message = FromVip::Deposit(deposits.collect());
             send(&self.channel, &mut self.outbox, &mut self.outbox_dropped, &message);
@@ -407,6 +434,9 @@ impl Node {
                 if let Some(probe) = self.probe_id(&status.name) {
                     self.changes.probe(&status);
                     self.feed(Input::Probe { probe, verdict: status.verdict }, now);
+                    if self.plan.probes[probe.index()].through.is_some() {
+                        self.look_through(now);
+                    }
                 }
             }
             ToVip::Ran(outcome) => self.ran(&outcome),
@@ -427,6 +457,8 @@ impl Node {
                 self.say(&FromVip::Cluster { number, said });
             }
             ToVip::Kept { epoch } => self.list_kept(epoch),
+            ToVip::Heard(heard) => self.hear_external(heard),
+            ToVip::External(state) => self.external_does(state),
             ToVip::Stop => self.begin_stop(),
         }
     }
@@ -438,8 +470,13 @@ impl Node {
         }
     }
 
+    fn lingers(&mut self) -> bool {
+        self.quorum.as_mut().is_some_and(|quorum| quorum.lingers(boot_now()))
+    }
+
     /// Says what is left and waits for nobody for longer than it takes.
     fn farewell(&mut self) {
+        self.leave_lock(boot_now());
         self.leave_peers();
         self.flush_outbox();
     }

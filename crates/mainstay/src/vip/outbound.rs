@@ -49,6 +49,45 @@ impl Outbound {
         }
     }
 
+    /// Queues the question whether somebody else has an address.
+    pub(super) fn ask(&mut self, link: LinkId, addr: IpAddr, links: &Links) {
+        let mac = links.get(link).mac();
+        let frame = match addr {
+            IpAddr::V4(ip) => arp::probe(ip, mac).to_vec(),
+            IpAddr::V6(ip) => ndp::probe(ip, mac).to_vec(),
+        };
+        self.frames.push((link, addr.is_ipv6(), frame));
+    }
+
+    /// Queues the question who has an address, from an address of our own; nothing without an address of our own to ask from.
+    pub(super) fn ask_from(
+        &mut self,
+        link: LinkId,
+        target: IpAddr,
+        links: &Links,
+        of_vip: impl Fn(&IpAddr) -> bool,
+    ) {
+        let state = links.get(link);
+        let own = state.addrs.iter().filter(|a| !a.is_ours() && !a.tentative && !of_vip(&a.addr));
+        let frame = match target {
+            IpAddr::V4(target) => own
+                .filter_map(|a| match a.addr {
+                    IpAddr::V4(own) => Some(arp::request(target, own, state.mac()).to_vec()),
+                    IpAddr::V6(_) => None,
+                })
+                .next(),
+            IpAddr::V6(target) => own
+                .filter_map(|a| match a.addr {
+                    IpAddr::V6(own) if own.is_unicast_link_local() => {
+                        Some(ndp::request(target, own, state.mac()).to_vec())
+                    }
+                    IpAddr::V4(_) | IpAddr::V6(_) => None,
+                })
+                .next(),
+        };
+        self.frames.extend(frame.map(|frame| (link, target.is_ipv6(), frame)));
+    }
+
     /// Sends what is queued, adverts before announcements.
     pub(super) fn flush(&mut self, links: &mut Links) {
         while let Some(first) = self.adverts.first() {

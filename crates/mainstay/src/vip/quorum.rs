@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use mainstay_config::plan::cluster::Cluster;
 use mainstay_core::election::{Input, Vips};
-use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Stance};
+use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Sights, Stance};
 use mainstay_core::name::{NodeId, RightId, VipId};
 use mainstay_core::time::Boot;
 use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
@@ -17,8 +18,12 @@ use mainstay_sys::gate::GateKind;
 
 use super::Node;
 use super::datagrams::{listen_all, plain};
+use super::external::Outside;
 use super::members::{Kept, sentence};
 use crate::ipc::{FromVip, Identity};
+
+/// A follower that is heard takes what was given up within a few round trips, or never.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Datagrams taken from one socket before the others are looked at.
 const DATAGRAMS: usize = 256;
@@ -43,11 +48,17 @@ pub(super) struct Quorum {
     pub(super) kept: Kept,
     /// What is to be said, by peer of the file.
     pub(super) letters: BTreeMap<NodeId, Vec<Message>>,
+    /// What peers have said of vips that are held by no lease, until arbitration hears it.
+    pub(super) sights: Vec<(NodeId, Sights)>,
     /// Whom the election believes to hold each right.
     told: Vec<Option<NodeId>>,
     /// Whom the wills that are deposited name as the next holder of each right.
     willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
+    /// The voter that is no node.
+    pub(super) outside: Outside,
+    /// How long a process that has given everything up stays for the other node's sake.
+    lingers_until: Option<Boot>,
 }
 
 impl Quorum {
@@ -59,7 +70,12 @@ impl Quorum {
         now: Boot,
     ) -> anyhow::Result<Self> {
         let sockets = listen_all(&cluster.listen)?;
-        let (list, me, kept) = super::members::in_force(cluster, identity);
+        // Two voters that are all there can be: nobody adds one, and nothing needs to be remembered of them.
+        let (list, me, kept) = if cluster.strict {
+            (cluster.list.clone(), cluster.me, Kept::Done)
+        } else {
+            super::members::in_force(cluster, identity)
+        };
         let setup = Setup {
             me,
             list,
@@ -69,6 +85,7 @@ impl Quorum {
             heir_of: identity.heir_of,
             epoch_floor: identity.epoch_floor,
             remembers: false,
+            lasting: cluster.strict,
         };
         let config = Config {
             cluster: cluster.name.clone(),
@@ -80,6 +97,7 @@ impl Quorum {
             peers: peers(cluster, identity),
             cluster_key: cluster.key.as_ref().map(|key| key.as_bytes().to_vec()),
             token: None,
+            forgotten: identity.forgotten.clone(),
             beat: cluster.terms.beat(),
         };
         let vips = rights.len();
@@ -92,9 +110,12 @@ impl Quorum {
             vips,
             kept,
             letters: BTreeMap::new(),
+            sights: Vec::new(),
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,
+            outside: Outside::default(),
+            lingers_until: None,
         };
         quorum.claim_own_id(now);
         Ok(quorum)
@@ -178,6 +199,13 @@ impl Quorum {
             // Others are what an earlier datagram has brought back, such as a port that nobody listens at.
             Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
         }
+    }
+
+    /// Whether this process must stay a little, although it holds nothing: of two voters both must answer (guard `strict`).
+    pub(super) fn lingers(&mut self, now: Boot) -> bool {
+        let longest = self.cluster.terms.term.min(LINGER);
+        let until = *self.lingers_until.get_or_insert(now + longest);
+        now < until && self.leases.awaits_follower()
     }
 
     /// Whether another node would follow than the wills say.
@@ -281,7 +309,7 @@ impl Node {
             quorum.leases.handle(input, now);
         }
         let mut fed = false;
-        let mut notices = Vec::new();
+        let (mut notices, mut healed) = (Vec::new(), Vec::new());
         while let Some(effect) = quorum.leases.poll_effect() {
             match effect {
                 Effect::Send { to, message } => quorum.say(to, message),
@@ -311,9 +339,10 @@ impl Node {
                     notices.push(FromVip::Duplicate(message));
                 }
                 Effect::Notice(notice) => {
-                    if let Some((about, message)) =
-                        sentence(&notice, quorum.leases.list(), &quorum.cluster.name)
-                    {
+                    if let Notice::Reachable(node) = notice {
+                        healed.push(quorum.leases.list().name(node).to_owned());
+                    }
+                    if let Some((about, message)) = sentence(&notice, quorum.leases.list(), &quorum.cluster) {
                         let event = crate::events::event(&self.plan.node, "cluster", &about, message);
                         notices.push(FromVip::Event(event));
                     }
@@ -323,19 +352,26 @@ impl Node {
         for message in notices {
             self.say(&message);
         }
+        for peer in healed {
+            self.announce_to(&peer);
+        }
         fed | self.tell_holders(now)
     }
 
     /// Tells the election who else holds a right, for the account of the time in which nobody did.
     fn tell_holders(&mut self, now: Boot) -> bool {
         let Some(quorum) = &mut self.quorum else { return false };
-        let mut fed = false;
+        let (mut fed, mut learned) = (false, Vec::new());
         for (right, told) in (0..).map(RightId).zip(&mut quorum.told) {
             let holder = quorum.leases.other_holder(right);
             if std::mem::replace(told, holder) != holder {
                 self.machine.handle(Input::Holder { right, held: holder.is_some() }, now);
                 fed = true;
+                learned.extend(holder.map(|holder| (right, quorum.leases.list().name(holder).to_owned())));
             }
+        }
+        for (right, holder) in learned {
+            self.yield_told(right, &holder);
         }
         fed
     }
@@ -375,6 +411,7 @@ impl Node {
         if let Some(quorum) = &mut self.quorum {
             quorum.flush(boot_now());
         }
+        self.post_outside();
     }
 
     fn hear_sessions(&mut self) {
@@ -396,11 +433,13 @@ impl Node {
             Event::Established { node } => (name(node), format!("the session with {} is up", name(node))),
             Event::Replaced { .. } => return,
             Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
-            Event::Enrolled { node, key } => {
+            Event::Disputed { node, by } => (name(node), super::enrol::disputed(&name(node), &name(by))),
+            Event::Intruder { addr, why } => (self.plan.node.clone(), super::enrol::intruder(addr, &why)),
+            Event::Enrolled { node, key, means } => {
                 let id = name(node);
                 quorum.identity.pins.insert(id.clone(), key);
-                let message =
-                    format!("{id} has enrolled with the cluster key: its own key is pinned from here on");
+                quorum.identity.forgotten.retain(|one| *one != key);
+                let message = super::enrol::enrolled(&id, means, name);
                 self.say(&FromVip::Pinned { id: id.clone(), key });
                 (id, message)
             }

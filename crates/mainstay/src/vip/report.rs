@@ -12,7 +12,7 @@ use mainstay_sys::gate::GateKind;
 
 use super::Node;
 use super::changes::{Changes, wall_of};
-use crate::status::{Counter, Guard, PeerStatus, Status, VipStatus};
+use crate::status::{ArbitrationStatus, Counter, Guard, PeerStatus, Status, ThroughStatus, VipStatus};
 use crate::words;
 
 impl Node {
@@ -25,7 +25,14 @@ impl Node {
             }
         }
         status.cluster = self.quorum.as_ref().map(|quorum| quorum.status(now));
+        status.arbitration = self.arbitration_status(now);
         status.degraded = self.degraded(now);
+        for vip in &status.vips {
+            status.degraded.extend(vip.reference.as_ref().and_then(|of| of.degraded(&vip.name)));
+        }
+        status.degraded.extend(status.arbitration.iter().flat_map(ArbitrationStatus::degraded));
+        status.through = self.through(now);
+        status.degraded.extend(status.through.iter().filter_map(ThroughStatus::complaint));
         status.degraded.extend(self.alone.clone());
         status.counters = vec![
             counter("send_errors_total", self.outbound.send_errors),
@@ -88,16 +95,21 @@ impl Node {
                 .quorum
                 .as_ref()
                 .and_then(|quorum| quorum.lease_status(self.machine.right_of(id)?, now)),
+            reference: self.reference_status(id, vip, now),
             group: group.map(|g| g.spec.name.clone()),
             drained: view.drained,
             on_hold: view.pinned,
+            conflict: self.conflicts.status(id, now),
             outage_s: view.outage.as_secs_f64(),
             transitions: self.transitions(id),
             adverts: adverts(view),
             counters: vec![
                 counter("vip_announcements_total", view.counters.announced),
                 counter("vip_gate_arms_total", view.counters.armed),
-                counter("vip_conflicts_total", view.counters.conflicts),
+                counter("vip_conflicts_total", self.conflicts.counts(id).conflicts),
+                counter("vip_conflict_episodes_total", self.conflicts.counts(id).episodes),
+                counter("vip_claims_late_total", self.conflicts.counts(id).late),
+                counter("vip_claims_own_total", self.conflicts.counts(id).own),
                 counter("vip_late_total", view.counters.late),
                 counter("vip_verdicts_put_off_total", view.counters.graced),
                 counter("vip_addresses_put_back_total", self.kernel.put_back.get(&id).copied().unwrap_or(0)),
@@ -106,7 +118,7 @@ impl Node {
     }
 
     /// Who else holds it, as far as is known.
-    fn other_holder(&self, id: VipId, view: &View<'_>) -> Option<String> {
+    pub(super) fn other_holder(&self, id: VipId, view: &View<'_>) -> Option<String> {
         let quorum = self.quorum.as_ref();
         let leased = quorum.zip(self.machine.right_of(id));
         match leased {
@@ -132,7 +144,7 @@ impl Node {
         let guard = vip.spec.guard;
         Guard {
             grade: guard.word().into(),
-            promise: guard.promise().into(),
+            promise: self.plan.promise(vip),
             gate: gate.into(),
             window_ms: millis(window),
         }
@@ -161,7 +173,10 @@ impl Node {
                     words::why(waiting, &self.plan)
                 ));
             }
-            if let Some(trouble) = self.changes.trouble(id, Changes::window(&vip.spec), now) {
+            let grave = self.conflicts.is_grave(id, vip.spec.guard);
+            if let Some(conflict) = self.conflicts.status(id, now).filter(|_| grave) {
+                out.push(format!("vip {name}: {}", conflict.sentence()));
+            } else if let Some(trouble) = self.changes.trouble(id, Changes::window(&vip.spec), now) {
                 out.push(format!("vip {name}: {trouble}; `mainstay doctor` says more"));
             }
             if view.holding == Holding::Starting && now.since(view.since) > Duration::from_secs(10) {

@@ -110,6 +110,9 @@ impl Node {
 
     /// A command has ended: a step of a sequence, or a notification.
     pub(super) fn ran(&mut self, outcome: &crate::ipc::Outcome) {
+        if self.arbitration_ran(outcome, mainstay_sys::clock::boot_now()) {
+            return;
+        }
         if let Some(step) = self.sequences.ran(outcome) {
             self.step(step);
             self.drain();

@@ -34,10 +34,12 @@ impl Node {
             Change::Filter { .. } => self.mend_gate(Some(change)),
             Change::AddrGone(addr) => self.put_back(addr.index, addr.addr),
             Change::LinkGone(index, _) => {
+                self.conflicts.learn(*index, None);
                 self.kernel.lost(*index);
                 self.mend_gate(Some(change));
             }
-            Change::Link(_) | Change::Addr(_) => {}
+            Change::Link(link) => self.conflicts.learn(link.index, link.mac),
+            Change::Addr(_) => {}
         }
         let was_up = |node: &Self, index: u32| {
             node.links.iter().any(|(_, state)| state.ifindex() == Some(index) && state.is_up())
@@ -64,6 +66,9 @@ impl Node {
         if let Err(error) = self.links.resync(&mut self.kernel.route) {
             tracing::error!("read links and addresses: {error:#}");
             return;
+        }
+        for link in self.kernel.route.links().unwrap_or_default() {
+            self.conflicts.learn(link.index, link.mac);
         }
         for vip in &self.plan.vips {
             self.kernel.guard(vip, &self.links);

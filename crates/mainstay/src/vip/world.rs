@@ -1,22 +1,17 @@
-//! What happens around the vips: a new Plan, frames of others, commands that end.
+//! What happens around the vips: a new Plan, and what follows from it.
 
 use std::net::IpAddr;
 
 use mainstay_config::plan::Plan;
-use mainstay_core::arp::ArpView;
-use mainstay_core::election::{Input, Next, State, VipSpec};
+use mainstay_core::election::{Next, State, VipSpec};
 use mainstay_core::name::{CommandId, LinkId, ProbeId, VipId};
-use mainstay_core::ndp::NdpView;
 use mainstay_core::vrrp;
 use mainstay_sys::clock::boot_now;
 
 use super::kernel::Kernel;
-use super::links::{Socket, Wants};
+use super::links::Wants;
 use super::{COALESCE, Node};
 use crate::ipc::{Deposit, FromVip};
-
-/// Frames taken from one link before the others are looked at.
-const FRAMES: usize = 64;
 
 impl Node {
     /// Puts a Plan in force: vips that did not change keep their state, their timers and their packets.
@@ -42,6 +37,7 @@ impl Node {
         };
         self.kernel.renumber(new_id);
         self.changes.renumber(new_id);
+        self.conflicts.renumber(new_id);
         let swapped = self.retire_services(&plan);
         let command = |old: CommandId| {
             let known = self.plan.commands.get(old.index())?;
@@ -55,6 +51,7 @@ impl Node {
         self.say(&FromVip::Ready);
         self.quantum = plan.vips.iter().map(|v| v.spec.advert / COALESCE).min().unwrap_or_default();
         self.plan = plan;
+        self.know_peers();
         let wants = self.plan.links.iter().enumerate().map(|(i, _)| self.wants(LinkId(i as u32))).collect();
         self.links.apply(&self.plan.links, wants);
         for addr in old_addrs {
@@ -65,6 +62,7 @@ impl Node {
         let left = self.machine.apply(next, now);
         debug_assert!(left.is_empty(), "retire was drained");
         self.join(now);
+        self.arrange_aids(now);
         self.changes.plan(&self.plan);
         // The gate knows every address before the machine's effects can arm or take one.
         self.resync();
@@ -87,7 +85,8 @@ impl Node {
         let quorum = &mut self.quorum;
         let deposits = held.map(|(id, vip)| {
             let wills = super::quorum::wills(quorum.as_mut(), &self.machine, id);
-            Deposit { wills, ..Kernel::deposit(id, vip, &self.machine, &self.links) }
+            let posted = quorum.as_ref().and_then(|quorum| quorum.outside_will(&self.machine, id));
+            Deposit { wills, posted, ..Kernel::deposit(id, vip, &self.machine, &self.links) }
         });
         let deposits: Vec<_> = deposits.collect();
         if !deposits.is_empty() {
@@ -107,52 +106,17 @@ impl Node {
         }
         let addrs = self.plan.vips.iter().flat_map(|v| &v.addrs).filter(|a| a.link == link);
         wants.addrs = addrs.map(|a| a.addr).collect();
+        if !wants.addrs.is_empty() {
+            // Where a peer is tells its frames from a stranger's.
+            wants.addrs.extend(self.conflicts.peers());
+        }
+        let aided = self.plan.vips.iter().filter(|v| v.spec.link == link);
+        wants.addrs.extend(aided.filter_map(|v| v.reference.as_ref()).flat_map(|of| &of.addrs));
         for groups in [&mut wants.v4, &mut wants.v6].into_iter().flatten() {
             groups.sort_unstable();
             groups.dedup();
         }
         wants
-    }
-
-    /// Looks for a foreign hardware address behind an address that we hold.
-    pub(super) fn hear_frames(&mut self, link: LinkId, socket: Socket) {
-        let state = self.links.get_mut(link);
-        let mac = state.mac();
-        let mut claims: Vec<(IpAddr, [u8; 6])> = Vec::new();
-        let taken = if socket == Socket::Ndp { state.ndp.as_mut() } else { state.arp.as_mut() };
-        let Some(taken) = taken else { return };
-        let result = taken.receive(FRAMES, &mut |frame| {
-            if let Some(arp) = ArpView::parse(frame) {
-                claims.push((arp.sender_ip.into(), arp.sender_mac));
-            } else if let Some(ndp) = NdpView::parse(frame) {
-                claims.push((ndp.target.into(), ndp.lladdr.unwrap_or(ndp.from)));
-            }
-        });
-        if let Err(error) = result {
-            tracing::debug!("receive frames: {error:#}");
-        }
-        claims.retain(|(_, claimed)| *claimed != mac);
-        for (addr, claimed) in claims {
-            let holder =
-                self.plan.vips.iter().position(|v| v.addrs.iter().any(|a| a.addr == addr && a.link == link));
-            let Some(place) = holder else { continue };
-            let vip = VipId(u32::try_from(place).expect("a Plan has fewer than 2^32 vips"));
-            let now = boot_now();
-            if !self.is_active(vip) {
-                // The holder's own announcements: that is as it should be.
-                continue;
-            }
-            if self.changes.conflict(vip, now) {
-                let name = self.plan.vips[place].spec.name.clone();
-                let mac: Vec<String> = claimed.iter().map(|b| format!("{b:02x}")).collect();
-                self.event(
-                    "conflict",
-                    &name,
-                    format!("{addr}, which is held here, is claimed by {} too", mac.join(":")),
-                );
-            }
-            self.feed(Input::Conflict { vip }, now);
-        }
     }
 
     pub(super) fn is_active(&self, vip: VipId) -> bool {

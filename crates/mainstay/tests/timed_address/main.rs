@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "what clients see is measured by the clock that they use")]
 #![allow(dead_code, reason = "two test programs share the rig")]
 
+mod conflicts;
 mod death;
 mod frozen;
 mod mending;

@@ -36,7 +36,8 @@ fn flood(from: &Host, count: u32) -> Result<()> {
     })?
 }
 
-fn dropped(status: &Value, cause: &str) -> u64 {
+/// How many datagrams were dropped for this cause.
+pub(crate) fn dropped(status: &Value, cause: &str) -> u64 {
     let counters = status["counters"].as_array().into_iter().flatten();
     let of = |counter: &&Value| {
         counter["name"] == "cluster_datagrams_dropped_total" && counter["labels"][0][1] == cause
@@ -45,7 +46,7 @@ fn dropped(status: &Value, cause: &str) -> u64 {
 }
 
 /// The client of `n1` never waited, and it was never held anew.
-fn undisturbed(rig: &Rig, first: &Mainstay, strike: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn undisturbed(rig: &Rig, first: &Mainstay, strike: impl FnOnce() -> Result<()>) -> Result<()> {
     let (client, watch, begun) = (rig.ask()?, rig.watch()?, Instant::now());
     let epoch = first.vip("front")?["epoch"].clone();
     strike()?;

@@ -9,13 +9,14 @@ use mainstay_lab::peer::{Keeper as _, Mainstay};
 
 use crate::rig::{LIMIT, Rig, binary, never_two};
 
-const FOUR: [&str; 4] = ["n1", "n2", "n3", "w"];
+/// Everybody of a larger cluster.
+pub(crate) const FOUR: [&str; 4] = ["n1", "n2", "n3", "w"];
 
 /// Long enough that a second change comes within it.
 const TERM: &str = "1.5s";
 
 /// Says something that must be refused, and returns the sentence.
-fn refused(node: &Mainstay, words: &[&str]) -> Result<String> {
+pub(crate) fn refused(node: &Mainstay, words: &[&str]) -> Result<String> {
     let output = node.ctl(words)?;
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
@@ -24,7 +25,7 @@ fn refused(node: &Mainstay, words: &[&str]) -> Result<String> {
 }
 
 /// Says something until it is not too soon any more.
-fn in_time(node: &Mainstay, words: &[&str]) -> Result<()> {
+pub(crate) fn in_time(node: &Mainstay, words: &[&str]) -> Result<()> {
     node.daemon().wait_until(&format!("{words:?} is done"), LIMIT, || {
         let output = node.ctl(words)?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -34,8 +35,8 @@ fn in_time(node: &Mainstay, words: &[&str]) -> Result<()> {
 }
 
 /// Another file for a node that runs.
-fn rewrite(node: &Mainstay, host: &Host, ids: &[&str], priority: u8) -> Result<()> {
-    let whole = Rig::config_of(host, TERM, ids, priority);
+pub(crate) fn rewrite(node: &Mainstay, host: &Host, term: &str, ids: &[&str], priority: u8) -> Result<()> {
+    let whole = Rig::config_of(host, term, ids, priority);
     let head = whole.split("[[vip]]").next().unwrap_or_default().to_owned();
     let witness = host.name() == "w";
     fs::write(node.config_path(), if witness { head } else { whole })?;
@@ -43,7 +44,7 @@ fn rewrite(node: &Mainstay, host: &Host, ids: &[&str], priority: u8) -> Result<(
 }
 
 /// Waits until a node counts by this list, and everybody in it answers.
-fn counts(node: &Mainstay, epoch: u32, voters: u32) -> Result<()> {
+pub(crate) fn counts(node: &Mainstay, epoch: u32, voters: u32) -> Result<()> {
     node.wait_until(&format!("epoch {epoch} with {voters} voters"), LIMIT, |status| {
         let cluster = &status["cluster"];
         cluster["list_epoch"] == epoch && cluster["voters"] == voters && cluster["answering"] == voters
@@ -60,9 +61,9 @@ fn a_fourth_voter_comes_and_a_voter_goes_while_one_node_holds_the_address() {
         ensure!(refused(&first, &["cluster", "add", "n3"])?.contains("not in [cluster] peers"));
         ensure!(refused(&first, &["cluster", "add", "n2"])?.contains("already"));
 
-        rewrite(&first, &rig.nodes[0], &FOUR, 150)?;
-        rewrite(&second, &rig.nodes[1], &FOUR, 100)?;
-        rewrite(&witness, &rig.witness, &FOUR, 0)?;
+        rewrite(&first, &rig.nodes[0], TERM, &FOUR, 150)?;
+        rewrite(&second, &rig.nodes[1], TERM, &FOUR, 100)?;
+        rewrite(&witness, &rig.witness, TERM, &FOUR, 0)?;
         let told = "n3 is in the file and not in the voter list: run `mainstay cluster add n3`";
         first.wait_until("the file alone changes nothing", LIMIT, |status| {
             status["degraded"].to_string().contains(told) && status["cluster"]["voters"] == 3
@@ -91,7 +92,7 @@ fn a_fourth_voter_comes_and_a_voter_goes_while_one_node_holds_the_address() {
         for (node, host, priority) in
             [(&first, &rig.nodes[0], 150), (&third, &host, 50), (&witness, &rig.witness, 0)]
         {
-            rewrite(node, host, &["n1", "n3", "w"], priority)?;
+            rewrite(node, host, TERM, &["n1", "n3", "w"], priority)?;
             node.wait_until("file and list agree", LIMIT, |status| {
                 status["degraded"].as_array().is_some_and(Vec::is_empty)
             })?;
@@ -103,7 +104,7 @@ fn a_fourth_voter_comes_and_a_voter_goes_while_one_node_holds_the_address() {
         ensure!(outage < Duration::from_millis(100), "the client waited {outage:?}");
 
         // The numbers of the file and of the list on disk differ at this start: n2 is back in the file.
-        rewrite(&third, &host, &FOUR, 50)?;
+        rewrite(&third, &host, TERM, &FOUR, 50)?;
         third.daemon().stop()?;
         third.daemon().start()?;
         counts(&third, 3, 3)?;

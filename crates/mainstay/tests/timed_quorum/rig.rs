@@ -112,6 +112,13 @@ impl Rig {
         Ok(client)
     }
 
+    /// The same, whoever answers.
+    pub(crate) fn ask_whoever(&self) -> Result<UdpClient> {
+        let client = UdpClient::start(&self.client, SERVICE.parse()?, Duration::from_millis(1))?;
+        client.wait_for_steady("n1", CALM, LIMIT).or_else(|_| client.wait_for_steady("n2", CALM, LIMIT))?;
+        Ok(client)
+    }
+
     /// Asks every millisecond who has the address.
     pub(crate) fn watch(&self) -> Result<ArpProbe> {
         ArpProbe::start(&self.watcher, "eth0", VIP.parse()?, Duration::from_millis(1))
@@ -142,13 +149,14 @@ pub(crate) fn binary() -> PathBuf {
 }
 
 /// The cluster key where a host's configuration looks for it.
-fn write_key(host: &Host) -> Result<()> {
+pub(crate) fn write_key(host: &Host) -> Result<()> {
     let key = host.directory().join("cluster.key");
     fs::write(&key, "a key that is long enough for a test")?;
     Ok(fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?)
 }
 
-fn vip(priority: u8, more: &str) -> String {
+/// A vip of guard quorum.
+pub(crate) fn vip(priority: u8, more: &str) -> String {
     format!(
         "[[vip]]\nname = \"front\"\naddrs = [\"{VIP}\"]\ninterface = \"eth0\"\npriority = {priority}\nguard = \
          \"quorum\"\n{more}\n"
@@ -179,4 +187,12 @@ pub(crate) fn cluster_of(host: &Host, term: &str, ids: &[&str]) -> String {
         host.name(),
         host.directory().join("cluster.key").display(),
     )
+}
+
+impl Rig {
+    /// The head of the configuration of node 1 or 2 in a cluster whose third voter is the etcd at .9.
+    pub(crate) fn cluster_with_etcd(&self, n: usize) -> String {
+        let head = cluster_of(&self.nodes[n - 1], "5s", &["n1", "n2"]);
+        head.replace("}]\n", "}, { id = \"etcd\", etcd = [\"http://10.0.4.9:2379\"] }]\n")
+    }
 }

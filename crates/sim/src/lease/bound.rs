@@ -26,7 +26,7 @@ impl World {
     }
 
     /// What finding out, asking and answering takes.
-    fn grace(&self) -> Time {
+    pub(crate) fn grace(&self) -> Time {
         4 * self.scenario.beat() + 6 * self.scenario.delay() + 4 * JITTER + self.scenario.removal
     }
 
@@ -47,6 +47,7 @@ impl World {
         if self.is_rough() {
             self.checks.calm_since = self.checks.calm_since.max(self.now);
         }
+        self.check_lone();
         for right in 0..self.scenario.rights.len() {
             self.touched(right);
             self.check_none(right);
@@ -137,7 +138,7 @@ impl World {
     /// An address was removed because somebody wished it: who follows has two round trips.
     pub(crate) fn expect_next(&mut self, n: usize, right: usize) {
         let wished = std::mem::take(&mut self.checks.cooperative[right]);
-        let gone = |v: usize| v == n && self.nodes[n].stopping;
+        let gone = |v: usize| v == n && self.nodes[n].stopping && !self.scenario.strict;
         if !wished || !self.net.is_whole() || !self.votes_without(gone) || !self.has_heir(n, right) {
             return;
         }

@@ -154,6 +154,7 @@ impl World {
                 self.leave(n, *right);
             }
             Mail::List(list) => self.change(n, list, local),
+            Mail::Take(other) => self.take_all(n, *other, local),
             Mail::Stop => {
                 self.nodes[n].stopping = true;
                 for right in 0..self.scenario.rights.len() {
@@ -200,7 +201,7 @@ impl World {
 
     /// A task that was told to stop ends; its supervisor removes whatever is left.
     pub(crate) fn exit(&mut self, n: usize, life: u32) {
-        if self.nodes[n].life != life || !self.nodes[n].stopping {
+        if self.nodes[n].life != life || !self.nodes[n].stopping || self.lingers(n) {
             return;
         }
         self.trace(|_| format!("n{n} has stopped"));

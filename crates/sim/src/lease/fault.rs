@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Move(usize, usize),
     /// The operator adds or removes that voter, on the first node if one is named, or on any that knows the newest list.
     List(Option<usize>, usize),
+    /// The operator has the other node take every right: that one is down, and he has made sure of it.
+    Fence(usize),
     /// Every clock runs at another rate.
     Rates,
     /// A node's wall clock is set, by so many nanoseconds.
@@ -112,6 +114,8 @@ fn one(rng: &mut Rng, scenario: &Scenario, at: Time, end: Time, faults: &mut Vec
             }
         }
         19 => faults.push((at, Fault::Move(right, node))),
+        20 if scenario.strict => unheard(rng, scenario, at, end, faults),
+        21 | 22 if scenario.strict => fence(rng, scenario, at, end, faults),
         20 if scenario.nodes > 4 => grow(scenario, at, faults),
         20 | 21 if scenario.nodes > 3 => exile(rng, scenario, at, faults),
         20..=22 => lists(rng, scenario, at, faults),
@@ -142,6 +146,31 @@ fn twice(rng: &mut Rng, scenario: &Scenario, at: Time, end: Time, faults: &mut V
     let again = if rng.percent(50) { Fault::Kill(second) } else { Fault::Reboot(second) };
     let soon = then + rng.within(0..scenario.term() / 10);
     faults.extend([(then, again), (soon, Fault::Start(second))]);
+}
+
+/// A host is lost, the operator says so, perhaps too early, and it comes back, perhaps while the two hear nothing of each other.
+fn fence(rng: &mut Rng, scenario: &Scenario, at: Time, end: Time, faults: &mut Vec<(Time, Fault)>) {
+    let node = rng.below(scenario.nodes);
+    let told = rng.within(at..end);
+    faults.extend([(at, Fault::Reboot(node)), (told, Fault::Fence(node)), (end, Fault::Start(node))]);
+    if rng.percent(50) {
+        let met = end + rng.within(0..2 * scenario.term());
+        faults.extend([(rng.within(told..end), split(scenario, |other| other == node)), (met, Fault::Heal)]);
+    }
+}
+
+/// A node gives up what it has just when it is cut off, before anybody knows that, and stays out when they meet again.
+fn unheard(rng: &mut Rng, scenario: &Scenario, at: Time, end: Time, faults: &mut Vec<(Time, Fault)>) {
+    let node = rng.below(scenario.nodes);
+    let soon = at + rng.within(0..2 * scenario.beat());
+    faults.extend([(at, split(scenario, |other| other == node)), (end, Fault::Heal)]);
+    for right in 0..scenario.rights.len() {
+        let back = end + 4 * scenario.term();
+        faults.extend([
+            (soon, Fault::Stance(node, right, Stance::Unable)),
+            (back, mended(scenario, node, right)),
+        ]);
+    }
 }
 
 /// The power fails, for most or for all of them.

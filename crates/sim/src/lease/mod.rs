@@ -18,6 +18,11 @@
 //! 8. Nobody floods, nobody spins.
 //! 9. A task that runs leaves when its right has ended, before it says anything more of it.
 //!
+//! Of two nodes whose promises last (`run_strict`) promise 1 has no exception, promise 5 asks for both nodes, and in place of 6 and 9:
+//!
+//! 10. A node that runs and has the right answers, however long it is alone, and gives it up when it is wished for alone. An
+//!     operator fences only hosts that are down.
+//!
 //! `mutant` breaks the rules on purpose: a checker that no mutant trips is not a checker.
 
 mod bound;
@@ -27,6 +32,8 @@ mod fault;
 mod mutant;
 mod node;
 mod scenario;
+mod store;
+mod strict;
 mod suffer;
 mod tell;
 mod wire;
@@ -58,6 +65,10 @@ pub struct Outcome {
     pub takeovers: u64,
     /// Changes of the list of voters.
     pub lists: u64,
+    /// Rights that were taken on an operator's word.
+    pub fenced: u64,
+    /// Writes that a store which votes has taken at the end.
+    pub writes: u64,
     /// Letters sent.
     pub letters: u64,
     /// Events played.
@@ -91,6 +102,8 @@ impl Outcome {
         self.hand_overs += other.hand_overs;
         self.takeovers += other.takeovers;
         self.lists += other.lists;
+        self.fenced += other.fenced;
+        self.writes += other.writes;
         self.letters += other.letters;
         self.events += other.events;
         self.simulated += other.simulated;
@@ -132,5 +145,18 @@ impl fmt::Display for Outcome {
 /// Plays one seed.
 #[must_use]
 pub fn run(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
-    world::World::play(seed, mutant, traced)
+    world::World::play(seed, false, mutant, traced)
+}
+
+/// Plays one seed of two nodes whose promises last (guard `strict`).
+#[must_use]
+pub fn run_strict(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
+    world::World::play(seed, true, mutant, traced)
+}
+
+/// Plays one seed with a store that votes in the place of a third node; `forgetful`: when it stops it loses its
+/// promises, and does not know.
+#[must_use]
+pub fn run_store(seed: u64, forgetful: bool) -> Outcome {
+    world::World::play_store(seed, forgetful)
 }

@@ -52,10 +52,26 @@ pub enum Mutant {
     Idle,
     /// It says everything ten times.
     Chatty,
+    /// Of two nodes: promises end with their term.
+    Fleeting,
+    /// Of two nodes: whoever hears nothing of the other takes it.
+    Usurper,
+    /// Of two nodes: a release that was lost is not asked for.
+    Trustful,
 }
 
 impl Mutant {
-    /// Every way in which it can be broken.
+    /// Every way in which it can be broken where two promise what lasts.
+    pub const STRICT: [Self; 7] = [
+        Self::HastyFree,
+        Self::Clinging,
+        Self::Idle,
+        Self::Chatty,
+        Self::Fleeting,
+        Self::Usurper,
+        Self::Trustful,
+    ];
+    /// Every way in which it can be broken where majorities promise.
     pub const ALL: [Self; 19] = [
         Self::LateStamp,
         Self::NoMargin,
@@ -98,6 +114,7 @@ impl Subject {
             setup.epoch_floor = 0;
         }
         setup.remembers |= mutant == Mutant::Forgetful;
+        setup.lasting &= mutant != Mutant::Fleeting;
         Self { leases: Leases::new(setup, rights, now), mutant, terms, now, queue: VecDeque::new() }
     }
 
@@ -114,6 +131,12 @@ impl Subject {
             | Input::Successor { .. }
             | Input::List(_)
             | Input::Tick => self.leases.handle(input, now),
+        }
+        if self.mutant == Mutant::Usurper && self.leases.list().members.len() == 2 {
+            let other = mainstay_core::name::NodeId(1 - self.leases.me().0);
+            for right in (0..3).map(mainstay_core::name::RightId) {
+                let _ = self.leases.take(right, other, now);
+            }
         }
     }
 
@@ -140,7 +163,8 @@ impl Subject {
                 | Message::Request(_)
                 | Message::Reply(_)
                 | Message::Free(_)
-                | Message::List(_) => {}
+                | Message::List(_)
+                | Message::Sights(_) => {}
             }
         }
         letter
@@ -186,7 +210,10 @@ impl Subject {
                 let renews = request.rights.iter().any(|asked| asked.renewal);
                 self.mutant == Mutant::Idle || self.mutant == Mutant::Lazy && renews
             }
-            Effect::Send { message: Message::Beat(_) | Message::Reply(_) | Message::List(_), .. } => false,
+            Effect::Send { message: Message::Reply(reply), .. } => {
+                self.mutant == Mutant::Trustful && reply.number == 0
+            }
+            Effect::Send { message: Message::Beat(_) | Message::List(_) | Message::Sights(_), .. } => false,
             Effect::Held { .. } | Effect::Adopted(_) | Effect::Notice(_) => false,
         }
     }

@@ -24,6 +24,8 @@ pub(crate) enum Mail {
     /// The operator hands a right over to that node.
     Move(usize, usize),
     List(Rc<VoterList>),
+    /// The operator says that this node is dead: take what it may have.
+    Take(usize),
     Stop,
 }
 
@@ -49,6 +51,10 @@ pub(crate) struct Node {
     pub(crate) nap: Option<(u32, Time)>,
     /// The guest stands still.
     pub(crate) suspended: bool,
+    /// When its task last started.
+    pub(crate) started: Time,
+    /// By right: since when it has the right and could answer, and does not.
+    pub(crate) silent_since: Vec<Option<Time>>,
     /// Its voter is certainly not mute any more.
     pub(crate) mute_until: Time,
     pub(crate) inbox: VecDeque<Mail>,
@@ -76,6 +82,8 @@ pub(crate) struct Node {
     pub(crate) asked_at: Boot,
     pub(crate) stances: Vec<Stance>,
     pub(crate) stopping: bool,
+    /// When it had nothing left to give up.
+    pub(crate) stopped_at: Option<Boot>,
 }
 
 impl Node {
@@ -90,6 +98,8 @@ impl Node {
             paused_until: 0,
             nap: None,
             suspended: false,
+            started: 0,
+            silent_since: vec![None; rights],
             mute_until: Time::MAX,
             inbox: VecDeque::new(),
             glanced: Boot::ZERO,
@@ -107,6 +117,7 @@ impl Node {
             asked_at: Boot::ZERO,
             stances: scenario.stances[n].clone(),
             stopping: false,
+            stopped_at: None,
         }
     }
 
@@ -147,7 +158,8 @@ impl Node {
         self.decided.fill(None);
         self.asked_at = Boot::ZERO;
         self.leaving.fill(false);
-        self.stopping = false;
+        (self.stopping, self.stopped_at) = (false, None);
+        self.silent_since.fill(None);
         self.due = None;
     }
 

@@ -28,10 +28,14 @@ pub(crate) struct Scenario {
     /// By how many nanoseconds each node's wall clock is wrong.
     pub(crate) walls: Vec<i64>,
     pub(crate) wires: usize,
+    /// The last one is a store that votes.
+    pub(crate) store: bool,
     /// For each node the longest that a letter to it or from it is under way.
     pub(crate) delays: Vec<Time>,
     /// The longest that an address takes to be removed.
     pub(crate) removal: Time,
+    /// Two nodes whose promises last.
+    pub(crate) strict: bool,
     /// What comes to a paused guest is lost, and does not wait for it.
     pub(crate) deaf_guests: bool,
     pub(crate) faults: Vec<(Time, Fault)>,
@@ -75,8 +79,15 @@ impl Scenario {
     }
 
     /// Draws everything from one seed.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let shape = Shape::draw(rng);
+    pub(crate) fn draw(rng: &mut Rng, kind: Kind) -> Self {
+        let shape = match kind {
+            Kind::Drawn => Shape::draw(rng),
+            Kind::Pair => Shape { holders: 2, others: 0, slow: false },
+            Kind::Store => {
+                Shape::draw(rng);
+                Shape { holders: 2, others: 1, slow: true }
+            }
+        };
         let nodes = shape.holders + shape.others;
         let terms = terms(rng, shape.slow);
         let list = list(rng, &shape);
@@ -96,9 +107,12 @@ impl Scenario {
             walls: (0..nodes).map(|_| rng.within(0..2 * WRONG) as i64 - WRONG as i64).collect(),
             terms,
             rights,
+            // Drawn from what is drawn already: the other seeds stay as they were.
+            store: kind == Kind::Store || shape.slow && delays[nodes - 1] % 2 == 0,
             wires: 1 + rng.below(3),
             delays,
             removal: rng.pick(&[0, 0, 300_000, 3_000_000]),
+            strict: kind == Kind::Pair,
             deaf_guests: rng.percent(50),
             faults: Vec::new(),
             end: 0,
@@ -106,6 +120,17 @@ impl Scenario {
         (scenario.faults, scenario.end) = fault::draw(rng, &scenario);
         scenario
     }
+}
+
+/// What kind of cluster is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As the seed has it.
+    Drawn,
+    /// Two nodes whose promises last.
+    Pair,
+    /// Two nodes, and a store that votes.
+    Store,
 }
 
 /// How many of each kind.

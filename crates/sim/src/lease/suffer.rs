@@ -14,16 +14,21 @@ use crate::lease::scenario::Scenario;
 use crate::lease::world::{Event, World};
 
 /// What all nodes have to agree on beside the list.
-const SALT: u64 = 0x5a17;
+pub(crate) const SALT: u64 = 0x5a17;
 
 /// What every wall clock shows at the beginning, in nanoseconds.
-const WALL: Time = 1_700_000_000_000_000_000;
+pub(crate) const WALL: Time = 1_700_000_000_000_000_000;
 
 impl World {
     pub(crate) fn suffer(&mut self, fault: Fault) {
         let calm = self.is_calm();
         self.disturb(0);
         match fault {
+            // A store that is down, or paused, says nothing; one that was reset has lost everything.
+            Fault::Kill(n) | Fault::Stop(n) if self.is_store(n) => self.stop_store(false),
+            Fault::Reboot(n) if self.is_store(n) => self.stop_store(true),
+            Fault::Start(n) if self.is_store(n) => self.start_store(),
+            Fault::Pause(n, ..) | Fault::Suspend(n, _) if self.is_store(n) => {}
             Fault::Cut(pairs, wires) => {
                 self.net.cut(&pairs, wires);
                 self.expect_heirs_of_isolated(calm);
@@ -60,6 +65,7 @@ impl World {
                 self.stand(n, right, stance);
             }
             Fault::Move(right, to) => self.hand_over(right, to, calm),
+            Fault::Fence(n) => self.fence(n),
             Fault::List(at, member) => self.change_list(at, member),
             Fault::Rates => {
                 for n in 0..self.nodes.len() {
@@ -154,7 +160,8 @@ impl World {
         node.die();
         node.sweep();
         node.life += 1;
-        node.mute_until = self.now + self.scenario.mute();
+        node.started = self.now;
+        node.mute_until = if self.scenario.strict { self.now } else { self.now + self.scenario.mute() };
         let setup = Setup {
             me: node_id(n),
             list: node.disk.list.clone(),
@@ -164,10 +171,12 @@ impl World {
             heir_of: node.disk.instance.replace(instance),
             epoch_floor: (WALL + self.now).saturating_add_signed(node.wall) / 1_000_000,
             remembers: false,
+            lasting: self.scenario.strict,
         };
         let rights = if node.disk.list.members[n].holds { self.scenario.rights.clone() } else { Vec::new() };
         let holds = !rights.is_empty();
         node.task = Some(Subject::new(setup, rights, now, self.mutant));
+        self.start_deputy(n);
         self.touched_all();
         for right in 0..if holds { self.scenario.rights.len() } else { 0 } {
             let stance = self.nodes[n].stances[right];

@@ -37,6 +37,7 @@ pub(crate) fn letter(letter: &Letter, told: &mut String) -> String {
                     let _ = write!(line, "free {} e{} next {next} ", freed.right, freed.epoch);
                 }
             }
+            Message::Sights(_) => {}
             Message::List(list) => {
                 let voters: Vec<&str> = list.voters().map(|node| list.name(node)).collect();
                 let _ = write!(line, "list {} {voters:?} ", list.epoch);

@@ -12,7 +12,8 @@ use crate::kernel::Time;
 use crate::lease::check::Checks;
 use crate::lease::mutant::{Mutant, Subject};
 use crate::lease::node::{Mail, Node};
-use crate::lease::scenario::{JITTER, Scenario};
+use crate::lease::scenario::{JITTER, Kind, Scenario};
+use crate::lease::store::{Store, StoreEvent};
 use crate::lease::wire::Net;
 use crate::lease::{Outcome, Worst};
 use crate::rng::Rng;
@@ -47,6 +48,8 @@ pub(crate) enum Event {
         life: u32,
     },
     Fault(usize),
+    /// A step on the store that votes.
+    Store(StoreEvent),
     /// Nothing happens, but everything is looked at.
     Look,
 }
@@ -78,6 +81,8 @@ pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) checks: Checks,
     pub(crate) outcome: Outcome,
+    /// In the place of the last node.
+    pub(crate) store: Option<Store>,
     pub(crate) mutant: Mutant,
     pub(crate) traced: bool,
     /// By sender and receiver what the last beat said, for the trace.
@@ -87,13 +92,28 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn play(seed: u64, mutant: Mutant, traced: bool) -> Outcome {
+    pub(crate) fn play(seed: u64, strict: bool, mutant: Mutant, traced: bool) -> Outcome {
         let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng);
-        let mut world = Self::new(scenario, rng, mutant, traced);
+        let kind = if strict { Kind::Pair } else { Kind::Drawn };
+        let scenario = Scenario::draw(&mut rng, kind);
+        let store = scenario.store.then(|| Store::new(seed, scenario.nodes, false));
+        Self { store, ..Self::new(scenario, rng, mutant, traced) }.end()
+    }
+
+    pub(crate) fn play_store(seed: u64, forgetful: bool) -> Outcome {
+        let mut rng = Rng::new(seed);
+        let scenario = Scenario::draw(&mut rng, Kind::Store);
+        let store = Some(Store::new(seed, scenario.nodes, forgetful));
+        Self { store, ..Self::new(scenario, rng, Mutant::None, false) }.end()
+    }
+
+    fn end(mut self) -> Outcome {
+        let world = &mut self;
         world.go_on();
+        world.outcome.writes = world.store.as_ref().map_or(0, Store::writes);
+        world.trace(|world| world.store.as_ref().map_or_else(String::new, Store::told));
         world.outcome.simulated = world.now;
-        world.outcome
+        self.outcome
     }
 
     fn new(scenario: Scenario, rng: Rng, mutant: Mutant, traced: bool) -> Self {
@@ -104,6 +124,7 @@ impl World {
             checks: Checks::new(&scenario),
             now: 0,
             outcome: Outcome { worst: Worst::default(), ..Outcome::default() },
+            store: None,
             told: vec![vec![String::new(); nodes]; nodes],
             queue: BinaryHeap::new(),
             seq: 0,
@@ -179,7 +200,12 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Look => self.look(),
+            Event::Look => {
+                self.tick_deputies();
+                self.look();
+            }
+            Event::Store(event) => self.store_event(event),
+            Event::Letter { from, to, letter } if self.is_store(to) => self.post_to_store(from, &letter),
             Event::Wake { node, wake } => {
                 if self.nodes[node].wake == wake {
                     self.nodes[node].due = None;
@@ -227,7 +253,7 @@ impl World {
         }
         let early = std::mem::take(&mut self.nodes[n].glanced);
         let mut ticked = false;
-        if !self.carry_out(n) {
+        if !self.carry_out(n) || !self.drop_late(n) {
             return;
         }
         loop {

@@ -3,6 +3,7 @@
 //! Every order of events within a budget is tried. MAINSTAY_MODEL=deep adds budgets that take minutes to hours.
 
 mod model;
+mod strict;
 
 use model::{Budget, Cluster, Margin, NOTHING};
 use stateright::{Checker, HasDiscoveries, Model};

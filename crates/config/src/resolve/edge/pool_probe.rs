@@ -63,7 +63,19 @@ impl Resolver<'_> {
                 self.error(at.span, message, "rename the [[probe]] of this name");
             }
             backend.probe = Some(id);
-            probes.push(Probe { name, check, interval, timeout, fall, rise, initial: None, restart: None });
+            let (initial, restart, through, notify) = (None, None, None, Vec::new());
+            probes.push(Probe {
+                name,
+                check,
+                interval,
+                timeout,
+                fall,
+                rise,
+                initial,
+                restart,
+                through,
+                notify,
+            });
         }
     }
 

@@ -85,7 +85,11 @@ fn a_voter_that_has_forgotten_what_it_granted_grants_nothing_below_its_own_floor
             Message::Reply(reply) => {
                 reply.rights.iter().any(|a| matches!(a.outcome, Outcome::Stale { epoch } if epoch >= 100))
             }
-            Message::Beat(_) | Message::Request(_) | Message::Free(_) | Message::List(_) => false,
+            Message::Beat(_)
+            | Message::Request(_)
+            | Message::Free(_)
+            | Message::List(_)
+            | Message::Sights(_) => false,
         });
         stale.set(stale.get() || to == B && floor);
         false

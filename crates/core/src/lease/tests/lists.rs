@@ -1,7 +1,8 @@
 //! Changes of the list of voters.
 
 use super::rig::{A, B, C, Net, list, ms, ready, terms};
-use crate::lease::{Input, Member, Notice, Refused, VoterList};
+use crate::lease::{Input, LIST_EPOCH_MAX, Member, Message, Notice, Refused, VoterList};
+use crate::name::NodeId;
 
 fn next(before: &VoterList, add: &[&str]) -> VoterList {
     let mut after = before.clone();
@@ -115,4 +116,26 @@ fn a_node_that_missed_a_change_hears_of_it_and_cannot_hold_before() {
     net.loss = Box::new(|_, _, _| false);
     net.run(ms(500));
     assert_eq!(net.node(A).mark(), net.node(B).mark());
+}
+
+#[test]
+fn a_peer_s_list_differs_by_no_more_voters_than_there_were_changes_and_its_epoch_is_one_that_can_be() {
+    let now = list(&["a", "b", "w"]);
+    let tell = |net: &mut Net, list: VoterList| {
+        let letter = net.node(B).letter(vec![Message::List(list)]);
+        net.give(A, &Input::Heard { from: NodeId(1), letter: &letter });
+        net.node(A).list().epoch
+    };
+    // An epoch that nobody could count on from there.
+    for epoch in [0, LIST_EPOCH_MAX + 1, u32::MAX] {
+        let mut net = three();
+        assert_eq!(tell(&mut net, VoterList { epoch, ..now.clone() }), 1);
+    }
+    // Only this node and who tells it: two voters less is two changes.
+    let mut usurped = list(&["a"]);
+    usurped.epoch = 2;
+    let mut net = three();
+    assert_eq!(tell(&mut net, usurped.clone()), 1);
+    usurped.epoch = 3;
+    assert_eq!(tell(&mut net, usurped), 3);
 }

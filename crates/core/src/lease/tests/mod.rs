@@ -3,6 +3,7 @@
 mod chaos;
 mod faults;
 mod found;
+mod lasting;
 mod lists;
 mod moves;
 mod rig;

@@ -54,10 +54,20 @@ pub(super) struct Net {
     terms: Terms,
     list: VoterList,
     starts: u64,
+    lasting: bool,
 }
 
 impl Net {
+    /// Two nodes whose promises last.
+    pub(super) fn pair(term: u64) -> Self {
+        Self::with(terms(term), &["a", "b"], true)
+    }
+
     pub(super) fn new(terms: Terms, names: &[&str]) -> Self {
+        Self::with(terms, names, false)
+    }
+
+    fn with(terms: Terms, names: &[&str], lasting: bool) -> Self {
         let mut net = Self {
             now: Boot::ZERO + ms(10_000),
             nodes: names.iter().map(|_| None).collect(),
@@ -76,6 +86,7 @@ impl Net {
             terms,
             list: list(names),
             starts: 0,
+            lasting,
         };
         for node in 0..names.len() {
             net.start(node, true, None);
@@ -96,6 +107,7 @@ impl Net {
             heir_of,
             epoch_floor: self.now.as_nanos() / 1_000_000,
             remembers,
+            lasting: self.lasting,
         };
         self.nodes[node] = Some(Leases::new(setup, self.names.clone(), self.now));
         self.drain(node);
@@ -249,6 +261,10 @@ impl Net {
 pub(super) fn frees(message: &Message) -> Option<&Freed> {
     match message {
         Message::Free(freed) => freed.first(),
-        Message::Beat(_) | Message::Request(_) | Message::Reply(_) | Message::List(_) => None,
+        Message::Beat(_)
+        | Message::Request(_)
+        | Message::Reply(_)
+        | Message::List(_)
+        | Message::Sights(_) => None,
     }
 }

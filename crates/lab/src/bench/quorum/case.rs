@@ -73,7 +73,7 @@ impl Case {
             Self::OneWayOut => "one-way loss: out of the holder",
             Self::OneWayIn => "one-way loss: in to the holder",
             Self::Isolation => "isolation of the holder",
-            Self::Freeze => "freeze of the holder, 3 s",
+            Self::Freeze => "freeze of the holder, 10 s",
             Self::Kill => "kill -9 of all of the holder",
             Self::PausedRole => "paused vip role",
             Self::Crash => "crash of the holder",
@@ -161,7 +161,7 @@ impl Case {
     /// How long the wound stays open at least.
     pub(super) fn lasts(self, term: Duration) -> Duration {
         if self == Self::Freeze {
-            Duration::from_secs(3).max(term * 2)
+            Duration::from_secs(10)
         } else if self.moves() {
             Duration::ZERO
         } else {

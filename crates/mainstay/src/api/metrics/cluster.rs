@@ -37,6 +37,14 @@ fn of_cluster(families: &mut Families, cluster: &ClusterStatus) {
         if let Some(age) = node.session_s {
             families.add("cluster_session_age_seconds", "gauge", &name, &format!("{age:.3}"));
         }
+        if let Some(external) = &node.external {
+            families.add("cluster_store_answers", "gauge", &name, flag(external.answers));
+            families.add("cluster_store_calls_total", "counter", &name, &external.calls.to_string());
+            families.add("cluster_store_failures_total", "counter", &name, &external.failures.to_string());
+            if let Some(rtt) = external.rtt_ms {
+                families.add("cluster_store_rtt_seconds", "gauge", &name, &format!("{:.6}", rtt / 1000.0));
+            }
+        }
         for wire in &node.wires {
             let addr = wire.addr.to_string();
             let labels = [("node", node.id.as_str()), ("wire", addr.as_str())];
@@ -70,7 +78,14 @@ mod tests {
     #[test]
     fn the_cluster_and_each_right_have_their_samples_once() {
         let mut status = Status::empty("web-1");
-        status.cluster = Some(cluster_tests::cluster());
+        let mut cluster = cluster_tests::cluster();
+        cluster.nodes[2].external = Some(crate::status::ExternalStatus {
+            rtt_ms: Some(2.0),
+            calls: 9,
+            failures: 4,
+            ..crate::status::ExternalStatus::default()
+        });
+        status.cluster = Some(cluster);
         for name in ["front", "back"] {
             let mut vip = crate::status::tests::vip();
             vip.name = name.into();
@@ -84,6 +99,9 @@ mod tests {
             "mainstay_cluster_node_reachable{node=\"witness\",kind=\"witness\"} 0",
             "mainstay_cluster_wire_up{node=\"web-2\",wire=\"10.1.4.21:5112\"} 0",
             "mainstay_cluster_wire_rtt_seconds{node=\"web-2\",wire=\"10.0.4.21:5112\"} 0.000250",
+            "mainstay_cluster_store_answers{node=\"witness\",kind=\"witness\"} 0",
+            "mainstay_cluster_store_failures_total{node=\"witness\",kind=\"witness\"} 4",
+            "mainstay_cluster_store_rtt_seconds{node=\"witness\",kind=\"witness\"} 0.002000",
             "mainstay_lease_left_seconds{right=\"group/all\"} 0.800",
             "mainstay_lease_voters_granting{right=\"group/all\"} 1",
         ] {
