@@ -80,6 +80,9 @@ impl Agent {
     }
 
     async fn begin(self: Rc<Self>, number: u64, url: &str, met: Met, carrier: Box<dyn Carrier>) {
+        if self.leaving.get() {
+            return;
+        }
         let (session, incoming) = Session::start(carrier, Side::Agent, Limits::default());
         session.tell(news::of(&self.offered));
         self.sessions.borrow_mut().insert(number, session.clone());

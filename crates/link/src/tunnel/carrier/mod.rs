@@ -153,3 +153,50 @@ fn refused(head: &str, who: &str) -> Error {
     let says = line.chars().filter(|c| !c.is_control()).take(120).collect();
     Error::Http { who: who.to_owned(), says }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(future)
+    }
+
+    /// A proxy that answers so, and what it was asked.
+    async fn proxied(answer: &str) -> (Result<u8, Error>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let proxy = Some(format!("http://user:pass@{to}").parse().unwrap());
+        let dialing = Dialing { tls: client_config(None).unwrap(), proxy };
+        let address: Address = "tcp://hub.example.com:7000".parse().unwrap();
+        let dialed = async {
+            let mut connected = connect(&address, 0, &dialing).await?;
+            Ok(connected.carrier.read_u8().await?)
+        };
+        let proxy = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let asked = read_head(&mut stream).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            asked
+        };
+        tokio::join!(dialed, proxy)
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_the_way_and_what_it_refuses_is_quoted() {
+        run(async {
+            let (byte, asked) = proxied("HTTP/1.1 200 OK\r\nVia: x\r\n\r\nM").await;
+            assert_eq!(byte.unwrap(), b'M', "what is behind the head belongs to the hub");
+            assert!(asked.starts_with("CONNECT hub.example.com:7000 HTTP/1.1\r\n"), "{asked}");
+            assert_eq!(field(&asked, "proxy-authorization"), Some("Basic dXNlcjpwYXNz"));
+            let (byte, _) = proxied("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
+            assert!(byte.unwrap_err().to_string().contains("407 Proxy"));
+            let (byte, _) = proxied(&"x".repeat(HEAD_MAX + 1)).await;
+            assert!(matches!(byte, Err(Error::Broken(_))), "an answer without an end");
+        });
+    }
+}

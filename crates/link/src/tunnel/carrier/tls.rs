@@ -68,3 +68,86 @@ pub(super) async fn connect(
     }
     Ok((stream, binding))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::super::{Connected, Dialing, Error, connect};
+    use super::*;
+
+    /// A hub's listener that echoes one byte and gives what its side of the TLS exports.
+    async fn hub(listener: TcpListener, config: Arc<ServerConfig>) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
+        let byte = stream.read_u8().await.unwrap();
+        stream.write_u8(byte).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut binding = vec![0; 32];
+        stream.get_ref().1.export_keying_material(&mut binding, BINDING, None).unwrap();
+        let protocol = stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
+        Some((binding, protocol))
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().build().unwrap().block_on(future)
+    }
+
+    fn server(certified: &CertifiedKey<rcgen::KeyPair>) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_no_client_auth();
+        let mut config = config.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Arc::new(config)
+    }
+
+    #[test]
+    fn both_sides_of_a_carrier_export_the_same_and_strangers_are_not_believed() {
+        run(async {
+            let certified = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            let ca = std::env::temp_dir().join(format!("mainstay-carrier-{}.pem", std::process::id()));
+            fs::write(&ca, certified.cert.pem()).unwrap();
+            let trusting = Dialing { tls: client_config(Some(&ca)).unwrap(), proxy: None };
+            fs::write(&ca, "nothing\n").unwrap();
+            assert!(client_config(Some(&ca)).unwrap_err().contains("no certificate"));
+            fs::remove_file(&ca).unwrap();
+
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let address: Address = format!("tls://localhost:{port}").parse().unwrap();
+            let dialed = async {
+                let mut turn = 0;
+                // localhost may stand for ::1 too, where nobody listens.
+                let mut connected = loop {
+                    match connect(&address, turn, &trusting).await {
+                        Err(Error::Connect(..)) if turn < 4 => turn += 1,
+                        other => break other.unwrap(),
+                    }
+                };
+                connected.carrier.write_u8(7).await.unwrap();
+                connected.carrier.flush().await.unwrap();
+                assert_eq!(connected.carrier.read_u8().await.unwrap(), 7);
+                connected.binding
+            };
+            let (binding, theirs) = tokio::join!(dialed, hub(listener, server(&certified)));
+            assert_eq!(theirs, Some((binding, ALPN.to_vec())));
+
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let to = listener.local_addr().unwrap();
+            let address: Address = format!("tls://{to}").parse().unwrap();
+            let (other, _) = tokio::join!(connect(&address, 0, &trusting), hub(listener, server(&certified)));
+            let other = other.map(|Connected { .. }| ());
+            assert!(matches!(other, Err(Error::Tls(_))), "the certificate is for another name: {other:?}");
+        });
+    }
+}
