@@ -19,7 +19,7 @@ use super::Node;
 use crate::ipc::{Asker, FromVip, Outcome, Run};
 use crate::status::{ArbitrationStatus, LockStatus, ReferenceStatus};
 
-/// Numbers of runs for the lock: sequences of services have numbers below, notifications too.
+/// Runs for the lock are numbered from here to twice that: notifications stay below, sequences of services above.
 const LOCK_RUNS: u64 = 1 << 62;
 
 /// A ruling may change what it was made from so many times in a row before the others have their turn.
@@ -179,7 +179,8 @@ impl Node {
 
     /// A command has ended: whether it was one of arbitration's.
     pub(super) fn arbitration_ran(&mut self, outcome: &Outcome, now: Boot) -> bool {
-        let Some(aided) = &mut self.arbitration else { return outcome.id >= LOCK_RUNS };
+        let ours = (LOCK_RUNS..2 * LOCK_RUNS).contains(&outcome.id);
+        let Some(aided) = &mut self.arbitration else { return ours };
         if aided.acting == Some(outcome.id) {
             aided.acting = None;
             let said = if outcome.ok() {
@@ -190,7 +191,7 @@ impl Node {
             self.event("arbitration", "isolated", format!("the command for an isolated node {said}"));
             return true;
         }
-        let Some(number) = outcome.id.checked_sub(aided.base) else { return outcome.id >= LOCK_RUNS };
+        let Some(number) = outcome.id.checked_sub(aided.base).filter(|_| ours) else { return ours };
         let read = if outcome.ok() {
             Ok(Block::parse(outcome.output.as_bytes()))
         } else if outcome.timed_out {
