@@ -39,6 +39,7 @@ fn link(name: &str, index: u32) -> Link {
         mtu: 1500,
         loopback: false,
         ethernet: true,
+        port: false,
     }
 }
 

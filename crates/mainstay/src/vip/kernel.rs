@@ -10,7 +10,7 @@ use mainstay_core::name::VipId;
 use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::{Gate, GateKind, GateOptions};
-use mainstay_sys::netlink::{AddrSpec, Route};
+use mainstay_sys::netlink::{AddrSpec, Link, Route};
 
 use super::links::Links;
 use super::outbound::{destinations, source};
@@ -25,6 +25,9 @@ const RENEW: Duration = Duration::from_secs(3);
 /// The priority of a node that owns the address (RFC 9568 6.1).
 const OWNER: u8 = 255;
 
+/// A moment that has passed: the gate is closed, and the address may still be here. `Boot::ZERO` says that it is gone.
+const CLOSED: Boot = Boot::from_nanos(1);
+
 /// What the kernel refused is tried again after this: an address that is held must not be missing for long.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -32,8 +35,8 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(super) struct Kernel {
     pub(super) route: Route,
     pub(super) gate: Gate,
-    /// Interfaces that the gate watches.
-    attached: HashSet<u32>,
+    /// Interfaces that the gate watches, and whether they are such as no vip stands on.
+    attached: HashMap<u32, bool>,
     /// Those where it could not be put, with their names.
     ungated: BTreeMap<u32, String>,
     /// Addresses that should be there, by interface index and address.
@@ -61,7 +64,7 @@ impl Kernel {
         let kernel = Self {
             route,
             gate,
-            attached: HashSet::new(),
+            attached: HashMap::new(),
             ungated: BTreeMap::new(),
             held: HashMap::new(),
             renew_at: Boot::ZERO,
@@ -87,14 +90,29 @@ impl Kernel {
         }
     }
 
-    /// Has the gate on an interface.
+    /// Has the gate on an interface where vips stand.
     pub(super) fn attach(&mut self, ifindex: u32, name: &str) {
-        if self.attached.contains(&ifindex) {
+        self.hang(ifindex, name, false);
+    }
+
+    /// Has the gate on an interface where no vip stands: the host answers for its addresses there too. Loopback is nobody
+    /// else's, and what comes in by a port comes by the bridge or bond that it belongs to, where it is for this host.
+    pub(super) fn attach_elsewhere(&mut self, link: &Link, links: &Links) {
+        let ours = links.iter().any(|(_, state)| state.ifindex() == Some(link.index));
+        if !ours && !link.loopback && !link.port {
+            self.hang(link.index, &link.name, true);
+        } else if !ours && self.attached.contains_key(&link.index) {
+            self.detach(link.index);
+        }
+    }
+
+    fn hang(&mut self, ifindex: u32, name: &str, elsewhere: bool) {
+        if self.attached.get(&ifindex) == Some(&elsewhere) {
             return;
         }
-        match self.gate.attach(ifindex) {
+        match self.gate.attach(ifindex, elsewhere) {
             Ok(()) => {
-                self.attached.insert(ifindex);
+                self.attached.insert(ifindex, elsewhere);
                 self.ungated.remove(&ifindex);
             }
             Err(error) => {
@@ -117,15 +135,23 @@ impl Kernel {
         self.held.retain(|(index, _), _| *index != ifindex);
     }
 
-    /// Takes the gate off interfaces that no vip uses any more.
+    /// On interfaces that no vip uses any more the gate is as on all others, or not at all where there is no vip left.
     pub(super) fn detach_unused(&mut self, links: &Links) {
         let used: HashSet<u32> = links.iter().filter_map(|(_, link)| link.ifindex()).collect();
-        let unused: Vec<u32> = self.attached.difference(&used).copied().collect();
-        for ifindex in unused {
-            self.attached.remove(&ifindex);
-            if let Err(error) = self.gate.detach(ifindex) {
-                tracing::warn!("take the gate off interface {ifindex}: {error:#}");
-            }
+        let unused: Vec<u32> = self.attached.keys().copied().filter(|index| !used.contains(index)).collect();
+        for index in unused {
+            self.detach(index);
+        }
+        if !used.is_empty() {
+            let all = self.route.links().unwrap_or_default();
+            all.iter().for_each(|link| self.attach_elsewhere(link, links));
+        }
+    }
+
+    fn detach(&mut self, ifindex: u32) {
+        self.attached.remove(&ifindex);
+        if let Err(error) = self.gate.detach(ifindex) {
+            tracing::warn!("take the gate off interface {ifindex}: {error:#}");
         }
     }
 
@@ -191,14 +217,19 @@ impl Kernel {
     pub(super) fn release(&mut self, vips: &[(VipId, &Vip)], links: &Links) {
         for (_, vip) in vips {
             for addr in vip.addrs.iter().filter(|a| !is_static(vip, a, links)) {
-                let _ = self.gate.arm(addr.addr, Boot::ZERO);
+                let _ = self.gate.arm(addr.addr, CLOSED);
             }
         }
         self.commit();
         let ids: HashSet<VipId> = vips.iter().map(|(id, _)| *id).collect();
         let gone = self.held.iter().filter(|(_, held)| ids.contains(&held.vip));
         let gone: Vec<Place> = gone.map(|((index, addr), held)| (*index, *addr, held.prefix)).collect();
-        self.remove(&gone);
+        if self.remove(&gone) {
+            for (_, addr, _) in &gone {
+                let _ = self.gate.arm(*addr, Boot::ZERO);
+            }
+            self.commit();
+        }
     }
 
     /// What stands for each vip.
@@ -222,21 +253,27 @@ impl Kernel {
         wanted.iter().any(|place| !held.contains(place))
     }
 
-    fn remove(&mut self, gone: &[Place]) {
+    /// Whether all are gone.
+    fn remove(&mut self, gone: &[Place]) -> bool {
         if gone.is_empty() {
-            return;
+            return true;
         }
         for (index, addr, _) in gone {
             self.held.remove(&(*index, *addr));
         }
+        let mut all = true;
         for (result, (_, addr, _)) in self.route.del_addrs(gone).into_iter().zip(gone) {
             match result {
                 Ok(()) => {}
                 // It was never added, or went with its interface.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENODEV)) => {}
-                Err(error) => tracing::error!(%addr, %error, "remove an address"),
+                Err(error) => {
+                    tracing::error!(%addr, %error, "remove an address");
+                    all = false;
+                }
             }
         }
+        all
     }
 
     /// Addresses of vips that stand on an interface although nothing of ours put them there, as sentences.

@@ -208,7 +208,7 @@ impl Node {
         for (_, link) in self.links.iter() {
             out.extend(link.complaint().map(|text| format!("interface {}: {text}", link.name)));
         }
-        out.extend(self.kernel.ungated().map(|name| format!("no gate on {name}: its addresses stand open")));
+        out.extend(self.kernel.ungated().map(|name| format!("no gate on {name}: what is asked there is answered although the gate is closed")));
         out.extend(self.kernel.strangers(&self.plan, &self.links));
         out
     }

@@ -38,7 +38,12 @@ impl Node {
                 self.kernel.lost(*index);
                 self.mend_gate(Some(change));
             }
-            Change::Link(link) => self.conflicts.learn(link.index, link.mac),
+            Change::Link(link) => {
+                self.conflicts.learn(link.index, link.mac);
+                if !self.plan.vips.is_empty() {
+                    self.kernel.attach_elsewhere(link, &self.links);
+                }
+            }
             Change::Addr(_) => {}
         }
         let was_up = |node: &Self, index: u32| {
@@ -69,6 +74,9 @@ impl Node {
         }
         for link in self.kernel.route.links().unwrap_or_default() {
             self.conflicts.learn(link.index, link.mac);
+            if !self.plan.vips.is_empty() {
+                self.kernel.attach_elsewhere(&link, &self.links);
+            }
         }
         for vip in &self.plan.vips {
             self.kernel.guard(vip, &self.links);

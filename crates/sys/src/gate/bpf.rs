@@ -1,4 +1,4 @@
-//! bpf(2), as much of it as the gate needs: two maps, four programs, one page that both sides see.
+//! bpf(2), as much of it as the gate needs: two maps, eight programs, one page that both sides see.
 //!
 //! Our own instead of a crate: aya maps no array into memory, and parsing the kernel's type information costs more
 //! memory than the rest of the worker. See build.rs for where the instructions come from.
@@ -199,14 +199,24 @@ pub(super) struct Pair {
     pub(super) egress: Loaded,
 }
 
-/// Loads the programs for interfaces whose packets begin with an Ethernet header.
-pub(super) fn load_ethernet(maps: &Maps) -> io::Result<Pair> {
-    Ok(Pair { ingress: load(&ETHERNET_INGRESS, maps)?, egress: load(&ETHERNET_EGRESS, maps)? })
+/// Where programs are to hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The interface's packets begin with an Ethernet header, else with that of IP.
+    pub(super) ethernet: bool,
+    /// No guarded address stands there; the host answers for them all the same.
+    pub(super) elsewhere: bool,
 }
 
-/// Loads the programs for interfaces whose packets begin with an IP header.
-pub(super) fn load_ip(maps: &Maps) -> io::Result<Pair> {
-    Ok(Pair { ingress: load(&IP_INGRESS, maps)?, egress: load(&IP_EGRESS, maps)? })
+/// Loads the programs for one kind of place.
+pub(super) fn load_pair(maps: &Maps, place: Place) -> io::Result<Pair> {
+    let (ingress, egress) = match (place.ethernet, place.elsewhere) {
+        (true, false) => (&ETHERNET_INGRESS, &ETHERNET_EGRESS),
+        (false, false) => (&IP_INGRESS, &IP_EGRESS),
+        (true, true) => (&ETHERNET_IN_ELSEWHERE, &ETHERNET_OUT_ELSEWHERE),
+        (false, true) => (&IP_IN_ELSEWHERE, &IP_OUT_ELSEWHERE),
+    };
+    Ok(Pair { ingress: load(ingress, maps)?, egress: load(egress, maps)? })
 }
 
 fn load(program: &Program, maps: &Maps) -> io::Result<Loaded> {

@@ -5,7 +5,8 @@
 //! from the address, ARP and neighbour solicitations that ask for it, ARP and advertisements that claim it. All other
 //! traffic passes.
 //!
-//! The first choice is an eBPF program on the interfaces that were attached. Without BPF it is nftables, on all
+//! The first choice is an eBPF program on the interfaces that were attached: those where vips stand, and all others, since
+//! Linux answers for its addresses everywhere. Without BPF it is nftables, on all
 //! interfaces. Delete an address that a killed run left before opening: open replaces that run's gate.
 
 use std::net::IpAddr;
@@ -134,14 +135,15 @@ impl Gate {
         &self.why_not
     }
 
-    /// Guards an interface (eBPF; the other kinds guard all). Guard the addresses first.
+    /// Guards an interface (eBPF; the other kinds guard all). Guard the addresses first. `elsewhere`: none of them stands
+    /// there, and only what is armed to a moment other than zero is closed there, when that has passed.
     ///
     /// # Errors
     /// When there is no such interface or it takes no filter.
-    pub fn attach(&mut self, ifindex: u32) -> Result<()> {
+    pub fn attach(&mut self, ifindex: u32, elsewhere: bool) -> Result<()> {
         match &mut self.way {
             #[cfg(mainstay_bpf)]
-            Way::Tc(gate) => gate.attach(ifindex),
+            Way::Tc(gate) => gate.attach(ifindex, elsewhere),
             Way::Nft(_) | Way::None => Ok(()),
         }
     }
@@ -175,6 +177,7 @@ impl Gate {
     }
 
     /// Opens a guarded address until a moment, earlier or later than the one before; a moment that has passed closes it.
+    /// Zero says moreover that it is not here: on interfaces where it does not stand its packets may pass on.
     /// With nft it happens at [`commit`](Self::commit).
     ///
     /// # Errors

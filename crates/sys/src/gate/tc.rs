@@ -1,11 +1,12 @@
 //! The gate as an eBPF program on clsact: absolute deadlines, one store to arm.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use mainstay_core::time::Boot;
 
-use super::bpf::{self, CAPACITY, Maps, Pair};
+use super::bpf::{self, CAPACITY, Maps, Pair, Place};
 use super::filters;
 use crate::error::{Doing, Error, Result};
 use crate::netlink::{Route, Socket};
@@ -16,11 +17,10 @@ const LOOPBACK: u32 = 1;
 pub(super) struct TcGate {
     socket: Socket,
     maps: Maps,
-    ethernet: Pair,
     /// Loaded when the first such interface is attached.
-    ip: Option<Pair>,
-    /// Whether each attached interface's packets begin with an Ethernet header.
-    attached: BTreeMap<u32, bool>,
+    pairs: BTreeMap<Place, Pair>,
+    /// What hangs on each attached interface.
+    attached: BTreeMap<u32, Place>,
     /// The interfaces whose clsact queue is ours to remove.
     queues: BTreeSet<u32>,
     slots: HashMap<IpAddr, u32>,
@@ -31,8 +31,6 @@ impl TcGate {
     /// Loads the programs, takes away what a killed run left, and tries a filter on the loopback interface.
     pub(super) fn open() -> Result<Self> {
         let maps = Maps::create().doing(|| "this kernel or container gives us no BPF maps")?;
-        let ethernet =
-            bpf::load_ethernet(&maps).doing(|| "the kernel does not load the gate's BPF program")?;
         let mut socket = Socket::open(None, &[]).doing(|| "cannot open a netlink socket")?;
         for index in filters::queues(&mut socket).doing(|| "cannot list traffic queues")? {
             filters::take_away(&mut socket, index).doing(|| "cannot replace a killed run's gate")?;
@@ -40,33 +38,36 @@ impl TcGate {
         let mut gate = Self {
             socket,
             maps,
-            ethernet,
-            ip: None,
+            pairs: BTreeMap::new(),
             attached: BTreeMap::new(),
             queues: BTreeSet::new(),
             slots: HashMap::new(),
             free: Vec::new(),
         };
-        gate.hang(LOOPBACK, true).and_then(|()| gate.detach(LOOPBACK))?;
+        gate.hang(LOOPBACK, Place { ethernet: true, elsewhere: false })
+            .and_then(|()| gate.detach(LOOPBACK))?;
         Ok(gate)
     }
 
-    pub(super) fn attach(&mut self, index: u32) -> Result<()> {
+    /// Hangs what is for an interface where guarded addresses stand, or, `elsewhere`, for one where none does.
+    pub(super) fn attach(&mut self, index: u32, elsewhere: bool) -> Result<()> {
         let links = Route::open()?.links()?;
         let link = links.iter().find(|link| link.index == index);
         let link = link.ok_or_else(|| Error::Missing(format!("there is no interface {index} to guard")))?;
-        self.hang(index, link.ethernet)?;
-        self.attached.insert(index, link.ethernet);
+        let place = Place { ethernet: link.ethernet, elsewhere };
+        self.hang(index, place)?;
+        self.attached.insert(index, place);
         Ok(())
     }
 
-    fn hang(&mut self, index: u32, ethernet: bool) -> Result<()> {
-        if !ethernet && self.ip.is_none() {
-            let pair =
-                bpf::load_ip(&self.maps).doing(|| "the kernel does not load the gate's BPF program")?;
-            self.ip = Some(pair);
-        }
-        let pair = if ethernet { &self.ethernet } else { self.ip.as_ref().expect("loaded above") };
+    fn hang(&mut self, index: u32, place: Place) -> Result<()> {
+        let pair = match self.pairs.entry(place) {
+            Entry::Occupied(pair) => pair.into_mut(),
+            Entry::Vacant(none) => none.insert(
+                bpf::load_pair(&self.maps, place)
+                    .doing(|| "the kernel does not load the gate's BPF program")?,
+            ),
+        };
         let what = || format!("cannot hang the gate's filter on interface {index}");
         if filters::add_queue(&mut self.socket, index).doing(what)? {
             self.queues.insert(index);
@@ -122,17 +123,14 @@ impl TcGate {
     /// Hangs the filter again where it is gone; true when it was.
     pub(super) fn mend(&mut self, only: Option<u32>) -> Result<bool> {
         let mut mended = false;
-        let attached: Vec<_> = self.attached.iter().map(|(index, ethernet)| (*index, *ethernet)).collect();
-        for (index, ethernet) in
-            attached.into_iter().filter(|(index, _)| only.is_none_or(|only| only == *index))
+        let attached: Vec<_> = self.attached.iter().map(|(index, place)| (*index, *place)).collect();
+        for (index, place) in attached.into_iter().filter(|(index, _)| only.is_none_or(|only| only == *index))
         {
-            let Some(pair) = (if ethernet { Some(&self.ethernet) } else { self.ip.as_ref() }) else {
-                continue;
-            };
+            let Some(pair) = self.pairs.get(&place) else { continue };
             let hangs = filters::hangs(&mut self.socket, index, pair)
                 .doing(|| format!("cannot see whether the gate hangs on interface {index}"))?;
             if !hangs {
-                self.hang(index, ethernet)?;
+                self.hang(index, place)?;
                 mended = true;
             }
         }

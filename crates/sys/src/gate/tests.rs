@@ -56,7 +56,7 @@ impl Scene {
         for vip in VIPS {
             gate.guard(addr(vip)).expect("guard");
         }
-        gate.attach(self.index).expect("attach");
+        gate.attach(self.index, false).expect("attach");
         gate.commit().expect("commit");
         Some(gate)
     }
@@ -206,7 +206,7 @@ fn the_holder_that_is_killed() {
     for vip in VIPS {
         gate.guard(addr(vip)).expect("guard");
     }
-    gate.attach(index_of("a0")).expect("attach");
+    gate.attach(index_of("a0"), false).expect("attach");
     let deadline = boot_now() + SHORT;
     arm(&mut gate, deadline);
     println!("\narmed {}", deadline.as_nanos());
@@ -486,6 +486,25 @@ fn an_ebpf_gate_lets_no_closed_vip_be_announced() {
 }
 
 #[test]
+fn an_ebpf_gate_closes_other_interfaces_too_for_what_may_still_be_here() {
+    in_namespace("gate::tests::an_ebpf_gate_closes_other_interfaces_too_for_what_may_still_be_here", || {
+        let scene = Scene::new();
+        wire(&scene.peer, "a1", "b1", &["10.6.0.1/24"], &["10.6.0.2/24"]);
+        scene.peer.run(|| sh("ip route replace 10.5.0.99/32 via 10.6.0.1 dev b1"));
+        let Some(mut gate) = scene.gate(GateKind::TcEbpf) else { return };
+        assert!(scene.answers(VIPS[0]), "without a gate there");
+        gate.attach(index_of("a1"), true).expect("attach");
+        assert!(scene.answers(VIPS[0]), "what was never armed is somebody else's, and passes");
+        let end = boot_now() + SHORT;
+        arm(&mut gate, end);
+        let last = scene.last_answer(VIPS[0], end + SHORT).expect("answers until then");
+        assert!(last <= end, "{:?} after the deadline", last.since(end));
+        gate.arm(addr(VIPS[0]), Boot::ZERO).expect("arm");
+        assert!(scene.answers(VIPS[0]), "gone from here");
+    });
+}
+
+#[test]
 fn a_gate_arms_a_thousand_addresses_in_one_breath() {
     in_namespace("gate::tests::a_gate_arms_a_thousand_addresses_in_one_breath", || {
         for kind in [GateKind::TcEbpf, GateKind::Nft] {
@@ -531,7 +550,7 @@ fn a_gate_of_nothing_refuses_nothing() {
     let mut gate = Gate::open(GateOptions { only: Some(GateKind::None) }).expect("nothing always works");
     gate.guard(addr(VIPS[0])).expect("guard");
     gate.arm(addr(VIPS[0]), Boot::NEVER).expect("arm");
-    gate.attach(1).expect("attach");
+    gate.attach(1, false).expect("attach");
     assert!(!gate.verify().expect("verify"));
     gate.remove().expect("remove");
 }

@@ -8,6 +8,8 @@ const ADDRESS: u16 = 1;
 const IFNAME: u16 = 3;
 /// `IFLA_MTU`.
 const MTU: u16 = 4;
+/// `IFLA_MASTER`.
+const MASTER: u16 = 10;
 /// `IFLA_CARRIER`.
 const CARRIER: u16 = 33;
 /// `ARPHRD_ETHER`.
@@ -34,6 +36,8 @@ pub struct Link {
     pub loopback: bool,
     /// Its frames begin with an Ethernet header.
     pub ethernet: bool,
+    /// It belongs to another interface: a port of a bridge, a part of a bond.
+    pub port: bool,
 }
 
 impl Link {
@@ -61,6 +65,7 @@ impl Link {
             mtu: attr(attrs, MTU).and_then(|mtu| u32_at(mtu, 0)).unwrap_or(0),
             loopback: flags & libc::IFF_LOOPBACK != 0,
             ethernet,
+            port: attr(attrs, MASTER).and_then(|of| u32_at(of, 0)).is_some_and(|of| of != 0),
         })
     }
 }
