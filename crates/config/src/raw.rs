@@ -3,6 +3,7 @@
 //! The comments of the keys are the descriptions in the JSON schema; docs/reference/config.md says the same at
 //! greater length, and a test holds the two together.
 
+mod agent;
 mod cluster;
 mod edge;
 mod forward;
@@ -16,6 +17,7 @@ use crate::read::table;
 use crate::source::At;
 use crate::values::{AddrEntry, ChecksumWord, GuardWord, Headers, OnWord, Secret, Status, Time, Verdict};
 
+pub(crate) use agent::*;
 pub(crate) use cluster::*;
 pub(crate) use edge::*;
 pub(crate) use forward::*;
@@ -42,6 +44,8 @@ table! {
         group: List<Group>,
         /// The active checks.
         probe: List<Probe>,
+        /// What this node offers through hubs elsewhere.
+        agent: List<Agent>,
         /// The edge as a whole.
         edge: Edge,
         /// Where connections are taken.
