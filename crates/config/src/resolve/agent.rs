@@ -223,7 +223,7 @@ impl Resolver<'_> {
             }
             (None, None) => {
                 let spoiled = |key: &&str| raw.head.spoiled.iter().any(|spoiled| spoiled == key);
-                if !["to", "files"].iter().any(|key| spoiled(key)) {
+                if !["to", "files"].iter().any(spoiled) {
                     let help = "write to = [\"127.0.0.1:8000\"], or files = \"/srv/www\"";
                     self.error(span, format!("{who} leads nowhere"), help);
                 }

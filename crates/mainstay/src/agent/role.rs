@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use super::voice::Voice;
+use super::voice::{Said, Voice};
 use super::{Agent, LOOK, Service, Settings};
 use crate::ipc::{Channel, Closed, FromAgent, ToAgent, watched};
 
@@ -69,8 +69,8 @@ struct Worker {
     before: Vec<(Running, Boot)>,
     /// Those that leave.
     leaving: Vec<Running>,
-    events: UnboundedReceiver<(String, String)>,
-    tell: UnboundedSender<(String, String)>,
+    events: UnboundedReceiver<Said>,
+    tell: UnboundedSender<Said>,
     /// Why agents of the Plan do not run.
     failed: Vec<(String, String)>,
     /// Plans that are not confirmed, and when they are at the latest.
@@ -97,7 +97,7 @@ impl Running {
 /// What woke the loop.
 enum Woken {
     Channel,
-    Event(String, String),
+    Said(Said),
     Time,
 }
 
@@ -129,10 +129,7 @@ impl Worker {
                     Err(error) if error.is::<Closed>() => self.leave(Duration::MAX),
                     Err(error) => return Err(error),
                 },
-                Woken::Event(about, message) => {
-                    let event = crate::events::event(&self.node, "agent", &about, message);
-                    self.say(FromAgent::Event(event));
-                }
+                Woken::Said(said) => self.event(said),
                 Woken::Time => {}
             }
             self.tick();
@@ -152,7 +149,7 @@ impl Worker {
                 guard.context("wait for the supervisor")?.clear_ready();
                 Ok(Woken::Channel)
             }
-            Some((about, message)) = self.events.recv() => Ok(Woken::Event(about, message)),
+            Some(said) = self.events.recv() => Ok(Woken::Said(said)),
             () = sleep(next) => Ok(Woken::Time),
         }
     }
@@ -191,8 +188,7 @@ impl Worker {
                     self.agents.extend(predecessor);
                     let message = format!("the agent can't begin as it is written: {error:#}");
                     self.failed.push((wanted.name.clone(), message.clone()));
-                    let event = crate::events::event(&self.node, "agent", &wanted.name, message);
-                    self.say(FromAgent::Event(event));
+                    self.event(Said { agent: wanted.name, message, trouble: true });
                 }
             }
         }
@@ -252,6 +248,12 @@ impl Worker {
             }
         }
         self.say(FromAgent::State(all));
+    }
+
+    fn event(&mut self, said: Said) {
+        let event = crate::events::event(&self.node, "agent", &said.agent, said.message);
+        let reason = said.trouble.then(|| "trouble".to_owned());
+        self.say(FromAgent::Event(crate::status::Event { reason, ..event }));
     }
 
     fn say(&mut self, message: FromAgent) {

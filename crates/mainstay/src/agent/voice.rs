@@ -6,8 +6,18 @@ use tokio::sync::mpsc::UnboundedSender;
 pub(super) enum Voice {
     /// Lines of the log.
     Log,
-    /// Events: the agent's name and a sentence.
-    Node(UnboundedSender<(String, String)>),
+    /// Events of the node.
+    Node(UnboundedSender<Said>),
+}
+
+/// What an agent says.
+pub(super) struct Said {
+    /// Its name.
+    pub(super) agent: String,
+    /// A sentence.
+    pub(super) message: String,
+    /// Somebody should look at it.
+    pub(super) trouble: bool,
 }
 
 impl Voice {
@@ -15,7 +25,7 @@ impl Voice {
     pub(super) fn inform(&self, agent: &str, message: String) {
         match self {
             Self::Log => tracing::info!("{message}"),
-            Self::Node(_) => self.tell(agent, message),
+            Self::Node(_) => self.tell(agent, message, false),
         }
     }
 
@@ -23,14 +33,14 @@ impl Voice {
     pub(super) fn warn(&self, agent: &str, message: String) {
         match self {
             Self::Log => tracing::warn!("{message}"),
-            Self::Node(_) => self.tell(agent, message),
+            Self::Node(_) => self.tell(agent, message, true),
         }
     }
 
-    fn tell(&self, agent: &str, message: String) {
+    fn tell(&self, agent: &str, message: String, trouble: bool) {
         if let Self::Node(events) = self {
             // The role is ending when nobody takes them.
-            let _ = events.send((agent.to_owned(), message));
+            let _ = events.send(Said { agent: agent.to_owned(), message, trouble });
         }
     }
 }

@@ -529,7 +529,7 @@ fn log(event: &Event) {
     let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
     let odd =
         matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict" | "unusable");
-    if broken || odd || event.reason.as_deref() == Some("late") {
+    if broken || odd || matches!(event.reason.as_deref(), Some("late" | "trouble")) {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {
         tracing::info!(kind = event.kind, about = event.about, "{}", event.message);

@@ -27,7 +27,8 @@ fn config(bed: &Bed, name: &str, more: &str) -> String {
 fn start(bed: &Bed, site: usize, more: &str) -> Result<Mainstay> {
     let name = ["one", "two"][site];
     let node = Mainstay::start(&bed.sites[site].0, &crate::bed::binary(), &config(bed, name, more))?;
-    node.daemon().wait_until("its offer is granted", LIMIT, || Ok(granted(&node, TUNNEL)))?;
+    node.daemon()
+        .wait_until("every place of the hub is met", LIMIT, || Ok(granted(&node, TUNNEL) && met(&node)))?;
     Ok(node)
 }
 
@@ -35,6 +36,12 @@ fn granted(node: &Mainstay, tunnel: &str) -> bool {
     let Ok(status) = node.status_json() else { return false };
     let offers = status["agents"][0]["offers"].as_array().cloned().unwrap_or_default();
     offers.iter().any(|offer| offer["tunnel"] == tunnel && offer["granted"].as_u64() > Some(0))
+}
+
+fn met(node: &Mainstay) -> bool {
+    let Ok(status) = node.status_json() else { return false };
+    let hub = &status["agents"][0]["hubs"][0];
+    hub["places"].as_u64() == Some(4) && hub["sessions"] == hub["places"]
 }
 
 /// Sends requests for as long as `meanwhile` takes; how many, and the first that failed.
@@ -147,8 +154,8 @@ fn status_tells_why_a_hub_does_not_serve_an_offer() {
     mainstay_lab::test(|| {
         let bed = Bed::make()?;
         let _hub = bed.start(&bed.config(""))?;
-        let other = format!("\n[[agent.offer]]\ntunnel = \"nobodys\"\nto = [\"127.0.0.1:1\"]\n");
-        let node = start(&bed, 0, &other)?;
+        let other = "\n[[agent.offer]]\ntunnel = \"nobodys\"\nto = [\"127.0.0.1:1\"]\n";
+        let node = start(&bed, 0, other)?;
         let degraded = |what: &str| -> Result<bool> {
             let status = node.status_json()?;
             let said = status["degraded"].as_array().cloned().unwrap_or_default();
@@ -161,7 +168,13 @@ fn status_tells_why_a_hub_does_not_serve_an_offer() {
         let stranger = config(&bed, "one", "").replace(&*bed.key.secret(), STRANGER);
         reload(&node, &stranger)?;
         node.daemon().wait_until("the key is refused", LIMIT, || degraded("may not offer tunnel office"))?;
-        ensure!(!node.say(&["status"])?.contains("mst1_"), "no key is shown");
+        let shown = String::from_utf8_lossy(&node.ctl(&["status"])?.stdout).into_owned();
+        ensure!(shown.contains("office") && !shown.contains("mst1_"), "{shown}");
+        let log = node.daemon().log();
+        ensure!(
+            log.contains("WARN hub edge does not serve tunnel nobodys") && !log.contains("mst1_"),
+            "{log}"
+        );
         Ok(())
     });
 }
