@@ -15,7 +15,9 @@ mod tunnel;
 
 use crate::read::table;
 use crate::source::At;
-use crate::values::{AddrEntry, ChecksumWord, GuardWord, Headers, OnWord, Secret, Status, Time, Verdict};
+use crate::values::{
+    AddrEntry, ChecksumWord, GuardWord, Headers, MethodWord, OnWord, Secret, Status, Time, Verdict,
+};
 
 pub(crate) use agent::*;
 pub(crate) use cluster::*;
@@ -185,6 +187,8 @@ table! {
         /// The addresses, any of which is enough.
         #[schemars(required)]
         addrs: List<String>,
+        /// How they are asked: by ARP and neighbour discovery, on the interface's own networks alone, or by ICMP echo. Default "arp".
+        method: MethodWord,
         /// Time between two questions. Default: a third of `advert` (of the lease's term with guard "quorum"), 20ms to 1s.
         interval: Time,
         /// Questions in a row without an answer before the reference is lost. Default 3.

@@ -5,7 +5,7 @@ mod finding;
 use std::time::Duration;
 
 use finding::{assert_finding, no_env, refused};
-use mainstay_config::plan::arbitration::IsolatedAction;
+use mainstay_config::plan::arbitration::{IsolatedAction, Method};
 use mainstay_config::{Checks, parse_str};
 
 const HEAD: &str = "[node]
@@ -57,6 +57,7 @@ fn a_reference_that_tells_nothing_is_refused() {
         ("10.0.4.99", "this node's own"),
         ("10.0.4.2", "is a peer's"),
         ("224.0.0.1", "not the address of another host"),
+        ("255.255.255.255", "not the address of another host"),
         ("10.0.4", "is not an address"),
     ] {
         let text = with("", &format!("reference = {{ addrs = [\"{addr}\"] }}"));
@@ -64,6 +65,40 @@ fn a_reference_that_tells_nothing_is_refused() {
     }
     assert_finding(&with("", "reference = { addrs = [] }"), 13, "0 addresses", "the gateway's");
     assert_finding(&with("", "reference = { missed = 3 }"), 13, "`addrs` is missing", "");
+}
+
+#[test]
+fn a_reference_is_asked_by_arp_unless_ping_is_asked_for() {
+    for (more, method) in
+        [("", Method::Arp), (", method = \"arp\"", Method::Arp), (", method = \"ping\"", Method::Ping)]
+    {
+        let text = with("", &format!("reference = {{ addrs = [\"192.0.2.1\", \"fe80::1\"]{more} }}"));
+        let plan = parse_str("t.toml", &text, &no_env, Checks::NONE).expect("good").plan;
+        assert_eq!(plan.vips[0].reference.as_ref().map(|of| of.method), Some(method));
+    }
+    let text = with("", "reference = { addrs = [\"192.0.2.1\"], method = \"icmp\" }");
+    assert_finding(&text, 13, "icmp", "arp, ping");
+}
+
+#[test]
+fn arp_beyond_the_network_that_the_vip_was_written_with_is_warned_of() {
+    let warned = |vip: &str, addr: &str, method: &str| {
+        let vip = VIP.replace("10.0.4.99", vip);
+        let text = format!("{HEAD}\n{vip}reference = {{ addrs = [\"{addr}\"]{method} }}\n");
+        let loaded = parse_str("t.toml", &text, &no_env, Checks::NONE).expect("good");
+        let told = format!("{:?}", loaded.warnings);
+        assert_eq!(told.contains("does not pass a router"), told.contains("method = \\\"ping"), "{told}");
+        told.contains("does not pass a router")
+    };
+    for (vip, far, near) in
+        [("10.0.4.99/24", "192.0.2.1", "10.0.4.1"), ("fd00:4::99/64", "fd00:5::1", "fd00:4::1")]
+    {
+        assert!(warned(vip, far, ""));
+        assert!(!warned(vip, far, ", method = \"ping\""));
+        assert!(!warned(vip, near, ""));
+        assert!(!warned(vip, "fe80::1", ""), "a link-local address is on every wire");
+    }
+    assert!(!warned("10.0.4.99", "192.0.2.1", ""), "nobody knows which networks the interface is on");
 }
 
 #[test]

@@ -1,45 +1,62 @@
-//! One echo request and its answer (RFC 792, RFC 4443 4.1): for probes, and for the reference address.
+//! Echo requests to one address over one interface, and their answers (RFC 792, RFC 4443 4.1): for reference addresses.
 //!
 //! An ICMP datagram socket needs no privilege where `net.ipv4.ping_group_range` allows our group; else a raw socket is
 //! tried. Nothing here waits: the caller polls the descriptor.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
 
-use crate::clock::boot_now;
 use crate::error::{Doing, Error, Result};
 use crate::os;
 
 /// Type, code, checksum, identifier, sequence.
 const HEADER: usize = 8;
-/// Tells our answers from other raw sockets' answers.
+/// What nobody knows who does not see our requests.
 const TOKEN: usize = 8;
 /// Echo request and echo reply of ICMP and of ICMPv6.
 const ICMP: (u8, u8) = (8, 0);
 const ICMPV6: (u8, u8) = (128, 129);
 
+/// Packets looked at before the caller has its turn, whatever others send.
+const BATCH: usize = 32;
+
+/// Which types a raw socket is not to hear: `ICMP_FILTER` of `linux/icmp.h`, `ICMPV6_FILTER` of `linux/icmpv6.h`.
+const FILTER: i32 = 1;
+
+/// Over which interface, and from which address, requests go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The interface's name.
+    pub name: String,
+    /// Its number.
+    pub index: u32,
+    /// An address of this host.
+    pub from: IpAddr,
+}
+
 /// A socket that pings one address.
 #[derive(Debug)]
 pub struct Ping {
     fd: OwnedFd,
-    ipv6: bool,
+    to: IpAddr,
     raw: bool,
     id: u16,
     token: [u8; TOKEN],
+    refused: u64,
 }
 
 impl Ping {
-    /// Opens a socket towards an address; `interface` is needed for link-local addresses only.
+    /// Opens a socket towards an address, bound to an interface and to the address that requests come from.
     ///
     /// # Errors
-    /// When neither kind of socket is allowed (the sentence says what to set), or there is no route.
-    pub fn open(to: IpAddr, interface: u32) -> Result<Self> {
-        let ipv6 = to.is_ipv6();
+    /// When neither kind of socket is allowed (the sentence says what to set), the interface or its address is gone, or there is no
+    /// route over the interface (IPv6; an IPv4 address without a route is taken for one on the interface's own wire).
+    pub fn open(to: IpAddr, way: &Way) -> Result<Self> {
         let (family, protocol) = match to {
             IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
             IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
@@ -50,20 +67,36 @@ impl Ping {
                 Ok(fd) => (fd, true),
                 Err(error) => {
                     return Err(Error::Unsupported(format!(
-                        "cannot ping: {error}; allow it with sysctl net.ipv4.ping_group_range=\"0 2147483647\", or give \
+                        "no ping socket: {error}; allow it with sysctl net.ipv4.ping_group_range=\"0 2147483647\", or give \
                          CAP_NET_RAW"
                     )));
                 }
             },
         };
-        connect(&fd, to, interface).doing(|| format!("cannot ping {to}"))?;
-        /// Sockets opened by this process so far.
-        static COUNT: AtomicU16 = AtomicU16::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let process = rustix::process::getpid().as_raw_nonzero().get().to_ne_bytes();
-        let id = u16::from_ne_bytes([process[0], process[1]]).wrapping_add(count);
-        let token = (boot_now().as_nanos() ^ u64::from(id) << 48).to_ne_bytes();
-        Ok(Self { fd, ipv6, raw, id, token })
+        // Before anything can be heard.
+        if raw {
+            filter(&fd, to.is_ipv6()).doing(|| format!("cannot ping {to}"))?;
+        }
+        let name = way.name.as_bytes();
+        os::set_option_bytes(&fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name)
+            .doing(|| format!("cannot ping over {}", way.name))?;
+        let scoped = |addr: IpAddr| match addr {
+            IpAddr::V4(addr) => SocketAddr::V4(SocketAddrV4::new(addr, 0)),
+            IpAddr::V6(addr) => {
+                let scope = if addr.is_unicast_link_local() { way.index } else { 0 };
+                SocketAddr::V6(SocketAddrV6::new(addr, 0, 0, scope))
+            }
+        };
+        rustix::net::bind(&fd, &scoped(way.from))
+            .map_err(io::Error::from)
+            .doing(|| format!("cannot ping from {}", way.from))?;
+        rustix::net::connect(&fd, &scoped(to))
+            .map_err(io::Error::from)
+            .doing(|| format!("cannot ping {to} over {}", way.name))?;
+        let chance = RandomState::new();
+        let [high, low, ..] = chance.hash_one(1).to_ne_bytes();
+        let (id, token) = (u16::from_ne_bytes([high, low]), chance.hash_one(2).to_ne_bytes());
+        Ok(Self { fd, to, raw, id, token, refused: 0 })
     }
 
     /// Sends one request.
@@ -77,7 +110,7 @@ impl Ping {
         packet[4..6].copy_from_slice(&self.id.to_be_bytes());
         packet[6..8].copy_from_slice(&sequence.to_be_bytes());
         packet[HEADER..].copy_from_slice(&self.token);
-        if self.raw && !self.ipv6 {
+        if self.raw && self.to.is_ipv4() {
             let sum = checksum(&packet);
             packet[2..4].copy_from_slice(&sum.to_be_bytes());
         }
@@ -85,17 +118,22 @@ impl Ping {
         Ok(())
     }
 
-    /// The sequence number of the next answer to one of our requests, or `None` when none is there yet.
+    /// The sequence number of the next answer to one of our requests, or `None` when none is there yet, or a flood of others'
+    /// packets stands before it: then the descriptor is readable still.
     ///
     /// # Errors
     /// When the kernel reports that the address cannot be reached.
-    pub fn receive(&self) -> io::Result<Option<u16>> {
+    pub fn receive(&mut self) -> io::Result<Option<u16>> {
         let mut buffer = [0u8; 256];
-        loop {
-            match rustix::net::recv(&self.fd, &mut buffer, RecvFlags::DONTWAIT) {
-                Ok((len, _)) => {
-                    if let Some(sequence) = self.answer(&buffer[..len]) {
-                        return Ok(Some(sequence));
+        for _ in 0..BATCH {
+            match rustix::net::recvfrom(&self.fd, &mut buffer, RecvFlags::DONTWAIT) {
+                Ok((len, _, from)) => {
+                    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                    let from = from.map(|from| from.ip());
+                    match self.answer(&buffer[..len], from) {
+                        Heard::Answer(sequence) => return Ok(Some(sequence)),
+                        Heard::Forged => self.refused = self.refused.saturating_add(1),
+                        Heard::Others => {}
                     }
                 }
                 Err(Errno::AGAIN) => return Ok(None),
@@ -103,20 +141,37 @@ impl Ping {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(None)
     }
 
-    fn types(&self) -> (u8, u8) {
-        if self.ipv6 { ICMPV6 } else { ICMP }
+    /// How many packets looked like answers to us and were none.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused
     }
 
-    /// The sequence number, if these bytes are an answer to us.
-    fn answer(&self, bytes: &[u8]) -> Option<u16> {
+    const fn types(&self) -> (u8, u8) {
+        if self.to.is_ipv6() { ICMPV6 } else { ICMP }
+    }
+
+    fn answer(&self, bytes: &[u8], from: Option<IpAddr>) -> Heard {
         // A raw IPv4 socket hears the IP header too.
-        let skip = if self.raw && !self.ipv6 { usize::from(bytes.first()? & 0x0f) * 4 } else { 0 };
-        let packet = bytes.get(skip..)?;
-        let (_, reply) = self.types();
-        let ours = *packet.first()? == reply && packet.get(HEADER..HEADER + TOKEN)? == self.token;
-        ours.then(|| u16::from_be_bytes([packet[6], packet[7]]))
+        let header = self.raw && self.to.is_ipv4();
+        let skip = if header { usize::from(bytes.first().map_or(0, |first| first & 0x0f)) * 4 } else { 0 };
+        let Some([kind, _, _, _, id @ .., high, low]) =
+            bytes.get(skip..).and_then(|p| p.first_chunk::<HEADER>())
+        else {
+            return Heard::Forged;
+        };
+        // A datagram socket has a number of the kernel's own, and hears answers to that alone.
+        if *kind != self.types().1 || self.raw && *id != self.id.to_be_bytes() {
+            return Heard::Others;
+        }
+        let token = bytes.get(skip + HEADER..);
+        if token != Some(self.token.as_slice()) || from != Some(self.to) {
+            return Heard::Forged;
+        }
+        Heard::Answer(u16::from_be_bytes([*high, *low]))
     }
 }
 
@@ -126,15 +181,25 @@ impl AsFd for Ping {
     }
 }
 
-fn connect(fd: &OwnedFd, to: IpAddr, interface: u32) -> io::Result<()> {
-    match to {
-        IpAddr::V4(to) => rustix::net::connect(fd, &std::net::SocketAddrV4::new(to, 0))?,
-        IpAddr::V6(to) => {
-            let scope = if to.is_unicast_link_local() { interface } else { 0 };
-            rustix::net::connect(fd, &std::net::SocketAddrV6::new(to, 0, 0, scope))?;
-        }
+/// What a packet is.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    /// An answer to the request of this number.
+    Answer(u16),
+    /// Something that calls itself one.
+    Forged,
+    /// Somebody else's business.
+    Others,
+}
+
+/// Keeps all but echo replies from a raw socket.
+fn filter(fd: &OwnedFd, ipv6: bool) -> io::Result<()> {
+    if !ipv6 {
+        return os::set_option(fd, libc::SOL_RAW, FILTER, &!(1u32 << ICMP.1));
     }
-    Ok(())
+    let mut types = [u32::MAX; 8];
+    types[usize::from(ICMPV6.1 / 32)] &= !(1 << (ICMPV6.1 % 32));
+    os::set_option(fd, libc::IPPROTO_ICMPV6, FILTER, &types)
 }
 
 /// The Internet checksum (RFC 1071) of an even number of bytes.
@@ -154,8 +219,18 @@ mod tests {
     use super::*;
     use crate::testnet::{in_namespace, sh};
 
+    fn open(to: &str, from: &str, name: &str) -> Result<Ping> {
+        let index = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).unwrap_or_default();
+        let way = Way {
+            name: name.into(),
+            index: index.trim().parse().unwrap_or(0),
+            from: from.parse().expect("an address"),
+        };
+        Ping::open(to.parse().expect("an address"), &way)
+    }
+
     fn round(to: &str) -> (bool, u16) {
-        let ping = Ping::open(to.parse().expect("an address"), 0).expect("a ping socket");
+        let mut ping = open(to, to, "lo").expect("a ping socket");
         for sequence in [7, 8] {
             ping.send(sequence).expect("send");
         }
@@ -164,6 +239,11 @@ mod tests {
             poll(&mut [PollFd::new(&ping, PollFlags::IN)], None).expect("poll");
             last = ping.receive().expect("receive").or(last);
         }
+        assert_eq!(
+            ping.refused(),
+            0,
+            "our own requests, which loopback shows to raw sockets, are nobody's forgery"
+        );
         (ping.raw, last.expect("set above"))
     }
 
@@ -183,13 +263,53 @@ mod tests {
     }
 
     #[test]
-    fn no_route_is_an_error_and_no_answer_is_none() {
-        in_namespace("ping::tests::no_route_is_an_error_and_no_answer_is_none", || {
-            assert!(Ping::open("192.0.2.1".parse().expect("an address"), 0).is_err());
-            let ping = Ping::open("127.0.0.1".parse().expect("an address"), 0).expect("a ping socket");
+    fn what_cannot_be_asked_is_an_error_and_no_answer_is_none() {
+        in_namespace("ping::tests::what_cannot_be_asked_is_an_error_and_no_answer_is_none", || {
+            sh(
+                "ip link add d0 type veth peer name d1 && ip addr add 10.0.4.1/24 dev d0 && ip link set d0 up",
+            );
+            for (to, from, name, why) in [
+                ("10.0.4.2", "10.0.4.9", "d0", "from 10.0.4.9"),
+                ("10.0.4.2", "10.0.4.1", "gone", "over gone"),
+                ("255.255.255.255", "10.0.4.1", "d0", "cannot ping"),
+            ] {
+                let error = open(to, from, name).expect_err("nothing to ask").to_string();
+                assert!(error.contains(why), "{error}");
+            }
+            let mut ping = open("10.0.4.2", "10.0.4.1", "d0").expect("a ping socket");
+            ping.send(1).expect("send");
             assert_eq!(ping.receive().expect("receive"), None);
-            assert_eq!(ping.answer(&[]), None);
-            assert_eq!(ping.answer(&[0x4f; 30]), None);
         });
+    }
+
+    #[test]
+    fn an_answer_has_our_number_our_token_and_the_address_that_was_asked() {
+        in_namespace(
+            "ping::tests::an_answer_has_our_number_our_token_and_the_address_that_was_asked",
+            || {
+                let ping = open("127.0.0.1", "127.0.0.1", "lo").expect("a ping socket");
+                let (to, other) = (Some(ping.to), "127.0.0.2".parse().ok());
+                let packet = |kind: u8, id: u16, token: [u8; TOKEN]| {
+                    let mut packet = vec![0x45; 20];
+                    packet.extend([kind, 0, 0, 0]);
+                    packet.extend(id.to_be_bytes());
+                    packet.extend(258u16.to_be_bytes());
+                    packet.extend(token);
+                    packet
+                };
+                let good = packet(0, ping.id, ping.token);
+                assert!(ping.raw);
+                assert_eq!(ping.answer(&good, to), Heard::Answer(258));
+                assert_eq!(ping.answer(&good, other), Heard::Forged);
+                assert_eq!(ping.answer(&good, None), Heard::Forged);
+                assert_eq!(ping.answer(&packet(0, ping.id, [0; TOKEN]), to), Heard::Forged);
+                assert_eq!(ping.answer(&packet(0, ping.id ^ 1, ping.token), to), Heard::Others);
+                assert_eq!(ping.answer(&packet(8, ping.id, ping.token), to), Heard::Others);
+                for len in 0..good.len() {
+                    assert!(!matches!(ping.answer(&good[..len], to), Heard::Answer(_)), "{len} bytes");
+                }
+                assert_eq!(ping.answer(&[0x4f; 30], to), Heard::Forged);
+            },
+        );
     }
 }

@@ -16,8 +16,33 @@ use super::{Plan, Vip};
 pub struct Reference {
     /// Any of them is enough.
     pub addrs: Vec<IpAddr>,
-    /// How they are asked.
+    /// By what they are asked.
+    #[serde(default)]
+    pub method: Method,
+    /// How often they are asked.
     pub terms: ReferenceTerms,
+}
+
+/// By what a reference is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// ARP and neighbour discovery: on the networks of the interface alone.
+    #[default]
+    Arp,
+    /// ICMP and ICMPv6 echo: through routers too.
+    Ping,
+}
+
+impl Method {
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Arp => "arp",
+            Self::Ping => "ping",
+        }
+    }
 }
 
 /// A place that both nodes reach.

@@ -1,19 +1,21 @@
 //! References, the lock and what becomes of a node that is alone.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mainstay_core::arbitration::{LockTerms, ReferenceTerms};
 use mainstay_core::election::{Guard, VipSpec};
+use mainstay_core::net::Networks;
 
 use super::command::COMMAND_TIMEOUT;
 use super::{HOUR, Resolver, SECOND};
-use crate::plan::arbitration::{Isolated, IsolatedAction, Lock, Reference};
-use crate::plan::{Command, Vip};
+use crate::plan::arbitration::{Isolated, IsolatedAction, Lock, Method, Reference};
+use crate::plan::{Addr, Command, Vip};
 use crate::raw;
 use crate::source::{At, Span};
-use crate::values::written;
+use crate::values::{MethodWord, written};
 
 /// Three questions to an advert, so that a node in trouble knows it before its backup takes over.
 const QUESTIONS: u32 = 3;
@@ -35,8 +37,21 @@ const LONE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The program that runs, whatever became of its file.
 const SELF: &str = "/proc/self/exe";
 
+/// Whether an address is on none of the networks that a vip was written with; not when it was written with none.
+fn is_beyond(addr: IpAddr, near: &[Addr]) -> bool {
+    let mut same = near.iter().filter(|of| of.addr.is_ipv6() == addr.is_ipv6()).peekable();
+    let everywhere = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    !everywhere && same.peek().is_some() && !Networks::new(same.map(|of| (of.addr, of.prefix))).contains(addr)
+}
+
 impl Resolver<'_> {
-    pub(super) fn reference(&mut self, vip: &raw::Vip, spec: &VipSpec, who: &str) -> Option<Reference> {
+    pub(super) fn reference(
+        &mut self,
+        vip: &raw::Vip,
+        spec: &VipSpec,
+        placed: impl Iterator<Item = Addr>,
+        who: &str,
+    ) -> Option<Reference> {
         let raw = &vip.reference.as_ref()?.value;
         let who = format!("{who}: reference");
         let list = self.required(&raw.addrs, &raw.head, &who, "addrs")?;
@@ -44,10 +59,18 @@ impl Resolver<'_> {
             let message = format!("{who}: {} addresses", list.value.len());
             self.error(list.span, message, "write addrs = [\"10.0.4.1\"], the gateway's, or up to 8 of them");
         }
+        let method = match raw.method.as_ref().map(|at| at.value) {
+            None | Some(MethodWord::Arp) => Method::Arp,
+            Some(MethodWord::Ping) => Method::Ping,
+        };
+        let near: Vec<Addr> = placed
+            .filter(|addr| addr.link == spec.link && addr.prefix < if addr.addr.is_ipv6() { 128 } else { 32 })
+            .collect();
         let mut addrs = Vec::new();
         for text in &list.value {
             let Some(addr) = self.ip(text, &who) else { continue };
-            let wrong = if addr.is_unspecified() || addr.is_multicast() || addr.is_loopback() {
+            let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
+            let wrong = if broadcast || addr.is_unspecified() || addr.is_multicast() || addr.is_loopback() {
                 Some("is not the address of another host")
             } else if spec.addrs.contains(&addr) || spec.source == Some(addr) {
                 Some("is this node's own, and answers whatever is cut")
@@ -66,6 +89,12 @@ impl Resolver<'_> {
                 ),
                 None => addrs.push(addr),
             }
+            if method == Method::Arp && is_beyond(addr, &near) {
+                let message =
+                    format!("{who}: {addr} is outside the vip's network, and ARP does not pass a router");
+                let help = "write method = \"ping\", unless the interface has another network that it is on";
+                self.findings.warn(text.span, message, help);
+            }
         }
         let pace = match spec.guard {
             Guard::Quorum | Guard::Strict => self.standing.terms.term,
@@ -75,7 +104,7 @@ impl Resolver<'_> {
         let range = SHORTEST_INTERVAL..=LONGEST_INTERVAL;
         let interval = self.time(&raw.interval, usual, range, &who, "interval");
         let missed = u32::try_from(self.number(&raw.missed, 3, 1..=100, &who, "missed")).unwrap_or(3);
-        Some(Reference { addrs, terms: ReferenceTerms { interval, missed } })
+        Some(Reference { addrs, method, terms: ReferenceTerms { interval, missed } })
     }
 
     pub(super) fn lock(&mut self, cluster: &raw::Cluster) -> Option<Lock> {

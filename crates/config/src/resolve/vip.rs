@@ -71,12 +71,13 @@ impl Resolver<'_> {
         let mut spec = self.spec(raw, &Frame { name: &name, who: &who, link, ipv6, addrs: &addrs }, taken);
         spec.source = self.source(raw, &spec, &who);
         let placed = advertised.iter().chain(&unadvertised).map(|placed| placed.addr);
+        let reference = self.reference(raw, &spec, placed.clone(), &who);
         Vip {
             addrs: if install { placed.collect() } else { Vec::new() },
             multicast: self.multicast(raw, &spec, &who),
             notify: self.notify(raw.notify.as_ref(), &who),
             owns: self.owns(raw.owns.as_ref(), &who),
-            reference: self.reference(raw, &spec, &who),
+            reference,
             spec,
         }
     }

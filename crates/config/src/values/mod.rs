@@ -344,6 +344,14 @@ choice! {
 }
 
 choice! {
+    /// How a reference is asked.
+    MethodWord "a way to ask" {
+        "arp" => Arp,
+        "ping" => Ping,
+    }
+}
+
+choice! {
     /// A change that is told.
     OnWord "a change" {
         "active" => Active,

@@ -105,6 +105,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("probe_restarts_total", "Attempts to revive the service."),
     ("probe_state", "1 for the verdict that the probe has."),
     ("probe_up", "1 while the probe's verdict is up."),
+    ("reference_answers_refused_total", "Packets that looked like pings' answers and did not count."),
     ("reload_failures_total", "Reloads that were refused."),
     ("reloads_total", "Reloads that came into force."),
     ("route_received_bytes_total", "Bytes from clients."),

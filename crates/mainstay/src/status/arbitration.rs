@@ -9,12 +9,18 @@ use serde::{Deserialize, Serialize};
 pub struct ReferenceStatus {
     /// Any of them is enough.
     pub addrs: Vec<IpAddr>,
+    /// By what it is asked: `arp` (and neighbour discovery) or `ping`.
+    #[serde(default)]
+    pub method: String,
     /// Whether one answers this node; absent before that is known.
     pub answers: Option<bool>,
     /// Seconds for which that has been so.
     pub for_s: f64,
     /// Silence for so many milliseconds, at the most, loses it.
     pub bound_ms: u64,
+    /// Why it is not asked, or what is known of why it does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 impl ReferenceStatus {
@@ -27,15 +33,23 @@ impl ReferenceStatus {
             Some(false) => "does not answer",
             None => "has not answered yet",
         };
-        format!("{} {state} (for {:.0} s; lost after {} ms)", list.join(", "), self.for_s, self.bound_ms)
+        let by = if self.method.is_empty() { String::new() } else { format!("by {}, ", self.method) };
+        format!("{} {state} ({by}for {:.0} s; lost after {} ms)", list.join(", "), self.for_s, self.bound_ms)
     }
 
     /// What is wrong with it.
     #[must_use]
     pub fn degraded(&self, vip: &str) -> Option<String> {
         let list: Vec<String> = self.addrs.iter().map(ToString::to_string).collect();
-        let lost = self.answers == Some(false);
-        lost.then(|| format!("vip {vip}: its reference {} does not answer this node", list.join(", ")))
+        let (list, lost) = (list.join(", "), self.answers == Some(false));
+        match (&self.trouble, lost) {
+            (Some(why), true) => {
+                Some(format!("vip {vip}: its reference {list} does not answer this node: {why}"))
+            }
+            (Some(why), false) => Some(format!("vip {vip}: its reference {list}: {why}")),
+            (None, true) => Some(format!("vip {vip}: its reference {list} does not answer this node")),
+            (None, false) => None,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Arbitration, driven: what the election, the sessions, the references and the lock's place say goes in, rulings come out.
 //!
-//! References are asked over the vips' own interfaces by ARP and neighbour discovery. The lock's place is read and written
+//! References are asked over the vips' own interfaces, by ARP and neighbour discovery or by ping. The lock's place is read and written
 //! by commands of the exec role: a disk that hangs holds nobody up here.
 
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 
-use mainstay_config::plan::arbitration::IsolatedAction;
+use mainstay_config::plan::arbitration::{IsolatedAction, Method};
 use mainstay_config::plan::{Plan, Vip};
 use mainstay_core::arbitration::{
     Arbiter, Block, DiskOp, Effect, Input, LockState, Notice, Owner, PeerAid, ReferenceAid, Setup, VipAids,
@@ -14,12 +15,15 @@ use mainstay_core::election::{self, Guard, Holding, Reason, Ruling, State, View}
 use mainstay_core::lease::{Message, Sights};
 use mainstay_core::name::{CommandId, LinkId, NodeId, VipId};
 use mainstay_core::time::Boot;
+use mainstay_sys::clock::boot_now;
 
 use super::Node;
+use super::echo::{Echo, beyond};
+use super::links::Links;
 use crate::ipc::{Asker, FromVip, Outcome, Run};
 use crate::status::{ArbitrationStatus, LockStatus, ReferenceStatus};
 
-/// Numbers of runs for the lock: sequences of services have numbers below, notifications too.
+/// Runs for the lock are numbered from here to twice that: notifications stay below, sequences of services above.
 const LOCK_RUNS: u64 = 1 << 62;
 
 /// A ruling may change what it was made from so many times in a row before the others have their turn.
@@ -32,12 +36,59 @@ const WINDOW_ADVERTS: u32 = 4;
 pub(super) struct Arbitration {
     pub(super) arbiter: Arbiter,
     setup: Setup,
-    /// Where each reference is asked, and whom.
-    sets: Vec<(LinkId, Vec<IpAddr>)>,
+    /// Each reference.
+    sets: Vec<Set>,
+    /// Those that are pinged.
+    echoes: Vec<Echo>,
+    /// Forged answers to those that an earlier configuration named.
+    refused: u64,
     /// What is added to an operation's number, so that what a predecessor asked for is not taken for an answer to us.
     base: u64,
     /// The command of an isolated node that runs.
     acting: Option<u64>,
+}
+
+/// Where a reference is asked, whom, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Set {
+    link: LinkId,
+    addrs: Vec<IpAddr>,
+    method: Method,
+}
+
+impl Arbitration {
+    /// What answers to pings are heard by.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.echoes.iter().filter_map(Echo::fd)
+    }
+
+    /// Packets that looked like answers of references and did not count.
+    pub(super) fn refused(&self) -> u64 {
+        self.echoes.iter().fold(self.refused, |sum, echo| sum.saturating_add(echo.refused()))
+    }
+
+    fn set_up(&mut self, setup: Setup, sets: Vec<Set>) {
+        self.refused = self.refused();
+        let pinged = sets.iter().enumerate().filter(|(_, set)| set.method == Method::Ping);
+        let echoes = pinged
+            .flat_map(|(reference, set)| set.addrs.iter().map(move |at| Echo::new(reference, set.link, *at)));
+        self.echoes = echoes.collect();
+        (self.setup, self.sets) = (setup, sets);
+    }
+
+    /// What is wrong with how a reference is asked, or known of why it is lost.
+    fn trouble(&self, reference: usize, lost: bool, links: &Links) -> Option<String> {
+        let set = self.sets.get(reference)?;
+        match set.method {
+            Method::Arp if lost => beyond(links.get(set.link), &set.addrs),
+            Method::Arp => None,
+            Method::Ping => {
+                let of = self.echoes.iter().filter(|echo| echo.reference == reference);
+                let all: Vec<String> = of.filter_map(|echo| echo.trouble(lost)).collect();
+                (!all.is_empty()).then(|| all.join("; "))
+            }
+        }
+    }
 }
 
 impl Node {
@@ -58,12 +109,13 @@ impl Node {
             None => {
                 let base = LOCK_RUNS + (now.as_nanos() & (LOCK_RUNS - 1)) / 2;
                 let arbiter = Arbiter::new(setup.clone(), now);
-                let (setup, sets) = (setup.clone(), Vec::new());
-                self.arbitration = Some(Arbitration { arbiter, setup, sets, base, acting: None });
+                let (setup, sets, echoes) = (setup.clone(), Vec::new(), Vec::new());
+                let (refused, acting) = (0, None);
+                self.arbitration = Some(Arbitration { arbiter, setup, sets, echoes, refused, base, acting });
             }
         }
         if let Some(aided) = &mut self.arbitration {
-            (aided.setup, aided.sets) = (setup, sets);
+            aided.set_up(setup, sets);
         }
         self.arbitrate(now);
     }
@@ -131,22 +183,40 @@ impl Node {
 
     /// Asks every address of a set.
     fn ask(&mut self, reference: usize) {
-        let Some((link, addrs)) = self.arbitration.as_ref().and_then(|aided| aided.sets.get(reference))
-        else {
-            return;
-        };
+        let Some(aided) = &mut self.arbitration else { return };
+        let Some(set) = aided.sets.get(reference) else { return };
         let of_vip =
             |addr: &IpAddr| self.plan.vips.iter().flat_map(|vip| &vip.addrs).any(|a| a.addr == *addr);
-        for addr in addrs {
-            self.outbound.ask_from(*link, *addr, &self.links, of_vip);
+        match set.method {
+            Method::Arp => {
+                for addr in &set.addrs {
+                    self.outbound.ask_from(set.link, *addr, &self.links, of_vip);
+                }
+            }
+            Method::Ping => {
+                for echo in aided.echoes.iter_mut().filter(|echo| echo.reference == reference) {
+                    echo.ask(&self.links, of_vip);
+                }
+            }
         }
     }
 
-    /// An address has answered on a link.
+    /// Takes in answers to pings.
+    pub(super) fn hear_echoes(&mut self) {
+        let Some(aided) = &mut self.arbitration else { return };
+        let now = boot_now();
+        for echo in &mut aided.echoes {
+            if echo.hear() {
+                aided.arbiter.handle(Input::Answered { reference: echo.reference }, now);
+            }
+        }
+    }
+
+    /// An address has answered ARP or neighbour discovery on a link.
     pub(super) fn answered(&mut self, link: LinkId, addr: IpAddr, now: Boot) {
         let Some(aided) = &mut self.arbitration else { return };
-        for (reference, (at, addrs)) in aided.sets.iter().enumerate() {
-            if *at == link && addrs.contains(&addr) {
+        for (reference, set) in aided.sets.iter().enumerate() {
+            if set.method == Method::Arp && set.link == link && set.addrs.contains(&addr) {
                 aided.arbiter.handle(Input::Answered { reference }, now);
             }
         }
@@ -179,7 +249,8 @@ impl Node {
 
     /// A command has ended: whether it was one of arbitration's.
     pub(super) fn arbitration_ran(&mut self, outcome: &Outcome, now: Boot) -> bool {
-        let Some(aided) = &mut self.arbitration else { return outcome.id >= LOCK_RUNS };
+        let ours = (LOCK_RUNS..2 * LOCK_RUNS).contains(&outcome.id);
+        let Some(aided) = &mut self.arbitration else { return ours };
         if aided.acting == Some(outcome.id) {
             aided.acting = None;
             let said = if outcome.ok() {
@@ -190,7 +261,7 @@ impl Node {
             self.event("arbitration", "isolated", format!("the command for an isolated node {said}"));
             return true;
         }
-        let Some(number) = outcome.id.checked_sub(aided.base) else { return outcome.id >= LOCK_RUNS };
+        let Some(number) = outcome.id.checked_sub(aided.base).filter(|_| ours) else { return ours };
         let read = if outcome.ok() {
             Ok(Block::parse(outcome.output.as_bytes()))
         } else if outcome.timed_out {
@@ -215,13 +286,15 @@ impl Node {
     fn noticed(&mut self, notice: &Notice) {
         let (about, message) = match notice {
             Notice::Reference { reference, up } => {
-                let set = self.arbitration.as_ref().and_then(|aided| aided.sets.get(*reference));
-                let Some((link, addrs)) = set else { return };
-                let list: Vec<String> = addrs.iter().map(ToString::to_string).collect();
-                let (list, link) = (list.join(", "), self.plan.links[link.index()].clone());
+                let Some(aided) = &self.arbitration else { return };
+                let Some(set) = aided.sets.get(*reference) else { return };
+                let list: Vec<String> = set.addrs.iter().map(ToString::to_string).collect();
+                let (list, link) = (list.join(", "), &self.plan.links[set.link.index()]);
+                let why = aided.trouble(*reference, !up, &self.links);
+                let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 let message = match up {
-                    true => format!("reference {list} answers on {link}"),
-                    false => format!("reference {list} does not answer on {link}"),
+                    true => format!("reference {list} answers on {link}{why}"),
+                    false => format!("reference {list} does not answer on {link}{why}"),
                 };
                 ("reference", message)
             }
@@ -319,16 +392,17 @@ fn stand(vip: VipId, view: &View<'_>) -> Input<'static> {
 }
 
 /// What the Plan asks for; with each reference where and whom.
-fn setup(plan: &Plan, instance: u64) -> (Setup, Vec<(LinkId, Vec<IpAddr>)>) {
+fn setup(plan: &Plan, instance: u64) -> (Setup, Vec<Set>) {
     let mut references: Vec<ReferenceAid> = Vec::new();
-    let mut sets: Vec<(LinkId, Vec<IpAddr>)> = Vec::new();
+    let mut sets: Vec<Set> = Vec::new();
     let mut vips = Vec::new();
     for vip in &plan.vips {
         let reference = vip.reference.as_ref().map(|of| {
-            let set = (vip.spec.link, of.addrs.clone());
+            let set = Set { link: vip.spec.link, addrs: of.addrs.clone(), method: of.method };
             let same = |at: &usize| sets[*at] == set && references[*at].terms == of.terms;
             (0..sets.len()).find(same).unwrap_or_else(|| {
-                let name = format!("{} {:?}", plan.links[vip.spec.link.index()], of.addrs);
+                let link = &plan.links[vip.spec.link.index()];
+                let name = format!("{link} {} {:?}", of.method.word(), of.addrs);
                 references.push(ReferenceAid { name, terms: of.terms });
                 sets.push(set);
                 sets.len() - 1
@@ -389,10 +463,14 @@ impl Node {
 
     /// A vip's reference, as it stands.
     pub(super) fn reference_status(&self, id: VipId, vip: &Vip, now: Boot) -> Option<ReferenceStatus> {
-        let (answers, since) = self.arbitration.as_ref()?.arbiter.reference(id)?;
+        let aided = self.arbitration.as_ref()?;
+        let (answers, since) = aided.arbiter.reference(id)?;
         let of = vip.reference.as_ref()?;
+        let at = aided.setup.vips.get(id.index())?.reference?;
         Some(ReferenceStatus {
             addrs: of.addrs.clone(),
+            method: of.method.word().to_owned(),
+            trouble: aided.trouble(at, answers == Some(false), &self.links),
             answers,
             for_s: now.since(since).as_secs_f64(),
             bound_ms: u64::try_from(of.terms.bound().as_millis()).unwrap_or(u64::MAX),

@@ -7,6 +7,7 @@ mod changes;
 mod cluster;
 mod conflicts;
 mod datagrams;
+mod echo;
 mod enrol;
 mod external;
 mod kernel;
@@ -157,7 +158,7 @@ impl Node {
         loop {
             self.breath.take();
             let ready = self.wait(&signals)?;
-            let (mut packets, mut peers) = (Vec::new(), false);
+            let (mut packets, mut peers, mut echoes) = (Vec::new(), false, false);
             for (source, flags) in ready {
                 match source {
                     Source::Signal => {
@@ -169,6 +170,7 @@ impl Node {
                     Source::Monitor => self.hear_kernel(),
                     Source::Gate => self.hear_gate(),
                     Source::Peers => peers = true,
+                    Source::Echoes => echoes = true,
                     Source::Socket(link, socket) => packets.push((link, socket)),
                 }
             }
@@ -178,6 +180,9 @@ impl Node {
             }
             if peers {
                 self.hear_peers();
+            }
+            if echoes {
+                self.hear_echoes();
             }
             self.tick();
             self.arbitrate(boot_now());
@@ -216,6 +221,10 @@ impl Node {
         for socket in self.quorum.iter().flat_map(Quorum::sockets) {
             sources.push(Source::Peers);
             fds.push(PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
+        }
+        for fd in self.arbitration.iter().flat_map(arbitrate::Arbitration::sockets) {
+            sources.push(Source::Echoes);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         let sockets = self.links.sockets().map(|(link, socket, fd)| (Source::Socket(link, socket), fd));
         for (source, fd) in gate.into_iter().chain(sockets) {
@@ -533,5 +542,6 @@ enum Source {
     Monitor,
     Gate,
     Peers,
+    Echoes,
     Socket(LinkId, Socket),
 }

@@ -41,6 +41,9 @@ impl Node {
             counter("messages_dropped_total", self.outbox_dropped),
             counter("log_lines_dropped_total", crate::log::dropped()),
         ];
+        if let Some(aided) = &self.arbitration {
+            status.counters.push(counter("reference_answers_refused_total", aided.refused()));
+        }
         // Packets that belong to none of the vips.
         for (reject, value) in self.machine.strays().iter().filter(|(_, value)| *value > 0) {
             let labels = vec![("result".into(), reject.as_str().into())];

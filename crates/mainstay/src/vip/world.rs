@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use mainstay_config::plan::Plan;
+use mainstay_config::plan::arbitration::Method;
 use mainstay_core::election::{Next, State, VipSpec};
 use mainstay_core::name::{CommandId, LinkId, ProbeId, VipId};
 use mainstay_core::vrrp;
@@ -111,7 +112,8 @@ impl Node {
             wants.addrs.extend(self.conflicts.peers());
         }
         let aided = self.plan.vips.iter().filter(|v| v.spec.link == link);
-        wants.addrs.extend(aided.filter_map(|v| v.reference.as_ref()).flat_map(|of| &of.addrs));
+        let references = aided.filter_map(|v| v.reference.as_ref()).filter(|of| of.method == Method::Arp);
+        wants.addrs.extend(references.flat_map(|of| &of.addrs));
         for groups in [&mut wants.v4, &mut wants.v6].into_iter().flatten() {
             groups.sort_unstable();
             groups.dedup();

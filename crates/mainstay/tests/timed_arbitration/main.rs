@@ -3,5 +3,6 @@
 
 mod alone;
 mod lock;
+mod ping;
 mod reference;
 mod rig;

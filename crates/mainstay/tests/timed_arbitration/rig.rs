@@ -31,7 +31,7 @@ pub(crate) struct Rig {
     pub(crate) shared: PathBuf,
     _wires: [Segment; 2],
     _echoes: Vec<Echo>,
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Rig {
@@ -58,7 +58,25 @@ impl Rig {
         fs::create_dir(&shared)?;
         let echoes: Result<Vec<Echo>> =
             nodes.iter().map(|host| Echo::start(host, SERVICE.parse()?)).collect();
-        Ok(Self { nodes, gateway, client, watchers, shared, _wires: wires, _echoes: echoes?, _lab: lab })
+        Ok(Self { nodes, gateway, client, watchers, shared, _wires: wires, _echoes: echoes?, lab })
+    }
+
+    /// A host behind the gateway, at 192.0.2.1 and fd00:9::1, which the nodes reach through it.
+    pub(crate) fn far_host(&self) -> Result<Host> {
+        let (segment, far) = (self.lab.segment("beyond")?, self.lab.host("far")?);
+        far.plug(&segment, "eth0", &["192.0.2.1/24", "fd00:9::1/64"])?;
+        far.ip("route add default via 192.0.2.254\nroute add default via fd00:9::254\n")?;
+        self.gateway.plug(&segment, "eth2", &["192.0.2.254/24", "fd00:9::254/64"])?;
+        self.gateway.ip("addr add fd00:4::254/64 dev eth0 nodad\n")?;
+        self.gateway.sysctl("net.ipv4.ip_forward", "1")?;
+        self.gateway.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+        for (n, node) in (1..).zip(&self.nodes) {
+            node.ip(&format!(
+                "addr add fd00:4::{n}/64 dev eth0 nodad\nroute add 192.0.2.0/24 via 10.0.4.254 dev eth0\n\
+                 route add fd00:9::/64 via fd00:4::254 dev eth0\n"
+            ))?;
+        }
+        Ok(far)
     }
 
     /// Node 1 or 2 with sessions, further lines for `[cluster]` and for its vip.
