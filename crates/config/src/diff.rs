@@ -32,6 +32,8 @@ pub struct Changes {
     pub mail: bool,
     /// Where metrics are served.
     pub metrics: bool,
+    /// Agents by name.
+    pub agents: Kind,
     /// Keys of `[edge]`.
     pub edge: Vec<String>,
     /// Listeners by name.
@@ -143,6 +145,7 @@ impl Changes {
         if self.metrics {
             out.push("metrics are served elsewhere".to_owned());
         }
+        self.agents.sentences("agent", &mut out);
         if !self.edge.is_empty() {
             out.push(format!("the edge has other {}", self.edge.join(", ")));
         }
@@ -184,6 +187,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         commands: Kind::between(&commands(old), &commands(new)),
         mail: old.mail != new.mail,
         metrics: old.metrics != new.metrics,
+        agents: between(old, new, |plan| all(plan, &plan.agents, |agent| &agent.name)),
         edge: edge_keys(&old.edge, &new.edge),
         listeners: between(old, new, |plan| all(plan, &plan.edge.listeners, |listener| &listener.name)),
         routes: between(old, new, |plan| all(plan, &plan.edge.routes, |route| &route.name)),

@@ -1,6 +1,7 @@
 //! What a configuration means: names looked up, defaults filled in, secrets read, nothing left to validate.
 
 mod action;
+pub mod agent;
 pub mod arbitration;
 pub mod cluster;
 pub mod edge;
@@ -45,6 +46,9 @@ pub struct Plan {
     pub mail: Option<Mail>,
     /// Where /metrics, /healthz and /readyz are served.
     pub metrics: Option<SocketAddr>,
+    /// What this node offers through hubs elsewhere.
+    #[serde(default)]
+    pub agents: Vec<agent::Agent>,
     /// Listeners, routes and pools.
     pub edge: edge::Edge,
 }

@@ -3,6 +3,7 @@
 //! The comments of the keys are the descriptions in the JSON schema; docs/reference/config.md says the same at
 //! greater length, and a test holds the two together.
 
+mod agent;
 mod cluster;
 mod edge;
 mod forward;
@@ -18,6 +19,7 @@ use crate::values::{
     AddrEntry, ChecksumWord, GuardWord, Headers, MethodWord, OnWord, Secret, Status, Time, Verdict,
 };
 
+pub(crate) use agent::*;
 pub(crate) use cluster::*;
 pub(crate) use edge::*;
 pub(crate) use forward::*;
@@ -44,6 +46,8 @@ table! {
         group: List<Group>,
         /// The active checks.
         probe: List<Probe>,
+        /// What this node offers through hubs elsewhere.
+        agent: List<Agent>,
         /// The edge as a whole.
         edge: Edge,
         /// Where connections are taken.

@@ -20,7 +20,7 @@ pub(crate) fn before(role: Role) {
         // Echo requests need a raw socket where the kernel's ping_group_range is empty.
         Role::Probe => become_nobody(&[Capability::NetRaw]),
         Role::Registry | Role::Api => become_nobody(&[]),
-        Role::Edge => {
+        Role::Edge | Role::Agent => {
             many_descriptors();
             become_nobody(&[])
         }

@@ -30,13 +30,16 @@ pub enum Role {
     Vip,
     /// Listeners, routes, pools; no privilege.
     Edge,
+    /// Offers services through hubs elsewhere; no privilege.
+    Agent,
     /// Control socket, metrics; no privilege.
     Api,
 }
 
 impl Role {
     /// Every role, in starting order.
-    pub const ALL: [Self; 6] = [Self::Exec, Self::Probe, Self::Registry, Self::Vip, Self::Edge, Self::Api];
+    pub const ALL: [Self; 7] =
+        [Self::Exec, Self::Probe, Self::Registry, Self::Vip, Self::Edge, Self::Agent, Self::Api];
 
     /// The word on the command line, in status and in metrics.
     #[must_use]
@@ -47,6 +50,7 @@ impl Role {
             Self::Registry => "registry",
             Self::Vip => "vip",
             Self::Edge => "edge",
+            Self::Agent => "agent",
             Self::Api => "api",
         }
     }
@@ -57,6 +61,8 @@ impl Role {
         match self {
             Self::Exec | Self::Probe | Self::Registry | Self::Vip => 1,
             Self::Edge => plan.edge.instances,
+            // One that has nothing left to offer ends.
+            Self::Agent => u16::from(!plan.agents.is_empty()),
             Self::Api => 2,
         }
     }
@@ -77,6 +83,7 @@ impl Role {
             // A witness has no vip and votes.
             Self::Vip => !plan.vips.is_empty() || plan.cluster.is_some(),
             Self::Edge => !plan.edge.is_empty(),
+            Self::Agent => !plan.agents.is_empty(),
             Self::Api => true,
         }
     }

@@ -1,5 +1,6 @@
 //! What a running node says of itself: the JSON of `status --json`, the API and `events`, version 1.
 
+mod agent;
 mod arbitration;
 mod cluster;
 mod conflict;
@@ -15,6 +16,7 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
+pub use agent::{AgentStatus, HubSeen, OfferStatus};
 pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
@@ -61,6 +63,9 @@ pub struct Status {
     /// The tunnels, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnels: Vec<TunnelStatus>,
+    /// What this node offers through hubs elsewhere, in the Plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentStatus>,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
     /// What is wrong but not fatal, as sentences: empty means healthy.
@@ -88,6 +93,7 @@ impl Status {
             pools: Vec::new(),
             tunnels: Vec::new(),
             routes: Vec::new(),
+            agents: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
             counters: Vec::new(),

@@ -9,7 +9,7 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::ipc::Channel;
 use crate::role::Role;
-use crate::{api, confine, edge, exec, log, probe, registry, supervisor, vip};
+use crate::{agent, api, confine, edge, exec, log, probe, registry, supervisor, vip};
 
 /// Above what a worker opens otherwise, below the usual limit of 1024.
 const HIGH: i32 = 1000;
@@ -22,12 +22,12 @@ pub fn run(role: Role) -> anyhow::Result<()> {
     // vip gives its addresses up before it goes; the others have nothing that could be left behind.
     let signal = match role {
         Role::Vip => Signal::TERM,
-        Role::Exec | Role::Probe | Role::Registry | Role::Edge | Role::Api => Signal::KILL,
+        Role::Exec | Role::Probe | Role::Registry | Role::Edge | Role::Agent | Role::Api => Signal::KILL,
     };
     // Blocked before the log's thread starts, so that no thread takes a TERM that vip has to answer.
     let signals = match role {
         Role::Vip => Some(Signals::open(&[libc::SIGTERM, libc::SIGINT])?),
-        Role::Exec | Role::Probe | Role::Registry | Role::Edge | Role::Api => None,
+        Role::Exec | Role::Probe | Role::Registry | Role::Edge | Role::Agent | Role::Api => None,
     };
     // Started from /proc/self/exe, it would be called `exe` in ps and top.
     mainstay_sys::process::set_name(&format!("mainstay-{role}"))?;
@@ -47,6 +47,7 @@ pub fn run(role: Role) -> anyhow::Result<()> {
         Role::Registry => registry::run(channel),
         Role::Vip => vip::run(channel, signals.context("vip has its signals")?),
         Role::Edge => edge::run(channel),
+        Role::Agent => agent::serve_node(channel),
         Role::Api => api::run(channel),
     }
 }

@@ -101,6 +101,12 @@ impl ClusterKey {
     pub const fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    /// The same as text.
+    #[must_use]
+    pub const fn text(&self) -> &str {
+        self.0.as_str()
+    }
 }
 
 impl fmt::Debug for ClusterKey {

@@ -4,6 +4,7 @@
 //! an error is thrown away; so one bad key does not hide the next.
 
 mod addrs;
+mod agent;
 mod arbitration;
 mod cluster;
 mod command;
@@ -95,6 +96,7 @@ pub(crate) fn resolve(
     let mut probes = r.all_probes(&raw_probes);
     let pools = r.pools_of(&tables, &mut probes);
     let edge = r.edge(&tables, pools);
+    let agents = r.agents(&root.agent.map(|list| list.value).unwrap_or_default(), &id);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
     if let Some(cluster) = &mut cluster {
@@ -115,6 +117,7 @@ pub(crate) fn resolve(
         commands: r.commands,
         mail,
         metrics,
+        agents,
         edge,
     }
 }
@@ -353,6 +356,8 @@ fn example(key: &str) -> &'static str {
         "weight" => "-20",
         "probe" => "\"nginx\"",
         "bind" => "\":80\"",
+        "hubs" => "[\"wss://edge.example.com\"]",
+        "tunnel" => "the id that [[tunnel]] on the hub has",
         "backends" => "[\"10.0.4.20:8080\", \"10.0.4.21:8080\"]",
         "trusted" => "[\"10.0.0.0/8\"]",
         "codes" => "[404, \"500-504\"]",

@@ -35,12 +35,20 @@ impl Agent {
         let input = match self.call(number, &url, turn).await {
             Ok((met, carrier)) => {
                 self.said.borrow_mut().remove(&url);
+                self.heard.borrow_mut().reached(&url);
                 return self.begin(number, &url, met, carrier).await;
             }
-            Err(Ended::Known) => Input::Known(number),
+            Err(Ended::Known) => {
+                self.heard.borrow_mut().reached(&url);
+                Input::Known(number)
+            }
             Err(Ended::Hello(Failed::Refused(refused))) => {
-                if refused.cause != Cause::Leaving && self.once(&format!("{url} {}", refused.sentence)) {
-                    tracing::warn!(hub = url, "refused: {}", refused.sentence);
+                if refused.cause != Cause::Leaving {
+                    let why = format!("refused: {}", refused.sentence);
+                    if self.once(&format!("{url} {why}")) {
+                        self.voice.warn(&self.name, format!("{url}: {why}"));
+                    }
+                    self.heard.borrow_mut().lost(&url, why);
                 }
                 Input::Refused(number, refused.cause)
             }
@@ -52,10 +60,11 @@ impl Agent {
 
     fn failed(&self, number: u64, url: &str, why: &dyn std::fmt::Display) -> Input {
         if self.once(url) {
-            tracing::warn!(hub = url, "cannot be reached: {why}; it is tried on");
+            self.voice.warn(&self.name, format!("{url} cannot be reached: {why}; it is tried on"));
         } else {
             tracing::debug!(hub = url, "{why}");
         }
+        self.heard.borrow_mut().lost(url, format!("cannot be reached: {why}"));
         Input::Failed(number)
     }
 
@@ -102,26 +111,29 @@ impl Agent {
     }
 
     fn say_what_is_served(&self, met: &Met) {
+        self.heard.borrow_mut().answered(met);
+        let hub = &met.hub.hub;
         for grant in &met.welcome.grants {
-            let Some(offered) = self.offered.get(usize::from(grant.index)) else { continue };
+            let Some(offered) = self.offered.iter().find(|offered| offered.index == grant.index) else {
+                continue;
+            };
             let tunnel = &offered.service.tunnel;
             match &grant.answer {
                 Answer::Served(urls) if urls.is_empty() => {
-                    if self.once(&format!("{tunnel} {}", met.hub.hub)) {
-                        tracing::info!(
-                            "tunnel {tunnel} is served by hub {} where its routes say",
-                            met.hub.hub
-                        );
+                    if self.once(&format!("{tunnel} {hub}")) {
+                        let message = format!("tunnel {tunnel} is served by hub {hub} where its routes say");
+                        self.voice.inform(&self.name, message);
                     }
                 }
                 Answer::Served(urls) => {
                     for url in urls.iter().filter(|url| self.once(&format!("{tunnel} {url}"))) {
-                        tracing::info!("tunnel {tunnel} is served at {url}");
+                        self.voice.inform(&self.name, format!("tunnel {tunnel} is served at {url}"));
                     }
                 }
                 Answer::Refused(why) => {
-                    if self.once(&format!("{tunnel} {} {why}", met.hub.hub)) {
-                        tracing::warn!("hub {} does not serve tunnel {tunnel}: {why}", met.hub.hub);
+                    if self.once(&format!("{tunnel} {hub} {why}")) {
+                        let message = format!("hub {hub} does not serve tunnel {tunnel}: {why}");
+                        self.voice.warn(&self.name, message);
                     }
                 }
             }

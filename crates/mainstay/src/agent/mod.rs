@@ -7,9 +7,12 @@ mod dial;
 mod files;
 mod news;
 mod offer;
+mod role;
+mod seen;
 mod serve;
 mod settings;
 mod target;
+mod voice;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -23,16 +26,19 @@ use mainstay_link::tunnel::Session;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_sys::clock::boot_now;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use offer::Offered;
+pub(crate) use role::run as serve_node;
+use seen::Heard;
+pub use settings::{Service, Settings};
+use voice::Voice;
 
 use crate::edge::LEAVING;
-pub use settings::{Service, Settings};
 
 /// How often it is looked which hubs are about to leave.
 const LOOK: Duration = Duration::from_millis(100);
@@ -54,6 +60,15 @@ struct Agent {
     /// What was said already, so that it is said once: URLs that are served, addresses that fail.
     said: RefCell<HashSet<String>>,
     leaving: Cell<bool>,
+    /// What hubs have said.
+    heard: RefCell<Heard>,
+    /// Why offers are not made.
+    unusable: Vec<String>,
+    voice: Voice,
+    /// How long streams may go on at the end.
+    drain: Cell<Duration>,
+    /// It is to end; the second time at once.
+    stop: Notify,
 }
 
 /// Runs an agent until it is told to end, and its streams have.
@@ -64,10 +79,21 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     runtime.block_on(tasks.run_until(async move {
-        let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-        let drain = settings.drain;
-        let (agent, inputs) = Agent::new(settings)?;
-        agent.run(inputs, signals, drain).await;
+        let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        let (agent, inputs) = Agent::new(settings, Voice::Log)?;
+        let told = Rc::clone(&agent);
+        let ear = spawn_local(async move {
+            let [term, interrupt] = &mut signals;
+            loop {
+                tokio::select! {
+                    _ = term.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                told.stop.notify_one();
+            }
+        });
+        agent.run(inputs).await;
+        ear.abort();
         Ok(())
     }))
 }
@@ -83,39 +109,48 @@ fn instant(at: Boot) -> Instant {
 }
 
 impl Agent {
-    fn new(settings: Settings) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
+    fn new(settings: Settings, voice: Voice) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
         let (inputs, heard) = unbounded_channel();
         let changed = Rc::new(Notify::new());
         let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
-        let offered = (0..).zip(&settings.services);
-        let offered = offered.map(|(index, service)| Offered::new(index, service, &changed).map(Rc::new));
+        let (mut offered, mut unusable) = (Vec::new(), Vec::new());
+        for (index, service) in (0..).zip(&settings.services) {
+            match Offered::new(index, service, &changed) {
+                Ok(usable) => offered.push(Rc::new(usable)),
+                // Alone in the foreground, it has nobody to serve for.
+                Err(error) if settings.services.len() == 1 => return Err(error),
+                Err(error) => {
+                    let why = format!("tunnel {} is not offered: {error:#}", service.tunnel);
+                    voice.warn(&settings.name, why.clone());
+                    unusable.push(why);
+                }
+            }
+        }
+        anyhow::ensure!(!offered.is_empty(), "nothing can be offered: {}", unusable.join("; "));
         let agent = Self {
             name: settings.name,
             instance: chance(),
             key: settings.key,
             dialing: settings.dialing,
             sealed: settings.hubs.iter().all(|hub| hub.way.is_sealed()),
-            offered: offered.collect::<anyhow::Result<_>>()?,
+            offered,
             roam: RefCell::new(Roam::new(urls.iter().map(String::as_str), boot_now())),
             sessions: RefCell::default(),
             inputs,
             changed,
             said: RefCell::default(),
             leaving: Cell::new(false),
+            heard: RefCell::default(),
+            unusable,
+            voice,
+            drain: Cell::new(settings.drain),
+            stop: Notify::new(),
         };
         Ok((Rc::new(agent), heard))
     }
 
-    async fn run(
-        self: Rc<Self>,
-        mut inputs: UnboundedReceiver<Input>,
-        signals: [Signal; 2],
-        drain: Duration,
-    ) {
-        for offered in &self.offered {
-            offered.watch();
-        }
-        let [mut term, mut interrupt] = signals;
+    async fn run(self: Rc<Self>, mut inputs: UnboundedReceiver<Input>) {
+        let looks: Vec<_> = self.offered.iter().filter_map(|offered| offered.watch(&self)).collect();
         self.handle(Input::Tick);
         loop {
             let due = self.roam.borrow().poll_timeout(boot_now());
@@ -126,11 +161,11 @@ impl Agent {
                 }
                 () = sleep(LOOK) => self.look_for_leaving(),
                 () = self.changed.notified() => self.tell(),
-                _ = term.recv() => break,
-                _ = interrupt.recv() => break,
+                () = self.stop.notified() => break,
             }
         }
-        self.leave(drain, &mut term, &mut interrupt).await;
+        self.leave().await;
+        looks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -172,8 +207,9 @@ impl Agent {
     }
 
     /// Takes no new streams and waits for the others to end.
-    async fn leave(self: &Rc<Self>, within: Duration, term: &mut Signal, interrupt: &mut Signal) {
+    async fn leave(self: &Rc<Self>) {
         self.leaving.set(true);
+        let within = self.drain.get();
         let sessions: Vec<Session> = self.sessions.borrow().values().cloned().collect();
         tracing::info!(sessions = sessions.len(), "the agent leaves: streams that are open are let end");
         sessions.iter().for_each(|session| session.drain(within));
@@ -185,8 +221,7 @@ impl Agent {
         tokio::select! {
             () = ended => {}
             () = sleep(within + LOOK) => {}
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
+            () = self.stop.notified() => {}
         }
         sessions.iter().for_each(Session::close);
     }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use mainstay_core::tunnel::hello::{Kind, Offer};
 use mainstay_proxy::thread::Thread;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
-use super::files;
 use super::settings::Service;
 use super::target::Targets;
+use super::{Agent, files};
 
 /// What streams are joined to.
 pub(super) enum To {
@@ -24,7 +24,7 @@ pub(super) enum To {
 
 /// A service that is offered.
 pub(super) struct Offered {
-    index: u16,
+    pub(super) index: u16,
     pub(super) service: Service,
     pub(super) to: To,
     changed: Rc<Notify>,
@@ -78,13 +78,35 @@ impl Offered {
         }
     }
 
-    /// Has its targets looked at from time to time.
-    pub(super) fn watch(&self) {
-        let To::Tcp(targets) = &self.to else { return };
-        if !self.service.interval.is_zero() {
-            let (targets, changed) = (Rc::clone(targets), Rc::clone(&self.changed));
-            spawn_local(targets.watch(self.service.tunnel.clone(), self.service.interval, changed));
+    /// What is shown of its targets.
+    pub(super) fn targets(&self) -> Vec<(String, bool)> {
+        match &self.to {
+            // Nobody looks at those of UDP.
+            To::Tcp(targets) | To::Udp(targets) => targets.shown(),
+            To::Files(..) => {
+                let folder = self.service.files.iter();
+                folder.map(|folder| (format!("files {}", folder.display()), true)).collect()
+            }
         }
+    }
+
+    /// Has its targets looked at from time to time, until the task is aborted.
+    pub(super) fn watch(self: &Rc<Self>, agent: &Rc<Agent>) -> Option<JoinHandle<()>> {
+        let To::Tcp(targets) = &self.to else { return None };
+        if self.service.interval.is_zero() {
+            return None;
+        }
+        let (targets, changed) = (Rc::clone(targets), Rc::clone(&self.changed));
+        let (tunnel, agent) = (self.service.tunnel.clone(), Rc::clone(agent));
+        let told = move |well: bool, message: String| {
+            let message = format!("tunnel {tunnel}: {message}");
+            if well {
+                agent.voice.inform(&agent.name, message);
+            } else {
+                agent.voice.warn(&agent.name, message);
+            }
+        };
+        Some(spawn_local(targets.watch(self.service.interval, changed, told)))
     }
 
     /// A target did not answer: when it is looked at, it is out until it answers again.

@@ -44,6 +44,11 @@ impl Targets {
         self.all.iter().any(|target| target.well.get())
     }
 
+    /// Each, and whether it is well.
+    pub(super) fn shown(&self) -> Vec<(String, bool)> {
+        self.all.iter().map(|target| (target.addr.clone(), target.well.get())).collect()
+    }
+
     pub(super) fn load(&self) -> u32 {
         self.open.get()
     }
@@ -69,7 +74,12 @@ impl Targets {
     }
 
     /// Looks at each, for ever.
-    pub(super) async fn watch(self: Rc<Self>, tunnel: String, every: Duration, changed: Rc<Notify>) {
+    pub(super) async fn watch(
+        self: Rc<Self>,
+        every: Duration,
+        changed: Rc<Notify>,
+        told: impl Fn(bool, String),
+    ) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -85,8 +95,8 @@ impl Targets {
                 let well = found.is_ok();
                 if well != target.well.get() {
                     match found {
-                        Ok(_) => tracing::info!(tunnel, target = target.addr, "the target answers again"),
-                        Err(why) => tracing::warn!(tunnel, target = target.addr, "the target is out: {why}"),
+                        Ok(_) => told(true, format!("target {} answers again", target.addr)),
+                        Err(why) => told(false, format!("target {} is out: {why}", target.addr)),
                     }
                 }
                 if self.set(at, well) {

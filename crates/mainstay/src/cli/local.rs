@@ -111,14 +111,15 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             }
             let addrs: usize = plan.vips.iter().map(|v| v.addrs.len()).sum();
             println!(
-                "{}: ok: node {}, {} with {}, {}, {}{}",
+                "{}: ok: node {}, {} with {}, {}, {}{}{}",
                 path.display(),
                 plan.node,
                 count(plan.vips.len(), "vip", "vips"),
                 count(addrs, "address", "addresses"),
                 count(plan.probes.len(), "probe", "probes"),
                 count(plan.commands.len(), "command", "commands"),
-                edge_of(&plan.edge)
+                edge_of(&plan.edge),
+                agents_of(plan)
             );
             print(&(voters(plan) + &promises(plan)))?;
             Ok(0)
@@ -143,6 +144,15 @@ fn edge_of(edge: &mainstay_config::plan::edge::Edge) -> String {
         count(edge.pools.len(), "pool", "pools"),
         count(backends, "backend", "backends")
     )
+}
+
+/// What is offered through hubs elsewhere; nothing without an agent.
+fn agents_of(plan: &Plan) -> String {
+    if plan.agents.is_empty() {
+        return String::new();
+    }
+    let offers: usize = plan.agents.iter().map(|agent| agent.offers.len()).sum();
+    format!(", {} with {}", count(plan.agents.len(), "agent", "agents"), count(offers, "offer", "offers"))
 }
 
 /// Who votes, and what this node is among them.

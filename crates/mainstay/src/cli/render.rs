@@ -1,5 +1,6 @@
 //! Status and events as people read them: tables whose colours appear on terminals only.
 
+mod agent;
 mod cluster;
 mod edge;
 
@@ -132,6 +133,10 @@ pub(super) fn status(status: &Status) -> String {
     if !status.pools.is_empty() {
         out.push('\n');
         out.push_str(&edge::pools(status));
+    }
+    if !status.agents.is_empty() {
+        out.push('\n');
+        out.push_str(&agent::agents(status));
     }
     if !status.probes.is_empty() {
         out.push('\n');

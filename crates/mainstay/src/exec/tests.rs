@@ -253,6 +253,7 @@ pub(crate) fn plan() -> Plan {
         commands: Vec::new(),
         mail: None,
         metrics: None,
+        agents: Vec::new(),
         edge: mainstay_config::plan::edge::Edge::default(),
     }
 }

@@ -3,10 +3,12 @@
 //! Each role has one type for each direction, and that type is its allow-list: what a role may not say cannot
 //! be decoded. Payloads that do not fit a packet travel in a memfd beside it.
 
+mod agent;
 mod channel;
 mod edge;
 mod messages;
 
+pub use agent::{FromAgent, ToAgent};
 pub use channel::{Channel, Closed, Received, watched};
 pub use edge::{EdgePlan, FromEdge, HubIdentity, PoolOrder, RouteExplained, Seen, ToEdge};
 pub use messages::{

@@ -165,7 +165,7 @@ impl Supervisor {
             match worker.role {
                 Role::Vip => worker.send(&ToVip::Status),
                 Role::Edge => worker.send(&ToEdge::Status),
-                Role::Exec | Role::Probe | Role::Registry | Role::Api => continue,
+                Role::Exec | Role::Probe | Role::Registry | Role::Agent | Role::Api => continue,
             }
             self.calls.asked.insert(slot);
         }
@@ -325,6 +325,7 @@ impl Supervisor {
         let cluster = status.cluster.as_ref().map(crate::status::ClusterStatus::degraded);
         status.degraded.extend(cluster.unwrap_or_default());
         self.edge_status(&mut status);
+        self.agent_status(&mut status);
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
         match status.counters.iter_mut().find(|c| c.name == "notify_failures_total") {
             Some(known) => known.value += self.deliveries_failed,

@@ -305,6 +305,11 @@ impl Supervisor {
                 running.hang_up();
                 FINISH_MAX
             }
+            Role::Agent => {
+                let within = super::agents::longest_drain(&running.plan);
+                running.hang_up();
+                within
+            }
             Role::Vip => {
                 worker.send(&ToVip::Stop);
                 super::stop::RELEASE_MAX

@@ -2,6 +2,7 @@
 //!
 //! It parses nothing from the network, so it has no reason to die.
 
+mod agents;
 mod calls;
 mod cluster;
 mod deposits;
@@ -42,9 +43,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::dirs::Dirs;
 use crate::events::{self, Ring};
-use crate::ipc::{Identity, ToApi, ToExec, ToProbe, ToRegistry, ToVip};
+use crate::ipc::{Identity, ToAgent, ToApi, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
-use crate::status::{Event, ProbeStatus};
+use crate::status::{AgentStatus, Event, ProbeStatus};
 
 pub(crate) use introduce::lock_state;
 pub use upgrade::word;
@@ -106,6 +107,8 @@ struct Supervisor {
     /// Why this node must end, when it must.
     unfit: Option<String>,
     probes: HashMap<String, ProbeStatus>,
+    /// How the agents do.
+    agents: Vec<AgentStatus>,
     /// The vips that are held here, for probes that look through them.
     held: Vec<String>,
     /// When each probe was last heard of.
@@ -221,6 +224,7 @@ impl Supervisor {
             state_lock: None,
             unfit: None,
             probes: HashMap::new(),
+            agents: Vec::new(),
             held: Vec::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
@@ -441,6 +445,7 @@ impl Supervisor {
                 worker.send(&ToProbe::Plan(plan));
             }
             Role::Registry => worker.send(&ToRegistry::Plan(plan)),
+            Role::Agent => worker.send(&ToAgent::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));
                 worker.send(&ToVip::LeftBehind(self.deposits.take_redeemed()));
@@ -524,7 +529,7 @@ fn log(event: &Event) {
     let broken = matches!(event.to.as_deref(), Some("fault" | "down" | "unknown"));
     let odd =
         matches!(event.kind.as_str(), "worker" | "address" | "gate" | "notify" | "conflict" | "unusable");
-    if broken || odd || event.reason.as_deref() == Some("late") {
+    if broken || odd || matches!(event.reason.as_deref(), Some("late" | "trouble")) {
         tracing::warn!(kind = event.kind, about = event.about, "{}", event.message);
     } else {
         tracing::info!(kind = event.kind, about = event.about, "{}", event.message);

@@ -11,14 +11,14 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
     let edge = match role {
         // A probe of a pool counts its backends.
         Role::Probe => Edge { pools: plan.edge.pools.iter().map(without_keys).collect(), ..Edge::default() },
-        Role::Exec | Role::Registry | Role::Vip | Role::Edge | Role::Api => Edge::default(),
+        Role::Exec | Role::Registry | Role::Vip | Role::Edge | Role::Agent | Role::Api => Edge::default(),
     };
     let cluster = match role {
         Role::Vip => plan.cluster.as_ref().map(Cluster::without_access),
         Role::Registry => plan.cluster.as_ref().map(Cluster::without_secrets),
         // Whose lock it may read and write.
         Role::Exec => plan.cluster.as_ref().map(|cluster| cluster.without_secrets().without_access()),
-        Role::Probe | Role::Edge | Role::Api => None,
+        Role::Probe | Role::Edge | Role::Agent | Role::Api => None,
     };
     Plan {
         node: plan.node.clone(),
@@ -30,6 +30,8 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
         commands: plan.commands.clone(),
         mail: plan.mail.clone(),
         metrics: plan.metrics,
+        // Their keys are for nobody else.
+        agents: if role == Role::Agent { plan.agents.clone() } else { Vec::new() },
         edge,
     }
 }

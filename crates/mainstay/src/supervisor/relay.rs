@@ -37,6 +37,7 @@ impl Supervisor {
             Role::Registry => self.hear_each(slot, Self::hear_registry),
             Role::Exec => self.hear_each(slot, Self::hear_exec),
             Role::Edge => self.hear_each(slot, Self::hear_edge),
+            Role::Agent => self.hear_each(slot, Self::hear_agent),
             Role::Api => self.hear_each(slot, Self::hear_api),
         }
     }
@@ -147,6 +148,8 @@ impl Supervisor {
                 }
                 self.dismiss_registry();
             }
+            // Its successor tells.
+            Role::Agent => self.agents.clear(),
             Role::Exec | Role::Probe | Role::Edge | Role::Api => {}
         }
     }

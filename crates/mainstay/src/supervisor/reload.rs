@@ -9,7 +9,7 @@ use mainstay_sys::process::at_leisure;
 use super::logs::Logs;
 use super::secrets::Look;
 use super::{Supervisor, plans};
-use crate::ipc::{ApiReply, PoolAction, ToApi, ToEdge, ToExec, ToProbe, ToRegistry, ToVip};
+use crate::ipc::{ApiReply, PoolAction, ToAgent, ToApi, ToEdge, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
 
 /// A promise that lasts and one that ends are not told apart by who has made one: nobody goes from one kind to the other
@@ -156,6 +156,7 @@ impl Supervisor {
                 Role::Exec => self.workers[slot].send(&ToExec::Plan(plan)),
                 Role::Probe => self.workers[slot].send(&ToProbe::Plan(plan)),
                 Role::Registry => self.workers[slot].send(&ToRegistry::Plan(plan)),
+                Role::Agent => self.workers[slot].send(&ToAgent::Plan(plan)),
                 Role::Api if api_again => self.lend_sockets(slot, plan),
                 Role::Api => self.workers[slot].send(&ToApi::Plan(plan)),
                 Role::Vip => self.workers[slot].send(&ToVip::Plan(plan)),

@@ -6,7 +6,7 @@ use mainstay_core::time::Boot;
 use mainstay_sys::clock::boot_now;
 
 use super::Supervisor;
-use crate::ipc::{ToEdge, ToVip};
+use crate::ipc::{ToAgent, ToEdge, ToVip};
 use crate::role::Role;
 
 /// How long the vip role may take to stop what its vips own and release them.
@@ -42,7 +42,7 @@ impl Stop {
         let runs = |role: Role| supervisor.workers.iter().any(|w| w.role == role && w.running.is_some());
         let quiet = !runs(Role::Probe) && !runs(Role::Registry);
         let told = now >= self.by || (supervisor.calls.runs.is_empty() && quiet);
-        let drained = now >= self.cut || !runs(Role::Edge);
+        let drained = now >= self.cut || !(runs(Role::Edge) || runs(Role::Agent));
         self.at_once || (self.vips_gone && told && drained)
     }
 }
@@ -79,10 +79,15 @@ impl Supervisor {
         self.close_watchdog();
         let Some(stop) = &mut self.stop else { return };
         let drain = if stop.long { self.plan.edge.drain } else { self.plan.edge.drain.min(DRAIN_MAX) };
+        let offered = super::agents::longest_drain(&self.plan);
+        let offered = if stop.long { offered } else { offered.min(DRAIN_MAX) };
         stop.by = boot_now() + LINGER_MAX;
-        stop.cut = boot_now() + drain + END_GRACE;
+        stop.cut = boot_now() + drain.max(offered) + END_GRACE;
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Edge) {
             worker.send(&ToEdge::Drain(drain));
+        }
+        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Agent) {
+            worker.send(&ToAgent::Leave(offered));
         }
         self.dismiss_registry();
         // A probe worker whose channel closes delivers what it has and exits.

@@ -20,6 +20,9 @@ const EDGE_SILENCE: Duration = Duration::from_secs(15);
 /// A registry process says every second how its store does.
 const REGISTRY_SILENCE: Duration = Duration::from_secs(10);
 
+/// An agent process says every second how its agents do.
+const AGENT_SILENCE: Duration = Duration::from_secs(10);
+
 /// A loop of ours that comes round so much too late was not running, and its workers perhaps neither.
 const FROZEN: Duration = Duration::from_millis(500);
 
@@ -86,6 +89,7 @@ const fn silence(role: Role) -> Option<Duration> {
         Role::Vip => Some(VIP_SILENCE),
         Role::Edge => Some(EDGE_SILENCE),
         Role::Registry => Some(REGISTRY_SILENCE),
+        Role::Agent => Some(AGENT_SILENCE),
         Role::Exec | Role::Probe | Role::Api => None,
     }
 }

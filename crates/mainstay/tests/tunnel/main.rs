@@ -3,3 +3,4 @@
 mod agent;
 mod bed;
 mod hub;
+mod role;

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 pub use proxy::Proxy;
-pub use tls::{ALPN, BINDING, client_config};
+pub use tls::{ALPN, BINDING, client_config, trusting};
 pub use websocket::{WebSocket, accept_key};
 
 use super::Carrier;

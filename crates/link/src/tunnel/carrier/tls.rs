@@ -24,16 +24,24 @@ pub const BINDING: &[u8] = b"EXPORTER-mainstay-tunnel";
 /// # Errors
 /// With a sentence, when there are none.
 pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let Some(path) = ca else { return trusting(None) };
+    let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    trusting(Some(&pem)).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// TLS that trusts the authorities of a PEM text, or those of the system.
+///
+/// # Errors
+/// With a sentence, when there are none.
+pub fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-            for cert in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-                let cert = cert.map_err(|error| wrong(&error))?;
-                roots.add(cert).map_err(|error| wrong(&error))?;
+    match pem {
+        Some(pem) => {
+            for cert in CertificateDer::pem_slice_iter(pem) {
+                roots.add(cert.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
             }
             if roots.is_empty() {
-                return Err(format!("{}: there is no certificate in it", path.display()));
+                return Err("there is no certificate in it".to_owned());
             }
         }
         None => {

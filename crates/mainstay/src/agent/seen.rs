@@ -1,0 +1,94 @@
+//! What can be seen of an agent.
+
+use std::collections::BTreeMap;
+
+use mainstay_core::tunnel::hello::Answer;
+use mainstay_link::tunnel::hello::Met;
+use mainstay_sys::clock::boot_now;
+
+use super::Agent;
+use crate::status::{AgentStatus, HubSeen, OfferStatus};
+
+/// What hubs have said.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// What became of offers, by hub and index.
+    grants: BTreeMap<(String, u16), Answer>,
+    /// Why addresses lead nowhere.
+    unreachable: BTreeMap<String, String>,
+}
+
+impl Heard {
+    /// A hub has answered the offers.
+    pub(super) fn answered(&mut self, met: &Met) {
+        for grant in &met.welcome.grants {
+            self.grants.insert((met.hub.hub.clone(), grant.index), grant.answer.clone());
+        }
+    }
+
+    /// An address leads to a hub.
+    pub(super) fn reached(&mut self, url: &str) {
+        self.unreachable.remove(url);
+    }
+
+    /// An address does not.
+    pub(super) fn lost(&mut self, url: &str, why: String) {
+        self.unreachable.insert(url.to_owned(), why);
+    }
+}
+
+impl Agent {
+    /// Whether it has met every place of the hubs that it knows, of which there is one.
+    pub(super) fn is_settled(&self) -> bool {
+        let hubs = self.roam.borrow().view(boot_now());
+        let met = |hub: &mainstay_core::tunnel::roam::HubView| {
+            !hub.places.is_empty() && hub.places.iter().all(|place| place.session.is_some())
+        };
+        !hubs.is_empty() && hubs.iter().all(met)
+    }
+
+    pub(super) fn status(&self) -> AgentStatus {
+        let (heard, sessions) = (self.heard.borrow(), self.sessions.borrow());
+        let mut hubs = Vec::new();
+        for hub in self.roam.borrow().view(boot_now()) {
+            let there = hub.places.iter().filter_map(|place| sessions.get(&place.session?));
+            let counters: Vec<_> = there.map(mainstay_link::tunnel::Session::counters).collect();
+            let rtt = counters.iter().filter_map(|of| of.rtt).min();
+            hubs.push(HubSeen {
+                hub: hub.name,
+                places: hub.places.len(),
+                sessions: counters.len(),
+                streams: counters.iter().map(|of| of.streams).sum(),
+                rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+            });
+        }
+        let known = |hub: &str| hubs.iter().any(|known| known.hub == hub && known.sessions > 0);
+        let offers = self.offered.iter().map(|offered| {
+            let mut shown = OfferStatus {
+                tunnel: offered.service.tunnel.clone(),
+                targets: offered.targets(),
+                streams: offered.load(),
+                granted: 0,
+                served: Vec::new(),
+                refused: Vec::new(),
+            };
+            let grants = heard.grants.iter();
+            for ((hub, _), answer) in grants.filter(|((hub, at), _)| *at == offered.index && known(hub)) {
+                match answer {
+                    Answer::Served(urls) => {
+                        shown.granted += 1;
+                        shown.served.extend(urls.iter().cloned());
+                    }
+                    Answer::Refused(why) => shown.refused.push((hub.clone(), why.clone())),
+                }
+            }
+            shown.served.sort_unstable();
+            shown.served.dedup();
+            shown
+        });
+        let offers = offers.collect();
+        let lost = heard.unreachable.iter().map(|(url, why)| format!("{url}: {why}"));
+        let trouble = self.unusable.iter().cloned().chain(lost).collect();
+        AgentStatus { name: self.name.clone(), hubs, offers, trouble }
+    }
+}
