@@ -23,6 +23,8 @@ mod ruleset;
 mod tc;
 #[cfg(test)]
 mod tests;
+#[cfg(mainstay_bpf)]
+mod timens;
 
 use crate::error::{Error, Result};
 use crate::netlink::Change;
@@ -314,6 +316,7 @@ impl Gate {
 
 #[cfg(mainstay_bpf)]
 fn open_tc() -> Result<Way> {
+    timens::same_clock()?;
     TcGate::open().map(|gate| Way::Tc(Box::new(gate)))
 }
 
