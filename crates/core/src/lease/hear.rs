@@ -172,7 +172,7 @@ impl Leases {
                     self.undoubt(at, &promised);
                     self.promised(at, promised, now);
                 }
-                refused => self.refused(at, voter, refused, now),
+                refused => self.refused(at, (voter, stamp.at), refused, now),
             }
         }
     }
@@ -201,7 +201,8 @@ impl Leases {
         self.send(voter, Message::Free(vec![Freed { right: right.to_owned(), epoch, next: None }]));
     }
 
-    fn refused(&mut self, at: usize, voter: NodeId, outcome: &Outcome, now: Boot) {
+    /// A voter has refused what it was asked at a moment.
+    fn refused(&mut self, at: usize, (voter, asked): (NodeId, Boot), outcome: &Outcome, now: Boot) {
         self.counters.refused += 1;
         self.rights[at].refused += 1;
         match outcome {
@@ -210,7 +211,7 @@ impl Leases {
                 let node = self.list.find(by);
                 self.rights[at].hear(voter, Said::Held { by: node, left: *left }, now);
                 if node == Some(self.me) {
-                    self.twin(at, now + *left);
+                    self.twin(at, voter, (asked + *left, now + *left), now);
                 }
                 let fresh = *left > self.terms.term / 4 * 3;
                 let right = &mut self.rights[at];
@@ -242,21 +243,28 @@ impl Leases {
         }
     }
 
-    /// The right to our own node id is promised to another process of our name: if its end moves on it is alive.
-    fn twin(&mut self, at: usize, until: Boot) {
+    /// The right to our own node id is promised to another process of our name, until a moment between two: if that moves on
+    /// with one and the same voter, the process is alive. Of one that is dead voters only tell differently.
+    fn twin(&mut self, at: usize, voter: NodeId, (soonest, latest): (Boot, Boot), now: Boot) {
         let id = self.right_id(at);
-        let moved = self.terms.term / 10;
+        let tenth = self.terms.term / 10;
         let own = self.rights[at].name.strip_prefix("node/") == Some(self.list.name(self.me));
         if !own {
             return;
         }
-        match self.rights[at].twin {
-            None => self.rights[at].twin = Some(until),
-            Some(first) if until > first + moved => {
-                self.rights[at].twin = None;
-                self.notice(Notice::Duplicate { right: id });
-            }
-            Some(_) => {}
+        // A store says no beats, and not how old a promise is: who looks anew takes it for a new one, so once is no proof. And
+        // while it is late to forget a promise there is always a little left.
+        let beats = self.peers.get(voter.index()).is_some_and(|peer| peer.beat.is_some());
+        let proof = if beats { 1 } else { 2 };
+        let twins = &mut self.rights[at].twins;
+        let (until, moves) = twins.entry(voter).or_insert((latest, 0));
+        if latest <= now + tenth || soonest <= *until + tenth {
+            return;
+        }
+        (*until, *moves) = (latest, *moves + 1);
+        if *moves >= proof {
+            twins.clear();
+            self.notice(Notice::Duplicate { right: id });
         }
     }
 }

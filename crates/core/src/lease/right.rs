@@ -1,5 +1,6 @@
 //! What a node knows of one right.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::lease::{Claim, Ending, Freed, HolderView, Said, Stance, Standing};
@@ -30,8 +31,8 @@ pub(super) struct Right {
     pub(super) handed: Option<(NodeId, Boot)>,
     /// Who could not take it although it preempts: until then it does not.
     pub(super) spurned: Option<(NodeId, Boot)>,
-    /// Until when another instance with our own node id holds the right, when that was first heard.
-    pub(super) twin: Option<Boot>,
+    /// By voter: until when another instance with our own node id holds the right, and how often that has moved on.
+    pub(super) twins: BTreeMap<NodeId, (Boot, u32)>,
     /// Where promises last: what is asked of the other and of the gate.
     pub(super) lasting: Lasting,
     /// It has to be in the next beat.
@@ -157,6 +158,7 @@ impl Right {
         if let Some(said) = self.said.get_mut(node.index()) {
             *said = None;
         }
+        self.twins.remove(&node);
     }
 
     /// It has to be looked at then.
@@ -183,6 +185,7 @@ impl Right {
         (self.stands, self.said) = (stands, said);
         self.successor = self.successor.and_then(new);
         (self.handed, self.spurned) = (None, None);
+        self.twins.clear();
         self.told = self.told.and_then(|told| Some(HolderView { node: new(told.node)?, ..told }));
         self.claim.renumber(new, members);
         self.changed = true;

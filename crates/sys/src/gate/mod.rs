@@ -24,6 +24,8 @@ mod ruleset;
 mod tc;
 #[cfg(test)]
 mod tests;
+#[cfg(mainstay_bpf)]
+mod timens;
 
 use crate::error::{Error, Result};
 use crate::netlink::Change;
@@ -317,6 +319,7 @@ impl Gate {
 
 #[cfg(mainstay_bpf)]
 fn open_tc() -> Result<Way> {
+    timens::same_clock()?;
     TcGate::open().map(|gate| Way::Tc(Box::new(gate)))
 }
 

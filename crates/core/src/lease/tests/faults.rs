@@ -161,8 +161,8 @@ fn letters_that_come_twice_or_in_another_order_change_nothing() {
     assert_eq!((net.holder(), net.takes.len()), (Some(A), 1));
 }
 
-#[test]
-fn a_second_process_of_our_name_is_told_while_the_first_renews() {
+/// The first node holds the right to its own id.
+fn named() -> Net {
     let mut net = Net::new(terms(1500), &["a", "b", "w"]);
     net.names = vec!["node/a".into()];
     for node in [A, B, C] {
@@ -170,6 +170,16 @@ fn a_second_process_of_our_name_is_told_while_the_first_renews() {
     }
     net.stance(A, ready(1));
     net.until(ms(1500), |net| net.holder() == Some(A));
+    net
+}
+
+fn duplicate(net: &Net) -> bool {
+    net.notices.contains(&(A, Notice::Duplicate { right: RIGHT }))
+}
+
+#[test]
+fn a_second_process_of_our_name_is_told_while_the_first_renews() {
+    let mut net = named();
     let (epoch, _) = net.held[A].unwrap();
     let first = net.nodes[A].take().unwrap();
     net.held[A] = None;
@@ -185,26 +195,61 @@ fn a_second_process_of_our_name_is_told_while_the_first_renews() {
         }
         net.run(ms(190));
     }
-    assert!(net.notices.contains(&(A, Notice::Duplicate { right: RIGHT })));
+    assert!(duplicate(&net));
     assert!(net.now.since(start) <= ms(2000));
     assert_eq!(net.holder(), None, "the second one never held it");
 }
 
 #[test]
 fn after_a_reboot_within_the_term_the_promise_to_the_process_before_is_no_duplicate() {
-    let mut net = Net::new(terms(1500), &["a", "b", "w"]);
-    net.names = vec!["node/a".into()];
-    for node in [A, B, C] {
-        net.start(node, true, None);
-    }
-    net.stance(A, ready(1));
-    net.until(ms(1500), |net| net.holder() == Some(A));
+    let mut net = named();
     net.run(ms(2000));
     net.crash(A);
     net.start(A, false, None);
     net.stance(A, ready(1));
     net.until(ms(2000), |net| net.holder() == Some(A));
-    assert!(!net.notices.iter().any(|(_, notice)| matches!(notice, Notice::Duplicate { .. })));
+    assert!(!duplicate(&net));
+}
+
+#[test]
+fn voters_that_tell_differently_of_the_process_before_are_no_duplicate() {
+    let mut net = named();
+    net.run(ms(2000));
+    // The last renewals do not reach the first voter.
+    net.loss = Box::new(|from, to, _| (from, to) == (A, B));
+    net.run(ms(700));
+    net.crash(A);
+    net.loss = Box::new(|_, _, _| false);
+    net.start(A, false, None);
+    net.stance(A, ready(1));
+    net.until(ms(2500), |net| net.holder() == Some(A));
+    assert!(!duplicate(&net), "{:?}", net.notices);
+}
+
+#[test]
+fn a_store_tells_of_a_duplicate_when_its_promise_has_moved_on_twice() {
+    for (renewals, living) in [(1, false), (10, true)] {
+        let mut net = named();
+        let (epoch, _) = net.held[A].unwrap();
+        let first = net.nodes[A].take().unwrap();
+        net.held[A] = None;
+        net.crash(B);
+        // Who says no beats is a store.
+        let beats = |message: &Message| matches!(message, Message::Beat(_));
+        net.loss = Box::new(move |from, _, letter| from == C && letter.messages.iter().any(beats));
+        net.start(A, false, None);
+        net.stance(A, ready(1));
+        net.until(ms(1500), |net| net.node(A).view(RIGHT, net.now).unwrap().refused > 0);
+        for number in 0..renewals {
+            let asked = vec![Asked { right: "node/a".into(), epoch, renewal: true }];
+            net.run(ms(190));
+            let request = Request { number, term: ms(1500), rights: asked };
+            let letter = first.letter(vec![Message::Request(request)]);
+            net.give(C, &Input::Heard { from: NodeId(0), letter: &letter });
+        }
+        net.run(ms(1400));
+        assert_eq!(duplicate(&net), living, "{renewals} renewals: {:?}", net.notices);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Steps and records as etcd's JSON gateway has them: numbers as text, bytes in base64, records as JSON.
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_core::lease::external::{Change, Done, Found, Key, Snapshot, Step, VoterRecord, Write};
@@ -151,7 +151,7 @@ struct Token {
 
 /// What etcd answers to a transaction.
 pub(super) fn done(step: &Step, body: &[u8]) -> anyhow::Result<Done> {
-    let answer: TxnAnswer = serde_json::from_slice(body).context("etcd's answer cannot be read")?;
+    let answer: TxnAnswer = read(body, "etcd's answer")?;
     let store = number(&answer.header.cluster_id)?;
     let revision = number(&answer.header.revision)?;
     match (step, answer.succeeded) {
@@ -193,7 +193,7 @@ fn snapshot(
 fn record<T: DeserializeOwned>(found: Option<KeyValue>) -> anyhow::Result<Option<(T, u64)>> {
     let Some(KeyValue { value, mod_revision }) = found else { return Ok(None) };
     let bytes = STANDARD.decode(value).context("etcd's answer is not base64")?;
-    let record = serde_json::from_slice(&bytes).context("a record in etcd cannot be read")?;
+    let record = read(&bytes, "a record in etcd")?;
     let version = number(&mod_revision)?;
     ensure!(version > 0, "a record in etcd has no revision");
     Ok(Some((record, version)))
@@ -201,7 +201,7 @@ fn record<T: DeserializeOwned>(found: Option<KeyValue>) -> anyhow::Result<Option
 
 /// A lease that lasts for so many seconds at least.
 pub(super) fn lease(body: &[u8], seconds: u64) -> anyhow::Result<i64> {
-    let granted: Granted = serde_json::from_slice(body).context("etcd's answer cannot be read")?;
+    let granted: Granted = read(body, "etcd's answer")?;
     let ttl = number(&granted.ttl)?;
     ensure!(ttl >= seconds, "etcd gives a lease for {ttl} s where {seconds} s were asked for");
     let id: i64 = granted.id.parse().context("etcd's answer has no lease")?;
@@ -210,7 +210,7 @@ pub(super) fn lease(body: &[u8], seconds: u64) -> anyhow::Result<i64> {
 }
 
 pub(super) fn token(body: &[u8]) -> anyhow::Result<String> {
-    let Token { token } = serde_json::from_slice(body).context("etcd's answer cannot be read")?;
+    let Token { token } = read(body, "etcd's answer")?;
     Ok(token)
 }
 
@@ -219,11 +219,22 @@ pub(super) fn complaint(body: &[u8]) -> String {
     let said: Option<Value> = serde_json::from_slice(body).ok();
     let word = said.as_ref().and_then(|said| said.get("error")?.as_str().or(said.get("message")?.as_str()));
     let text = word.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+    cut(&text)
 }
 
 fn number(text: &str) -> anyhow::Result<u64> {
-    text.parse().with_context(|| format!("etcd's answer has no number: \"{}\"", text.escape_debug()))
+    text.parse().with_context(|| format!("etcd's answer has no number: \"{}\"", cut(text)))
+}
+
+/// JSON from the server; what is wrong with it may quote it.
+fn read<T: DeserializeOwned>(json: &[u8], what: &str) -> anyhow::Result<T> {
+    serde_json::from_slice(json)
+        .map_err(|error| anyhow!("{what} cannot be read: {}", cut(&error.to_string())))
+}
+
+/// What somebody else wrote, as a line of no more than 200 characters.
+fn cut(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
 }
 
 #[cfg(test)]
@@ -263,6 +274,36 @@ mod tests {
         assert_eq!((read.store, read.revision), (u64::MAX, 12));
         assert_eq!(read.voter, Some((voter(), 2)));
         assert_eq!(read.rights, [Found { promise: Some((promise, 11)), epoch: Some((epoch, 12)) }]);
+    }
+
+    #[test]
+    fn no_sentence_quotes_more_than_a_line_of_the_server() {
+        let (step, long) = (Step::Read(vec!["vip/a".into()]), "9\n".repeat(1 << 20));
+        let header = json!({ "cluster_id": "1", "revision": "2" });
+        let found = |value: &Value, version: &str| {
+            let value = STANDARD.encode(value.to_string());
+            let range = json!({ "response_range": { "kvs": [{ "value": value, "mod_revision": version }] } });
+            let empty = json!({ "response_range": {} });
+            json!({ "header": header, "succeeded": true, "responses": [range, empty, empty] })
+        };
+        let voter = serde_json::to_value(voter()).unwrap();
+        let done = |answer: Value| done(&step, answer.to_string().as_bytes()).unwrap_err();
+        let errors = [
+            done(json!({ "header": { "cluster_id": long, "revision": "1" } })),
+            done(json!({ "header": long })),
+            done(json!({ "header": header, "succeeded": long })),
+            done(found(&long.clone().into(), "3")),
+            done(found(&voter, &long)),
+            lease(json!({ "ID": "1", "TTL": long }).to_string().as_bytes(), 5).unwrap_err(),
+            lease(json!({ "ID": long, "TTL": "9" }).to_string().as_bytes(), 5).unwrap_err(),
+            lease(Value::from(long.as_str()).to_string().as_bytes(), 5).unwrap_err(),
+            token(Value::from(long.as_str()).to_string().as_bytes()).unwrap_err(),
+        ];
+        for error in errors {
+            let said = format!("{error:#}");
+            assert!(said.chars().count() < 300 && !said.contains('\n'), "{} letters", said.len());
+        }
+        assert_eq!(complaint(long.as_bytes()).chars().count(), 200);
     }
 
     #[test]
