@@ -159,6 +159,14 @@ fn voters(plan: &Plan) -> String {
             endpoints.join(", ")
         )
     });
+    if !plan.counts_votes() {
+        return format!(
+            "  cluster {}: nodes {}; no vip is held under a lease, so no votes are needed; term {} ms\n",
+            cluster.name,
+            voters.join(", "),
+            cluster.terms.term.as_millis()
+        );
+    }
     format!(
         "  cluster {}: voters {}; {} of {} are needed; term {} ms{role}\n{external}",
         cluster.name,
@@ -287,6 +295,16 @@ mod tests {
         let said = voters(&plan);
         assert!(said.starts_with("  cluster c: voters a, b, e; 2 of 3 are needed; term 5000 ms\n"), "{said}");
         assert!(said.contains("voter e is no node: etcd at http://10.0.5.9:2379; it promises"), "{said}");
+    }
+
+    #[test]
+    fn where_every_vip_is_best_effort_no_votes_are_asked_for() {
+        let text = "[node]\nid = \"a\"\n[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\npeers = [{ id = \"b\", addrs = \
+                    [\"10.0.5.2\"] }]\n[[vip]]\nname = \"front\"\naddrs = [\"10.0.5.99\"]\ninterface = \"eth0\"\nvrid = 7\n";
+        let plan = mainstay_config::parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap().plan;
+        let expected =
+            "  cluster c: nodes a, b; no vip is held under a lease, so no votes are needed; term 1500 ms\n";
+        assert_eq!(voters(&plan), expected);
     }
 
     #[test]

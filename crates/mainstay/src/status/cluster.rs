@@ -43,6 +43,13 @@ pub struct ClusterStatus {
     /// The list in force is not on this node's disk (yet): until it is, it promises and holds nothing under it.
     #[serde(default)]
     pub unkept: bool,
+    /// Whether votes decide about anything known here; not where every vip is best effort and nobody is a witness.
+    #[serde(default = "yes")]
+    pub counts: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// One node of the cluster.
@@ -207,6 +214,7 @@ impl ClusterStatus {
             not_in_list: missing(&cluster.list, list),
             not_in_file: missing(list, &cluster.list),
             unkept: false,
+            counts: true,
         }
     }
 
@@ -242,7 +250,7 @@ impl ClusterStatus {
                 "{other} does not answer: this node keeps what it holds, and takes nothing; when you have made sure that \
                  {other} is dead, `mainstay vip take NAME --fenced {other}` says so"
             ));
-        } else if !self.quorum {
+        } else if !self.quorum && self.counts {
             out.push(format!(
                 "{} of {} voters answer, {} are needed: no vip of guard quorum can be taken, and what is held ends",
                 self.answering, self.voters, self.majority
@@ -481,6 +489,17 @@ pub(crate) mod tests {
         assert!(said.contains("`mainstay vip take NAME --fenced web-2`"), "{said}");
         cluster.quorum = true;
         assert!(!cluster.degraded().iter().any(|said| said.contains("takes nothing")));
+    }
+
+    #[test]
+    fn where_nothing_is_under_a_lease_nobody_is_told_of_votes() {
+        let mut cluster = cluster();
+        (cluster.quorum, cluster.counts) = (false, false);
+        cluster.nodes.remove(2);
+        cluster.nodes[1].reachable = false;
+        assert_eq!(cluster.degraded(), ["node web-2 has not been heard for 40 ms"]);
+        cluster.counts = true;
+        assert!(cluster.degraded()[0].contains("voters answer"));
     }
 
     /// The right of web-1 to its vip `front`.

@@ -342,7 +342,8 @@ impl Node {
                     if let Notice::Reachable(node) = notice {
                         healed.push(quorum.leases.list().name(node).to_owned());
                     }
-                    if let Some((about, message)) = sentence(&notice, quorum.leases.list(), &quorum.cluster) {
+                    let (list, counts) = (quorum.leases.list(), self.plan.counts_votes());
+                    if let Some((about, message)) = sentence(&notice, list, &quorum.cluster, counts) {
                         let event = crate::events::event(&self.plan.node, "cluster", &about, message);
                         notices.push(FromVip::Event(event));
                     }

@@ -25,6 +25,9 @@ impl Node {
             }
         }
         status.cluster = self.quorum.as_ref().map(|quorum| quorum.status(now));
+        if let Some(cluster) = &mut status.cluster {
+            cluster.counts = self.plan.counts_votes();
+        }
         status.arbitration = self.arbitration_status(now);
         status.degraded = self.degraded(now);
         for vip in &status.vips {
