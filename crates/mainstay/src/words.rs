@@ -99,7 +99,9 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
                 nanos / 1_000_000
             )
         }
+        Reason::Granted { epoch } if strict(plan) => format!("both nodes agreed (epoch {epoch})"),
         Reason::Granted { epoch } => format!("a majority of voters granted it (epoch {epoch})"),
+        Reason::Unrenewed if strict(plan) => "the other node did not agree in time".into(),
         Reason::Unrenewed => "no majority of voters renewed it in time".into(),
         Reason::Superseded { epoch } => {
             format!("another node was granted it under the higher epoch {epoch}")
@@ -118,6 +120,11 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
         Reason::Stopping => "the daemon stops".into(),
         Reason::Reloaded => "a reload changed it".into(),
     }
+}
+
+/// Whether two nodes agree, and nobody is outvoted.
+fn strict(plan: &Plan) -> bool {
+    plan.cluster.as_ref().is_some_and(|cluster| cluster.strict)
 }
 
 /// A backend's standing, as tables, events and metrics write it.

@@ -233,9 +233,9 @@ impl ClusterStatus {
         added.chain(gone).collect()
     }
 
-    /// What is wrong but not fatal, as sentences.
+    /// What is wrong but not fatal, as sentences; `wanting` are the vips under a lease that this node doesn't hold.
     #[must_use]
-    pub fn degraded(&self) -> Vec<String> {
+    pub fn degraded(&self, wanting: &[&str]) -> Vec<String> {
         let mut out = self.differences();
         if self.unkept {
             out.push(format!(
@@ -246,9 +246,13 @@ impl ClusterStatus {
         }
         if !self.quorum && self.strict {
             let other = self.nodes.iter().find(|node| !node.me).map_or("?", |node| node.id.as_str());
+            let advice = match wanting {
+                [] => String::new(),
+                [one] => advice(other, one, ""),
+                [one, rest @ ..] => advice(other, one, &format!("; {} too", rest.join(", "))),
+            };
             out.push(format!(
-                "{other} does not answer: this node keeps what it holds, and takes nothing; when you have made sure that \
-                 {other} is dead, `mainstay vip take NAME --fenced {other}` says so"
+                "{other} does not answer: this node keeps what it holds, and takes nothing{advice}"
             ));
         } else if !self.quorum && self.counts {
             out.push(format!(
@@ -366,6 +370,13 @@ impl SayingStatus {
     }
 }
 
+/// What an operator can say of the other node for a vip that is not here.
+fn advice(other: &str, vip: &str, rest: &str) -> String {
+    format!(
+        "; when you have made sure that {other} is dead, `mainstay vip take {vip} --fenced {other}` says so{rest}"
+    )
+}
+
 /// A promise that has run out, or was given back.
 const OVER: &str = "over";
 
@@ -481,14 +492,16 @@ pub(crate) mod tests {
         let mut cluster = cluster();
         (cluster.strict, cluster.quorum) = (true, false);
         cluster.nodes.remove(2);
-        let said = cluster.degraded().remove(0);
+        let said = cluster.degraded(&["front", "back"]).remove(0);
         assert!(
             said.starts_with("web-2 does not answer: this node keeps what it holds, and takes nothing"),
             "{said}"
         );
-        assert!(said.contains("`mainstay vip take NAME --fenced web-2`"), "{said}");
+        assert!(said.ends_with("`mainstay vip take front --fenced web-2` says so; back too"), "{said}");
+        let said = cluster.degraded(&[]).remove(0);
+        assert_eq!(said, "web-2 does not answer: this node keeps what it holds, and takes nothing");
         cluster.quorum = true;
-        assert!(!cluster.degraded().iter().any(|said| said.contains("takes nothing")));
+        assert!(!cluster.degraded(&[]).iter().any(|said| said.contains("takes nothing")));
     }
 
     #[test]
@@ -497,9 +510,9 @@ pub(crate) mod tests {
         (cluster.quorum, cluster.counts) = (false, false);
         cluster.nodes.remove(2);
         cluster.nodes[1].reachable = false;
-        assert_eq!(cluster.degraded(), ["node web-2 has not been heard for 40 ms"]);
+        assert_eq!(cluster.degraded(&[]), ["node web-2 has not been heard for 40 ms"]);
         cluster.counts = true;
-        assert!(cluster.degraded()[0].contains("voters answer"));
+        assert!(cluster.degraded(&[])[0].contains("voters answer"));
     }
 
     /// The right of web-1 to its vip `front`.
@@ -539,7 +552,7 @@ pub(crate) mod tests {
             "the wire to web-2 over 10.1.4.21:5112 is lost; others carry on",
             "the witness has not been heard for 4000 ms",
         ];
-        assert_eq!(status.degraded(), expected);
+        assert_eq!(status.degraded(&[]), expected);
     }
 
     #[test]
@@ -550,7 +563,7 @@ pub(crate) mod tests {
         all[2].mark = Some(Mark { epoch: 2, hash: 9 });
         let status = ClusterStatus::of(&cluster, &cluster.list, &all, NOW);
         assert_eq!((status.answering, status.quorum, status.nodes[1].mute_ms), (1, false, 700));
-        let said = status.degraded();
+        let said = status.degraded(&[]);
         assert!(said[0].starts_with("1 of 3 voters answer, 2 are needed"), "{said:?}");
         assert!(
             said[1].contains("the witness has another voter list") && said[1].contains("2/0000"),

@@ -322,7 +322,10 @@ impl Supervisor {
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
-        let cluster = status.cluster.as_ref().map(crate::status::ClusterStatus::degraded);
+        let leased = status.vips.iter().filter_map(|vip| Some((vip, vip.lease.as_ref()?)));
+        let wanting: Vec<&str> =
+            leased.filter(|(_, lease)| lease.left_ms.is_none()).map(|(vip, _)| vip.name.as_str()).collect();
+        let cluster = status.cluster.as_ref().map(|cluster| cluster.degraded(&wanting));
         status.degraded.extend(cluster.unwrap_or_default());
         self.edge_status(&mut status);
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };

@@ -55,6 +55,8 @@ pub(super) struct Quorum {
     /// Whom the wills that are deposited name as the next holder of each right.
     willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
+    /// Rights that were taken at an operator's word: under which epoch, and of whom it was said that it is dead.
+    pub(super) vouched: BTreeMap<String, (u64, String)>,
     /// The voter that is no node.
     pub(super) outside: Outside,
     /// How long a process that has given everything up stays for the other node's sake.
@@ -114,6 +116,7 @@ impl Quorum {
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,
+            vouched: BTreeMap::new(),
             outside: Outside::default(),
             lingers_until: None,
         };

@@ -80,7 +80,7 @@ impl Node {
                 Reason::Drained if !view.drained => {
                     "an operator drained it and let it take part again".into()
                 }
-                reason => words::why(reason, &self.plan),
+                reason => self.why(id, reason),
             },
             since_ms: if told == 0 { wall_of(view.since) } else { told },
             epoch: view.epoch,
@@ -160,6 +160,20 @@ impl Node {
             value: *value,
         });
         each.collect()
+    }
+
+    /// A reason of a vip as a sentence for people.
+    pub(super) fn why(&self, vip: VipId, reason: &Reason) -> String {
+        let vouched = || {
+            let right = self.machine.right_of(vip)?;
+            self.quorum.as_ref()?.vouched.get(self.machine.rights().nth(right.index())?)
+        };
+        match (reason, vouched()) {
+            (Reason::Granted { epoch }, Some((taken, fenced))) if epoch == taken => {
+                format!("taken on the operator's word that {fenced} is fenced (epoch {epoch})")
+            }
+            _ => words::why(reason, &self.plan),
+        }
     }
 
     /// What is wrong but not fatal, as sentences.

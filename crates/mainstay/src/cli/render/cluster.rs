@@ -205,7 +205,7 @@ mod tests {
         });
         let said = cluster(&status);
         assert!(said.contains("10.0.5.1:2379 lost, 1.50 ms"), "{said}");
-        let degraded = status.degraded();
+        let degraded = status.degraded(&[]);
         assert!(
             degraded[1].ends_with("has not been heard for 4000 ms: no answer within 1000 ms"),
             "{degraded:?}"
