@@ -75,6 +75,9 @@ pub struct NodeStatus {
     pub session_s: Option<f64>,
     /// Each of its addresses.
     pub wires: Vec<WireStatus>,
+    /// Why there is no session, as the two have said it: it refuses this node, or this node refuses it.
+    #[serde(default)]
+    pub refusal: Option<String>,
     /// How a voter that is no node does, as its own worker here says.
     #[serde(default)]
     pub external: Option<ExternalStatus>,
@@ -197,6 +200,7 @@ impl ClusterStatus {
             other_list: other(view).map(|mark| mark.to_string()),
             session_s: None,
             wires: Vec::new(),
+            refusal: None,
             external: None,
         };
         Self {
@@ -263,7 +267,8 @@ impl ClusterStatus {
         for node in self.nodes.iter().filter(|node| !node.me) {
             let id = &node.id;
             if !node.reachable {
-                let why = node.external.as_ref().and_then(|external| external.trouble.as_ref());
+                let trouble = || node.external.as_ref().and_then(|external| external.trouble.as_ref());
+                let why = node.refusal.as_ref().or_else(trouble);
                 let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 out.push(match node.heard_ms_ago {
                     Some(ms) => format!("{} has not been heard for {ms} ms{why}", node.called()),
@@ -513,6 +518,16 @@ pub(crate) mod tests {
         assert_eq!(cluster.degraded(&[]), ["node web-2 has not been heard for 40 ms"]);
         cluster.counts = true;
         assert!(cluster.degraded(&[])[0].contains("voters answer"));
+    }
+
+    #[test]
+    fn a_peer_that_refuses_this_node_says_why_beside_its_silence() {
+        let mut cluster = cluster();
+        (cluster.nodes[1].reachable, cluster.nodes[1].heard_ms_ago) = (false, None);
+        let why = "it refuses this node: web-3 is not in its list of members";
+        cluster.nodes[1].refusal = Some(why.into());
+        let said = cluster.degraded(&[]);
+        assert!(said.contains(&format!("node web-2 has not been heard yet: {why}")), "{said:?}");
     }
 
     /// The right of web-1 to its vip `front`.

@@ -170,6 +170,7 @@ impl Quorum {
                 duplicates: wire.duplicates,
             });
             node.wires = wires.collect();
+            node.refusal = self.refusals.get(&node.id).cloned();
         }
         self.outside_status(&mut status, now);
         status

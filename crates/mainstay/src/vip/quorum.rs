@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use mainstay_config::plan::cluster::Cluster;
+use mainstay_config::plan::cluster::{Cluster, Peer};
 use mainstay_core::election::{Input, Vips};
 use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Sights, Stance};
 use mainstay_core::name::{NodeId, RightId, VipId};
@@ -55,6 +55,8 @@ pub(super) struct Quorum {
     /// Whom the wills that are deposited name as the next holder of each right.
     willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
+    /// Why there is no session with a node of the file, by its id, until there is one.
+    pub(super) refusals: BTreeMap<String, String>,
     /// Rights that were taken at an operator's word: under which epoch, and of whom it was said that it is dead.
     pub(super) vouched: BTreeMap<String, (u64, String)>,
     /// The voter that is no node.
@@ -116,6 +118,7 @@ impl Quorum {
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,
+            refusals: BTreeMap::new(),
             vouched: BTreeMap::new(),
             outside: Outside::default(),
             lingers_until: None,
@@ -136,6 +139,7 @@ impl Quorum {
         if cluster.peers != before.peers || cluster.me != before.me {
             // They bear the old numbers; what they say is repeated.
             self.letters.clear();
+            self.refusals.clear();
             self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
         }
         if cluster.key != before.key {
@@ -434,11 +438,21 @@ impl Node {
         let Some(quorum) = &mut self.quorum else { return };
         let name = |node: NodeId| quorum.cluster.list.name(node).to_owned();
         let (about, message) = match event {
-            Event::Established { node } => (name(node), format!("the session with {} is up", name(node))),
+            Event::Established { node } => {
+                quorum.refusals.remove(&name(node));
+                (name(node), format!("the session with {} is up", name(node)))
+            }
             Event::Replaced { .. } => return,
             Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
             Event::Disputed { node, by } => (name(node), super::enrol::disputed(&name(node), &name(by))),
-            Event::Intruder { addr, why } => (self.plan.node.clone(), super::enrol::intruder(addr, &why)),
+            Event::Intruder { addr, why } => {
+                let message = super::enrol::intruder(addr, &why);
+                let here = |peer: &&Peer| peer.addrs.iter().any(|own| own.ip() == addr.ip());
+                if let Some(peer) = quorum.cluster.peers.iter().find(here) {
+                    quorum.refusals.insert(peer.id.clone(), message.clone());
+                }
+                (self.plan.node.clone(), message)
+            }
             Event::Enrolled { node, key, means } => {
                 let id = name(node);
                 quorum.identity.pins.insert(id.clone(), key);
@@ -457,13 +471,14 @@ impl Node {
                     quorum.sessions.addrs(node).get(wire).map_or_else(String::new, ToString::to_string);
                 (name(node), format!("the wire to {} over {addr} carries again", name(node)))
             }
-            Event::KeyMismatch { node, addr } => (
-                name(node),
-                format!(
-                    "somebody at {addr} says it is {} and has another key than the one that is pinned: refused",
-                    name(node)
-                ),
-            ),
+            Event::KeyMismatch { node, addr } => {
+                let id = name(node);
+                let message = format!(
+                    "somebody at {addr} says it is {id} and has another key than the one that is pinned: refused"
+                );
+                quorum.refusals.insert(id.clone(), message.clone());
+                (id, message)
+            }
             Event::Twin { node, addr } => (
                 name(node),
                 format!(
@@ -486,6 +501,7 @@ impl Node {
                     Refusal::NotMember => format!("{id} is not in its list of members"),
                     Refusal::OtherNode { id } => format!("at that address is node {id}"),
                 };
+                quorum.refusals.insert(by.clone(), format!("it refuses this node: {why}"));
                 (by.clone(), format!("{by} at {addr} refuses this node: {why}"))
             }
         };
