@@ -122,6 +122,16 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
     }
 }
 
+/// A vip, pool or tunnel that is asked for and isn't here.
+#[must_use]
+pub fn unknown(kind: &str, name: &str, known: &[impl AsRef<str>]) -> String {
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    if known.is_empty() {
+        return format!("no {kind} is called \"{name}\": this node has no {kind}s");
+    }
+    format!("no {kind} is called \"{name}\"; there are: {}", known.join(", "))
+}
+
 /// Whether two nodes agree, and nobody is outvoted.
 fn strict(plan: &Plan) -> bool {
     plan.cluster.as_ref().is_some_and(|cluster| cluster.strict)
@@ -153,5 +163,20 @@ pub const fn protocol(protocol: mainstay_config::plan::edge::Protocol) -> &'stat
         Protocol::Udp => "udp",
         Protocol::Passthrough => "passthrough",
         Protocol::Hub => "hub",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_told_with_what_there_is_or_that_there_is_nothing() {
+        assert_eq!(
+            unknown("vip", "frnt", &["front", "back"]),
+            "no vip is called \"frnt\"; there are: front, back"
+        );
+        let none: [&str; 0] = [];
+        assert_eq!(unknown("vip", "front", &none), "no vip is called \"front\": this node has no vips");
     }
 }

@@ -109,9 +109,7 @@ impl Supervisor {
     fn vip_action(&mut self, name: &str, action: VipAction) -> ApiReply {
         let Some(index) = self.plan.vips.iter().position(|v| v.spec.name == name) else {
             let known: Vec<&str> = self.plan.vips.iter().map(|v| v.spec.name.as_str()).collect();
-            return ApiReply::Refused {
-                message: format!("no vip is called \"{name}\"; there are: {}", known.join(", ")),
-            };
+            return ApiReply::Refused { message: crate::words::unknown("vip", name, &known) };
         };
         if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {
             return ApiReply::Refused {
