@@ -12,7 +12,7 @@ use mainstay_core::election::{Input, Vips};
 use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Sights, Stance};
 use mainstay_core::name::{NodeId, RightId, VipId};
 use mainstay_core::time::Boot;
-use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
+use mainstay_link::{Config, DATAGRAM_MAX, Event, Intrusion, Local, PeerSpec, Refusal, Secret, Sessions};
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::GateKind;
 
@@ -223,6 +223,16 @@ impl Quorum {
             other |= std::mem::replace(willed, next) != next;
         }
         other
+    }
+
+    /// Somebody may not enrol: what is said of that, beside the peer that is at this address too.
+    fn kept_out(&mut self, addr: SocketAddr, why: &Intrusion) -> String {
+        let message = super::enrol::intruder(addr, why);
+        let here = |peer: &&Peer| peer.addrs.iter().any(|own| own.ip() == addr.ip());
+        if let Some(peer) = self.cluster.peers.iter().find(here) {
+            self.refusals.insert(peer.id.clone(), message.clone());
+        }
+        message
     }
 
     /// Seals what is to be said and sends all that waits.
@@ -445,14 +455,7 @@ impl Node {
             Event::Replaced { .. } => return,
             Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
             Event::Disputed { node, by } => (name(node), super::enrol::disputed(&name(node), &name(by))),
-            Event::Intruder { addr, why } => {
-                let message = super::enrol::intruder(addr, &why);
-                let here = |peer: &&Peer| peer.addrs.iter().any(|own| own.ip() == addr.ip());
-                if let Some(peer) = quorum.cluster.peers.iter().find(here) {
-                    quorum.refusals.insert(peer.id.clone(), message.clone());
-                }
-                (self.plan.node.clone(), message)
-            }
+            Event::Intruder { addr, why } => (self.plan.node.clone(), quorum.kept_out(addr, &why)),
             Event::Enrolled { node, key, means } => {
                 let id = name(node);
                 quorum.identity.pins.insert(id.clone(), key);
