@@ -259,6 +259,9 @@ fn vips(plan: &Plan) -> BTreeMap<String, Facts> {
         if let Some(Value::Object(spec)) = facts.remove("spec") {
             // Both the list of addresses and whether something is owned are told by the vip's own keys.
             facts.extend(spec.into_iter().filter(|(key, _)| key != "addrs" && key != "owns"));
+            // What follows for the vip from how many peers there are; no key of the file is called so.
+            let sole = facts.remove("sole_successor");
+            facts.extend(sole.map(|sole| ("number of peers".to_owned(), sole)));
         }
         named(&mut facts, plan);
         facts
@@ -400,6 +403,16 @@ mod tests {
         let expected = "vip \"front\" has other priority\nprobe \"web\" has other check";
         assert_eq!(changes.to_string(), expected);
         assert!(changes.vips.keeps("back") && !changes.vips.keeps("front"));
+    }
+
+    #[test]
+    fn a_third_node_is_told_as_one_and_not_by_what_we_call_it() {
+        let of = |peers: &str| plan(&format!("{OLD}\n[cluster]\nname = \"c\"\npeers = [{peers}]\n"));
+        let (two, three) = (of("{ id = \"b\" }"), of("{ id = \"b\" }, { id = \"c\" }"));
+        let changes = diff(&two, &three);
+        let expected = "vip \"back\" has other number of peers\nvip \"front\" has other number of peers";
+        assert_eq!(changes.to_string(), expected);
+        assert!(!changes.vips.keeps("front"), "it is still a change");
     }
 
     const EDGE: &str = "

@@ -99,7 +99,9 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
                 nanos / 1_000_000
             )
         }
+        Reason::Granted { epoch } if strict(plan) => format!("both nodes agreed (epoch {epoch})"),
         Reason::Granted { epoch } => format!("a majority of voters granted it (epoch {epoch})"),
+        Reason::Unrenewed if strict(plan) => "the other node did not agree in time".into(),
         Reason::Unrenewed => "no majority of voters renewed it in time".into(),
         Reason::Superseded { epoch } => {
             format!("another node was granted it under the higher epoch {epoch}")
@@ -118,6 +120,21 @@ pub fn why(reason: &Reason, plan: &Plan) -> String {
         Reason::Stopping => "the daemon stops".into(),
         Reason::Reloaded => "a reload changed it".into(),
     }
+}
+
+/// A vip, pool or tunnel that is asked for and isn't here.
+#[must_use]
+pub fn unknown(kind: &str, name: &str, known: &[impl AsRef<str>]) -> String {
+    let known: Vec<&str> = known.iter().map(AsRef::as_ref).collect();
+    if known.is_empty() {
+        return format!("no {kind} is called \"{name}\": this node has no {kind}s");
+    }
+    format!("no {kind} is called \"{name}\"; there are: {}", known.join(", "))
+}
+
+/// Whether two nodes agree, and nobody is outvoted.
+fn strict(plan: &Plan) -> bool {
+    plan.cluster.as_ref().is_some_and(|cluster| cluster.strict)
 }
 
 /// A backend's standing, as tables, events and metrics write it.
@@ -146,5 +163,20 @@ pub const fn protocol(protocol: mainstay_config::plan::edge::Protocol) -> &'stat
         Protocol::Udp => "udp",
         Protocol::Passthrough => "passthrough",
         Protocol::Hub => "hub",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_is_told_with_what_there_is_or_that_there_is_nothing() {
+        assert_eq!(
+            unknown("vip", "frnt", &["front", "back"]),
+            "no vip is called \"frnt\"; there are: front, back"
+        );
+        let none: [&str; 0] = [];
+        assert_eq!(unknown("vip", "front", &none), "no vip is called \"front\": this node has no vips");
     }
 }

@@ -133,6 +133,19 @@ pub(crate) const fn everywhere() -> SocketAddr {
     SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), PORT)
 }
 
+impl super::Plan {
+    /// Whether votes decide about anything that is known here: only where all vips are best effort, and no voter is there for
+    /// votes alone, nothing hangs on them.
+    #[must_use]
+    pub fn counts_votes(&self) -> bool {
+        let leased = self.vips.is_empty() || self.vips.iter().any(|vip| vip.spec.guard.is_leased());
+        let voters = |cluster: &Cluster| {
+            cluster.is_witness() || cluster.peers.iter().any(|peer| peer.witness || peer.external.is_some())
+        };
+        leased || self.cluster.as_ref().is_some_and(voters)
+    }
+}
+
 impl Cluster {
     /// The same cluster for roles that speak with no other node.
     #[must_use]

@@ -187,7 +187,7 @@ pub(super) fn pools(dirs: &Dirs, pool: Option<&str>) -> anyhow::Result<u8> {
         let known: Vec<String> = status.pools.iter().map(|p| p.name.clone()).collect();
         status.pools.retain(|p| p.name == name);
         if status.pools.is_empty() {
-            bail!("no pool is called \"{name}\"; there are: {}", known.join(", "));
+            bail!(crate::words::unknown("pool", name, &known));
         }
     }
     local::print(&render::pools(&status))
@@ -199,7 +199,7 @@ pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::
         let known: Vec<String> = tunnels.iter().map(|t| t.id.clone()).collect();
         tunnels.retain(|t| t.id == id);
         if tunnels.is_empty() {
-            bail!("no tunnel is called \"{id}\"; there are: {}", known.join(", "));
+            bail!(crate::words::unknown("tunnel", id, &known));
         }
     }
     if json {

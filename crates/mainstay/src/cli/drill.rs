@@ -91,7 +91,7 @@ fn find(ground: &mut dyn Ground, name: &str) -> anyhow::Result<VipStatus> {
     let status = ground.status()?;
     let known: Vec<String> = status.vips.iter().map(|vip| vip.name.clone()).collect();
     let found = status.vips.into_iter().find(|vip| vip.name == name);
-    found.with_context(|| format!("no vip is called \"{name}\"; there are: {}", known.join(", ")))
+    found.with_context(|| crate::words::unknown("vip", name, &known))
 }
 
 fn begin(ground: &mut dyn Ground, name: &str) -> anyhow::Result<()> {

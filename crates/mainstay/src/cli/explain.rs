@@ -16,7 +16,7 @@ pub(super) fn vip(dirs: &Dirs, name: &str) -> anyhow::Result<u8> {
     let status = ask::fetch_status(dirs)?;
     let Some(vip) = status.vips.iter().find(|v| v.name == name) else {
         let known: Vec<&str> = status.vips.iter().map(|v| v.name.as_str()).collect();
-        anyhow::bail!("no vip is called \"{name}\"; there are: {}", known.join(", "));
+        anyhow::bail!(words::unknown("vip", name, &known));
     };
     let events = ask::fetch_events(dirs)?;
     local::print(&story(&status, vip, &events))

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,6 +10,7 @@ use mainstay_config::plan::cluster::External;
 use mainstay_config::plan::{Plan, Vip};
 use mainstay_config::{Checks, Loaded, Report};
 use mainstay_core::election::Guard;
+use mainstay_sys::netlink::Route;
 use mainstay_sys::process::Signals;
 
 use super::FAILURE;
@@ -104,6 +106,9 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 if !wrong.is_empty() {
                     return Ok(FAILURE);
                 }
+                for why in at_home(plan, &own_addrs()) {
+                    eprintln!("{}: warning: {why}", path.display());
+                }
                 for (route, user) in mainstay_proxy::policy::shut_out(&plan.edge) {
                     let why = "the hash of a password is in no known format: nobody can log in as";
                     eprintln!("{}: warning: route \"{route}\": {why} \"{user}\"", path.display());
@@ -155,6 +160,26 @@ fn agents_of(plan: &Plan) -> String {
     format!(", {} with {}", count(plan.agents.len(), "agent", "agents"), count(offers, "offer", "offers"))
 }
 
+/// The addresses of this host; none when the kernel does not tell them.
+fn own_addrs() -> Vec<IpAddr> {
+    let addrs = Route::open().and_then(|mut route| route.addrs());
+    addrs.map_or_else(|_| Vec::new(), |addrs| addrs.into_iter().map(|addr| addr.addr).collect())
+}
+
+/// Peers that are at an address of this host: this node is probably one of them, and has a wrong id.
+fn at_home(plan: &Plan, own: &[IpAddr]) -> Vec<String> {
+    let peers = plan.cluster.iter().flat_map(|cluster| &cluster.peers);
+    let home = |addr: &IpAddr| !addr.is_loopback() && own.contains(addr);
+    let found = peers.filter_map(|peer| {
+        let addr = peer.addrs.iter().map(|place| place.ip()).find(home)?;
+        Some(format!(
+            "peer {} has this host's own address {addr}: is [node] id = \"{}\" right?",
+            peer.id, plan.node
+        ))
+    });
+    found.collect()
+}
+
 /// Who votes, and what this node is among them.
 fn voters(plan: &Plan) -> String {
     let Some(cluster) = &plan.cluster else { return String::new() };
@@ -169,6 +194,14 @@ fn voters(plan: &Plan) -> String {
             endpoints.join(", ")
         )
     });
+    if !plan.counts_votes() {
+        return format!(
+            "  cluster {}: nodes {}; no vip is held under a lease, so no votes are needed; term {} ms\n",
+            cluster.name,
+            voters.join(", "),
+            cluster.terms.term.as_millis()
+        );
+    }
     format!(
         "  cluster {}: voters {}; {} of {} are needed; term {} ms{role}\n{external}",
         cluster.name,
@@ -297,6 +330,27 @@ mod tests {
         let said = voters(&plan);
         assert!(said.starts_with("  cluster c: voters a, b, e; 2 of 3 are needed; term 5000 ms\n"), "{said}");
         assert!(said.contains("voter e is no node: etcd at http://10.0.5.9:2379; it promises"), "{said}");
+    }
+
+    #[test]
+    fn a_peer_at_an_address_of_this_host_is_asked_about() {
+        let text = "[node]\nid = \"web-3\"\n[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\npeers = [{ id = \"web-1\", addrs = \
+                    [\"10.0.4.20\"] }, { id = \"web-2\", addrs = [\"10.0.4.21\", \"127.0.0.1\"] }]\n";
+        let plan = mainstay_config::parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap().plan;
+        let own = |text: &str| [text.parse::<IpAddr>().unwrap(), "127.0.0.1".parse().unwrap()];
+        let expected = "peer web-1 has this host's own address 10.0.4.20: is [node] id = \"web-3\" right?";
+        assert_eq!(at_home(&plan, &own("10.0.4.20")), [expected]);
+        assert_eq!(at_home(&plan, &own("10.0.4.22")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn where_every_vip_is_best_effort_no_votes_are_asked_for() {
+        let text = "[node]\nid = \"a\"\n[cluster]\nname = \"c\"\nkey = \"0123456789abcdef\"\npeers = [{ id = \"b\", addrs = \
+                    [\"10.0.5.2\"] }]\n[[vip]]\nname = \"front\"\naddrs = [\"10.0.5.99\"]\ninterface = \"eth0\"\nvrid = 7\n";
+        let plan = mainstay_config::parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap().plan;
+        let expected =
+            "  cluster c: nodes a, b; no vip is held under a lease, so no votes are needed; term 1500 ms\n";
+        assert_eq!(voters(&plan), expected);
     }
 
     #[test]

@@ -43,6 +43,13 @@ pub struct ClusterStatus {
     /// The list in force is not on this node's disk (yet): until it is, it promises and holds nothing under it.
     #[serde(default)]
     pub unkept: bool,
+    /// Whether votes decide about anything known here; not where every vip is best effort and nobody is a witness.
+    #[serde(default = "yes")]
+    pub counts: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// One node of the cluster.
@@ -68,6 +75,9 @@ pub struct NodeStatus {
     pub session_s: Option<f64>,
     /// Each of its addresses.
     pub wires: Vec<WireStatus>,
+    /// Why there is no session, as the two have said it: it refuses this node, or this node refuses it.
+    #[serde(default)]
+    pub refusal: Option<String>,
     /// How a voter that is no node does, as its own worker here says.
     #[serde(default)]
     pub external: Option<ExternalStatus>,
@@ -190,6 +200,7 @@ impl ClusterStatus {
             other_list: other(view).map(|mark| mark.to_string()),
             session_s: None,
             wires: Vec::new(),
+            refusal: None,
             external: None,
         };
         Self {
@@ -207,6 +218,7 @@ impl ClusterStatus {
             not_in_list: missing(&cluster.list, list),
             not_in_file: missing(list, &cluster.list),
             unkept: false,
+            counts: true,
         }
     }
 
@@ -225,9 +237,9 @@ impl ClusterStatus {
         added.chain(gone).collect()
     }
 
-    /// What is wrong but not fatal, as sentences.
+    /// What is wrong but not fatal, as sentences; `wanting` are the vips under a lease that this node doesn't hold.
     #[must_use]
-    pub fn degraded(&self) -> Vec<String> {
+    pub fn degraded(&self, wanting: &[&str]) -> Vec<String> {
         let mut out = self.differences();
         if self.unkept {
             out.push(format!(
@@ -238,11 +250,9 @@ impl ClusterStatus {
         }
         if !self.quorum && self.strict {
             let other = self.nodes.iter().find(|node| !node.me).map_or("?", |node| node.id.as_str());
-            out.push(format!(
-                "{other} does not answer: this node keeps what it holds, and takes nothing; when you have made sure that \
-                 {other} is dead, `mainstay vip take NAME --fenced {other}` says so"
-            ));
-        } else if !self.quorum {
+            let said = format!("{other} does not answer: this node keeps what it holds, and takes nothing");
+            out.push(said + &advice(other, wanting));
+        } else if !self.quorum && self.counts {
             out.push(format!(
                 "{} of {} voters answer, {} are needed: no vip of guard quorum can be taken, and what is held ends",
                 self.answering, self.voters, self.majority
@@ -251,7 +261,8 @@ impl ClusterStatus {
         for node in self.nodes.iter().filter(|node| !node.me) {
             let id = &node.id;
             if !node.reachable {
-                let why = node.external.as_ref().and_then(|external| external.trouble.as_ref());
+                let trouble = || node.external.as_ref().and_then(|external| external.trouble.as_ref());
+                let why = node.refusal.as_ref().or_else(trouble);
                 let why = why.map_or_else(String::new, |why| format!(": {why}"));
                 out.push(match node.heard_ms_ago {
                     Some(ms) => format!("{} has not been heard for {ms} ms{why}", node.called()),
@@ -356,6 +367,15 @@ impl SayingStatus {
         let ago = self.ms_ago.map_or_else(String::new, |ms| format!(", {ms} ms ago"));
         said + &ago
     }
+}
+
+/// What an operator can say of the other node for vips that are not here.
+fn advice(other: &str, vips: &[&str]) -> String {
+    let Some((vip, rest)) = vips.split_first() else { return String::new() };
+    let rest = if rest.is_empty() { String::new() } else { format!("; {} too", rest.join(", ")) };
+    format!(
+        "; when you have made sure that {other} is dead, `mainstay vip take {vip} --fenced {other}` says so{rest}"
+    )
 }
 
 /// A promise that has run out, or was given back.
@@ -473,14 +493,34 @@ pub(crate) mod tests {
         let mut cluster = cluster();
         (cluster.strict, cluster.quorum) = (true, false);
         cluster.nodes.remove(2);
-        let said = cluster.degraded().remove(0);
+        let said = cluster.degraded(&["front", "back"]).remove(0);
         assert!(
             said.starts_with("web-2 does not answer: this node keeps what it holds, and takes nothing"),
             "{said}"
         );
-        assert!(said.contains("`mainstay vip take NAME --fenced web-2`"), "{said}");
+        assert!(said.ends_with("`mainstay vip take front --fenced web-2` says so; back too"), "{said}");
+        let said = cluster.degraded(&[]).remove(0);
+        assert_eq!(said, "web-2 does not answer: this node keeps what it holds, and takes nothing");
         cluster.quorum = true;
-        assert!(!cluster.degraded().iter().any(|said| said.contains("takes nothing")));
+        assert!(!cluster.degraded(&[]).iter().any(|said| said.contains("takes nothing")));
+    }
+
+    #[test]
+    fn where_nothing_is_under_a_lease_nobody_is_told_of_votes() {
+        let mut cluster = cluster();
+        (cluster.quorum, cluster.counts) = (false, false);
+        cluster.nodes.remove(2);
+        cluster.nodes[1].reachable = false;
+        assert_eq!(cluster.degraded(&[]), ["node web-2 has not been heard for 40 ms"]);
+    }
+
+    #[test]
+    fn a_peer_that_refuses_this_node_says_why_beside_its_silence() {
+        let mut cluster = cluster();
+        (cluster.nodes[1].reachable, cluster.nodes[1].heard_ms_ago) = (false, None);
+        let why = "it refuses this node: web-3 is not in its list of members";
+        cluster.nodes[1].refusal = Some(why.into());
+        assert!(cluster.degraded(&[]).contains(&format!("node web-2 has not been heard yet: {why}")));
     }
 
     /// The right of web-1 to its vip `front`.
@@ -520,7 +560,7 @@ pub(crate) mod tests {
             "the wire to web-2 over 10.1.4.21:5112 is lost; others carry on",
             "the witness has not been heard for 4000 ms",
         ];
-        assert_eq!(status.degraded(), expected);
+        assert_eq!(status.degraded(&[]), expected);
     }
 
     #[test]
@@ -531,7 +571,7 @@ pub(crate) mod tests {
         all[2].mark = Some(Mark { epoch: 2, hash: 9 });
         let status = ClusterStatus::of(&cluster, &cluster.list, &all, NOW);
         assert_eq!((status.answering, status.quorum, status.nodes[1].mute_ms), (1, false, 700));
-        let said = status.degraded();
+        let said = status.degraded(&[]);
         assert!(said[0].starts_with("1 of 3 voters answer, 2 are needed"), "{said:?}");
         assert!(
             said[1].contains("the witness has another voter list") && said[1].contains("2/0000"),

@@ -109,9 +109,7 @@ impl Supervisor {
     fn vip_action(&mut self, name: &str, action: VipAction) -> ApiReply {
         let Some(index) = self.plan.vips.iter().position(|v| v.spec.name == name) else {
             let known: Vec<&str> = self.plan.vips.iter().map(|v| v.spec.name.as_str()).collect();
-            return ApiReply::Refused {
-                message: format!("no vip is called \"{name}\"; there are: {}", known.join(", ")),
-            };
+            return ApiReply::Refused { message: crate::words::unknown("vip", name, &known) };
         };
         if !self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some()) {
             return ApiReply::Refused {
@@ -322,7 +320,10 @@ impl Supervisor {
         for worker in status.workers.iter().filter(|w| w.pid.is_none()) {
             status.degraded.push(format!("the {} worker is down and being started again", worker.role));
         }
-        let cluster = status.cluster.as_ref().map(crate::status::ClusterStatus::degraded);
+        let leased = status.vips.iter().filter_map(|vip| Some((vip, vip.lease.as_ref()?)));
+        let wanting: Vec<&str> =
+            leased.filter(|(_, lease)| lease.left_ms.is_none()).map(|(vip, _)| vip.name.as_str()).collect();
+        let cluster = status.cluster.as_ref().map(|cluster| cluster.degraded(&wanting));
         status.degraded.extend(cluster.unwrap_or_default());
         self.edge_status(&mut status);
         self.agent_status(&mut status);

@@ -54,7 +54,7 @@ impl Orders {
         let now = self.on(written);
         let Some(there) = now.edge.pools.iter().find(|p| p.name == *pool) else {
             let known: Vec<&str> = now.edge.pools.iter().map(|p| p.name.as_str()).collect();
-            return Err(format!("no pool is called \"{pool}\"; there are: {}", known.join(", ")));
+            return Err(crate::words::unknown("pool", pool, &known));
         };
         match action {
             PoolAction::Add { backend, weight } => self.add(written, there, backend, *weight),

@@ -216,7 +216,7 @@ impl Node {
 
     fn change_event(&self, change: &Pending) -> Event {
         let vip = &self.plan.vips[change.vip.index()];
-        let why = words::why(&change.reason, &self.plan);
+        let why = self.why(change.vip, &change.reason);
         let name = &vip.spec.name;
         let message = format!("vip {name} is {} on this node: {why}", words::standing(change.to));
         let mut event = crate::events::event(&self.plan.node, "vip", name, message);

@@ -59,6 +59,9 @@ impl Node {
                 format!("this node can't hold vip {name} just now: `mainstay explain vip {name}` says why")
             }
         })?;
+        if let Some(name) = self.machine.rights().nth(right.index()) {
+            quorum.vouched.insert(name.to_owned(), (epoch, fenced.to_owned()));
+        }
         let node = self.plan.node.clone();
         let message = format!(
             "an operator says that {fenced} is dead and fenced: {node} takes it without {fenced}'s consent, under epoch {epoch}"

@@ -170,6 +170,7 @@ impl Quorum {
                 duplicates: wire.duplicates,
             });
             node.wires = wires.collect();
+            node.refusal = self.refusals.get(&node.id).cloned();
         }
         self.outside_status(&mut status, now);
         status
@@ -197,8 +198,13 @@ impl Quorum {
     }
 }
 
-/// A notice as a sentence, and whom it is about; none for what only debugging needs.
-pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &Cluster) -> Option<(String, String)> {
+/// A notice as a sentence, and whom it is about; none for what only debugging needs. `counts`: votes decide about something.
+pub(super) fn sentence(
+    notice: &Notice,
+    list: &VoterList,
+    cluster: &Cluster,
+    counts: bool,
+) -> Option<(String, String)> {
     let name = |node: &NodeId| list.name(*node).to_owned();
     let own = || cluster.name.clone();
     Some(match notice {
@@ -212,6 +218,7 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &Cluster) -> 
                 name(node)
             ),
         ),
+        Notice::Mute(_) | Notice::Quorum | Notice::NoQuorum if !counts => return None,
         Notice::Mute(length) => (
             own(),
             format!("this node's voter says nothing for {} ms: it has just started", length.as_millis()),
@@ -227,4 +234,35 @@ pub(super) fn sentence(notice: &Notice, list: &VoterList, cluster: &Cluster) -> 
         ),
         Notice::Duplicate { .. } => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_config::{Checks, parse_str};
+
+    use super::*;
+
+    #[test]
+    fn two_best_effort_nodes_hear_nothing_of_majorities() {
+        let read = |vip: &str, peer: &str| {
+            let text = format!(
+                "[node]\nid = \"web-1\"\n[cluster]\nname = \"shop\"\nkey = \"0123456789abcdef\"\npeers = [{{ id = \"web-2\", \
+                 addrs = [\"10.0.4.21\"]{peer} }}]\n[[vip]]\nname = \"front\"\naddrs = [\"10.0.4.99\"]\ninterface = \"eth0\"\nvrid = 7\n{vip}\n"
+            );
+            parse_str("t.toml", &text, &|_| None, Checks::NONE).unwrap().plan
+        };
+        let said = |plan: &mainstay_config::plan::Plan, notice| {
+            let cluster = plan.cluster.as_ref().unwrap();
+            sentence(&notice, &cluster.list, cluster, plan.counts_votes())
+        };
+        let plain = read("", "");
+        assert!(!plain.counts_votes());
+        assert_eq!(said(&plain, Notice::NoQuorum), None);
+        assert_eq!(said(&plain, Notice::Quorum), None);
+        assert!(said(&plain, Notice::Silent(NodeId(1))).unwrap().1.ends_with("is not heard any more"));
+        for plan in [read("", ", witness = true"), read("guard = \"strict\"", "")] {
+            assert!(plan.counts_votes());
+            assert!(said(&plan, Notice::NoQuorum).is_some());
+        }
+    }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use mainstay_config::plan::cluster::Cluster;
+use mainstay_config::plan::cluster::{Cluster, Peer};
 use mainstay_core::election::{Input, Vips};
 use mainstay_core::lease::{self, Effect, Freed, Leases, Message, Notice, Setup, Sights, Stance};
 use mainstay_core::name::{NodeId, RightId, VipId};
 use mainstay_core::time::Boot;
-use mainstay_link::{Config, DATAGRAM_MAX, Event, Local, PeerSpec, Refusal, Secret, Sessions};
+use mainstay_link::{Config, DATAGRAM_MAX, Event, Intrusion, Local, PeerSpec, Refusal, Secret, Sessions};
 use mainstay_sys::clock::boot_now;
 use mainstay_sys::gate::GateKind;
 
@@ -55,6 +55,10 @@ pub(super) struct Quorum {
     /// Whom the wills that are deposited name as the next holder of each right.
     willed: Vec<Option<NodeId>>,
     pub(super) send_errors: u64,
+    /// Why there is no session with a node of the file, by its id, until there is one.
+    pub(super) refusals: BTreeMap<String, String>,
+    /// Rights that were taken at an operator's word: under which epoch, and of whom it was said that it is dead.
+    pub(super) vouched: BTreeMap<String, (u64, String)>,
     /// The voter that is no node.
     pub(super) outside: Outside,
     /// How long a process that has given everything up stays for the other node's sake.
@@ -114,6 +118,8 @@ impl Quorum {
             told: vec![None; vips],
             willed: vec![None; vips],
             send_errors: 0,
+            refusals: BTreeMap::new(),
+            vouched: BTreeMap::new(),
             outside: Outside::default(),
             lingers_until: None,
         };
@@ -133,6 +139,7 @@ impl Quorum {
         if cluster.peers != before.peers || cluster.me != before.me {
             // They bear the old numbers; what they say is repeated.
             self.letters.clear();
+            self.refusals.clear();
             self.sessions.set_peers(cluster.me, peers(cluster, &self.identity), now);
         }
         if cluster.key != before.key {
@@ -216,6 +223,16 @@ impl Quorum {
             other |= std::mem::replace(willed, next) != next;
         }
         other
+    }
+
+    /// Somebody may not enrol: what is said of that, beside the peer that is at this address too.
+    fn kept_out(&mut self, addr: SocketAddr, why: &Intrusion) -> String {
+        let message = super::enrol::intruder(addr, why);
+        let here = |peer: &&Peer| peer.addrs.iter().any(|own| own.ip() == addr.ip());
+        if let Some(peer) = self.cluster.peers.iter().find(here) {
+            self.refusals.insert(peer.id.clone(), message.clone());
+        }
+        message
     }
 
     /// Seals what is to be said and sends all that waits.
@@ -342,7 +359,8 @@ impl Node {
                     if let Notice::Reachable(node) = notice {
                         healed.push(quorum.leases.list().name(node).to_owned());
                     }
-                    if let Some((about, message)) = sentence(&notice, quorum.leases.list(), &quorum.cluster) {
+                    let (list, counts) = (quorum.leases.list(), self.plan.counts_votes());
+                    if let Some((about, message)) = sentence(&notice, list, &quorum.cluster, counts) {
                         let event = crate::events::event(&self.plan.node, "cluster", &about, message);
                         notices.push(FromVip::Event(event));
                     }
@@ -430,11 +448,14 @@ impl Node {
         let Some(quorum) = &mut self.quorum else { return };
         let name = |node: NodeId| quorum.cluster.list.name(node).to_owned();
         let (about, message) = match event {
-            Event::Established { node } => (name(node), format!("the session with {} is up", name(node))),
+            Event::Established { node } => {
+                quorum.refusals.remove(&name(node));
+                (name(node), format!("the session with {} is up", name(node)))
+            }
             Event::Replaced { .. } => return,
             Event::Lost { node } => (name(node), format!("the session with {} has ended", name(node))),
             Event::Disputed { node, by } => (name(node), super::enrol::disputed(&name(node), &name(by))),
-            Event::Intruder { addr, why } => (self.plan.node.clone(), super::enrol::intruder(addr, &why)),
+            Event::Intruder { addr, why } => (self.plan.node.clone(), quorum.kept_out(addr, &why)),
             Event::Enrolled { node, key, means } => {
                 let id = name(node);
                 quorum.identity.pins.insert(id.clone(), key);
@@ -453,13 +474,14 @@ impl Node {
                     quorum.sessions.addrs(node).get(wire).map_or_else(String::new, ToString::to_string);
                 (name(node), format!("the wire to {} over {addr} carries again", name(node)))
             }
-            Event::KeyMismatch { node, addr } => (
-                name(node),
-                format!(
-                    "somebody at {addr} says it is {} and has another key than the one that is pinned: refused",
-                    name(node)
-                ),
-            ),
+            Event::KeyMismatch { node, addr } => {
+                let id = name(node);
+                let message = format!(
+                    "somebody at {addr} says it is {id} and has another key than the one that is pinned: refused"
+                );
+                quorum.refusals.insert(id.clone(), message.clone());
+                (id, message)
+            }
             Event::Twin { node, addr } => (
                 name(node),
                 format!(
@@ -482,6 +504,7 @@ impl Node {
                     Refusal::NotMember => format!("{id} is not in its list of members"),
                     Refusal::OtherNode { id } => format!("at that address is node {id}"),
                 };
+                quorum.refusals.insert(by.clone(), format!("it refuses this node: {why}"));
                 (by.clone(), format!("{by} at {addr} refuses this node: {why}"))
             }
         };

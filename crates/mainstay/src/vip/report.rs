@@ -25,6 +25,9 @@ impl Node {
             }
         }
         status.cluster = self.quorum.as_ref().map(|quorum| quorum.status(now));
+        if let Some(cluster) = &mut status.cluster {
+            cluster.counts = self.plan.counts_votes();
+        }
         status.arbitration = self.arbitration_status(now);
         status.degraded = self.degraded(now);
         for vip in &status.vips {
@@ -80,7 +83,7 @@ impl Node {
                 Reason::Drained if !view.drained => {
                     "an operator drained it and let it take part again".into()
                 }
-                reason => words::why(reason, &self.plan),
+                reason => self.why(id, reason),
             },
             since_ms: if told == 0 { wall_of(view.since) } else { told },
             epoch: view.epoch,
@@ -162,6 +165,20 @@ impl Node {
         each.collect()
     }
 
+    /// A reason of a vip as a sentence for people.
+    pub(super) fn why(&self, vip: VipId, reason: &Reason) -> String {
+        let vouched = || {
+            let right = self.machine.right_of(vip)?;
+            self.quorum.as_ref()?.vouched.get(self.machine.rights().nth(right.index())?)
+        };
+        match (reason, vouched()) {
+            (Reason::Granted { epoch }, Some((taken, fenced))) if epoch == taken => {
+                format!("taken on the operator's word that {fenced} is fenced (epoch {epoch})")
+            }
+            _ => words::why(reason, &self.plan),
+        }
+    }
+
     /// What is wrong but not fatal, as sentences.
     fn degraded(&self, now: Boot) -> Vec<String> {
         let mut out = Vec::new();
@@ -208,7 +225,9 @@ impl Node {
         for (_, link) in self.links.iter() {
             out.extend(link.complaint().map(|text| format!("interface {}: {text}", link.name)));
         }
-        out.extend(self.kernel.ungated().map(|name| format!("no gate on {name}: what is asked there is answered although the gate is closed")));
+        out.extend(self.kernel.ungated().map(|name| {
+            format!("no gate on {name}: what is asked there is answered although the gate is closed")
+        }));
         out.extend(self.kernel.strangers(&self.plan, &self.links));
         out
     }

@@ -277,6 +277,12 @@ fn an_operator_who_has_fenced_the_holder_gives_it_to_the_backup() {
         second.wait_for_state("front", "active", LIMIT)?;
         let events = second.say(&["events"])?;
         ensure!(events.contains("an operator says that n1 is dead and fenced"), "{events}");
+        let word = "taken on the operator's word that n1 is fenced";
+        ensure!(events.contains(word), "{events}");
+        let status = second.ctl(&["status"])?;
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        ensure!(status.status.code() == Some(4) && said.contains(word), "{said}");
+        ensure!(!said.contains("is dead") && !said.contains("majority"), "{said}");
         refused(&second, "n1", "is held by this node already")?;
         // It comes back, and asks before it takes anything.
         first.daemon().start()?;

@@ -11,6 +11,15 @@ pub(in crate::cli) fn cluster(cluster: &ClusterStatus) -> String {
     if cluster.strict {
         return strict(cluster);
     }
+    if !cluster.counts {
+        return format!(
+            "cluster {}: no vip is held under a lease; list {}, term {} ms\n{}",
+            cluster.name,
+            cluster.list,
+            cluster.term_ms,
+            nodes(cluster)
+        );
+    }
     let answer =
         if cluster.quorum { style("32", "a majority".into()) } else { style("31", "no majority".into()) };
     let out = format!(
@@ -47,7 +56,12 @@ fn nodes(cluster: &ClusterStatus) -> String {
         table.row(vec![
             node.id.clone(),
             node.kind.clone(),
-            if node.votes { "yes" } else { "no" }.to_owned(),
+            match (cluster.counts, node.votes) {
+                (true, true) => "yes",
+                (true, false) => "no",
+                (false, _) => "",
+            }
+            .to_owned(),
             stands(node),
             heard(node),
             session(node),
@@ -191,7 +205,7 @@ mod tests {
         });
         let said = cluster(&status);
         assert!(said.contains("10.0.5.1:2379 lost, 1.50 ms"), "{said}");
-        let degraded = status.degraded();
+        let degraded = status.degraded(&[]);
         assert!(
             degraded[1].ends_with("has not been heard for 4000 ms: no answer within 1000 ms"),
             "{degraded:?}"
