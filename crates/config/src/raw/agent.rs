@@ -17,7 +17,7 @@ table! {
         key: Secret,
         /// File of the authorities that hubs are checked by; the system's when absent.
         ca: String,
-        /// The HTTP proxy that leads out of here: http://[USER:PASSWORD@]HOST:PORT.
+        /// The HTTP proxy that leads out of here: `http://[USER:PASSWORD@]HOST:PORT`.
         proxy: Secret,
         /// How long streams may go on when the agent ends or is another after a reload. Default "30s".
         drain: Time,

@@ -1,6 +1,6 @@
 //! The agent: it dials hubs from behind a NAT and offers them what runs here.
 //!
-//! One thread. [`Agent`] feeds `core::tunnel::roam` with what becomes of dials and sessions and carries out what it asks for; each stream that a
+//! One thread. `Agent` feeds `core::tunnel::roam` with what becomes of dials and sessions and carries out what it asks for; each stream that a
 //! hub opens is a task that joins it to a target.
 
 mod dial;

@@ -58,7 +58,7 @@ pub(super) struct AgentArgs {
     /// Certificates of authorities that hubs are checked by; those of the system by default.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The HTTP proxy that leads out of here: http://[USER:PASSWORD@]HOST:PORT.
+    /// The HTTP proxy that leads out of here: `http://[USER:PASSWORD@]HOST:PORT`.
     #[arg(long, value_name = "URL", env = "MAINSTAY_AGENT_PROXY", hide_env_values = true)]
     proxy: Option<Proxy>,
     /// How many seconds streams may go on when the agent is told to end.
