@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 pub use proxy::Proxy;
-pub use tls::{ALPN, BINDING, client_config, trusting};
+pub use tls::{ALPN, client_config, trusting};
 pub use websocket::{WebSocket, accept_key};
 
 use super::Carrier;
@@ -67,12 +67,10 @@ pub struct Dialing {
     pub proxy: Option<Proxy>,
 }
 
-/// A carrier, and what ties a signature to it.
+/// A carrier, and where it leads.
 pub struct Connected {
     /// The stream of bytes.
     pub carrier: Box<dyn Carrier>,
-    /// The exporter of its TLS; empty where somebody else may end the TLS, or nobody does.
-    pub binding: Vec<u8>,
     /// Where it leads: of a proxy's, the proxy.
     pub to: SocketAddr,
 }
@@ -94,21 +92,16 @@ async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connecte
         }
         None => tcp(&address.host, address.port, turn).await?,
     };
-    let (carrier, binding): (Box<dyn Carrier>, Vec<u8>) = match address.way {
-        Way::Tcp => (Box::new(stream), Vec::new()),
-        Way::Tls => {
-            // The hub's end of TLS cannot tell its exporter yet: the certificate alone ties the signature to the hub.
-            let (stream, _) = tls::connect(stream, address, &dialing.tls, true).await?;
-            (Box::new(stream), Vec::new())
-        }
-        Way::Ws => (Box::new(websocket::connect(stream, address).await?), Vec::new()),
+    let carrier: Box<dyn Carrier> = match address.way {
+        Way::Tcp => Box::new(stream),
+        Way::Tls => Box::new(tls::connect(stream, address, &dialing.tls, true).await?),
+        Way::Ws => Box::new(websocket::connect(stream, address).await?),
         Way::Wss => {
-            let (stream, _) = tls::connect(stream, address, &dialing.tls, false).await?;
-            // No binding: what ends the TLS may be an Ingress and not the hub.
-            (Box::new(websocket::connect(stream, address).await?), Vec::new())
+            let stream = tls::connect(stream, address, &dialing.tls, false).await?;
+            Box::new(websocket::connect(stream, address).await?)
         }
     };
-    Ok(Connected { carrier, binding, to })
+    Ok(Connected { carrier, to })
 }
 
 async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr), Error> {

@@ -16,9 +16,6 @@ use super::Error;
 /// The protocol that a hub's own listener agrees on.
 pub const ALPN: &[u8] = b"mainstay-tunnel/1";
 
-/// The label of the exporter that ties a signature to its carrier (RFC 8446 7.5).
-pub const BINDING: &[u8] = b"EXPORTER-mainstay-tunnel";
-
 /// TLS that trusts the authorities of a file, or those of the system.
 ///
 /// # Errors
@@ -55,26 +52,19 @@ pub fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// The handshake; `own` when it is with the hub itself, whose exporter then ties signatures to it.
+/// The handshake; `own` when it is with the hub itself, and not with what stands before it.
 pub(super) async fn connect(
     stream: TcpStream,
     address: &Address,
     config: &Arc<ClientConfig>,
     own: bool,
-) -> Result<(TlsStream<TcpStream>, Vec<u8>), Error> {
+) -> Result<TlsStream<TcpStream>, Error> {
     let wrong = |error: &dyn std::fmt::Display| Error::Tls(error.to_string());
     let name = ServerName::try_from(address.host.clone()).map_err(|error| wrong(&error))?;
     let mut config = ClientConfig::clone(config);
     config.alpn_protocols = vec![if own { ALPN.to_vec() } else { b"http/1.1".to_vec() }];
     let connector = TlsConnector::from(Arc::new(config));
-    let stream = connector.connect(name, stream).await.map_err(|error| wrong(&error))?;
-    let mut binding = Vec::new();
-    if own {
-        binding = vec![0; 32];
-        let session = stream.get_ref().1;
-        session.export_keying_material(&mut binding, BINDING, None).map_err(|error| wrong(&error))?;
-    }
-    Ok((stream, binding))
+    connector.connect(name, stream).await.map_err(|error| wrong(&error))
 }
 
 #[cfg(test)]
@@ -92,16 +82,13 @@ mod tests {
     use super::*;
 
     /// A hub's listener that echoes one byte and gives what its side of the TLS exports.
-    async fn hub(listener: TcpListener, config: Arc<ServerConfig>) -> Option<(Vec<u8>, Vec<u8>)> {
+    async fn hub(listener: TcpListener, config: Arc<ServerConfig>) -> Option<Vec<u8>> {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = TlsAcceptor::from(config).accept(stream).await.ok()?;
         let byte = stream.read_u8().await.unwrap();
         stream.write_u8(byte).await.unwrap();
         stream.flush().await.unwrap();
-        let mut binding = vec![0; 32];
-        stream.get_ref().1.export_keying_material(&mut binding, BINDING, None).unwrap();
-        let protocol = stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec();
-        Some((binding, protocol))
+        Some(stream.get_ref().1.alpn_protocol().unwrap_or_default().to_vec())
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -145,12 +132,9 @@ mod tests {
                 connected.carrier.write_u8(7).await.unwrap();
                 connected.carrier.flush().await.unwrap();
                 assert_eq!(connected.carrier.read_u8().await.unwrap(), 7);
-                connected.binding
             };
-            let (binding, theirs) = tokio::join!(dialed, hub(listener, server(&certified)));
-            // A hub's connection exports nothing (docs/internals/tunnel.md), so nothing is bound to it here either.
-            assert_eq!(binding, Vec::<u8>::new());
-            assert_eq!(theirs.map(|(_, protocol)| protocol), Some(ALPN.to_vec()));
+            let ((), theirs) = tokio::join!(dialed, hub(listener, server(&certified)));
+            assert_eq!(theirs, Some(ALPN.to_vec()));
 
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let to = listener.local_addr().unwrap();
