@@ -3,7 +3,6 @@
 //! A reload leaves agents alone that are written as before. One that is written otherwise gets a successor, which meets the hubs before its
 //! predecessor leaves them: at each moment somebody offers what both offer.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio::time::sleep;
 
 use super::voice::{Said, Voice};
 use super::{Agent, LOOK, Service, Settings};
-use crate::ipc::{Channel, Closed, FromAgent, ToAgent, watched};
+use crate::ipc::{Channel, Closed, FromAgent, Outbox, ToAgent, watched};
 
 /// How often the supervisor hears how the agents do.
 const ALIVE: Duration = Duration::from_secs(1);
@@ -62,7 +61,7 @@ pub(crate) fn run(channel: Channel) -> anyhow::Result<()> {
 /// The role's state.
 struct Worker {
     channel: AsyncFd<Channel>,
-    outbox: VecDeque<FromAgent>,
+    outbox: Outbox<FromAgent>,
     node: String,
     agents: Vec<Running>,
     /// Those that have successors, and until when they wait for them.
@@ -106,7 +105,7 @@ impl Worker {
         let (tell, events) = unbounded_channel();
         Ok(Self {
             channel: watched(channel).context("watch the supervisor's channel")?,
-            outbox: VecDeque::new(),
+            outbox: Outbox::new(OUTBOX),
             node: String::new(),
             agents: Vec::new(),
             before: Vec::new(),
@@ -133,7 +132,7 @@ impl Worker {
                 Woken::Time => {}
             }
             self.tick();
-            self.flush();
+            self.outbox.flush(self.channel.get_ref());
             if self.ending && self.leaving.is_empty() {
                 return Ok(());
             }
@@ -257,22 +256,7 @@ impl Worker {
     }
 
     fn say(&mut self, message: FromAgent) {
-        if self.outbox.len() >= OUTBOX {
-            self.outbox.pop_front();
-        }
-        self.outbox.push_back(message);
-    }
-
-    /// Sends what there is room for; the rest goes with the next turn.
-    fn flush(&mut self) {
-        while let Some(message) = self.outbox.front() {
-            match self.channel.get_ref().send(message) {
-                Ok(true) => drop(self.outbox.pop_front()),
-                Ok(false) => return,
-                // Reading tells that the supervisor is gone.
-                Err(_) => return self.outbox.clear(),
-            }
-        }
+        self.outbox.say(message);
     }
 }
 

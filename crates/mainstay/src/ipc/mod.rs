@@ -7,6 +7,7 @@ mod agent;
 mod channel;
 mod edge;
 mod messages;
+mod outbox;
 
 pub use agent::{FromAgent, ToAgent};
 pub use channel::{Channel, Closed, Received, watched};
@@ -16,3 +17,4 @@ pub use messages::{
     FromVip, Identity, Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToRegistry, ToVip,
     VipAction,
 };
+pub use outbox::Outbox;

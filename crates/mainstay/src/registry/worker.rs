@@ -1,6 +1,5 @@
 //! The role's loop: what vip posts and time passing for the deputy, its steps for the store.
 
-use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -15,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::store::{Account, Store, open};
-use crate::ipc::{Channel, Closed, FromRegistry, ToRegistry, watched};
+use crate::ipc::{Channel, Closed, FromRegistry, Outbox, ToRegistry, watched};
 use crate::status::ExternalStatus;
 
 /// How often the supervisor hears that this task runs, and how the store does.
@@ -36,7 +35,7 @@ type Taken = (u64, anyhow::Result<Done>, Account);
 /// The role's state.
 pub(super) struct Worker {
     channel: AsyncFd<Channel>,
-    outbox: VecDeque<FromRegistry>,
+    outbox: Outbox<FromRegistry>,
     node: String,
     cluster: Option<Cluster>,
     post: Option<Post>,
@@ -69,7 +68,7 @@ impl Worker {
     pub(super) fn new(channel: Channel) -> anyhow::Result<Self> {
         Ok(Self {
             channel: watched(channel).context("watch the supervisor's channel")?,
-            outbox: VecDeque::new(),
+            outbox: Outbox::new(OUTBOX),
             node: String::new(),
             cluster: None,
             post: None,
@@ -92,7 +91,7 @@ impl Worker {
                 Woken::Time => {}
             }
             self.tick();
-            self.flush();
+            self.outbox.flush(self.channel.get_ref());
             let busy = self.post.as_ref().is_some_and(|post| post.deputy.is_busy());
             if end.is_some_and(|end| !busy || end <= boot_now()) {
                 return Ok(());
@@ -241,22 +240,7 @@ impl Worker {
     }
 
     fn say(&mut self, message: FromRegistry) {
-        if self.outbox.len() >= OUTBOX {
-            self.outbox.pop_front();
-        }
-        self.outbox.push_back(message);
-    }
-
-    /// Sends what there is room for; the rest goes with the next turn.
-    fn flush(&mut self) {
-        while let Some(message) = self.outbox.front() {
-            match self.channel.get_ref().send(message) {
-                Ok(true) => drop(self.outbox.pop_front()),
-                Ok(false) => return,
-                // Reading tells that the supervisor is gone.
-                Err(_) => return self.outbox.clear(),
-            }
-        }
+        self.outbox.say(message);
     }
 }
 
