@@ -15,6 +15,7 @@ mod news;
 mod open;
 mod outbox;
 mod receive;
+pub mod record;
 pub mod roam;
 mod send;
 mod stream;
