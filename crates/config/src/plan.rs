@@ -14,6 +14,7 @@ mod secrets;
 mod step;
 mod template;
 pub mod tunnel;
+pub mod visit;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -49,6 +50,9 @@ pub struct Plan {
     /// What this node offers through hubs elsewhere.
     #[serde(default)]
     pub agents: Vec<agent::Agent>,
+    /// Private tunnels elsewhere that are reached from here.
+    #[serde(default)]
+    pub visits: Vec<visit::Visit>,
     /// Listeners, routes and pools.
     pub edge: edge::Edge,
 }

@@ -12,6 +12,7 @@ mod policy;
 mod pool;
 mod route;
 mod tunnel;
+mod visit;
 
 use crate::read::table;
 use crate::source::At;
@@ -28,6 +29,7 @@ pub(crate) use policy::*;
 pub(crate) use pool::*;
 pub(crate) use route::*;
 pub(crate) use tunnel::*;
+pub(crate) use visit::*;
 
 type List<T> = Vec<At<T>>;
 
@@ -48,6 +50,8 @@ table! {
         probe: List<Probe>,
         /// What this node offers through hubs elsewhere.
         agent: List<Agent>,
+        /// Private tunnels elsewhere that are reached from here.
+        visit: List<Visit>,
         /// The edge as a whole.
         edge: Edge,
         /// Where connections are taken.

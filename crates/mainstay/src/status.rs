@@ -23,7 +23,7 @@ pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
 pub use through::ThroughStatus;
-pub use tunnel::{TunnelAgent, TunnelStatus};
+pub use tunnel::{TunnelAgent, TunnelStatus, TunnelVisitor};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod probe;
 mod secret;
 mod target;
 mod vip;
+mod visit;
 mod weight;
 
 use std::collections::{HashMap, HashSet};
@@ -97,6 +98,7 @@ pub(crate) fn resolve(
     let pools = r.pools_of(&tables, &mut probes);
     let edge = r.edge(&tables, pools);
     let agents = r.agents(&root.agent.map(|list| list.value).unwrap_or_default(), &id);
+    let visits = r.visits(&root.visit.map(|list| list.value).unwrap_or_default(), &id);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
     if let Some(cluster) = &mut cluster {
@@ -118,6 +120,7 @@ pub(crate) fn resolve(
         mail,
         metrics,
         agents,
+        visits,
         edge,
     }
 }
@@ -356,7 +359,9 @@ fn example(key: &str) -> &'static str {
         "weight" => "-20",
         "probe" => "\"nginx\"",
         "bind" => "\":80\"",
+        "visitors" => "[\"ed25519:...\"], as `mainstay tunnel key` prints them",
         "hubs" => "[\"wss://edge.example.com\"]",
+        "listen" => "\"127.0.0.1:8022\"",
         "tunnel" => "the id that [[tunnel]] on the hub has",
         "backends" => "[\"10.0.4.20:8080\", \"10.0.4.21:8080\"]",
         "trusted" => "[\"10.0.0.0/8\"]",
