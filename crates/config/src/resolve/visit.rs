@@ -88,7 +88,11 @@ impl Resolver<'_> {
         };
         if !listen.ip().is_loopback() {
             let message = format!("{who}: whoever reaches {listen} reaches the tunnel, without a key");
-            self.findings.warn(span, message, "write listen = \"127.0.0.1:8022\", or keep others away from it");
+            self.findings.warn(
+                span,
+                message,
+                "write listen = \"127.0.0.1:8022\", or keep others away from it",
+            );
         }
         if let Some(first) = taken.insert((listen, udp), span) {
             let place = self.findings.line_of(first);

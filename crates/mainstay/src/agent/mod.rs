@@ -38,7 +38,7 @@ use offer::Offered;
 pub(crate) use role::run as serve_node;
 use seen::Heard;
 pub use settings::{Listen, Service, Settings, Wish};
-use visit::{Door, Ways};
+use visit::{Bound, Door, Ways};
 use voice::Voice;
 
 use crate::edge::LEAVING;
@@ -252,6 +252,12 @@ impl Agent {
 
     fn caller(&self) -> Caller {
         if self.doors.is_empty() { Caller::Agent } else { Caller::Visitor }
+    }
+
+    /// The socket of its door at a place.
+    fn socket_of(&self, listen: Listen, udp: bool) -> Option<Rc<Bound>> {
+        let door = self.doors.iter().find(|door| door.listen == listen && door.udp == udp)?;
+        Some(Rc::clone(&door.bound))
     }
 
     /// A connection of a door found no way to its tunnel.

@@ -77,7 +77,11 @@ impl Agent {
         });
         let lost = heard.unreachable.iter().map(|(url, why)| format!("{url}: {why}"));
         let all: Vec<String> = refused.chain(lost).collect();
-        if all.is_empty() { "no hub could serve it; an agent may be missing".to_owned() } else { all.join("; ") }
+        if all.is_empty() {
+            "no hub could serve it; an agent may be missing".to_owned()
+        } else {
+            all.join("; ")
+        }
     }
 
     pub(super) fn status(&self) -> AgentStatus {
@@ -144,6 +148,7 @@ impl Agent {
             shown
         });
         let doors = doors.collect();
-        AgentStatus { name: self.name.clone(), hubs, offers, doors, trouble }
+        let visit = !self.doors.is_empty();
+        AgentStatus { name: self.name.clone(), visit, hubs, offers, doors, trouble }
     }
 }

@@ -61,7 +61,11 @@ pub(super) fn run(args: VisitArgs) -> anyhow::Result<u8> {
         "a tunnel's id has 1 to 124 bytes of text"
     );
     // Over standard input and output what it says stands among the words of the program that runs it.
-    if stdio { crate::log::start_quiet() } else { crate::log::start() }
+    if stdio {
+        crate::log::start_quiet()
+    } else {
+        crate::log::start()
+    }
     let key = secret(args.key.as_deref(), KEY, "a visitor")?;
     let tls = client_config(args.ca.as_deref()).map_err(anyhow::Error::msg)?;
     crate::agent::run(Settings {

@@ -87,7 +87,9 @@ impl Resolver<'_> {
             self.error(pool.span, message, "call it otherwise");
         }
         self.edge.private.insert(id.to_owned());
-        tables.private.push(At::new(pool_of(&At::new(name, span), Header { span, spoiled: Vec::new() }, raw), span));
+        tables
+            .private
+            .push(At::new(pool_of(&At::new(name, span), Header { span, spoiled: Vec::new() }, raw), span));
     }
 
     /// What holds for the connections of visitors of private tunnels: a listener each that is bound nowhere. Their pools are the
@@ -288,11 +290,8 @@ const VISITORS: Whose = Whose { key: "visitors", may: "reach" };
 /// The pool of a tunnel's agents.
 fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
     let span = head.span;
-    let backend = raw::BackendTable {
-        head: head.clone(),
-        addr: Some(name.clone()),
-        ..raw::BackendTable::default()
-    };
+    let backend =
+        raw::BackendTable { head: head.clone(), addr: Some(name.clone()), ..raw::BackendTable::default() };
     raw::Pool {
         head,
         name: Some(name.clone()),

@@ -71,12 +71,8 @@ pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>) {
 /// Carries the datagrams of one address, by one hub after the other.
 async fn carry(agent: &Agent, door: &Rc<Door>, peer: SocketAddr, mut said: Receiver<Vec<u8>>) {
     let Bound::Udp(socket) = &*door.bound else { return };
-    let open = Open {
-        kind: Kind::Datagrams,
-        target: door.wish().route(),
-        visitor: Some(peer),
-        ..Open::default()
-    };
+    let open =
+        Open { kind: Kind::Datagrams, target: door.wish().route(), visitor: Some(peer), ..Open::default() };
     let (mut tried, mut last) = (Vec::new(), Vec::new());
     loop {
         let Some((number, session)) = agent.way(door.index, &tried).await else {

@@ -54,11 +54,7 @@ async fn inward(mut from: Stdin, mut to: impl AsyncWrite + Unpin, over: &Cell<bo
 }
 
 /// What the tunnel says goes out.
-async fn outward(
-    mut from: impl AsyncRead + Unpin,
-    mut to: Output,
-    over: &Cell<bool>,
-) -> io::Result<()> {
+async fn outward(mut from: impl AsyncRead + Unpin, mut to: Output, over: &Cell<bool>) -> io::Result<()> {
     let copied = async {
         let mut buffer = vec![0; BUFFER];
         loop {

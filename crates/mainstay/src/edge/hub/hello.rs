@@ -134,7 +134,10 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
     match asked.hello.caller {
         Caller::Agent => {}
         Caller::Visitor if desk.guests.borrow().len() >= GUESTS_MAX => {
-            return refuse(Cause::Full, "this thread of the hub has as many visitors as it may have".to_owned());
+            return refuse(
+                Cause::Full,
+                "this thread of the hub has as many visitors as it may have".to_owned(),
+            );
         }
         Caller::Visitor => {}
         Caller::Hub => {
