@@ -142,17 +142,11 @@ impl Agent {
                 }
             }
         }
-        let mut doors = Vec::new();
-        for (index, wish) in (0..).zip(&settings.wishes) {
-            match Door::new(index, wish) {
-                Ok(door) => doors.push(Rc::new(door)),
-                Err(error) if settings.wishes.len() == 1 => return Err(error),
-                Err(error) => {
-                    let why = format!("tunnel {} is not reached: {error:#}", wish.tunnel);
-                    voice.warn(&settings.name, why.clone());
-                    unusable.push(why);
-                }
-            }
+        let wishes = (0..).zip(&settings.wishes);
+        let doors: Vec<_> = wishes.map(|(index, wish)| Rc::new(Door::new(index, wish))).collect();
+        if let (Voice::Log, Some(why)) = (&voice, doors.iter().find_map(|door| door.trouble())) {
+            // Whoever runs it in the foreground wants to know at once.
+            anyhow::bail!(why);
         }
         let nothing = offered.is_empty() && doors.is_empty();
         anyhow::ensure!(!nothing, "there is nothing to do: {}", unusable.join("; "));
@@ -203,6 +197,7 @@ impl Agent {
             }
         }
         doors.iter().for_each(tokio::task::JoinHandle::abort);
+        self.doors.iter().for_each(|door| door.close());
         self.leave().await;
         looks.iter().for_each(tokio::task::JoinHandle::abort);
     }
@@ -257,7 +252,7 @@ impl Agent {
     /// The socket of its door at a place.
     fn socket_of(&self, listen: Listen, udp: bool) -> Option<Rc<Bound>> {
         let door = self.doors.iter().find(|door| door.listen == listen && door.udp == udp)?;
-        Some(Rc::clone(&door.bound))
+        door.socket()
     }
 
     /// A connection of a door found no way to its tunnel.

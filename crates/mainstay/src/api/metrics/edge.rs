@@ -56,6 +56,22 @@ fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {
         families.add("tunnel_rtt_seconds", "gauge", &labels, &format!("{:.6}", agent.rtt_ms / 1000.0));
         families.add("tunnel_sent_bytes_total", "counter", &labels, &agent.sent.to_string());
     }
+    for visitor in &tunnel.visitors {
+        let kind = if visitor.udp { "udp" } else { "tcp" };
+        let host = visitor.from.rsplit_once(':').map_or("", |(host, _)| host);
+        let labels =
+            [("tunnel", tunnel.id.as_str()), ("visitor", &visitor.visitor), ("from", host), ("kind", kind)];
+        families.add("tunnel_visitor_sessions", "gauge", &labels, &visitor.sessions.to_string());
+        families.add("tunnel_visitor_connections", "gauge", &labels, &visitor.streams.to_string());
+        families.add("tunnel_visitor_connections_total", "counter", &labels, &visitor.opened.to_string());
+        families.add(
+            "tunnel_visitor_received_bytes_total",
+            "counter",
+            &labels,
+            &visitor.received.to_string(),
+        );
+        families.add("tunnel_visitor_sent_bytes_total", "counter", &labels, &visitor.sent.to_string());
+    }
     let places = tunnel.places.to_string();
     families.add("tunnel_places", "gauge", &[("tunnel", &tunnel.id)], &places);
 }

@@ -80,6 +80,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
             granted: granted.into_iter().map(|(wish, _)| Rc::new(Granted::new(&wish))).collect(),
             refused,
         });
+        desk.receive(&guest);
         spawn_local(async move {
             visitor::keep(desk, guest, incoming).await;
             drop(open);

@@ -122,12 +122,6 @@ impl Guest {
 
 /// Keeps a visitor's session until it ends.
 pub(super) async fn keep(desk: Rc<Desk>, guest: Rc<Guest>, mut incoming: Incoming) {
-    let from = guest.from.map(|from| from.to_string()).unwrap_or_default();
-    tracing::info!(visitor = %guest.label, from, carrier = guest.carrier, "a visitor has joined");
-    desk.guests.borrow_mut().push(Rc::clone(&guest));
-    for granted in &guest.granted {
-        desk.news.visits(&granted.tunnel, &guest.label, guest.instance, &from);
-    }
     let why = loop {
         tokio::select! {
             why = guest.session.closed() => break why,
@@ -138,7 +132,7 @@ pub(super) async fn keep(desk: Rc<Desk>, guest: Rc<Guest>, mut incoming: Incomin
     for granted in &guest.granted {
         desk.news.leaves(&granted.tunnel, &guest.label, guest.instance, &why.to_string());
     }
-    tracing::info!(visitor = %guest.label, from, %why, "a visitor has left");
+    tracing::info!(visitor = %guest.label, from = ?guest.from, %why, "a visitor has left");
 }
 
 impl Desk {
@@ -146,6 +140,21 @@ impl Desk {
     pub(super) fn may_visit(&self, tunnel: &str, key: &[u8; 32]) -> bool {
         let tunnels = self.tunnels.borrow();
         tunnels.get(tunnel).and_then(|spec| spec.visitors.as_ref()).is_some_and(|keys| keys.contains(key))
+    }
+
+    /// Takes a visitor in.
+    pub(super) fn receive(&self, guest: &Rc<Guest>) {
+        let from = guest.from.map(|from| from.to_string()).unwrap_or_default();
+        tracing::info!(visitor = %guest.label, from, carrier = guest.carrier, "a visitor has joined");
+        self.guests.borrow_mut().push(Rc::clone(guest));
+        for granted in &guest.granted {
+            self.news.visits(&granted.tunnel, &guest.label, guest.instance, &from);
+        }
+        // What was granted a moment ago may not be any more.
+        self.look_at(guest, self.drain_time());
+        if self.draining.get() {
+            guest.session.drain(self.drain_time());
+        }
     }
 
     /// A visitor has opened a stream.
@@ -165,15 +174,17 @@ impl Desk {
 
     /// Another configuration is in force: who may no longer reach what it reaches is cut.
     pub(super) fn look_at_guests(&self, drain: Duration) {
-        for guest in self.guests.borrow().iter() {
-            let revoked = guest.granted.iter().find(|one| !self.may_visit(&one.tunnel, &guest.key));
-            if let Some(granted) = revoked {
-                tracing::warn!(visitor = %guest.label, tunnel = %granted.tunnel, "its key may not reach the tunnel any more: its session is cut");
-                guest.session.close();
-            } else if guest.refused.iter().any(|tunnel| self.may_visit(tunnel, &guest.key)) {
-                // It may reach more than it does: it comes again and asks.
-                guest.session.drain(drain);
-            }
+        self.guests.borrow().iter().for_each(|guest| self.look_at(guest, drain));
+    }
+
+    fn look_at(&self, guest: &Guest, drain: Duration) {
+        let revoked = guest.granted.iter().find(|one| !self.may_visit(&one.tunnel, &guest.key));
+        if let Some(granted) = revoked {
+            tracing::warn!(visitor = %guest.label, tunnel = %granted.tunnel, "its key may not reach the tunnel any more: its session is cut");
+            guest.session.close();
+        } else if guest.refused.iter().any(|tunnel| self.may_visit(tunnel, &guest.key)) {
+            // It may reach more than it does: it comes again and asks.
+            guest.session.drain(drain);
         }
     }
 
