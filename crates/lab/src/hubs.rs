@@ -168,8 +168,9 @@ impl Hubs {
 
     fn hub_config(&self, host: &Host, number: u8) -> String {
         let (processes, threads) = self.shape.places;
-        let doors: Vec<String> =
-            (0..usize::from(self.shape.hubs)).map(|index| format!("\"tcp://{}\"", Self::door(index))).collect();
+        let doors: Vec<String> = (0..usize::from(self.shape.hubs))
+            .map(|index| format!("\"tcp://{}\"", Self::door(index)))
+            .collect();
         let mut text = format!(
             "[node]\nid = \"{}\"\nscript_user = \"root\"\n\n[edge]\ninstances = {processes}\nthreads = {threads}\ndrain = \"5s\"\n\n\
              [hub]\naddrs = [{}]\n\n[[listener]]\nname = \"web\"\nbind = \":80\"\n\n\
@@ -187,9 +188,8 @@ impl Hubs {
 
     fn vip_config(&self, host: &Host, number: u8) -> String {
         let key = host.directory().join("cluster.key");
-        let peers = (0..usize::from(self.shape.hubs)).map(|index| {
-            format!("{{ id = \"hub{}\", addrs = [\"{}\"] }}", index + 1, Self::hub_addr(index))
-        });
+        let peers = (0..usize::from(self.shape.hubs))
+            .map(|index| format!("{{ id = \"hub{}\", addrs = [\"{}\"] }}", index + 1, Self::hub_addr(index)));
         let peers: Vec<String> = peers.collect();
         let mut text = String::new();
         let _ = write!(
@@ -254,7 +254,9 @@ impl Hubs {
         let status = self.hubs[hub].1.status_json()?;
         let tunnel = &status["tunnels"][0];
         let agents = tunnel["agents"].as_array().cloned().unwrap_or_default();
-        let met = |agent: &&Value| agent["places"].as_array().map(|all| all.len() as u64) == tunnel["places"].as_u64();
+        let met = |agent: &&Value| {
+            agent["places"].as_array().map(|all| all.len() as u64) == tunnel["places"].as_u64()
+        };
         let whole = |agent: &&Value| met(agent) && agent["leaving"] == 0 && agent["trouble"].is_null();
         Ok(agents.len() == self.sites.len() && agents.iter().all(|agent| whole(&agent)))
     }
@@ -280,10 +282,10 @@ impl Hubs {
         node.say(&["upgrade"])
     }
 
-    /// How many agents a hub has sessions of.
-    pub fn agents_of(&self, hub: usize) -> Result<usize> {
-        let status = self.hubs[hub].1.status_json()?;
-        Ok(status["tunnels"][0]["agents"].as_array().map_or(0, Vec::len))
+    /// Places of each hub.
+    #[must_use]
+    pub fn threads(&self) -> u8 {
+        self.shape.places.0 * self.shape.places.1
     }
 
     /// How many agents of a hub have no target that answers, as it knows.
@@ -291,13 +293,6 @@ impl Hubs {
         let status = self.hubs[hub].1.status_json()?;
         let agents = status["tunnels"][0]["agents"].as_array().cloned().unwrap_or_default();
         Ok(agents.iter().filter(|agent| !agent["trouble"].is_null()).count())
-    }
-
-    /// How many sessions an agent has.
-    pub fn sessions_of(node: &Mainstay) -> Result<u64> {
-        let status = node.status_json()?;
-        let hubs = status["agents"][0]["hubs"].as_array().cloned().unwrap_or_default();
-        Ok(hubs.iter().filter_map(|hub| hub["sessions"].as_u64()).sum())
     }
 
     /// Stops a node in order, waits for its end and starts it again.

@@ -229,6 +229,11 @@ impl<S> Ahead<S> {
     pub const fn new(early: Vec<u8>, inner: S) -> Self {
         Self { early, at: 0, inner }
     }
+
+    /// The connection itself.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use mainstay_lab::bench::{
-    EdgeOptions, HubsOptions, Options, ProxyOptions, QuorumOptions, TunnelOptions, answer_slowly, bench_main, edge_main,
-    hubs_main, proxy_main, quorum_main, tunnel_main,
+    EdgeOptions, HubsOptions, Options, ProxyOptions, QuorumOptions, TunnelOptions, answer_slowly, bench_main,
+    edge_main, hubs_main, proxy_main, quorum_main, tunnel_main,
 };
 use mainstay_lab::cluster::{Cluster, Plan, Software};
 use mainstay_lab::demo::{self, rehearse};

@@ -233,7 +233,8 @@ fn answer(stream: &mut TcpStream) -> Result<(String, bool), Broken> {
     let mut all = Vec::new();
     let mut buffer = [0; 16_384];
     loop {
-        let broken = |why: String| Broken { why: format!("{why} after {} bytes", all.len()), silent: all.is_empty() };
+        let broken =
+            |why: String| Broken { why: format!("{why} after {} bytes", all.len()), silent: all.is_empty() };
         let got = stream.read(&mut buffer).map_err(|error| broken(error.to_string()))?;
         if got == 0 {
             return Err(broken("closed".to_owned()));

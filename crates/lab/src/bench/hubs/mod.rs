@@ -36,10 +36,12 @@ pub fn hubs_main(options: &HubsOptions, out: &mut dyn Write) -> Result<()> {
         "3 hubs of 2 threads, 2 agents, 200 requests/s of 20 ms each; {} runs a row; times in ms: median (worst)\n",
         options.runs
     )?;
-    let head = ["case", "bound", "requests", "failed", "in flight", "slowest", "found, back or out", "verdict"];
+    let head =
+        ["case", "bound", "requests", "failed", "in flight", "slowest", "found, back or out", "verdict"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
-    let wanted =
-        |case: &Case| options.cases.is_empty() || options.cases.iter().any(|part| case.name().contains(part.as_str()));
+    let wanted = |case: &Case| {
+        options.cases.is_empty() || options.cases.iter().any(|part| case.name().contains(part.as_str()))
+    };
     for case in Case::ALL.into_iter().filter(wanted) {
         let mut readings = Vec::new();
         let mut broken = None;
@@ -64,13 +66,18 @@ pub fn hubs_main(options: &HubsOptions, out: &mut dyn Write) -> Result<()> {
 fn line(case: Case, readings: &[Reading], broken: Option<String>) -> Vec<String> {
     let sum = |of: fn(&Reading) -> usize| readings.iter().map(of).sum::<usize>();
     let slowest = readings.iter().map(|reading| reading.slowest).max().unwrap_or_default();
-    let mut names: Vec<&str> = readings.iter().flat_map(|one| one.times.iter().map(|(name, _)| *name)).collect();
+    let mut names: Vec<&str> =
+        readings.iter().flat_map(|one| one.times.iter().map(|(name, _)| *name)).collect();
     names.dedup();
     names.sort_unstable();
     names.dedup();
     let times = names.iter().map(|name| {
-        let all: Vec<Duration> =
-            readings.iter().flat_map(|one| &one.times).filter(|(of, _)| of == name).map(|(_, time)| *time).collect();
+        let all: Vec<Duration> = readings
+            .iter()
+            .flat_map(|one| &one.times)
+            .filter(|(of, _)| of == name)
+            .map(|(_, time)| *time)
+            .collect();
         let worst = all.iter().max().copied().unwrap_or_default();
         format!("{name} {} ({})", millis(median(&all).unwrap_or_default()), millis(worst))
     });

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::case::Case;
 use crate::hubs::{HOST, Hubs, LIMIT, TARGET};
-use crate::peer::Keeper as _;
+use crate::peer::{Keeper as _, Mainstay};
 use crate::probe::{Fate, Visitors, Visits};
 use crate::timeline::millis;
 use crate::{Way, wait_until};
@@ -171,15 +171,22 @@ fn upgrade(bed: &Hubs, hubs: bool, reading: &mut Reading) -> Result<Vec<Blow>> {
 /// Frames between an agent and everybody vanish; nobody is told.
 fn half_open(bed: &Hubs, way: Way, reading: &mut Reading) -> Result<Vec<Blow>> {
     let site = &bed.sites[0];
+    let threads = usize::from(bed.threads());
+    // Logs tell it as it happens; a status is taken once a second.
+    let left = |hub: &Mainstay| hub.daemon().log().matches("an agent has left").count();
+    let ended = || site.node.daemon().log().matches("a session has ended").count();
+    let (before, sessions) = (bed.hubs.iter().map(|(_, hub)| left(hub)).collect::<Vec<_>>(), ended());
     let from = Instant::now();
     let cut = site.host.port("eth0")?.isolate(way)?;
     let (mut hubs, mut agent) = (None, None);
     wait_until("both sides find out", LIMIT, || {
-        if hubs.is_none() && (0..bed.hubs.len()).all(|hub| bed.agents_of(hub).is_ok_and(|count| count == 1)) {
-            hubs = Some(from.elapsed());
+        let now = from.elapsed();
+        let know = |(at, (_, hub)): (usize, &(_, Mainstay))| left(hub) >= before[at] + threads;
+        if hubs.is_none() && bed.hubs.iter().enumerate().all(know) {
+            hubs = Some(now);
         }
-        if agent.is_none() && Hubs::sessions_of(&site.node).is_ok_and(|count| count == 0) {
-            agent = Some(from.elapsed());
+        if agent.is_none() && ended() >= sessions + threads * bed.hubs.len() {
+            agent = Some(now);
         }
         Ok(hubs.is_some() && agent.is_some())
     })?;
@@ -221,7 +228,13 @@ impl Reading {
 
 impl fmt::Display for Reading {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} requests, {} failed, {} not in flight", self.requests, self.failed.len(), self.strays)?;
+        write!(
+            out,
+            "{} requests, {} failed, {} not in flight",
+            self.requests,
+            self.failed.len(),
+            self.strays
+        )?;
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         self.failed.iter().for_each(|why| *kinds.entry(why).or_default() += 1);
         for (why, count) in kinds {
