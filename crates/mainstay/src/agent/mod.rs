@@ -11,6 +11,7 @@ mod role;
 mod seen;
 mod serve;
 mod settings;
+mod streams;
 mod target;
 mod voice;
 
@@ -38,10 +39,8 @@ use seen::Heard;
 pub use settings::{Service, Settings};
 use voice::Voice;
 
-use crate::edge::LEAVING;
-
-/// How often it is looked which hubs are about to leave.
-const LOOK: Duration = Duration::from_millis(100);
+/// What sessions that drain may take beyond their time, to say so.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// What the tasks of the agent share.
 struct Agent {
@@ -57,6 +56,8 @@ struct Agent {
     inputs: UnboundedSender<Input>,
     /// A target's health has changed.
     changed: Rc<Notify>,
+    /// Streams that are open, of all hubs.
+    load: Rc<Cell<u32>>,
     /// What was said already, so that it is said once: URLs that are served, addresses that fail.
     said: RefCell<HashSet<String>>,
     leaving: Cell<bool>,
@@ -111,11 +112,11 @@ fn instant(at: Boot) -> Instant {
 impl Agent {
     fn new(settings: Settings, voice: Voice) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
         let (inputs, heard) = unbounded_channel();
-        let changed = Rc::new(Notify::new());
+        let (changed, load) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
         let (mut offered, mut unusable) = (Vec::new(), Vec::new());
         for (index, service) in (0..).zip(&settings.services) {
-            match Offered::new(index, service, &changed) {
+            match Offered::new(index, service, &changed, &load) {
                 Ok(usable) => offered.push(Rc::new(usable)),
                 // Alone in the foreground, it has nobody to serve for.
                 Err(error) if settings.services.len() == 1 => return Err(error),
@@ -138,6 +139,7 @@ impl Agent {
             sessions: RefCell::default(),
             inputs,
             changed,
+            load,
             said: RefCell::default(),
             leaving: Cell::new(false),
             heard: RefCell::default(),
@@ -156,10 +158,9 @@ impl Agent {
             let due = self.roam.borrow().poll_timeout(boot_now());
             tokio::select! {
                 Some(input) = inputs.recv() => self.handle(input),
-                () = sleep_until(due.map_or_else(|| Instant::now() + LOOK, instant)), if due.is_some() => {
+                () = sleep_until(due.map_or_else(Instant::now, instant)), if due.is_some() => {
                     self.handle(Input::Tick);
                 }
-                () = sleep(LOOK) => self.look_for_leaving(),
                 () = self.changed.notified() => self.tell(),
                 () = self.stop.notified() => break,
             }
@@ -185,19 +186,9 @@ impl Agent {
         }
     }
 
-    /// Hubs that said that they take no new streams, or soon will not, are to be replaced by others.
-    fn look_for_leaving(self: &Rc<Self>) {
-        let left = self.sessions.borrow();
-        let leaves = |s: &Session| s.has_left() || s.heard().targets.iter().any(|(word, _)| word == LEAVING);
-        let left: Vec<u64> = left.iter().filter(|(_, s)| leaves(s)).map(|(id, _)| *id).collect();
-        for session in left {
-            self.handle(Input::Leaving(session));
-        }
-    }
-
     /// Tells every hub how the targets are.
     fn tell(&self) {
-        let news = news::of(&self.offered);
+        let news = news::of(&self.offered, &self.load);
         self.sessions.borrow().values().for_each(|session| session.tell(news.clone()));
     }
 
@@ -220,7 +211,7 @@ impl Agent {
         };
         tokio::select! {
             () = ended => {}
-            () = sleep(within + LOOK) => {}
+            () = sleep(within + PARTING) => {}
             () = self.stop.notified() => {}
         }
         sessions.iter().for_each(Session::close);

@@ -9,7 +9,7 @@ use mainstay_link::tunnel::hello::{self as said, Asked, Failed};
 use mainstay_link::tunnel::keys::PublicKey;
 use mainstay_link::tunnel::{Limits, Session, Side};
 use mainstay_proxy::clock::boot_now;
-use mainstay_proxy::road::Arrival;
+use mainstay_proxy::road::{Arrival, Load};
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
@@ -83,6 +83,8 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         session,
         offers: granted.into_iter().map(|(offer, _)| Rc::new(offered(&offer))).collect(),
         refused: refused.into_iter().map(|(offer, _)| offer.tunnel).collect(),
+        load: Load::default(),
+        told: Cell::new(0),
         superseded: Cell::new(false),
         leaving: Cell::new(false),
     });
