@@ -9,6 +9,8 @@ pub struct Hub {
     pub domain: Option<String>,
     /// Where agents reach the hubs of the cluster, as URLs.
     pub addrs: Vec<String>,
+    /// Where other hubs reach this one: `HOST:PORT`.
+    pub advertise: Vec<String>,
 }
 
 /// A name under which agents offer the same thing. What leads to it (routes, listeners, its pool) is among the edge's others.

@@ -161,7 +161,11 @@ impl Resolver<'_> {
                 "one for each hub is enough",
             );
         }
-        Hub { domain: raw.domain.as_ref().map(|domain| domain.value.to_ascii_lowercase()), addrs }
+        Hub {
+            domain: raw.domain.as_ref().map(|domain| domain.value.to_ascii_lowercase()),
+            addrs,
+            advertise: Vec::new(),
+        }
     }
 
     pub(super) fn tunnels(&mut self, tables: &Tables, hub: &Hub) -> Vec<Tunnel> {

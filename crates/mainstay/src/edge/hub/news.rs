@@ -1,12 +1,12 @@
 //! What becomes of agents, told as events: once for a process, however many threads an agent meets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
 use mainstay_proxy::clock::boot_now;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Events that wait to be told; more are lost.
 const WAITING: usize = 64;
@@ -21,6 +21,8 @@ pub(crate) type Told = (String, &'static str, String);
 #[derive(Debug)]
 pub(crate) struct News {
     out: mpsc::Sender<Told>,
+    /// The tunnels that have sessions.
+    offered: watch::Sender<BTreeSet<String>>,
     /// Sessions by tunnel, agent and its run.
     sessions: Mutex<HashMap<(String, String, u64), usize>>,
     refused: Mutex<Boot>,
@@ -29,7 +31,13 @@ pub(crate) struct News {
 impl News {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Told>) {
         let (out, told) = mpsc::channel(WAITING);
-        (Self { out, sessions: Mutex::default(), refused: Mutex::new(Boot::ZERO) }, told)
+        let offered = watch::Sender::default();
+        (Self { out, offered, sessions: Mutex::default(), refused: Mutex::new(Boot::ZERO) }, told)
+    }
+
+    /// The tunnels that there are agents of.
+    pub(crate) fn offered(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.offered.subscribe()
     }
 
     /// An agent has a session more.
@@ -39,6 +47,7 @@ impl News {
         let count = sessions.entry(key).or_insert(0);
         *count += 1;
         if *count == 1 {
+            self.offered.send_if_modified(|tunnels| tunnels.insert(tunnel.to_owned()));
             self.tell(tunnel, "joined", format!("agent {agent} ({from}) offers tunnel {tunnel}"));
         }
     }
@@ -51,6 +60,9 @@ impl News {
         *count -= 1;
         if *count == 0 {
             sessions.remove(&key);
+            if !sessions.keys().any(|(other, ..)| other == tunnel) {
+                self.offered.send_if_modified(|tunnels| tunnels.remove(tunnel));
+            }
             self.tell(tunnel, "left", format!("agent {agent} no longer offers tunnel {tunnel}: {why}"));
         }
     }
@@ -82,6 +94,10 @@ mod tests {
             news.joined("office", "a", 1, "192.0.2.1:5");
         }
         news.joined("office", "a", 2, "192.0.2.1:6");
+        news.joined("depot", "a", 2, "192.0.2.1:6");
+        assert_eq!(*news.offered().borrow(), BTreeSet::from(["depot".to_owned(), "office".to_owned()]));
+        news.left("depot", "a", 2, "it has drained");
+        assert_eq!(*news.offered().borrow(), BTreeSet::from(["office".to_owned()]));
         for _ in 0..3 {
             news.left("office", "a", 1, "it has drained");
         }
@@ -89,6 +105,6 @@ mod tests {
         news.refused("192.0.2.9:1", "one");
         news.refused("192.0.2.9:1", "two");
         let words: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).map(|(_, word, _)| word).collect();
-        assert_eq!(words, ["joined", "joined", "left", "refused"]);
+        assert_eq!(words, ["joined", "joined", "joined", "left", "left", "refused"]);
     }
 }
