@@ -10,6 +10,7 @@ mod listener;
 mod parse;
 mod pattern;
 mod pool;
+pub mod registry;
 mod secrets;
 mod step;
 mod template;
@@ -49,6 +50,9 @@ pub struct Plan {
     /// What this node offers through hubs elsewhere.
     #[serde(default)]
     pub agents: Vec<agent::Agent>,
+    /// Where hubs find each other.
+    #[serde(default)]
+    pub registry: Option<registry::Registry>,
     /// Listeners, routes and pools.
     pub edge: edge::Edge,
 }
