@@ -245,6 +245,7 @@ impl Worker {
                     name: name.clone(),
                     hubs: Vec::new(),
                     offers: Vec::new(),
+                    doors: Vec::new(),
                     trouble: vec![why.clone()],
                 }),
             }
@@ -274,6 +275,7 @@ fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
         key: SigningKey::parse(agent.key.text()).context("key")?,
         dialing: Dialing { tls, proxy: proxy.transpose().context("proxy")? },
         services: agent.offers.iter().map(service).collect(),
+        wishes: Vec::new(),
         drain: agent.drain,
     })
 }
