@@ -10,6 +10,7 @@ mod listener;
 mod parse;
 mod pattern;
 mod pool;
+pub mod registry;
 mod secrets;
 mod step;
 mod template;
@@ -50,6 +51,9 @@ pub struct Plan {
     /// What this node offers through hubs elsewhere.
     #[serde(default)]
     pub agents: Vec<agent::Agent>,
+    /// Where hubs find each other.
+    #[serde(default)]
+    pub registry: Option<registry::Registry>,
     /// Private tunnels elsewhere that are reached from here.
     #[serde(default)]
     pub visits: Vec<visit::Visit>,

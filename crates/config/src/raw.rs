@@ -10,6 +10,7 @@ mod forward;
 mod listener;
 mod policy;
 mod pool;
+mod registry;
 mod route;
 mod tunnel;
 mod visit;
@@ -27,6 +28,7 @@ pub(crate) use forward::*;
 pub(crate) use listener::*;
 pub(crate) use policy::*;
 pub(crate) use pool::*;
+pub(crate) use registry::*;
 pub(crate) use route::*;
 pub(crate) use tunnel::*;
 pub(crate) use visit::*;
@@ -68,6 +70,8 @@ table! {
         log: List<Log>,
         /// The hub as a whole.
         hub: Hub,
+        /// Where hubs find each other.
+        registry: Registry,
         /// What agents offer through us.
         tunnel: List<Tunnel>,
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster::ClusterKey;
+
 /// The hub as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hub {
@@ -9,7 +11,23 @@ pub struct Hub {
     pub domain: Option<String>,
     /// Where agents reach the hubs of the cluster, as URLs.
     pub addrs: Vec<String>,
+    /// Where other hubs reach this one: `HOST:PORT`.
+    pub advertise: Vec<String>,
+    /// How hubs speak to each other; nothing when this one speaks to no other.
+    pub among: Option<Among>,
 }
+
+/// A hub among others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Among {
+    /// Where others are, as `HOST:PORT`; this hub may be among them.
+    pub peers: Vec<String>,
+    /// What all of them know.
+    pub key: ClusterKey,
+}
+
+/// The name of the listener that is made for other hubs.
+pub const PEERS_LISTENER: &str = "hub:peers";
 
 /// A name under which agents offer the same thing. What leads to it (routes, listeners, its pool) is among the edge's others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,12 @@ mod arbitration;
 mod cluster;
 mod command;
 mod edge;
-mod etcd;
 mod guard;
 mod notify;
 mod probe;
+mod registry;
 mod secret;
+mod store;
 mod target;
 mod vip;
 mod visit;
@@ -98,6 +99,7 @@ pub(crate) fn resolve(
     let pools = r.pools_of(&tables, &mut probes);
     let edge = r.edge(&tables, pools);
     let agents = r.agents(&root.agent.map(|list| list.value).unwrap_or_default(), &id);
+    let registry = root.registry.as_ref().and_then(|at| r.registry(at));
     let visits = r.visits(&root.visit.map(|list| list.value).unwrap_or_default(), &id);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
@@ -120,6 +122,7 @@ pub(crate) fn resolve(
         mail,
         metrics,
         agents,
+        registry,
         visits,
         edge,
     }

@@ -7,11 +7,11 @@ use mainstay_core::tunnel::hello::{Answer, Cause, Challenge};
 use mainstay_core::tunnel::roam::Input;
 use mainstay_link::tunnel::carrier::{self, connect};
 use mainstay_link::tunnel::hello::{Dialer, Failed, Met, dial};
-use mainstay_link::tunnel::{Carrier, Limits, Session, Side};
+use mainstay_link::tunnel::{Carrier, Closed, Limits, Session, Side};
 use mainstay_sys::clock::boot_now;
 use tokio::task::spawn_local;
 
-use super::{Agent, Listen, news};
+use super::{Agent, Listen, leaves, news};
 
 /// How a dial ends without a session.
 enum Ended {
@@ -95,7 +95,8 @@ impl Agent {
             return;
         }
         let (session, incoming) = Session::start(carrier, Side::Agent, Limits::default());
-        session.tell(news::of(&self.offered));
+        session.tell(news::of(&self.offered, &self.load));
+        session.set_load(&self.load);
         self.sessions.borrow_mut().insert(number, session.clone());
         self.ways.begun(number, &session, &met);
         spawn_local(Rc::clone(&self).serve(incoming));
@@ -107,11 +108,26 @@ impl Agent {
         let hubs =
             hubs.filter(|hub| !self.sealed || hub.way.is_sealed()).map(|hub| hub.to_string()).collect();
         let _ = self.inputs.send(Input::Welcome { dial: number, hubs, names: met.welcome.names });
-        let why = session.closed().await;
+        let why = self.follow(number, &session).await;
         self.sessions.borrow_mut().remove(&number);
         self.ways.ended(number);
         tracing::info!(hub = met.hub.hub, process, thread, "a session has ended: {why}");
         let _ = self.inputs.send(Input::Lost(number));
+    }
+
+    /// Stays with a session to its end. One whose hub takes no new streams, or soon will not, is to be replaced by another.
+    async fn follow(&self, number: u64, session: &Session) -> Closed {
+        let mut known = 0;
+        loop {
+            tokio::select! {
+                why = session.closed() => return why,
+                now = session.changed(known) => known = now,
+            }
+            if leaves(session) {
+                let _ = self.inputs.send(Input::Leaving(number));
+                return session.closed().await;
+            }
+        }
     }
 
     fn say_what_is_served(&self, met: &Met) {

@@ -11,6 +11,7 @@ mod role;
 mod seen;
 mod serve;
 mod settings;
+mod streams;
 mod target;
 mod visit;
 mod voice;
@@ -43,8 +44,8 @@ use voice::Voice;
 
 use crate::edge::LEAVING;
 
-/// How often it is looked which hubs are about to leave.
-const LOOK: Duration = Duration::from_millis(100);
+/// What sessions that drain may take beyond their time, to say so.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// What the tasks of the agent share.
 struct Agent {
@@ -63,6 +64,8 @@ struct Agent {
     inputs: UnboundedSender<Input>,
     /// A target's health has changed.
     changed: Rc<Notify>,
+    /// Streams that are open, of all hubs.
+    load: Rc<Cell<u32>>,
     /// What was said already, so that it is said once: URLs that are served, addresses that fail.
     said: RefCell<HashSet<String>>,
     leaving: Cell<bool>,
@@ -127,11 +130,11 @@ fn instant(at: Boot) -> Instant {
 impl Agent {
     fn new(settings: Settings, voice: Voice) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
         let (inputs, heard) = unbounded_channel();
-        let changed = Rc::new(Notify::new());
+        let (changed, load) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
         let (mut offered, mut unusable) = (Vec::new(), Vec::new());
         for (index, service) in (0..).zip(&settings.services) {
-            match Offered::new(index, service, &changed) {
+            match Offered::new(index, service, &changed, &load) {
                 Ok(usable) => offered.push(Rc::new(usable)),
                 // Alone in the foreground, it has nobody to serve for.
                 Err(error) if settings.services.len() == 1 => return Err(error),
@@ -168,6 +171,7 @@ impl Agent {
             sessions: RefCell::default(),
             inputs,
             changed,
+            load,
             said: RefCell::default(),
             leaving: Cell::new(false),
             heard: RefCell::default(),
@@ -188,10 +192,9 @@ impl Agent {
             let due = self.roam.borrow().poll_timeout(boot_now());
             tokio::select! {
                 Some(input) = inputs.recv() => self.handle(input),
-                () = sleep_until(due.map_or_else(|| Instant::now() + LOOK, instant)), if due.is_some() => {
+                () = sleep_until(due.map_or_else(Instant::now, instant)), if due.is_some() => {
                     self.handle(Input::Tick);
                 }
-                () = sleep(LOOK) => self.look_for_leaving(),
                 () = self.changed.notified() => self.tell(),
                 () = self.stop.notified() => break,
             }
@@ -219,18 +222,9 @@ impl Agent {
         }
     }
 
-    /// Hubs that said that they take no new streams, or soon will not, are to be replaced by others.
-    fn look_for_leaving(self: &Rc<Self>) {
-        let left = self.sessions.borrow();
-        let left: Vec<u64> = left.iter().filter(|(_, s)| leaves(s)).map(|(id, _)| *id).collect();
-        for session in left {
-            self.handle(Input::Leaving(session));
-        }
-    }
-
     /// Tells every hub how the targets are.
     fn tell(&self) {
-        let news = news::of(&self.offered);
+        let news = news::of(&self.offered, &self.load);
         self.sessions.borrow().values().for_each(|session| session.tell(news.clone()));
     }
 
@@ -279,7 +273,7 @@ impl Agent {
         };
         tokio::select! {
             () = ended => {}
-            () = sleep(within + LOOK) => {}
+            () = sleep(within + PARTING) => {}
             () = self.stop.notified() => {}
         }
         sessions.iter().for_each(Session::close);

@@ -19,12 +19,15 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
 
 use super::voice::{Said, Voice};
-use super::{Agent, LOOK, Listen, Service, Settings, Wish};
+use super::{Agent, Listen, Service, Settings, Wish};
 use crate::ipc::{Channel, Closed, FromAgent, Outbox, ToAgent, watched};
 use crate::status::AgentStatus;
 
 /// How often the supervisor hears how the agents do.
 const ALIVE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a change is done, while there is one.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The supervisor hears of a Plan that it is in force, whether or not all hubs were met by then.
 const READY_MAX: Duration = Duration::from_secs(2);

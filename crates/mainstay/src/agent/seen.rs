@@ -104,7 +104,8 @@ impl Agent {
             let mut shown = OfferStatus {
                 tunnel: offered.service.tunnel.clone(),
                 targets: offered.targets(),
-                streams: offered.load(),
+                streams: offered.streams.open(),
+                opened: offered.streams.total(),
                 granted: 0,
                 served: Vec::new(),
                 refused: Vec::new(),

@@ -45,6 +45,9 @@ pub struct OfferStatus {
     pub targets: Vec<(String, bool)>,
     /// Streams that are open.
     pub streams: u32,
+    /// Streams so far.
+    #[serde(default)]
+    pub opened: u64,
     /// Hubs that have granted it.
     pub granted: usize,
     /// Where it is served, as URLs.

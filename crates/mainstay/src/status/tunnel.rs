@@ -69,6 +69,9 @@ pub struct TunnelAgent {
     pub weight: u32,
     /// Whether it carries datagrams.
     pub udp: bool,
+    /// Connections that its targets have, of all hubs, as it last said.
+    #[serde(default)]
+    pub load: u32,
     /// Sessions that take no further connections.
     pub leaving: usize,
     /// Why its target cannot serve; nothing when it can.
@@ -170,6 +173,7 @@ impl TunnelAgent {
             rtt_ms: 0.0,
             weight: offer.weight,
             udp: offer.udp,
+            load: 0,
             leaving: 0,
             trouble: None,
             streams: 0,
@@ -189,6 +193,7 @@ impl TunnelAgent {
         }
         self.seconds = self.seconds.max(session.seconds);
         self.rtt_ms = self.rtt_ms.max(session.rtt_ms);
+        self.load = self.load.max(session.load);
         self.trouble = self.trouble.take().or_else(|| offer.trouble.clone());
         self.streams += offer.streams;
         self.opened += offer.opened;
@@ -211,6 +216,7 @@ pub(crate) mod tests {
             place,
             seconds: 90,
             rtt_ms: 1.5,
+            load: 7,
             leaving: false,
             offers: vec![OfferStatus {
                 tunnel: "office".into(),
@@ -252,6 +258,7 @@ pub(crate) mod tests {
             (first.places.as_slice(), first.streams, first.received),
             (&[(0, 0), (1, 0)][..], 4, 10_000)
         );
+        assert_eq!(first.load, 7, "it is said of the agent as a whole");
         assert_eq!(first.trouble.as_deref(), Some("no target of it answers"));
     }
 }

@@ -1,6 +1,7 @@
 //! The edge: what its tables name is registered first, so that order in the file never matters.
 
 mod forward;
+mod hub;
 mod jwt;
 mod kinds;
 mod listener;
@@ -82,6 +83,7 @@ impl Resolver<'_> {
     /// Registers every name of the edge.
     pub(super) fn edge_names(&mut self, tables: &mut Tables) {
         self.tunnel_tables(tables);
+        self.hub_listener(tables);
         self.at_most(&mut tables.listeners, MOST_LISTENERS, "listeners");
         self.at_most(&mut tables.routes, MOST, "routes");
         self.at_most(&mut tables.pools, MOST, "pools");

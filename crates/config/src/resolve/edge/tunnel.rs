@@ -12,7 +12,7 @@ use super::listener::protocol;
 use super::names::Kind;
 use super::{Tables, flag, span_of, text_of};
 use crate::plan::edge::{Hub, Listener, Pool, Protocol, Tunnel};
-use crate::plan::tunnel::made_name;
+use crate::plan::tunnel::{PEERS_LISTENER, made_name};
 use crate::raw;
 use crate::read::Header;
 use crate::resolve::Resolver;
@@ -198,13 +198,20 @@ impl Resolver<'_> {
                 "one for each hub is enough",
             );
         }
-        Hub { domain: raw.domain.as_ref().map(|domain| domain.value.to_ascii_lowercase()), addrs }
+        Hub {
+            domain: raw.domain.as_ref().map(|domain| domain.value.to_ascii_lowercase()),
+            addrs,
+            advertise: self.advertise(raw),
+            among: self.among(raw),
+        }
     }
 
     pub(super) fn tunnels(&mut self, tables: &Tables, hub: &Hub) -> Vec<Tunnel> {
         let tunnels: Vec<Tunnel> = tables.tunnels.iter().map(|at| self.tunnel(&at.value, hub)).collect();
-        let comes_in =
-            |at: &At<raw::Listener>| at.value.agents.is_some() || protocol(&at.value) == Protocol::Hub;
+        let comes_in = |at: &At<raw::Listener>| {
+            at.value.agents.is_some()
+                || (protocol(&at.value) == Protocol::Hub && text_of(&at.value.name) != PEERS_LISTENER)
+        };
         if let (Some(first), false) = (tables.tunnels.first(), tables.listeners.iter().any(comes_in))
             && !self.findings.has_errors()
         {

@@ -2,14 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Claims, Grant, Kind, Offer, Refused, Welcome};
 use mainstay_link::tunnel::hello::{self as said, Asked, Failed};
 use mainstay_link::tunnel::keys::PublicKey;
 use mainstay_link::tunnel::{Limits, Session, Side};
 use mainstay_proxy::clock::boot_now;
-use mainstay_proxy::road::Arrival;
+use mainstay_proxy::road::{Arrival, Load};
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::carrier::{Carrier, carrier_of};
 use super::seat::{self, Offered, Seat};
@@ -18,6 +21,9 @@ use super::{Desk, Spec};
 
 /// Agents of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
 const GREETED_MAX: usize = 1024;
+
+/// What one that is not let in may take to hear so.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Counts one that is not let in yet.
 struct Greeted<'a>(&'a Cell<usize>);
@@ -61,6 +67,8 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
             if let Some(answer) = failed_answer(&failed) {
                 let _ = said::refuse(&mut carrier, answer).await;
             }
+            // In order, so that it can be read to its end.
+            let _ = timeout(PARTING, carrier.shutdown()).await;
             return;
         }
     };
@@ -98,6 +106,8 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         session,
         offers: granted.into_iter().map(|(offer, _)| Rc::new(offered(&offer))).collect(),
         refused,
+        load: Load::default(),
+        told: Cell::new(0),
         superseded: Cell::new(false),
         leaving: Cell::new(false),
     });

@@ -150,7 +150,8 @@ impl Desk {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
                             let (agent, weight) = (seat.label.clone(), offer.weight);
-                            offers.push(Offer { agent, weight, trouble });
+                            let load = seat.load.clone();
+                            offers.push(Offer { agent, weight, trouble, load });
                         }
                     }
                 }

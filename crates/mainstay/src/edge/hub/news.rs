@@ -1,12 +1,12 @@
 //! What becomes of agents and visitors, told as events: once for a process, however many threads an agent meets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
 use mainstay_proxy::clock::boot_now;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Events that wait to be told; more are lost.
 const WAITING: usize = 64;
@@ -24,6 +24,8 @@ type Key = (String, String, u64);
 #[derive(Debug)]
 pub(crate) struct News {
     out: mpsc::Sender<Told>,
+    /// The tunnels that have sessions.
+    offered: watch::Sender<BTreeSet<String>>,
     /// Sessions by tunnel, agent and its run.
     sessions: Mutex<HashMap<Key, usize>>,
     refused: Mutex<Boot>,
@@ -32,7 +34,13 @@ pub(crate) struct News {
 impl News {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Told>) {
         let (out, told) = mpsc::channel(WAITING);
-        (Self { out, sessions: Mutex::default(), refused: Mutex::new(Boot::ZERO) }, told)
+        let offered = watch::Sender::default();
+        (Self { out, offered, sessions: Mutex::default(), refused: Mutex::new(Boot::ZERO) }, told)
+    }
+
+    /// The tunnels that there are agents of.
+    pub(crate) fn offered(&self) -> watch::Receiver<BTreeSet<String>> {
+        self.offered.subscribe()
     }
 
     /// An agent has a session more.
@@ -50,7 +58,6 @@ impl News {
     /// A visitor has a session more.
     pub(super) fn visits(&self, tunnel: &str, visitor: &str, instance: u64, from: &str) {
         let message = || format!("visitor {visitor} ({from}) may reach tunnel {tunnel}");
-        // Agents have no name with a slash.
         self.more((tunnel.to_owned(), format!("/{visitor}"), instance), message);
     }
 
@@ -61,11 +68,12 @@ impl News {
     }
 
     fn more(&self, key: Key, message: impl FnOnce() -> String) {
-        let tunnel = key.0.clone();
+        let (tunnel, agent) = (key.0.clone(), is_agent(&key));
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sessions.entry(key).or_insert(0);
         *count += 1;
         if *count == 1 {
+            self.offered.send_if_modified(|tunnels| agent && tunnels.insert(tunnel.clone()));
             self.tell(&tunnel, "joined", message());
         }
     }
@@ -76,6 +84,9 @@ impl News {
         *count -= 1;
         if *count == 0 {
             sessions.remove(&key);
+            if !sessions.keys().any(|other| other.0 == key.0 && is_agent(other)) {
+                self.offered.send_if_modified(|tunnels| tunnels.remove(&key.0));
+            }
             self.tell(&key.0, "left", message());
         }
     }
@@ -96,6 +107,11 @@ impl News {
     }
 }
 
+/// Whether it is an agent's: its name has no slash, a visitor's begins with one.
+fn is_agent(key: &Key) -> bool {
+    !key.1.starts_with('/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +123,10 @@ mod tests {
             news.joined("office", "a", 1, "192.0.2.1:5");
         }
         news.joined("office", "a", 2, "192.0.2.1:6");
+        news.joined("depot", "a", 2, "192.0.2.1:6");
+        assert_eq!(*news.offered().borrow(), BTreeSet::from(["depot".to_owned(), "office".to_owned()]));
+        news.left("depot", "a", 2, "it has drained");
+        assert_eq!(*news.offered().borrow(), BTreeSet::from(["office".to_owned()]));
         for _ in 0..3 {
             news.left("office", "a", 1, "it has drained");
         }
@@ -114,6 +134,6 @@ mod tests {
         news.refused("192.0.2.9:1", "one");
         news.refused("192.0.2.9:1", "two");
         let words: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).map(|(_, word, _)| word).collect();
-        assert_eq!(words, ["joined", "joined", "left", "refused"]);
+        assert_eq!(words, ["joined", "joined", "joined", "left", "left", "refused"]);
     }
 }

@@ -103,6 +103,7 @@ impl Granted {
 impl Guest {
     pub(super) fn status(&self, place: (u16, u16)) -> SessionStatus {
         SessionStatus {
+            load: 0,
             agent: self.label.clone(),
             visitor: true,
             from: self.from.map(|from| from.to_string()).unwrap_or_default(),
