@@ -63,6 +63,8 @@ pub struct Offer {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// It is at another hub: asked when no agent of this one is left.
+    pub backup: bool,
 }
 
 /// The two ends of a visitor's connection: the visitor's own, and ours.

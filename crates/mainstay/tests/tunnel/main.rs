@@ -3,4 +3,5 @@
 mod agent;
 mod bed;
 mod hub;
+mod peers;
 mod role;

@@ -210,7 +210,7 @@ fn member(pool: &Pool, backend: &Backend, offer: Option<&Offer>, key: u64) -> Me
     MemberSpec {
         key,
         weight: backend.weight.max(1).saturating_mul(offer.map_or(1, |offer| offer.weight.max(1))),
-        backup: backend.backup,
+        backup: backend.backup || offer.is_some_and(|offer| offer.backup),
         down: backend.down,
         // An agent probes its target and says so.
         probed: backend.probe.is_some() || offer.is_some(),

@@ -104,7 +104,11 @@ async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connecte
     Ok(Connected { carrier, to })
 }
 
-async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr), Error> {
+/// A TCP connection; of several addresses that a name stands for, `turn` says which.
+///
+/// # Errors
+/// When there is none within three seconds of an address being known.
+pub async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr), Error> {
     let unknown = || Error::Name(host.to_owned());
     let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
     let at = (turn as usize).checked_rem(found.len()).ok_or_else(unknown)?;

@@ -178,6 +178,7 @@ fn offer(rig: &Rig, agents: &[(&str, Option<&str>)]) {
         agent: (*agent).to_owned(),
         weight: 1,
         trouble: trouble.map(str::to_owned),
+        backup: false,
     };
     rig.thread.pools.offers("office", agents.iter().map(offer).collect());
 }
