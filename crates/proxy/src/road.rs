@@ -3,6 +3,7 @@
 //! What lies behind (sessions, their frames, who may offer what) is not known here. The thread's owner gives it a [`Roads`] and a
 //! [`Hub`], which live on the same thread; it says which agents there are by [`crate::pool::Pools::offers`].
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -65,7 +66,35 @@ pub struct Offer {
     pub trouble: Option<String>,
     /// It is at another hub: asked when no agent of this one is left.
     pub backup: bool,
+    /// How busy others keep it.
+    pub load: Load,
 }
+
+/// Connections that an agent has from elsewhere: other threads, processes, hubs. Its holders share it, so that it changes without
+/// another list of offers; two are equal when they are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Load(Rc<Cell<u32>>);
+
+impl Load {
+    /// So many.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// They are so many.
+    pub fn set(&self, load: u32) {
+        self.0.set(load);
+    }
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Load {}
 
 /// The two ends of a visitor's connection: the visitor's own, and ours.
 pub type Ends = (SocketAddr, SocketAddr);
@@ -107,6 +136,10 @@ pub trait Roads: fmt::Debug {
 pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Waits until there is something to read, or the end, without holding a buffer.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells whoever opened it that nobody serves it and that not a byte of it was handed on. One that we have opened ourselves needs
+    /// no such word.
+    fn refuse(&mut self) {}
 }
 
 /// Takes the connections of agents.
@@ -125,13 +158,50 @@ pub trait Hub: fmt::Debug {
 
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
+
+    /// Other hubs: sessions with them, and addresses that lead to none.
+    fn hubs(&self) -> Vec<HubSession>;
 }
 
-/// One session of an agent, as people are told of it.
+/// A session with another hub, or an address that leads to none, as people are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HubSession {
+    /// The hub's name; empty when nobody knows it.
+    pub hub: String,
+    /// Where it is, or where it comes from.
+    pub address: String,
+    /// It has dialled us.
+    pub incoming: bool,
+    /// The process and the thread of this hub that it is with.
+    pub place: (u16, u16),
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Round trip in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// It takes no further connections.
+    pub leaving: bool,
+    /// Tunnels of this hub that it has agents of.
+    pub tunnels: Vec<String>,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes towards the hub.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Why there is no session.
+    pub trouble: Option<String>,
+}
+
+/// One session of an agent, or of a visitor, as people are told of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStatus {
     /// The agent's name.
     pub agent: String,
+    /// It is no agent, but reaches the tunnels of `offers`.
+    #[serde(default)]
+    pub visitor: bool,
     /// Its address.
     pub from: String,
     /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
@@ -142,6 +212,9 @@ pub struct SessionStatus {
     pub seconds: u64,
     /// Round trip in milliseconds; 0 before the first.
     pub rtt_ms: f64,
+    /// Connections that its targets have, of all hubs, as it last said.
+    #[serde(default)]
+    pub load: u32,
     /// It takes no further connections.
     pub leaving: bool,
     /// What it offers.
@@ -230,6 +303,11 @@ impl<S> Ahead<S> {
     /// `early` comes before what `inner` gives.
     pub const fn new(early: Vec<u8>, inner: S) -> Self {
         Self { early, at: 0, inner }
+    }
+
+    /// The connection itself.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
     }
 }
 

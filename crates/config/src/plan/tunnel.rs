@@ -36,6 +36,9 @@ pub struct Tunnel {
     pub id: String,
     /// Ed25519 public keys of those who may offer it.
     pub agents: Vec<[u8; 32]>,
+    /// Ed25519 public keys of those who may reach it, when it is private.
+    #[serde(default)]
+    pub visitors: Option<Vec<[u8; 32]>>,
     /// Where visitors reach it, for agents to show: hosts as they are written, then places of ports.
     pub served: Vec<String>,
     /// Connections at once; 0 is without bound.
@@ -50,4 +53,11 @@ pub struct Tunnel {
 #[must_use]
 pub fn made_name(id: &str) -> String {
     format!("tunnel:{id}")
+}
+
+/// The name of the listener that stands for the visitors of a private tunnel: bound nowhere, it says what holds for their
+/// connections and counts them.
+#[must_use]
+pub fn visit_name(id: &str) -> String {
+    format!("tunnel:{id}/visit")
 }

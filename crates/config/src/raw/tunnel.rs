@@ -47,9 +47,9 @@ table! {
         rate: Rate,
         /// Bytes a second through it, both directions together.
         bandwidth: Size,
-        /// Refused until visitors are served.
+        /// Nobody reaches it but its visitors, who come in where agents do. Default false.
         private: bool,
-        /// Refused until visitors are served.
+        /// Public keys of those who may reach a private tunnel, as `mainstay tunnel key` prints them.
         visitors: List<String>,
     }
 }

@@ -10,6 +10,7 @@ mod fields;
 mod frame;
 pub mod hello;
 mod inbox;
+pub mod keeper;
 mod limits;
 mod mux;
 mod news;

@@ -5,3 +5,4 @@ mod bed;
 mod hub;
 mod peers;
 mod role;
+mod visit;

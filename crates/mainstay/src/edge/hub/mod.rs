@@ -10,6 +10,7 @@ mod news;
 mod peers;
 mod road;
 mod seat;
+mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,7 +21,9 @@ use mainstay_config::plan::tunnel::PEERS_LISTENER;
 use mainstay_core::tunnel::hello::Place;
 use mainstay_link::tunnel::{Health, Kind, News, Open};
 use mainstay_proxy::policy::tunnel::{self as bounds, Held, Unbounded};
-use mainstay_proxy::road::{Agent, Arrival, Ends, Freight, Hub, NoRoad, Offer, Road, Roads, SessionStatus};
+use mainstay_proxy::road::{
+    Agent, Arrival, Ends, Freight, Hub, HubSession, NoRoad, Offer, Road, Roads, SessionStatus,
+};
 use mainstay_proxy::snapshot::Snapshot;
 use mainstay_proxy::thread::Thread;
 use tokio::task::spawn_local;
@@ -52,6 +55,7 @@ pub(super) struct Desk {
     seats: RefCell<Vec<Rc<Seat>>>,
     /// Other hubs.
     peers: Peers,
+    guests: RefCell<Vec<Rc<visitor::Guest>>>,
     /// Agents that are not let in yet.
     greeted: Cell<usize>,
     draining: Cell<bool>,
@@ -61,6 +65,8 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub(super) struct Spec {
     agents: Vec<[u8; 32]>,
+    /// Those who may reach it, when it is private.
+    visitors: Option<Vec<[u8; 32]>>,
     /// Hosts without wildcards are URLs.
     urls: Vec<String>,
     hosts: Vec<String>,
@@ -87,6 +93,7 @@ pub(super) fn settle(
         addrs: RefCell::default(),
         seats: RefCell::default(),
         peers: Peers::new(own.clone(), known),
+        guests: RefCell::default(),
         greeted: Cell::new(0),
         draining: Cell::new(false),
     });
@@ -166,17 +173,13 @@ impl Desk {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
                             let (agent, weight) = (seat.label.clone(), offer.weight);
-                            offers.push(Offer { agent, weight, trouble, backup: false });
+                            let load = seat.load.clone();
+                            offers.push(Offer { agent, weight, trouble, load, backup: false });
                         }
                     }
                 }
             }
-            self.peers.offers(tunnel, |agent, said| {
-                if !offers.iter().any(|known| known.agent == agent) {
-                    let (weight, trouble) = (said.weight, said.trouble.clone());
-                    offers.push(Offer { agent, weight, trouble, backup: true });
-                }
-            });
+            self.peers.offers(tunnel, &mut offers);
             thread.pools.offers(tunnel, offers);
         }
     }
@@ -207,7 +210,8 @@ impl Desk {
     async fn wind_up(self: Rc<Self>) {
         loop {
             let Some(thread) = self.thread.upgrade() else { return };
-            let own = self.seats.borrow().len() + self.greeted.get() + self.peers.open_in_all();
+            let own = self.seats.borrow().len() + self.guests.borrow().len() + self.greeted.get();
+            let own = own + self.peers.open_in_all();
             if thread.counters.open_in_all() <= own as u64 {
                 break;
             }
@@ -295,6 +299,7 @@ impl Hub for Desk {
                 self.let_go();
             }
         }
+        self.look_at_guests(edge.drain);
     }
 
     fn drain(&self) {
@@ -304,7 +309,9 @@ impl Hub for Desk {
         let news = News { load: 0, targets: vec![(LEAVING.to_owned(), Health::Down)] };
         self.seats.borrow().iter().for_each(|seat| seat.session.tell(news.clone()));
         self.peers.drain(self.drain_time());
+        self.guests.borrow().iter().for_each(|guest| guest.session.tell(news.clone()));
         if let Some(desk) = self.own.upgrade() {
+            spawn_local(Rc::clone(&desk).see_off());
             spawn_local(desk.wind_up());
         }
     }
@@ -312,10 +319,17 @@ impl Hub for Desk {
     fn cut(&self) {
         self.peers.cut();
         self.seats.borrow().iter().for_each(|seat| seat.session.close());
+        self.guests.borrow().iter().for_each(|guest| guest.session.close());
+    }
+
+    fn hubs(&self) -> Vec<HubSession> {
+        self.peers.status(self)
     }
 
     fn sessions(&self) -> Vec<SessionStatus> {
-        self.seats.borrow().iter().map(|seat| seat.status((self.place.process, self.place.thread))).collect()
+        let place = (self.place.process, self.place.thread);
+        let agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        agents.into_iter().chain(self.guests.borrow().iter().map(|guest| guest.status(place))).collect()
     }
 }
 
@@ -323,6 +337,7 @@ impl Spec {
     fn new(tunnel: &mainstay_config::plan::edge::Tunnel, edge: &mainstay_config::plan::edge::Edge) -> Self {
         Self {
             agents: tunnel.agents.clone(),
+            visitors: tunnel.visitors.clone(),
             urls: urls(tunnel, edge),
             hosts: tunnel.served.clone(),
             bounds: bounds::Bounds::new(tunnel),

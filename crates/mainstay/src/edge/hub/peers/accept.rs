@@ -42,14 +42,8 @@ pub(in crate::edge::hub) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
             return desk.news.stranger(&from, &why);
         }
     };
-    let guest = Rc::new(Guest {
-        hub: asked.hello.name,
-        instance: asked.hello.instance,
-        from,
-        session,
-        began: boot_now(),
-        count: Count::default(),
-    });
+    let guest =
+        Rc::new(Guest { hub: asked.hello.name, from, session, began: boot_now(), count: Count::default() });
     tracing::debug!(hub = guest.hub, from = ?from, "a hub has come in");
     peers.guests.borrow_mut().push(Rc::clone(&guest));
     let pushes = spawn_local(push::run(Rc::clone(&desk), Rc::clone(&guest)));

@@ -5,14 +5,15 @@ use std::rc::Rc;
 
 use mainstay_core::tunnel::address::{self, PEERS_PORT};
 use mainstay_core::tunnel::directory::{self, RECORDS, Reader};
-use mainstay_core::tunnel::hello::{Caller, Cause, Challenge, Place};
+use mainstay_core::tunnel::hello::{Caller, Cause, Challenge};
 use mainstay_core::tunnel::roam::{Effect, Input};
-use mainstay_link::tunnel::carrier::{Error, tcp};
+use mainstay_link::tunnel::carrier::{Connected, Error, plain};
 use mainstay_link::tunnel::hello::{Dialer, Failed, dial};
 use mainstay_link::tunnel::hubs::{HubKeys, Sealed, Stranger};
 use mainstay_link::tunnel::{Code, Incoming, Limits, Session, Side, Stream};
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_proxy::clock::boot_now;
+use mainstay_proxy::road::Load;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
@@ -23,9 +24,6 @@ use crate::edge::hub::Desk;
 
 /// What is read at once of what a hub pushes.
 const READ: usize = 16 << 10;
-
-/// A hub is one place to us: any of its threads has its agents.
-const ANYWHERE: Place = Place { process: 0, processes: 1, thread: 0, threads: 1 };
 
 /// How a dial ends without a session.
 enum Ended {
@@ -155,8 +153,8 @@ impl Desk {
     ) -> Result<(Rc<Line>, Incoming), Ended> {
         let (host, port) =
             address::authority(url, PEERS_PORT).map_err(|why| Ended::Failed(why.to_string()))?;
-        let (stream, to) = tcp(host, port, turn).await?;
-        let Sealed { mut carrier, binding, shown } = keys.connect(stream).await?;
+        let Connected { carrier, to } = plain(host, port, turn).await?;
+        let Sealed { mut carrier, binding, shown } = keys.connect(carrier).await?;
         let own = &self.hub.name;
         let dialer = Dialer {
             caller: Caller::Hub,
@@ -185,6 +183,7 @@ impl Desk {
             session,
             began: boot_now(),
             leaving: Cell::new(false),
+            load: Load::default(),
             count: Count::default(),
         };
         Ok((Rc::new(line), incoming))
@@ -211,8 +210,7 @@ impl Desk {
             );
             return Err(Ended::Twin(why));
         }
-        let anywhere = Challenge { place: ANYWHERE, ..hub.clone() };
-        let wanted = self.peers.roam.borrow_mut().meets(number, &anywhere, boot_now());
+        let wanted = self.peers.roam.borrow_mut().meets(number, hub, boot_now());
         match (wanted, own) {
             (true, true) => Err(Ended::Own),
             (true, false) => Ok(()),

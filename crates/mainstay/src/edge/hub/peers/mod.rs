@@ -9,6 +9,7 @@ mod dial;
 mod forward;
 mod join;
 mod push;
+mod seen;
 
 pub(super) use accept::greet;
 
@@ -28,7 +29,7 @@ use mainstay_link::tunnel::hubs::HubKeys;
 use mainstay_link::tunnel::{Kind, Open, Session};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::policy::tunnel::Held;
-use mainstay_proxy::road::{Agent, Ends, NoRoad, Road};
+use mainstay_proxy::road::{Agent, Ends, Load, NoRoad, Offer, Road};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
@@ -69,13 +70,14 @@ pub(super) struct Line {
     session: Session,
     began: Boot,
     leaving: Cell<bool>,
+    /// Not told: agents of other hubs are asked when there is nobody to choose from.
+    load: Load,
     count: Count,
 }
 
 /// A session of a hub that has dialled us.
 struct Guest {
     hub: String,
-    instance: u64,
     from: Option<SocketAddr>,
     session: Session,
     began: Boot,
@@ -122,7 +124,7 @@ impl Peers {
             among: RefCell::default(),
             keys: RefCell::default(),
             known,
-            roam: RefCell::new(Roam::new([], boot_now())),
+            roam: RefCell::new(Roam::one_each([], boot_now())),
             inputs,
             heard: RefCell::new(Some(heard)),
             book: RefCell::default(),
@@ -201,11 +203,14 @@ impl Peers {
     }
 
     /// The agents of a tunnel at other hubs, as the pools call them.
-    pub(super) fn offers(&self, tunnel: &str, mut each: impl FnMut(String, &directory::Agent)) {
+    pub(super) fn offers(&self, tunnel: &str, offers: &mut Vec<Offer>) {
         let book = self.book.borrow();
-        for line in book.offers(tunnel) {
-            if self.line(line.session).is_some_and(|line| line.serves()) {
-                each(format!("{}@{}", line.agent.name, line.hub), line.agent);
+        for told in book.offers(tunnel) {
+            let Some(line) = self.line(told.session).filter(|line| line.serves()) else { continue };
+            let agent = format!("{}@{}", told.agent.name, told.hub);
+            if !offers.iter().any(|known| known.agent == agent) {
+                let (weight, trouble) = (told.agent.weight, told.agent.trouble.clone());
+                offers.push(Offer { agent, weight, trouble, load: line.load.clone(), backup: true });
             }
         }
     }
