@@ -64,6 +64,8 @@ pub struct Offer {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// It is at another hub: asked when no agent of this one is left.
+    pub backup: bool,
     /// How busy others keep it.
     pub load: Load,
 }
@@ -156,6 +158,40 @@ pub trait Hub: fmt::Debug {
 
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
+
+    /// Other hubs: sessions with them, and addresses that lead to none.
+    fn hubs(&self) -> Vec<HubSession>;
+}
+
+/// A session with another hub, or an address that leads to none, as people are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HubSession {
+    /// The hub's name; empty when nobody knows it.
+    pub hub: String,
+    /// Where it is, or where it comes from.
+    pub address: String,
+    /// It has dialled us.
+    pub incoming: bool,
+    /// The process and the thread of this hub that it is with.
+    pub place: (u16, u16),
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Round trip in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// It takes no further connections.
+    pub leaving: bool,
+    /// Tunnels of this hub that it has agents of.
+    pub tunnels: Vec<String>,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes towards the hub.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Why there is no session.
+    pub trouble: Option<String>,
 }
 
 /// One session of an agent, or of a visitor, as people are told of it.

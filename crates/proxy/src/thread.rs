@@ -17,7 +17,7 @@ use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
-use crate::road::{Hub, Roads, SessionStatus};
+use crate::road::{Hub, HubSession, Roads, SessionStatus};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
@@ -130,6 +130,12 @@ impl Thread {
     #[must_use]
     pub fn agents(&self) -> Vec<SessionStatus> {
         self.hub().map(|hub| hub.sessions()).unwrap_or_default()
+    }
+
+    /// Other hubs.
+    #[must_use]
+    pub fn hubs(&self) -> Vec<HubSession> {
+        self.hub().map(|hub| hub.hubs()).unwrap_or_default()
     }
 
     /// Roads through tunnels.

@@ -3,5 +3,6 @@
 mod agent;
 mod bed;
 mod hub;
+mod peers;
 mod role;
 mod visit;

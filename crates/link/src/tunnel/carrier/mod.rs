@@ -107,6 +107,15 @@ async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connecte
     Ok(Connected { carrier, to })
 }
 
+/// A TCP connection and nothing on it yet; of several addresses that a name stands for, `turn` says which.
+///
+/// # Errors
+/// When there is none within three seconds of an address being known.
+pub async fn plain(host: &str, port: u16, turn: u32) -> Result<Connected, Error> {
+    let (stream, to) = tcp(host, port, turn).await?;
+    Ok(Connected { carrier: Box::new(stream), to })
+}
+
 async fn tcp(host: &str, port: u16, turn: u32) -> Result<(Tcp, SocketAddr), Error> {
     let unknown = || Error::Name(host.to_owned());
     let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();

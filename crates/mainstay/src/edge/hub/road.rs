@@ -14,30 +14,79 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Desk;
 use super::seat::{Offered, Seat};
 
-/// A connection through a tunnel.
-pub(super) struct Through {
-    stream: Stream,
+/// What is at the other end of a connection.
+pub(super) trait End: fmt::Debug + Unpin {
+    /// Whether further streams may be opened there.
+    fn serves(&self) -> bool;
+
+    /// A stream says that its session has ended.
+    fn broken(&self);
+
+    /// So many bytes came from there.
+    fn came(&self, count: usize);
+
+    /// So many went there.
+    fn went(&self, count: usize);
+}
+
+/// An agent that has a session with this thread.
+pub(super) struct Near {
     desk: Rc<Desk>,
     seat: Rc<Seat>,
     offer: Rc<Offered>,
+}
+
+impl Near {
+    pub(super) fn new(desk: Rc<Desk>, seat: Rc<Seat>, offer: Rc<Offered>) -> Self {
+        offer.streams.set(offer.streams.get() + 1);
+        offer.opened.set(offer.opened.get() + 1);
+        Self { desk, seat, offer }
+    }
+}
+
+impl fmt::Debug for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.seat.fmt(f)
+    }
+}
+
+impl End for Near {
+    fn serves(&self) -> bool {
+        self.seat.serves()
+    }
+
+    fn broken(&self) {
+        self.desk.unseat(&self.seat, "its session has broken");
+    }
+
+    fn came(&self, count: usize) {
+        self.offer.received.set(self.offer.received.get() + count as u64);
+    }
+
+    fn went(&self, count: usize) {
+        self.offer.sent.set(self.offer.sent.get() + count as u64);
+    }
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        self.offer.streams.set(self.offer.streams.get() - 1);
+    }
+}
+
+/// A connection through a tunnel.
+pub(super) struct Through<E: End> {
+    stream: Stream,
+    end: E,
     held: Held,
     datagrams: bool,
     /// A datagram that was waited for and not read yet; nothing inside at the end.
     next: Option<Option<Vec<u8>>>,
 }
 
-impl Through {
-    pub(super) fn new(
-        stream: Stream,
-        desk: Rc<Desk>,
-        seat: Rc<Seat>,
-        offer: Rc<Offered>,
-        held: Held,
-    ) -> Self {
-        offer.streams.set(offer.streams.get() + 1);
-        offer.opened.set(offer.opened.get() + 1);
-        let datagrams = offer.udp;
-        Self { stream, desk, seat, offer, held, datagrams, next: None }
+impl<E: End> Through<E> {
+    pub(super) const fn new(stream: Stream, end: E, held: Held, datagrams: bool) -> Self {
+        Self { stream, end, held, datagrams, next: None }
     }
 
     /// What an error means to the proxy: a target that has seen nothing has refused. Whoever finds out that a session has ended
@@ -46,7 +95,7 @@ impl Through {
         match code_of(&error) {
             Some(code) if code.is_untouched() => io::Error::new(io::ErrorKind::ConnectionRefused, code),
             Some(Code::Gone) => {
-                self.desk.unseat(&self.seat, "its session has broken");
+                self.end.broken();
                 error
             }
             Some(_) | None => error,
@@ -63,29 +112,23 @@ impl Through {
     }
 
     fn came(&self, count: usize) {
-        self.offer.received.set(self.offer.received.get() + count as u64);
+        self.end.came(count);
         self.held.spend(count);
     }
 
     fn went(&self, count: usize) {
-        self.offer.sent.set(self.offer.sent.get() + count as u64);
+        self.end.went(count);
         self.held.spend(count);
     }
 }
 
-impl fmt::Debug for Through {
+impl<E: End> fmt::Debug for Through<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Through").field("seat", &self.seat).finish_non_exhaustive()
+        f.debug_struct("Through").field("end", &self.end).finish_non_exhaustive()
     }
 }
 
-impl Drop for Through {
-    fn drop(&mut self) {
-        self.offer.streams.set(self.offer.streams.get() - 1);
-    }
-}
-
-impl AsyncRead for Through {
+impl<E: End> AsyncRead for Through<E> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -111,7 +154,7 @@ impl AsyncRead for Through {
     }
 }
 
-impl AsyncWrite for Through {
+impl<E: End> AsyncWrite for Through<E> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         ready!(this.held.poll_turn(cx));
@@ -137,13 +180,13 @@ impl AsyncWrite for Through {
     }
 }
 
-impl Road for Through {
+impl<E: End> Road for Through<E> {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.datagrams {
             return self.poll_datagram(cx);
         }
         // One that rests is not kept for another request when its agent leaves, which waits for it.
-        if !self.seat.serves() {
+        if !self.end.serves() {
             return Poll::Ready(Ok(()));
         }
         let chunk = ready!(self.stream.poll_chunk(cx));
