@@ -2,5 +2,9 @@
 
 mod agent;
 mod bed;
+mod carriers;
+mod faults;
 mod hub;
+mod limits;
 mod role;
+mod rolling;
