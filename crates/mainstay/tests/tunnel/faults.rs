@@ -105,21 +105,21 @@ fn a_link_that_is_cut_without_a_word_is_found_by_both_sides_whichever_direction_
         let cuts =
             ways.iter().enumerate().map(|(site, way)| bed.sites[site].host.port("eth0")?.isolate(*way));
         let cuts = cuts.collect::<Result<Vec<_>>>()?;
-        let cut = Instant::now();
         wait_until("the hub finds out", LIMIT, || Ok(left() == 3 * threads))?;
         let by_hub = from.elapsed();
         wait_until("the agents find out", LIMIT, || Ok((0..3).all(|site| ended(site) == threads)))?;
         let by_agents = from.elapsed();
         println!("found by the hub after {by_hub:?}, by the agents after {by_agents:?}");
         ensure!(by_hub < FOUND && by_agents < FOUND, "hub {by_hub:?}, agents {by_agents:?}");
-        wait_for(&visitors, cut, 20)?;
+        let found = Instant::now();
+        wait_for(&visitors, found, 20)?;
         for cut in cuts {
             cut.heal()?;
         }
         bed.settle()?;
-        let fates = visitors.stop();
-        let failed: Vec<_> = fates.iter().filter_map(|fate| fate.failed.as_ref()).collect();
-        ensure!(failed.is_empty(), "{failed:?}");
+        // A request may have met all three that were cut, and no more are asked; nobody after that fails.
+        let strays = strays(&visitors.stop(), &[(from, found)]);
+        ensure!(strays.is_empty(), "{strays:?}");
         Ok(())
     });
 }

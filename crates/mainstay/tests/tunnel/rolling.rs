@@ -42,7 +42,8 @@ fn three_hubs_behind_a_vip_and_two_agents_are_restarted_in_turn_and_no_request_f
 #[test]
 fn a_hub_is_upgraded_under_load_and_no_request_fails() {
     mainstay_lab::test(|| {
-        let bed = Hubs::start(&binary(), Shape { hubs: 1, places: (2, 1), ..Shape::default() })?;
+        let bed =
+            Hubs::start(&binary(), Shape { hubs: 1, places: (2, 1), upgrades: true, ..Shape::default() })?;
         let kept = Visitors::start(&bed.client, &Visits { rate: 100, ..visits(&bed) })?;
         let fresh = Visits { rate: 100, per_connection: 1, ..visits(&bed) };
         let fresh = Visitors::start(&bed.client, &fresh)?;
