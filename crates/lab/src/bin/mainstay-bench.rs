@@ -19,15 +19,15 @@ mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--
 mainstay-bench demo [--binary PATH]
 mainstay-bench proxy [--binary PATH] [--runs N] [--row TEXT]...
 mainstay-bench edge [--binary PATH] [--seconds N] [--row TEXT]... [--alone]
-mainstay-bench tunnel [--runs N] [--row TEXT]...
 mainstay-bench hubs [--binary PATH] [--runs N] [--case TEXT]...
+mainstay-bench tunnel [--binary PATH] [--runs N] [--row TEXT]...
 mainstay-bench quorum [--binary PATH] [--runs N] [--case TEXT]... [--term TIME]... [--seconds N] [--seed N] [--alone]
 mainstay-bench stand [--binary PATH]
 
   demo              rehearse faults with three nodes; without a binary they run keepalived
   proxy             processor time per request beside nginx and haproxy
-  tunnel            processor time per request beside rathole, of MAINSTAY_TUNNEL_BIN and RATHOLE_BIN
   hubs              what visitors of tunnels lose while hubs, agents, links and targets die
+  tunnel            processor time per request beside rathole, which RATHOLE_BIN is; MAINSTAY_TUNNEL_BIN is the driver alone
   edge              what clients lose while the edge is reloaded, upgraded, killed, crowded and starved
   quorum            two holders, never: cuts, freezes, kills, moves, and a soak of random faults (`--case soak`)
   stand             only build the three nodes, to look around in them until Ctrl-C
@@ -89,8 +89,10 @@ fn tunnel(options: Options) -> Result<()> {
         Some(path) => Ok(PathBuf::from(path)),
         None => bail!("tunnel needs {name}\n\n{USAGE}"),
     };
+    let Some(binary) = options.binary else { bail!("tunnel needs --binary or MAINSTAY_BIN\n\n{USAGE}") };
     let options = TunnelOptions {
-        binary: program("MAINSTAY_TUNNEL_BIN")?,
+        binary,
+        driver: program("MAINSTAY_TUNNEL_BIN")?,
         rathole: program("RATHOLE_BIN")?,
         rounds: options.runs,
         time: Duration::from_secs(2),

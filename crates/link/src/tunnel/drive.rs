@@ -51,6 +51,9 @@ impl Drive {
         loop {
             let due = inner.mux.poll_timeout();
             if due <= inner.now {
+                if let Some(load) = &inner.load {
+                    inner.mux.set_load(load.get());
+                }
                 inner.mux.tick(inner.now);
                 continue;
             }

@@ -8,3 +8,4 @@ mod hub;
 mod limits;
 mod role;
 mod rolling;
+mod visit;
