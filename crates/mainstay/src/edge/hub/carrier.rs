@@ -1,7 +1,7 @@
 //! What an agent's bytes come over.
 
 use mainstay_core::tunnel::websocket::Side;
-use mainstay_link::tunnel::carrier::WebSocket;
+use mainstay_link::tunnel::carrier::{WebSocket, tune};
 use mainstay_proxy::road::{Ahead, Arrival, Way};
 use mainstay_proxy::transport::Io;
 
@@ -20,6 +20,9 @@ pub(super) fn name(arrival: &Arrival) -> &'static str {
 
 /// The bytes of a connection.
 pub(super) fn carrier_of(io: Io, early: Vec<u8>, way: Way) -> Carrier {
+    if let Some(socket) = io.socket() {
+        tune(socket);
+    }
     match way {
         Way::Straight => Box::new(Ahead::new(early, io)),
         Way::WebSocket => Box::new(WebSocket::new(Ahead::new(early, io), Side::Server)),
