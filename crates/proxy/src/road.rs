@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use mainstay_config::plan::edge::Place;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::exchange::Connection;
 use crate::metrics::Counters;
@@ -105,6 +106,24 @@ pub trait Roads: fmt::Debug {
 pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Waits until there is something to read, or the end, without holding a buffer.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether [`Self::join`] may be called: not where every byte has to be looked at.
+    fn joins(&self) -> bool;
+
+    /// Waits until the target has answered something, or has ended.
+    fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Joins it to a client's socket for good: bytes go straight from one to the other.
+    fn join(self: Box<Self>, client: TcpStream) -> Box<dyn Joint>;
+}
+
+/// A client's socket and a road that are joined.
+pub trait Joint: fmt::Debug {
+    /// Moves what can be moved; ready when both directions have ended, or either end broke.
+    fn poll_moving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Bytes from the client and to it so far. They grow without the task that polls being woken.
+    fn moved(&self) -> (u64, u64);
 }
 
 /// Takes the connections of agents.

@@ -6,21 +6,27 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use mainstay_link::tunnel::{Code, Stream, code_of};
+use mainstay_link::tunnel::{Code, Splice, Stream, code_of, splice_counted};
 use mainstay_proxy::policy::tunnel::Held;
-use mainstay_proxy::road::Road;
+use mainstay_proxy::road::{Joint, Road};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::Desk;
 use super::seat::{Offered, Seat};
 
-/// A connection through a tunnel.
-pub(super) struct Through {
-    stream: Stream,
+/// A connection's place in its tunnel, and who carries it.
+struct Pass {
     desk: Rc<Desk>,
     seat: Rc<Seat>,
     offer: Rc<Offered>,
     held: Held,
+}
+
+/// A connection through a tunnel.
+pub(super) struct Through {
+    stream: Stream,
+    pass: Pass,
     datagrams: bool,
     /// A datagram that was waited for and not read yet; nothing inside at the end.
     next: Option<Option<Vec<u8>>>,
@@ -37,9 +43,20 @@ impl Through {
         offer.streams.set(offer.streams.get() + 1);
         offer.opened.set(offer.opened.get() + 1);
         let datagrams = offer.udp;
-        Self { stream, desk, seat, offer, held, datagrams, next: None }
+        Self { stream, pass: Pass { desk, seat, offer, held }, datagrams, next: None }
     }
 
+    /// Waits for a datagram, or the end. One without bytes says nothing.
+    fn poll_datagram(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.next.is_none() {
+            let came = ready!(self.stream.poll_datagram(cx)).map_err(|error| self.pass.told(error))?;
+            self.next = Some(came).filter(|came| came.as_ref().is_none_or(|bytes| !bytes.is_empty()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Pass {
     /// What an error means to the proxy: a target that has seen nothing has refused. Whoever finds out that a session has ended
     /// tells the pools at once, so that nobody else is sent there.
     fn told(&self, error: io::Error) -> io::Error {
@@ -53,33 +70,24 @@ impl Through {
         }
     }
 
-    /// Waits for a datagram, or the end. One without bytes says nothing.
-    fn poll_datagram(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.next.is_none() {
-            let came = ready!(self.stream.poll_datagram(cx)).map_err(|error| self.told(error))?;
-            self.next = Some(came).filter(|came| came.as_ref().is_none_or(|bytes| !bytes.is_empty()));
-        }
-        Poll::Ready(Ok(()))
-    }
-
     fn came(&self, count: usize) {
-        self.offer.received.set(self.offer.received.get() + count as u64);
+        self.offer.tally.received.set(self.offer.tally.received.get() + count as u64);
         self.held.spend(count);
     }
 
     fn went(&self, count: usize) {
-        self.offer.sent.set(self.offer.sent.get() + count as u64);
+        self.offer.tally.sent.set(self.offer.tally.sent.get() + count as u64);
         self.held.spend(count);
     }
 }
 
 impl fmt::Debug for Through {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Through").field("seat", &self.seat).finish_non_exhaustive()
+        f.debug_struct("Through").field("seat", &self.pass.seat).finish_non_exhaustive()
     }
 }
 
-impl Drop for Through {
+impl Drop for Pass {
     fn drop(&mut self) {
         self.offer.streams.set(self.offer.streams.get() - 1);
     }
@@ -92,7 +100,7 @@ impl AsyncRead for Through {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        ready!(this.held.poll_turn(cx));
+        ready!(this.pass.held.poll_turn(cx));
         if this.datagrams {
             ready!(this.poll_datagram(cx))?;
             let Some(bytes) = this.next.take().flatten() else {
@@ -101,12 +109,12 @@ impl AsyncRead for Through {
             };
             let count = bytes.len().min(buf.remaining());
             buf.put_slice(&bytes[..count]);
-            this.came(count);
+            this.pass.came(count);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf)).map_err(|error| this.told(error))?;
-        this.came(buf.filled().len() - before);
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf)).map_err(|error| this.pass.told(error))?;
+        this.pass.came(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
 }
@@ -114,26 +122,26 @@ impl AsyncRead for Through {
 impl AsyncWrite for Through {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        ready!(this.held.poll_turn(cx));
+        ready!(this.pass.held.poll_turn(cx));
         let count = if this.datagrams {
             // One that finds no room is lost, as datagrams are.
             this.stream.send_datagram(bytes);
             bytes.len()
         } else {
-            ready!(Pin::new(&mut this.stream).poll_write(cx, bytes)).map_err(|error| this.told(error))?
+            ready!(Pin::new(&mut this.stream).poll_write(cx, bytes)).map_err(|error| this.pass.told(error))?
         };
-        this.went(count);
+        this.pass.went(count);
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        Pin::new(&mut this.stream).poll_flush(cx).map_err(|error| this.told(error))
+        Pin::new(&mut this.stream).poll_flush(cx).map_err(|error| this.pass.told(error))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        Pin::new(&mut this.stream).poll_shutdown(cx).map_err(|error| this.told(error))
+        Pin::new(&mut this.stream).poll_shutdown(cx).map_err(|error| this.pass.told(error))
     }
 }
 
@@ -143,10 +151,49 @@ impl Road for Through {
             return self.poll_datagram(cx);
         }
         // One that rests is not kept for another request when its agent leaves, which waits for it.
-        if !self.seat.serves() {
+        if !self.pass.seat.serves() {
             return Poll::Ready(Ok(()));
         }
         let chunk = ready!(self.stream.poll_chunk(cx));
-        Poll::Ready(chunk.map(|_| ()).map_err(|error| self.told(error)))
+        Poll::Ready(chunk.map(|_| ()).map_err(|error| self.pass.told(error)))
+    }
+
+    fn joins(&self) -> bool {
+        !self.datagrams && !self.pass.held.is_bounded()
+    }
+
+    fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let chunk = ready!(self.stream.poll_chunk(cx));
+        Poll::Ready(chunk.map(|_| ()).map_err(|error| self.pass.told(error)))
+    }
+
+    fn join(self: Box<Self>, client: TcpStream) -> Box<dyn Joint> {
+        let Self { stream, pass, .. } = *self;
+        let splice = splice_counted(client, stream, Rc::clone(&pass.offer.tally));
+        Box::new(Between { splice, pass })
+    }
+}
+
+/// A client's socket and a stream that are joined.
+struct Between {
+    splice: Splice,
+    pass: Pass,
+}
+
+impl fmt::Debug for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Between").field("seat", &self.pass.seat).finish_non_exhaustive()
+    }
+}
+
+impl Joint for Between {
+    fn poll_moving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = ready!(Pin::new(&mut self.splice).poll(cx));
+        Poll::Ready(ended.map(|_| ()).map_err(|error| self.pass.told(error)))
+    }
+
+    fn moved(&self) -> (u64, u64) {
+        let moved = self.splice.moved();
+        (moved.sent, moved.received)
     }
 }
