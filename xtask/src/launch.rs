@@ -38,7 +38,7 @@ pub(crate) fn bench(
     }
     // The edge and the quorum have yardsticks of their own; the other names are rows of the failover table.
     match name {
-        Some(name @ ("proxy" | "edge" | "quorum" | "tunnel")) => bench.arg(name),
+        Some(name @ ("proxy" | "edge" | "quorum" | "tunnel" | "hubs")) => bench.arg(name),
         Some(row) => bench.args(["--row", row]),
         None => &mut bench,
     };

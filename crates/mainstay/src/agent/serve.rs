@@ -12,7 +12,8 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::offer::{Offered, To};
-use super::target::{Counted, Targets, reach};
+use super::streams::Counted;
+use super::target::{Targets, reach};
 use super::{Agent, files};
 
 /// Datagrams of a visitor end with this silence.
@@ -43,8 +44,11 @@ async fn carry(offered: Rc<Offered>, open: Open, stream: Stream) {
 
 /// Joins a stream to its target when that is a matter of two sockets, and serves it to its end otherwise.
 async fn begin(offered: Rc<Offered>, open: Open, stream: Stream) -> Option<(Splice, Counted)> {
+    let counted = offered.streams.count();
     match (&offered.to, open.kind) {
-        (To::Tcp(targets), Kind::Bytes) => return tcp(&offered, targets, &open, stream).await,
+        (To::Tcp(targets), Kind::Bytes) => {
+            return tcp(&offered, targets, &open, stream).await.map(|splice| (splice, counted));
+        }
         (To::Udp(targets), Kind::Datagrams) => udp(targets, stream).await,
         (To::Files(thread, snapshot), Kind::Bytes) => files::serve(thread, snapshot, stream).await,
         (To::Tcp(_) | To::Files(..), Kind::Datagrams) | (To::Udp(_), Kind::Bytes) => {
@@ -54,13 +58,7 @@ async fn begin(offered: Rc<Offered>, open: Open, stream: Stream) -> Option<(Spli
     None
 }
 
-async fn tcp(
-    offered: &Offered,
-    targets: &Rc<Targets>,
-    open: &Open,
-    stream: Stream,
-) -> Option<(Splice, Counted)> {
-    let counted = targets.count();
+async fn tcp(offered: &Offered, targets: &Rc<Targets>, open: &Open, stream: Stream) -> Option<Splice> {
     for (at, addr) in targets.turn() {
         let mut socket = match reach(&addr).await {
             Ok(socket) => socket,
@@ -75,7 +73,7 @@ async fn tcp(
         {
             continue;
         }
-        return Some((splice_stream(socket, stream), counted));
+        return Some(splice_stream(socket, stream));
     }
     // Not a byte was handed on: the hub may try another agent.
     stream.reset(Code::Unreachable);
@@ -94,7 +92,6 @@ fn header(version: Option<u8>, open: &Open) -> Option<Vec<u8>> {
 }
 
 async fn udp(targets: &Rc<Targets>, mut stream: Stream) {
-    let _counted = targets.count();
     let Some((_, addr)) = targets.turn().into_iter().next() else { return stream.reset(Code::Unreachable) };
     let socket = match bind(&addr).await {
         Ok(socket) => socket,

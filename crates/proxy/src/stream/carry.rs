@@ -162,8 +162,8 @@ pub(super) async fn carry(
     let end = match step {
         Step::Over(end) => end,
         Step::Refused => End::Refused(client),
-        Step::Joins => match client.into_tcp() {
-            Some(client) => End::Joined(Joined { joint: road.join(client), watch }),
+        Step::Joins => match client.into_tcp().and_then(|client| road.join(client)) {
+            Some(joint) => End::Joined(Joined { joint, watch }),
             None => End::Broken,
         },
     };

@@ -131,7 +131,12 @@ async fn serve(
             Some(lease) => lease,
             None => {
                 let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
-                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else { return Served::Nobody };
+                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else {
+                    if let Io::Road(road) = &mut client {
+                        road.refuse();
+                    }
+                    return Served::Nobody;
+                };
                 tried.push(lease.backend());
                 lease
             }

@@ -167,10 +167,10 @@ impl Road for Through {
         Poll::Ready(chunk.map(|_| ()).map_err(|error| self.pass.told(error)))
     }
 
-    fn join(self: Box<Self>, client: TcpStream) -> Box<dyn Joint> {
+    fn join(self: Box<Self>, client: TcpStream) -> Option<Box<dyn Joint>> {
         let Self { stream, pass, .. } = *self;
         let splice = splice_counted(client, stream, Rc::clone(&pass.offer.tally));
-        Box::new(Between { splice, pass })
+        Some(Box::new(Between { splice, pass }))
     }
 }
 

@@ -13,12 +13,11 @@ use tokio::io::{
     AsyncBufRead as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, DuplexStream,
     ReadBuf,
 };
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::rig::{Rig, run};
-use crate::road::{Agent, Arrival, Ends, Freight, Hub, Joint, NoRoad, Offer, Road, Roads, SessionStatus};
+use crate::road::{Agent, Arrival, Ends, Freight, Hub, Load, NoRoad, Offer, Road, Roads, SessionStatus};
 use crate::snapshot::Snapshot;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -129,18 +128,6 @@ impl Road for Fake {
         self.refused()?;
         Pin::new(&mut self.stream).poll_fill_buf(cx).map_ok(|_| ())
     }
-
-    fn joins(&self) -> bool {
-        false
-    }
-
-    fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_readable(cx)
-    }
-
-    fn join(self: Box<Self>, client: TcpStream) -> Box<dyn Joint> {
-        unreachable!("{client:?} cannot be joined to it")
-    }
 }
 
 /// Nobody comes in.
@@ -188,6 +175,7 @@ async fn rig(agents: &[(&str, Does)]) -> (Rig, Rc<Agents>) {
 
 fn offer(rig: &Rig, agents: &[(&str, Option<&str>)]) {
     let offer = |(agent, trouble): &(&str, Option<&str>)| Offer {
+        load: Load::default(),
         agent: (*agent).to_owned(),
         weight: 1,
         trouble: trouble.map(str::to_owned),
