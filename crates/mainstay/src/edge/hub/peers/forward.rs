@@ -21,8 +21,8 @@ pub(super) fn serve(desk: &Rc<Desk>, guest: &Rc<Guest>, open: Open, stream: Stre
             spawn_local(async move {
                 let (there, back) = join(stream, far, datagrams, toll).await;
                 guest.count.end();
-                guest.count.received.set(guest.count.received.get() + there);
-                guest.count.sent.set(guest.count.sent.get() + back);
+                guest.count.tally.received.set(guest.count.tally.received.get() + there);
+                guest.count.tally.sent.set(guest.count.tally.sent.get() + back);
             });
         }
         Err((code, why)) => {
