@@ -11,6 +11,7 @@ mod command;
 mod edge;
 mod etcd;
 mod guard;
+mod look;
 mod notify;
 mod probe;
 mod secret;

@@ -90,6 +90,21 @@ struct Running {
 }
 
 impl Running {
+    /// The same agent as it is wanted, when that takes no other sessions; else as it was.
+    fn retargeted(mut self, wanted: &plan::Agent) -> Result<Self, Self> {
+        if told_to_hubs(&self.plan) != told_to_hubs(wanted) || !self.agent.unusable.is_empty() {
+            return Err(self);
+        }
+        let services: Vec<Service> = wanted.offers.iter().map(service).collect();
+        // What keeps it from that, a successor would tell.
+        if self.agent.retarget(&services).is_err() {
+            return Err(self);
+        }
+        self.agent.drain.set(wanted.drain);
+        self.plan = wanted.clone();
+        Ok(self)
+    }
+
     fn leave(&self, within: Duration) {
         self.agent.drain.set(self.agent.drain.get().min(within));
         self.agent.stop.notify_one();
@@ -180,9 +195,20 @@ impl Worker {
             }
             let predecessor = old.iter().position(|running| running.plan.name == wanted.name);
             let predecessor = predecessor.map(|at| old.swap_remove(at));
-            match self.start(&wanted) {
+            let predecessor = match predecessor.map(|running| running.retargeted(&wanted)) {
+                Some(Ok(running)) => {
+                    self.agents.push(running);
+                    continue;
+                }
+                Some(Err(running)) => Some(running),
+                None => None,
+            };
+            match self.start(&wanted, predecessor.as_ref().map(|it| it.agent.instance)) {
                 Ok(running) => {
                     self.agents.push(running);
+                    if let Some(predecessor) = &predecessor {
+                        predecessor.agent.succeeded.set(true);
+                    }
                     self.before.extend(predecessor.map(|it| (it, boot_now() + SUCCEED_MAX)));
                 }
                 Err(error) => {
@@ -200,8 +226,10 @@ impl Worker {
         }
     }
 
-    fn start(&self, plan: &plan::Agent) -> anyhow::Result<Running> {
-        let (agent, inputs) = Agent::new(settings(plan)?, Voice::Node(self.tell.clone()))?;
+    /// Starts an agent. It takes the places of the one whose run it goes on with.
+    fn start(&self, plan: &plan::Agent, instance: Option<u64>) -> anyhow::Result<Running> {
+        let voice = Voice::Node(self.tell.clone());
+        let (agent, inputs) = Agent::new(settings(plan)?, voice, instance.unwrap_or_else(super::chance))?;
         let task = spawn_local(Rc::clone(&agent).run(inputs));
         Ok(Running { plan: plan.clone(), agent, task })
     }
@@ -246,6 +274,7 @@ impl Worker {
                     hubs: Vec::new(),
                     offers: Vec::new(),
                     trouble: vec![why.clone()],
+                    counts: crate::status::AgentCounts::default(),
                 }),
             }
         }
@@ -263,15 +292,34 @@ impl Worker {
     }
 }
 
+/// An agent without what hubs need not know: where its offers lead, and how long it takes its leave.
+fn told_to_hubs(agent: &plan::Agent) -> plan::Agent {
+    let mut agent = agent.clone();
+    agent.drain = Duration::ZERO;
+    agent.key_file = None;
+    for offer in &mut agent.offers {
+        offer.service = match &offer.service {
+            plan::Service::Tcp { .. } => plan::Service::Tcp { targets: Vec::new(), look: None, header: None },
+            plan::Service::Udp { .. } => plan::Service::Udp { targets: Vec::new() },
+            plan::Service::Files { .. } => plan::Service::Files { root: std::path::PathBuf::new() },
+        };
+    }
+    agent
+}
+
 /// What the configuration says, as an agent takes it.
 fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
     let hubs = agent.hubs.iter().map(|hub| hub.parse().with_context(|| hub.clone()));
-    let tls = trusting(agent.ca.as_ref().map(String::as_bytes)).map_err(anyhow::Error::msg).context("ca")?;
+    let tls = trusting(agent.ca.as_ref().map(|(_, text)| text.as_bytes()))
+        .map_err(anyhow::Error::msg)
+        .context("ca")?;
     let proxy = agent.proxy.as_ref().map(|proxy| proxy.text().parse().map_err(anyhow::Error::msg));
     Ok(Settings {
         hubs: hubs.collect::<anyhow::Result<_>>()?,
         name: agent.name.clone(),
         key: SigningKey::parse(agent.key.text()).context("key")?,
+        // The supervisor follows it, which may read what this role may not.
+        key_file: None,
         dialing: Dialing { tls, proxy: proxy.transpose().context("proxy")? },
         services: agent.offers.iter().map(service).collect(),
         drain: agent.drain,
@@ -281,8 +329,8 @@ fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
 fn service(offer: &plan::Offer) -> Service {
     let usual = Service { weight: offer.weight, host: offer.host.clone(), ..Service::new(&offer.tunnel) };
     match &offer.service {
-        plan::Service::Tcp { targets, interval, header } => {
-            Service { targets: targets.clone(), interval: *interval, header: *header, ..usual }
+        plan::Service::Tcp { targets, look, header } => {
+            Service { targets: targets.clone(), look: look.clone(), header: *header, ..usual }
         }
         plan::Service::Udp { targets } => Service { targets: targets.clone(), udp: true, ..usual },
         plan::Service::Files { root } => Service { files: Some(root.clone()), ..usual },
