@@ -16,14 +16,14 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentCounts, AgentStatus, HubSeen, OfferStatus};
+pub use agent::{AgentCounts, AgentStatus, DoorStatus, HubSeen, OfferStatus};
 pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
 pub use through::ThroughStatus;
-pub use tunnel::{TunnelAgent, TunnelStatus};
+pub use tunnel::{TunnelAgent, TunnelStatus, TunnelVisitor};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -134,6 +134,10 @@ pub trait Roads: fmt::Debug {
 pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Waits until there is something to read, or the end, without holding a buffer.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells whoever opened it that nobody serves it and that not a byte of it was handed on. One that we have opened ourselves needs
+    /// no such word.
+    fn refuse(&mut self) {}
 }
 
 /// Takes the connections of agents.
@@ -154,11 +158,14 @@ pub trait Hub: fmt::Debug {
     fn sessions(&self) -> Vec<SessionStatus>;
 }
 
-/// One session of an agent, as people are told of it.
+/// One session of an agent, or of a visitor, as people are told of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStatus {
     /// The agent's name.
     pub agent: String,
+    /// It is no agent, but reaches the tunnels of `offers`.
+    #[serde(default)]
+    pub visitor: bool,
     /// Its address.
     pub from: String,
     /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
@@ -260,6 +267,11 @@ impl<S> Ahead<S> {
     /// `early` comes before what `inner` gives.
     pub const fn new(early: Vec<u8>, inner: S) -> Self {
         Self { early, at: 0, inner }
+    }
+
+    /// The connection itself.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
     }
 }
 

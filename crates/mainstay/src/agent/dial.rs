@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mainstay_core::tunnel::address::Address;
-use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Challenge};
+use mainstay_core::tunnel::hello::{Answer, Cause, Challenge};
 use mainstay_core::tunnel::roam::Input;
 use mainstay_link::tunnel::carrier::{self, connect_among};
 use mainstay_link::tunnel::hello::{Dialer, Failed, Met, dial};
@@ -12,8 +12,7 @@ use mainstay_link::tunnel::{Carrier, Closed, Limits, Session, Side};
 use mainstay_sys::clock::boot_now;
 use tokio::task::spawn_local;
 
-use super::{Agent, news};
-use crate::edge::LEAVING;
+use super::{Agent, Listen, leaves, news};
 
 /// How a dial ends without a session.
 enum Ended {
@@ -51,7 +50,8 @@ impl Agent {
                     if self.once(&format!("{url} {why}")) {
                         self.voice.warn(&self.name, format!("{url}: {why}"));
                     }
-                    self.heard.borrow_mut().lost(&url, why);
+                    self.heard.borrow_mut().refused(&url, why);
+                    self.ways.refused();
                 }
                 Input::Refused(number, refused.cause)
             }
@@ -80,10 +80,10 @@ impl Agent {
         };
         let connected = connect_among(&address, turn, &self.dialing, found).await;
         let mut connected = connected.map_err(Ended::Carrier)?;
-        let offers: Vec<_> = self.offered.borrow().iter().map(|offered| offered.offer()).collect();
+        let offers = self.offers();
         let key = Rc::clone(&self.key.borrow());
         let dialer = Dialer {
-            caller: Caller::Agent,
+            caller: self.caller(),
             name: &self.name,
             instance: self.instance,
             key: &key,
@@ -109,6 +109,7 @@ impl Agent {
         session.tell(news::of(&self.offered.borrow(), &self.load));
         session.set_load(&self.load);
         self.sessions.borrow_mut().insert(number, session.clone());
+        self.ways.begun(number, &session, &met);
         spawn_local(Rc::clone(&self).serve(incoming));
         let place = met.hub.place;
         let (process, thread) = (place.process, place.thread);
@@ -121,6 +122,7 @@ impl Agent {
         let why = self.follow(number, &session).await;
         self.sessions.borrow_mut().remove(&number);
         self.counts.add(&session.counters().counts);
+        self.ways.ended(number);
         tracing::info!(hub = met.hub.hub, process, thread, "a session has ended: {why}");
         let _ = self.inputs.send(Input::Lost(number));
     }
@@ -133,7 +135,7 @@ impl Agent {
                 why = session.closed() => return why,
                 now = session.changed(known) => known = now,
             }
-            if session.has_left() || session.heard().targets.iter().any(|(word, _)| word == LEAVING) {
+            if leaves(session) {
                 let _ = self.inputs.send(Input::Leaving(number));
                 return session.closed().await;
             }
@@ -143,6 +145,7 @@ impl Agent {
     fn say_what_is_served(&self, met: &Met) {
         self.heard.borrow_mut().answered(met);
         let hub = &met.hub.hub;
+        self.say_what_is_reached(met);
         for grant in &met.welcome.grants {
             let all = self.offered.borrow();
             let Some(offered) = all.iter().find(|offered| offered.index == grant.index) else { continue };
@@ -162,6 +165,30 @@ impl Agent {
                 Answer::Refused(why) => {
                     if self.once(&format!("{tunnel} {hub} {why}")) {
                         let message = format!("hub {hub} does not serve tunnel {tunnel}: {why}");
+                        self.voice.warn(&self.name, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a visitor is told.
+    fn say_what_is_reached(&self, met: &Met) {
+        let hub = &met.hub.hub;
+        for grant in &met.welcome.grants {
+            let Some(door) = self.doors.iter().find(|door| door.index == grant.index) else { continue };
+            let (tunnel, listen) = (&door.tunnel, door.listen);
+            match &grant.answer {
+                Answer::Served(_) if door.listen == Listen::Stdio => {}
+                Answer::Served(_) => {
+                    if self.once(&format!("{tunnel} {hub}")) {
+                        let message = format!("tunnel {tunnel} is reached at {listen}, through hub {hub}");
+                        self.voice.inform(&self.name, message);
+                    }
+                }
+                Answer::Refused(why) => {
+                    if self.once(&format!("{tunnel} {hub} {why}")) {
+                        let message = format!("hub {hub} does not lead to tunnel {tunnel}: {why}");
                         self.voice.warn(&self.name, message);
                     }
                 }

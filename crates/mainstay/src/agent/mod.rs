@@ -15,6 +15,7 @@ mod serve;
 mod settings;
 mod streams;
 mod target;
+mod visit;
 mod voice;
 
 use std::cell::{Cell, RefCell};
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::address::Address;
+use mainstay_core::tunnel::hello::{Caller, Offer};
 use mainstay_core::tunnel::roam::{Effect, Input, Roam};
 use mainstay_link::tunnel::Session;
 use mainstay_link::tunnel::carrier::Dialing;
@@ -39,8 +41,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use offer::Offered;
 pub(crate) use role::run as serve_node;
 use seen::{Counts, Heard};
-pub use settings::{Service, Settings};
+pub use settings::{Listen, Service, Settings, Wish};
+use visit::{Door, Ways};
 use voice::Voice;
+
+use crate::edge::LEAVING;
 
 /// What sessions that drain may take beyond their time, to say so.
 const PARTING: Duration = Duration::from_millis(100);
@@ -56,6 +61,9 @@ struct Agent {
     offered: RefCell<Vec<Rc<Offered>>>,
     /// What looks at its targets.
     looks: RefCell<Vec<JoinHandle<()>>>,
+    /// What it reaches, when it is a visitor.
+    doors: Vec<Rc<Door>>,
+    ways: Ways,
     roam: RefCell<Roam>,
     sessions: RefCell<HashMap<u64, Session>>,
     inputs: UnboundedSender<Input>,
@@ -78,6 +86,8 @@ struct Agent {
     drain: Cell<Duration>,
     /// It is to end; the second time at once.
     stop: Notify,
+    /// Why it did not do what it was run for.
+    failed: Cell<Option<String>>,
 }
 
 /// Runs an agent until it is told to end, and its streams have.
@@ -87,7 +97,7 @@ struct Agent {
 pub fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
-    runtime.block_on(tasks.run_until(async move {
+    let done = runtime.block_on(tasks.run_until(async move {
         let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()]
             .map(signal)
             .into_iter()
@@ -110,8 +120,16 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         agent.sum_up();
         ear.abort();
         follow.iter().for_each(JoinHandle::abort);
-        Ok(())
-    }))
+        agent.failed.take().map_or(Ok(()), |why| Err(anyhow::Error::msg(why)))
+    }));
+    // A thread that waits for standard input must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+/// Whether a hub is about to leave, or does.
+fn leaves(session: &Session) -> bool {
+    session.has_left() || session.heard().targets.iter().any(|(word, _)| word == LEAVING)
 }
 
 fn chance() -> u64 {
@@ -148,7 +166,25 @@ impl Agent {
                 }
             }
         }
-        anyhow::ensure!(!offered.is_empty(), "nothing can be offered: {}", unusable.join("; "));
+        let mut doors = Vec::new();
+        for (index, wish) in (0..).zip(&settings.wishes) {
+            match Door::new(index, wish) {
+                Ok(door) => doors.push(Rc::new(door)),
+                Err(error) if settings.wishes.len() == 1 => return Err(error),
+                Err(error) => {
+                    let why = format!("tunnel {} is not reached: {error:#}", wish.tunnel);
+                    voice.warn(&settings.name, why.clone());
+                    unusable.push(why);
+                }
+            }
+        }
+        let nothing = offered.is_empty() && doors.is_empty();
+        anyhow::ensure!(!nothing, "there is nothing to do: {}", unusable.join("; "));
+        let dialled = urls.iter().map(String::as_str);
+        let roam = match doors.is_empty() {
+            true => Roam::new(dialled, boot_now()),
+            false => Roam::one_each(dialled, boot_now()),
+        };
         let agent = Self {
             name: settings.name,
             instance,
@@ -157,7 +193,9 @@ impl Agent {
             sealed: settings.hubs.iter().all(|hub| hub.way.is_sealed()),
             offered: RefCell::new(offered),
             looks: RefCell::default(),
-            roam: RefCell::new(Roam::new(urls.iter().map(String::as_str), boot_now())),
+            doors,
+            ways: Ways::default(),
+            roam: RefCell::new(roam),
             sessions: RefCell::default(),
             inputs,
             changed,
@@ -171,12 +209,14 @@ impl Agent {
             voice,
             drain: Cell::new(settings.drain),
             stop: Notify::new(),
+            failed: Cell::new(None),
         };
         Ok((Rc::new(agent), heard))
     }
 
     async fn run(self: Rc<Self>, mut inputs: UnboundedReceiver<Input>) {
         self.look_after();
+        let doors: Vec<_> = self.doors.iter().map(|door| door.keep(&self)).collect();
         self.handle(Input::Tick);
         loop {
             let due = self.roam.borrow().poll_timeout(boot_now());
@@ -189,6 +229,7 @@ impl Agent {
                 () = self.stop.notified() => break,
             }
         }
+        doors.iter().for_each(tokio::task::JoinHandle::abort);
         self.leave().await;
         self.looks.borrow().iter().for_each(JoinHandle::abort);
     }
@@ -238,6 +279,26 @@ impl Agent {
     /// Says something once; `forget` makes it new again.
     fn once(&self, what: &str) -> bool {
         self.said.borrow_mut().insert(what.to_owned())
+    }
+
+    /// What hubs are told: what it offers, or as a visitor wants.
+    fn offers(&self) -> Vec<Offer> {
+        let wishes = self.doors.iter().map(|door| door.wish());
+        self.offered.borrow().iter().map(|offered| offered.offer()).chain(wishes).collect()
+    }
+
+    fn caller(&self) -> Caller {
+        if self.doors.is_empty() { Caller::Agent } else { Caller::Visitor }
+    }
+
+    /// A connection of a door found no way to its tunnel.
+    fn no_way(&self, door: &Door) {
+        let why = self.why_not(door);
+        if door.listen == Listen::Stdio {
+            self.failed.set(Some(format!("tunnel {} can't be reached: {why}", door.tunnel)));
+        } else {
+            tracing::debug!(tunnel = door.tunnel, "a connection is closed: {why}");
+        }
     }
 
     /// Takes no new streams and waits for the others to end.

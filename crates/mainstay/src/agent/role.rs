@@ -273,6 +273,7 @@ impl Worker {
                     name: name.clone(),
                     hubs: Vec::new(),
                     offers: Vec::new(),
+                    doors: Vec::new(),
                     trouble: vec![why.clone()],
                     counts: crate::status::AgentCounts::default(),
                 }),
@@ -322,6 +323,7 @@ fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
         key_file: None,
         dialing: Dialing { tls, proxy: proxy.transpose().context("proxy")? },
         services: agent.offers.iter().map(service).collect(),
+        wishes: Vec::new(),
         drain: agent.drain,
     })
 }

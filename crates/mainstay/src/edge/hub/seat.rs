@@ -99,6 +99,7 @@ impl Seat {
     pub(super) fn status(&self, place: (u16, u16)) -> SessionStatus {
         SessionStatus {
             agent: self.label(),
+            visitor: false,
             from: self.from.map(|from| from.to_string()).unwrap_or_default(),
             carrier: self.carrier.to_owned(),
             place,
