@@ -402,7 +402,7 @@ impl Mux {
             return;
         }
         let took = self.now.since(self.pings[(token % 4) as usize]);
-        if token % SPELL == 0 {
+        if token.is_multiple_of(SPELL) {
             self.shortest = [self.shortest[1], None];
         }
         self.shortest[1] = Some(self.shortest[1].map_or(took, |least| least.min(took)));

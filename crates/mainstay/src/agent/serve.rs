@@ -24,12 +24,13 @@ impl Agent {
     pub(super) async fn serve(self: Rc<Self>, mut incoming: Incoming) {
         while let Some((open, stream)) = incoming.next().await {
             let route = |offered: &&Rc<Offered>| offered.offer().route() == open.target;
-            let Some(offered) = self.offered.iter().find(route) else {
+            let offered = self.offered.borrow().iter().find(route).cloned();
+            let Some(offered) = offered else {
                 tracing::debug!(target = open.target, "a hub asks for what is not offered");
                 stream.reset(Code::Denied);
                 continue;
             };
-            spawn_local(carry(Rc::clone(offered), open, stream));
+            spawn_local(carry(offered, open, stream));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The status as Prometheus reads it (text format 0.0.4): one prefix, base units, `_total` for counters.
 
+mod agent;
 mod cluster;
 mod edge;
 
@@ -45,6 +46,19 @@ impl Families {
 /// Every family that there is, without prefix, and what it means.
 const FAMILIES: &[(&str, &str)] = &[
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
+    ("agent_dials_failed_total", "Dials that came out at no hub."),
+    ("agent_dials_total", "Dials to hubs that were begun."),
+    ("agent_hubs", "Hubs that the agent knows."),
+    ("agent_hubs_met", "Hubs to which the agent has a session."),
+    ("agent_places", "Threads of the hub, to each of which the agent wants a session."),
+    ("agent_received_bytes_total", "Bytes of streams from hubs."),
+    ("agent_refusals_total", "Dials that a hub has sent away."),
+    ("agent_rtt_seconds", "The shortest round trip of the sessions to the hub."),
+    ("agent_sent_bytes_total", "Bytes of streams to hubs."),
+    ("agent_sessions", "Places of the hub to which the agent has a session."),
+    ("agent_streams", "Streams that are open."),
+    ("agent_streams_total", "Streams so far."),
+    ("agent_target_up", "1 while the target answers; a folder is one."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
         "backend_latency_seconds",
@@ -117,6 +131,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("route_retries_total", "Further backends that were asked for requests."),
     ("route_sent_bytes_total", "Bytes to clients."),
     ("send_errors_total", "Times that the kernel refused adverts or announcements."),
+    ("tunnel_agent_load", "Connections that the agent's targets have through all hubs, as it last said."),
     ("tunnel_agent_sessions", "Places of this hub to which the agent has a session."),
     ("tunnel_agent_up", "1 while the agent says that its target answers."),
     ("tunnel_connections", "Connections to the agent's target that are open."),
@@ -178,6 +193,7 @@ pub(super) fn render(status: &Status) -> String {
     cluster::add(&mut families, status);
     arbitration(&mut families, status);
     edge::add(&mut families, status);
+    agent::add(&mut families, status);
     workers(&mut families, status);
     let mut out = String::new();
     for (name, (kind, samples)) in families.all {

@@ -262,7 +262,7 @@ fn who_is_content_with_one_session_at_each_hub_asks_for_no_more_and_finds_all_hu
         assert!(world.until(SECOND * 60, one_at_each), "seed {seed}: {:?}", world.sessions);
         let dials = world.dials;
         assert!(
-            world.until(SECOND * 20, |world| world.sessions.len() > 3 || world.dials > dials + 4) == false
+            !world.until(SECOND * 20, |world| world.sessions.len() > 3 || world.dials > dials + 4)
         );
     }
 }
@@ -285,4 +285,37 @@ fn of_one_session_at_each_hub_that_of_a_run_which_is_over_gives_way() {
     assert_eq!(roam.poll_effect(), Some(Effect::Drain(first)));
     roam.handle(Input::Leaving(third), 5, later);
     assert!(!roam.view(later).iter().any(|hub| hub.places.iter().any(|place| place.session.is_some())));
+}
+
+#[test]
+fn a_name_that_stands_for_several_hubs_leads_to_all_of_them_and_to_one_that_is_added() {
+    for seed in 1..40 {
+        let mut world = World::new(4, &["tcp://dns"], seed);
+        world.hubs[3].up = false;
+        world.listed = vec![0, 1, 2];
+        // Each names itself alone: nobody else tells of the others.
+        world.names = vec!["hub-0".into()];
+        assert!(world.until(5 * SECOND, World::complete), "seed {seed}");
+        world.back(3);
+        world.listed.push(3);
+        assert!(world.until(SCOUT + 2 * SECOND, World::complete), "seed {seed}: it is looked up again");
+        let before = world.dials;
+        world.until(60 * SECOND, |_| false);
+        assert!(world.dials - before < 8, "seed {seed}: {} dials for nothing", world.dials - before);
+    }
+}
+
+#[test]
+fn of_several_addresses_behind_a_name_one_that_is_down_is_back_within_a_second() {
+    for seed in 1..40 {
+        let mut world = World::new(3, &["tcp://dns"], seed);
+        world.listed = vec![0, 1, 2];
+        assert!(world.until(5 * SECOND, World::complete), "seed {seed}");
+        world.until(10 * SECOND, |_| false);
+        world.kill(1);
+        world.until(20 * SECOND, |_| false);
+        world.back(1);
+        assert!(world.until(SECOND + SECOND / 10, |world| world.places(1) > 0), "seed {seed}");
+        assert!(world.until(5 * SECOND, World::complete), "seed {seed}");
+    }
 }

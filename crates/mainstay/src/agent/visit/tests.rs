@@ -43,12 +43,13 @@ fn rig(hubs: &[Does]) -> Rig {
         hubs: vec!["tcp://127.0.0.1:1".parse().unwrap()],
         name: "desk".to_owned(),
         key: SigningKey::generate(&mut SystemEntropy),
+        key_file: None,
         dialing: Dialing { tls: trusting(None).unwrap(), proxy: None },
         services: Vec::new(),
         wishes: vec![Wish::new("office", Listen::Stdio, false)],
         drain: Duration::ZERO,
     };
-    let (agent, _) = Agent::new(settings, Voice::Log).unwrap();
+    let (agent, _) = Agent::new(settings, Voice::Log, 1).unwrap();
     let (tell, heard) = unbounded_channel();
     let mut sessions = Vec::new();
     for (nth, does) in hubs.iter().copied().enumerate() {

@@ -78,8 +78,12 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     }
     let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
     let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
+    let name = plain(&asked.hello.name);
+    let label = desk.label(&name, asked.hello.instance, &claims.key);
     let seat = Rc::new(Seat {
-        label: desk.label(&asked.hello.name, asked.hello.instance, &claims.key),
+        name,
+        label: RefCell::new(label.clone()),
+        told_as: label,
         key: claims.key,
         instance: asked.hello.instance,
         from,
@@ -93,12 +97,17 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         superseded: Cell::new(false),
         leaving: Cell::new(false),
     });
-    tracing::info!(agent = %seat.label, from = ?from, carrier = kind, "an agent has joined");
+    tracing::info!(agent = %seat.label(), from = ?from, carrier = kind, "an agent has joined");
     desk.seat(Rc::clone(&seat));
     spawn_local(async move {
         seat::keep(desk, seat, incoming).await;
         drop(open);
     });
+}
+
+/// A name as it stands in addresses of backends.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c == '/' || c.is_whitespace() { '_' } else { c }).collect()
 }
 
 /// What goes back to who is not let in.
