@@ -125,6 +125,21 @@ impl Agent {
         }
     }
 
+    /// What it has counted, sessions that are open included.
+    fn counted(&self) -> AgentCounts {
+        let sessions = self.sessions.borrow();
+        let live = |of: fn(&mainstay_link::tunnel::Counts) -> u64| -> u64 {
+            sessions.values().map(|session| of(&session.counters().counts)).sum()
+        };
+        AgentCounts {
+            dials: self.counts.dials.get(),
+            failures: self.counts.failures.get(),
+            refusals: self.counts.refusals.get(),
+            sent: self.counts.sent.get() + live(|counts| counts.bytes_sent),
+            received: self.counts.received.get() + live(|counts| counts.bytes_received),
+        }
+    }
+
     pub(super) fn status(&self) -> AgentStatus {
         let (heard, sessions) = (self.heard.borrow(), self.sessions.borrow());
         let mut hubs = Vec::new();
@@ -169,17 +184,9 @@ impl Agent {
         });
         let offers = offers.collect();
         let lost = heard.unreachable.iter().map(|(url, why)| format!("{url}: {why}"));
-        let trouble = self.unusable.iter().cloned().chain(lost).collect();
-        let live = |of: fn(&mainstay_link::tunnel::Counts) -> u64| -> u64 {
-            sessions.values().map(|session| of(&session.counters().counts)).sum()
-        };
-        let counts = AgentCounts {
-            dials: self.counts.dials.get(),
-            failures: self.counts.failures.get(),
-            refusals: self.counts.refusals.get(),
-            sent: self.counts.sent.get() + live(|counts| counts.bytes_sent),
-            received: self.counts.received.get() + live(|counts| counts.bytes_received),
-        };
+        let closed = self.doors.iter().filter_map(|door| door.trouble());
+        let trouble = self.unusable.iter().cloned().chain(closed).chain(lost).collect();
+        let counts = self.counted();
         let doors = self.doors.iter().map(|door| {
             let answers = heard.grants.iter();
             let answers = answers.filter(|((hub, index), _)| *index == door.index && known(hub));
@@ -202,6 +209,7 @@ impl Agent {
             shown
         });
         let doors = doors.collect();
-        AgentStatus { name: self.name.clone(), hubs, offers, doors, trouble, counts }
+        let visit = !self.doors.is_empty();
+        AgentStatus { name: self.name.clone(), visit, hubs, offers, doors, trouble, counts }
     }
 }
