@@ -95,9 +95,7 @@ pub(super) async fn relay(
             None => {
                 let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
                 let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else {
-                    if let Io::Road(road) = &mut client {
-                        road.refuse();
-                    }
+                    client.refuse();
                     break;
                 };
                 tried.push(lease.backend());
