@@ -29,10 +29,11 @@ use mainstay_link::tunnel::Session;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_sys::clock::boot_now;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use offer::Offered;
@@ -87,9 +88,10 @@ struct Agent {
 /// # Errors
 /// With a sentence, when it cannot begin.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
-    let done = runtime.block_on(tasks.run_until(async move {
+    // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(LocalOptions::default())?;
+    let done = runtime.block_on(async move {
         let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let (agent, inputs) = Agent::new(settings, Voice::Log)?;
         let told = Rc::clone(&agent);
@@ -106,7 +108,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         Rc::clone(&agent).run(inputs).await;
         ear.abort();
         agent.failed.take().map_or(Ok(()), |why| Err(anyhow::Error::msg(why)))
-    }));
+    });
     // A thread that waits for standard input must not hold up the end.
     runtime.shutdown_background();
     done

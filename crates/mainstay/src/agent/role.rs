@@ -14,8 +14,9 @@ use mainstay_link::tunnel::carrier::{Dialing, trusting};
 use mainstay_link::tunnel::keys::SigningKey;
 use mainstay_sys::clock::boot_now;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
 use super::voice::{Said, Voice};
@@ -55,9 +56,9 @@ pub(crate) fn run(channel: Channel) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(BLOCKING_STACK)
         .thread_keep_alive(BLOCKING_IDLE)
-        .build()
+        .build_local(LocalOptions::default())
         .context("start the runtime")?;
-    let result = LocalSet::new().block_on(&runtime, async { Worker::new(channel)?.serve().await });
+    let result = runtime.block_on(async { Worker::new(channel)?.serve().await });
     // A thread that hangs in a resolver must not hold up the end.
     runtime.shutdown_background();
     result

@@ -134,7 +134,7 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
         }
         Caller::Visitor => {}
         Caller::Hub => {
-            return refuse(Cause::Forbidden, "this hub does not forward for others".to_owned());
+            return refuse(Cause::Forbidden, "other hubs come in at `bind` of [hub]".to_owned());
         }
     }
     let caller = asked.hello.caller;
@@ -147,8 +147,8 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
         let why = why.unwrap_or_else(|| "it names no tunnel".to_owned());
         return refuse(Cause::Forbidden, why);
     }
-    let welcome =
-        Welcome { grants: desk.grants(&judged), hubs: desk.addrs.borrow().clone(), ..Welcome::default() };
+    let (hubs, names) = (desk.peers.urls(desk), desk.peers.names(desk));
+    let welcome = Welcome { grants: desk.grants(&judged), hubs, names, ..Welcome::default() };
     said::welcome(carrier, welcome).await?;
     Ok((asked, claims, judged))
 }
@@ -162,8 +162,7 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
-        sent: Cell::new(0),
-        received: Cell::new(0),
+        tally: Rc::default(),
     }
 }
 
