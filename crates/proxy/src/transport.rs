@@ -255,6 +255,13 @@ impl Io {
         }
     }
 
+    /// Tells a client that came in through a tunnel that nobody serves it.
+    pub(crate) fn refuse(&mut self) {
+        if let Self::Road(road) = self {
+            road.refuse();
+        }
+    }
+
     /// Reads into `into`; zero is the end.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(Socket { stream, early: None }) = self {

@@ -132,9 +132,7 @@ async fn serve(
             None => {
                 let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
                 let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else {
-                    if let Io::Road(road) = &mut client {
-                        road.refuse();
-                    }
+                    client.refuse();
                     return Served::Nobody;
                 };
                 tried.push(lease.backend());
