@@ -119,7 +119,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
 }
 
 /// What goes back to who is not let in.
-fn failed_answer(failed: &Failed) -> Option<Refused> {
+pub(super) fn failed_answer(failed: &Failed) -> Option<Refused> {
     match failed {
         Failed::Refused(refused) => Some(refused.clone()),
         Failed::Broken(_)
