@@ -111,7 +111,7 @@ fn plain(name: &str) -> String {
 }
 
 /// What goes back to who is not let in.
-fn failed_answer(failed: &Failed) -> Option<Refused> {
+pub(super) fn failed_answer(failed: &Failed) -> Option<Refused> {
     match failed {
         Failed::Refused(refused) => Some(refused.clone()),
         Failed::Broken(_)
