@@ -11,6 +11,7 @@ mod lock;
 mod man;
 mod render;
 mod top;
+mod tunnel;
 mod visit;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::dirs::Dirs;
 use crate::ipc::{ClusterAction, PoolAction, VipAction};
 use crate::role::Role;
+use tunnel::TunnelCommand;
 
 pub use local::load;
 
@@ -331,30 +333,6 @@ enum VipCommand {
     Ready {
         /// Its name.
         name: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum TunnelCommand {
-    /// Make a pair of keys: the secret is for the agent or visitor, the public half for `[[tunnel]]` on the hub.
-    Key {
-        /// Where the secret goes, readable by its owner alone; only the public half is printed then. One that is there stays.
-        #[arg(value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
-    /// One line for each other hub: the sessions with it, the tunnels that it has agents of, and why it is not reached.
-    Hubs {
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// One line for each agent: the places of this hub that it has a session to, its connections, what its target does.
-    List {
-        /// Only this tunnel.
-        tunnel: Option<String>,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 

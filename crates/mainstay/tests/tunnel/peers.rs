@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mainstay_core::tunnel::directory::{Message, RECORDS, Reader};
+use mainstay_core::tunnel::directory::{Message, Offers, RECORDS, Reader};
 use mainstay_core::tunnel::hello::{Caller, Kind};
 use mainstay_lab::Host;
 use mainstay_lab::peer::{Keeper as _, Mainstay};
@@ -266,21 +266,7 @@ fn a_hand_made_hub_is_served_once_and_neither_in_a_circle_nor_without_the_key() 
             let keys = HubKeys::new(KEY.as_bytes(), "ghost").map_err(anyhow::Error::msg)?;
             let (session, mut incoming) =
                 meet(&bed, &keys, "ghost", Caller::Hub).await?.map_err(anyhow::Error::msg)?;
-            let (open, mut records) = incoming.next().await.context("it pushes")?;
-            ensure!(open.target == RECORDS, "{open:?}");
-            let mut reader = Reader::default();
-            let told = loop {
-                if let Some(message) = reader.take()? {
-                    if let Message::Tunnel(offers) = message {
-                        break offers;
-                    }
-                    continue;
-                }
-                let mut bytes = [0; 4096];
-                let count = records.read(&mut bytes).await?;
-                ensure!(count > 0, "it has ended");
-                reader.feed(&bytes[..count]);
-            };
+            let told = first_told(&mut incoming).await?;
             ensure!(told.tunnel == TUNNEL && told.agents[0].name == "one", "{told:?}");
 
             let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -354,5 +340,23 @@ async fn meet(
     match dial(&mut carrier, dialer, |_| Ok::<_, Failed>(())).await {
         Ok(_) => Ok(Ok(Session::start(carrier, Side::Agent, Limits::default()))),
         Err(failed) => Ok(Err(failed.to_string())),
+    }
+}
+
+/// The first tunnel that a hub pushes.
+async fn first_told(incoming: &mut Incoming) -> Result<Offers> {
+    let (open, mut records) = incoming.next().await.context("it pushes")?;
+    ensure!(open.target == RECORDS, "{open:?}");
+    let mut reader = Reader::default();
+    loop {
+        match reader.take()? {
+            Some(Message::Tunnel(offers)) => return Ok(offers),
+            Some(Message::Hub(_)) => continue,
+            None => {}
+        }
+        let mut bytes = [0; 4096];
+        let count = records.read(&mut bytes).await?;
+        ensure!(count > 0, "it has ended");
+        reader.feed(&bytes[..count]);
     }
 }

@@ -13,7 +13,8 @@ fn tunnel(balance: Balance) -> Pool {
 }
 
 fn offer(agent: &str, weight: u32, trouble: Option<&str>) -> Offer {
-    Offer { agent: agent.into(), weight, trouble: trouble.map(str::to_owned), load: Load::default() }
+    let trouble = trouble.map(str::to_owned);
+    Offer { agent: agent.into(), weight, trouble, load: Load::default(), backup: false }
 }
 
 fn agent_of(lease: &Lease) -> String {
