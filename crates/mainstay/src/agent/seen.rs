@@ -140,8 +140,8 @@ impl Agent {
         }
     }
 
-    pub(super) fn status(&self) -> AgentStatus {
-        let (heard, sessions) = (self.heard.borrow(), self.sessions.borrow());
+    fn hubs_seen(&self) -> Vec<HubSeen> {
+        let sessions = self.sessions.borrow();
         let mut hubs = Vec::new();
         for hub in self.roam.borrow().view(boot_now()) {
             let there = hub.places.iter().filter_map(|place| sessions.get(&place.session?));
@@ -155,6 +155,12 @@ impl Agent {
                 rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
             });
         }
+        hubs
+    }
+
+    pub(super) fn status(&self) -> AgentStatus {
+        let heard = self.heard.borrow();
+        let hubs = self.hubs_seen();
         let known = |hub: &str| hubs.iter().any(|known| known.hub == hub && known.sessions > 0);
         let all = self.offered.borrow();
         let offers = all.iter().map(|offered| {
