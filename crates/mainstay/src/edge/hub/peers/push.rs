@@ -60,14 +60,14 @@ impl Desk {
             for offer in &seat.offers {
                 let agents = all.entry(offer.tunnel.clone()).or_default();
                 let trouble = offer.trouble.borrow().clone();
-                match agents.iter_mut().find(|known| known.name == seat.label) {
+                match agents.iter_mut().find(|known| seat.is_called(&known.name)) {
                     Some(known) => {
                         known.bytes |= !offer.udp;
                         known.datagrams |= offer.udp;
                         known.trouble = known.trouble.take().or(trouble);
                     }
                     None => agents.push(Agent {
-                        name: seat.label.clone(),
+                        name: seat.label(),
                         bytes: !offer.udp,
                         datagrams: offer.udp,
                         weight: offer.weight,
