@@ -125,8 +125,23 @@ impl Agent {
         }
     }
 
-    pub(super) fn status(&self) -> AgentStatus {
-        let (heard, sessions) = (self.heard.borrow(), self.sessions.borrow());
+    /// What it has counted, sessions that are open included.
+    fn counted(&self) -> AgentCounts {
+        let sessions = self.sessions.borrow();
+        let live = |of: fn(&mainstay_link::tunnel::Counts) -> u64| -> u64 {
+            sessions.values().map(|session| of(&session.counters().counts)).sum()
+        };
+        AgentCounts {
+            dials: self.counts.dials.get(),
+            failures: self.counts.failures.get(),
+            refusals: self.counts.refusals.get(),
+            sent: self.counts.sent.get() + live(|counts| counts.bytes_sent),
+            received: self.counts.received.get() + live(|counts| counts.bytes_received),
+        }
+    }
+
+    fn hubs_seen(&self) -> Vec<HubSeen> {
+        let sessions = self.sessions.borrow();
         let mut hubs = Vec::new();
         for hub in self.roam.borrow().view(boot_now()) {
             let there = hub.places.iter().filter_map(|place| sessions.get(&place.session?));
@@ -140,6 +155,12 @@ impl Agent {
                 rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
             });
         }
+        hubs
+    }
+
+    pub(super) fn status(&self) -> AgentStatus {
+        let heard = self.heard.borrow();
+        let hubs = self.hubs_seen();
         let known = |hub: &str| hubs.iter().any(|known| known.hub == hub && known.sessions > 0);
         let all = self.offered.borrow();
         let offers = all.iter().map(|offered| {
@@ -171,16 +192,7 @@ impl Agent {
         let lost = heard.unreachable.iter().map(|(url, why)| format!("{url}: {why}"));
         let closed = self.doors.iter().filter_map(|door| door.trouble());
         let trouble = self.unusable.iter().cloned().chain(closed).chain(lost).collect();
-        let live = |of: fn(&mainstay_link::tunnel::Counts) -> u64| -> u64 {
-            sessions.values().map(|session| of(&session.counters().counts)).sum()
-        };
-        let counts = AgentCounts {
-            dials: self.counts.dials.get(),
-            failures: self.counts.failures.get(),
-            refusals: self.counts.refusals.get(),
-            sent: self.counts.sent.get() + live(|counts| counts.bytes_sent),
-            received: self.counts.received.get() + live(|counts| counts.bytes_received),
-        };
+        let counts = self.counted();
         let doors = self.doors.iter().map(|door| {
             let answers = heard.grants.iter();
             let answers = answers.filter(|((hub, index), _)| *index == door.index && known(hub));
