@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
@@ -52,6 +54,12 @@ pub(crate) fn read(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("it is larger than 1 MiB"));
     }
     Ok(text)
+}
+
+/// Whether a text is the secret that `mainstay tunnel key` makes.
+pub(crate) fn is_tunnel_secret(text: &str) -> bool {
+    let seed = text.strip_prefix("mst1_").map(|code| URL_SAFE_NO_PAD.decode(code));
+    matches!(seed, Some(Ok(seed)) if seed.len() == 32)
 }
 
 /// Whether a chain and a key can be used, and belong together.

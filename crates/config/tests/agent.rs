@@ -5,7 +5,7 @@ mod finding;
 use std::time::Duration;
 
 use finding::{assert_finding, no_env};
-use mainstay_config::plan::agent::Service;
+use mainstay_config::plan::agent::{Look, Service};
 use mainstay_config::{Checks, diff, parse_str};
 
 const GOOD: &str = "[node]
@@ -41,14 +41,58 @@ fn an_agent_is_called_as_its_node_and_looks_at_its_targets_each_second() {
     let offer = &agent.offers[0];
     assert_eq!((offer.tunnel.as_str(), offer.weight, &offer.host), ("office", 1, &None));
     let targets = vec!["127.0.0.1:8000".to_owned(), "web:80".to_owned()];
-    let service = Service::Tcp { targets: targets.clone(), interval: Duration::from_secs(1), header: None };
+    let second = Duration::from_secs(1);
+    let look = Look { interval: second, timeout: second, fall: 1, rise: 1, http: None };
+    let service = Service::Tcp { targets: targets.clone(), look: Some(look), header: None };
     assert_eq!(offer.service, service);
     let more = "weight = 3\nhost = \"app.example.com\"\nprobe = { tcp = false }\nproxy_header = 2";
     let offer = plan(&with(more)).agents[0].offers[0].clone();
     assert_eq!((offer.weight, offer.host.as_deref()), (3, Some("app.example.com")));
-    assert_eq!(offer.service, Service::Tcp { targets, interval: Duration::ZERO, header: Some(2) });
+    assert_eq!(offer.service, Service::Tcp { targets, look: None, header: Some(2) });
     let files = plan(&instead("to = [\"127.0.0.1:8000\", \"web:80\"]", "files = \"/srv/www\""));
     assert_eq!(files.agents[0].offers[0].service, Service::Files { root: "/srv/www".into() });
+}
+
+#[test]
+fn targets_are_asked_for_a_page_and_judged_by_several_looks() {
+    let probe = "probe = { http = \"/up\", status = [200], interval = \"10s\", fall = 3, rise = 2 }";
+    let offer = plan(&with(probe)).agents[0].offers[0].clone();
+    let Service::Tcp { look: Some(look), .. } = offer.service else { panic!("{offer:?}") };
+    assert_eq!((look.interval, look.timeout), (Duration::from_secs(10), Duration::from_secs(3)));
+    assert_eq!((look.fall, look.rise), (3, 2));
+    let http = look.http.unwrap();
+    assert_eq!(
+        (http.url.as_str(), http.method.as_str(), &http.status[..]),
+        ("/up", "GET", &[(200, 200)][..])
+    );
+    assert_finding(&with("probe = { http = \"up\" }"), 9, "http \"up\" is not a path", "/healthz");
+    assert_finding(&with("probe = { http = \"/\", tcp = true }"), 9, "`tcp` is a part of `http`", "out");
+    assert_finding(&with("probe = { method = \"HEAD\" }"), 9, "belongs to http", "");
+    assert_finding(&with("probe = { fall = 0 }"), 9, "out of range", "1 to 1000");
+    assert_finding(&with("probe = { http = \"/\", body = \"(\" }"), 9, "not a regular expression", "");
+}
+
+#[test]
+fn a_key_file_that_changes_is_read_again_and_one_that_is_none_is_not_taken() {
+    let folder = std::env::temp_dir().join(format!("mainstay-agent-key-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("agent.key");
+    let secret = "mst1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let text = instead(&format!("\"{secret}\""), &format!("{{ file = \"{}\" }}", file.display()));
+    let checks = Checks { files: true, ..Checks::NONE };
+    let mut plan = parse_str("t.toml", &text, &no_env, checks).unwrap().plan;
+    assert_eq!(plan.files(), [file.clone()]);
+    assert!(!plan.reread().unwrap(), "nothing has changed");
+    let other = secret.replace("AAAAAA", "BBBBBB");
+    std::fs::write(&file, format!("{other}\n")).unwrap();
+    assert!(plan.reread().unwrap());
+    assert_eq!(plan.agents[0].key.text(), other);
+    std::fs::write(&file, "nonsense").unwrap();
+    let why = plan.reread().unwrap_err();
+    assert!(why.contains("agent.key is no secret of a tunnel key") && !why.contains("nonsense"), "{why}");
+    assert_eq!(plan.agents[0].key.text(), other, "what was read before goes on");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -114,7 +158,7 @@ fn what_it_offers_is_checked() {
     assert_finding(&with("proxy_header = 3"), 9, "out of range", "1 to 2");
     assert_finding(&with("weight = 0"), 9, "out of range", "1 to 65535");
     assert_finding(&with("host = \"a b\""), 9, "is no host", "");
-    assert_finding(&with("probe = { interval = \"1ms\" }"), 9, "probe.interval 1ms is out of range", "");
+    assert_finding(&with("probe = { interval = \"1ms\" }"), 9, "interval 1ms is out of range", "");
     assert_finding(
         &with("probe = { tcp = false, interval = \"1s\" }"),
         9,

@@ -176,3 +176,52 @@ fn a_reload_tells_what_changes_of_tunnels() {
     let new = plan(&with("tcp = [\":22\"]\nstreams = 5"));
     assert_eq!(diff(&old, &new).to_string(), format!("tunnel \"{ID}\" has other streams"));
 }
+
+const HUB_KEY: &str = "key = \"0123456789abcdef\"";
+
+/// A file whose [hub] begins in line 2.
+fn hub(written: &str) -> String {
+    format!("[hub]\n{written}\n{}", with("hosts = [\"a.example.com\"]"))
+}
+
+#[test]
+fn a_hub_among_others_has_a_listener_peers_and_a_key() {
+    let text = hub(&format!(
+        "bind = \"10.0.4.20:7001\"\npeers = [\"10.0.4.21\", \"hubs.internal:7002\"]\n{HUB_KEY}"
+    ));
+    let edge = plan(&text).edge;
+    let made = edge.listeners.iter().find(|listener| listener.name == "hub:peers").unwrap();
+    assert_eq!((made.protocol, made.places.len()), (Protocol::Hub, 1));
+    let among = edge.hub.among.unwrap();
+    assert_eq!(among.peers, ["10.0.4.21:7001", "hubs.internal:7002"]);
+    assert_eq!(among.key.as_bytes(), b"0123456789abcdef");
+    assert!(!format!("{:?}", among).contains("0123"));
+    assert_eq!(edge.hub.advertise, ["10.0.4.20:7001"]);
+    let advertised = hub(&format!("bind = \":7001\"\nadvertise = \"hub-1.internal\"\n{HUB_KEY}"));
+    assert_eq!(plan(&advertised).edge.hub.advertise, ["hub-1.internal:7001"]);
+    assert!(plan(&hub("domain = \"example.com\"")).edge.hub.among.is_none(), "it speaks to nobody");
+}
+
+#[test]
+fn the_clusters_key_and_address_are_the_hubs_when_it_has_none() {
+    let cluster = "[node]\nid = \"a\"\n[cluster]\nname = \"c\"\nkey = \"fedcba9876543210\"\npeers = [{ id = \"a\", addrs = [\"10.0.4.20\"] }, { id = \"b\", addrs = [\"10.0.4.21\"] }]\n";
+    let hub = plan(&format!("{cluster}{}", hub("bind = \":7001\""))).edge.hub;
+    assert_eq!(hub.among.unwrap().key.as_bytes(), b"fedcba9876543210");
+    assert_eq!(hub.advertise, ["10.0.4.20:7001"]);
+}
+
+#[test]
+fn what_is_missing_or_wrong_of_a_hub_among_others_is_refused() {
+    let bind = "bind = \"10.0.4.20:7001\"";
+    refused(&hub(bind), 2, "hubs speak to each other with a `key`");
+    refused(&hub("peers = [\"10.0.4.21:7001\"]"), 2, "hubs speak to each other with a `key`");
+    refused(&hub(&format!("{bind}\nkey = \"short\"")), 3, "the key has 5 characters");
+    refused(&hub(&format!("peers = [\"tls://a\"]\n{HUB_KEY}")), 2, "is not where a hub is");
+    refused(&hub(&format!("peers = [\"a\", \"a:7001\"]\n{HUB_KEY}")), 2, "stands there twice");
+    refused(&hub(&format!("advertise = \"a:1\"\n{HUB_KEY}")), 2, "means nothing without `bind`");
+    refused(&hub(&format!("bind = \"10.0.4.20\"\n{HUB_KEY}")), 2, "10.0.4.20");
+    let none = format!(
+        "[hub]\n{bind}\n{HUB_KEY}\n[[tunnel]]\nid = \"{ID}\"\nagents = [\"{KEY}\"]\ntcp = [\":22\"]\n"
+    );
+    refused(&none, 4, "no listener takes agents in");
+}

@@ -17,7 +17,7 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentStatus, DoorStatus, HubSeen, OfferStatus};
+pub use agent::{AgentCounts, AgentStatus, DoorStatus, HubSeen, OfferStatus};
 pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use mainstay_config::plan::edge::Place;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::exchange::Connection;
 use crate::metrics::Counters;
@@ -140,6 +141,31 @@ pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Tells whoever opened it that nobody serves it and that not a byte of it was handed on. One that we have opened ourselves needs
     /// no such word.
     fn refuse(&mut self) {}
+
+    /// Whether [`Self::join`] may be called: not where every byte has to be looked at.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// Waits until the target has answered something, or has ended.
+    fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_readable(cx)
+    }
+
+    /// Joins it to a client's socket for good: bytes go straight from one to the other. One that cannot be joined ends both.
+    fn join(self: Box<Self>, client: TcpStream) -> Option<Box<dyn Joint>> {
+        drop(client);
+        None
+    }
+}
+
+/// A client's socket and a road that are joined.
+pub trait Joint: fmt::Debug {
+    /// Moves what can be moved; ready when both directions have ended, or either end broke.
+    fn poll_moving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Bytes from the client and to it so far. They grow without the task that polls being woken.
+    fn moved(&self) -> (u64, u64);
 }
 
 /// Takes the connections of agents.

@@ -214,9 +214,15 @@ impl Thread {
             hub.cut();
         }
         self.cut.notify_waiters();
+        self.deadlines.wake_all();
         if let Some(relays) = self.relays.get() {
             relays.cut_all();
         }
+    }
+
+    /// Whether [`Self::cut`] was called, which wakes whoever waits for a deadline.
+    pub(crate) const fn was_cut(&self) -> bool {
+        self.was_cut.get()
     }
 
     /// Waits until [`Self::cut`].

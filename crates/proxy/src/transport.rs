@@ -255,6 +255,13 @@ impl Io {
         }
     }
 
+    /// Tells a client that came in through a tunnel that nobody serves it.
+    pub(crate) fn refuse(&mut self) {
+        if let Self::Road(road) = self {
+            road.refuse();
+        }
+    }
+
     /// Reads into `into`; zero is the end.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Self::Plain(Socket { stream, early: None }) = self {
@@ -288,6 +295,25 @@ impl Io {
                 Stream::Unix(stream) => Ok(stream.into_std()?.into()),
             },
             Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The TCP socket alone, when there is nothing else and it was not read ahead.
+    #[must_use]
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        match self {
+            Self::Plain(Socket { stream: Stream::Tcp(stream), early: None }) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => None,
+        }
+    }
+
+    /// The socket underneath, whatever is between; none of a road.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Stream> {
+        match self {
+            Self::Plain(socket) => Some(&socket.stream),
+            Self::Tls(stream) => Some(&stream.get_ref().stream),
+            Self::Road(_) | Self::TlsRoad(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::HttpCheck;
 use super::cluster::ClusterKey;
 
 /// An agent.
@@ -16,8 +17,10 @@ pub struct Agent {
     pub hubs: Vec<String>,
     /// The secret half of its key.
     pub key: ClusterKey,
-    /// Authorities that hubs are checked by, as PEM; the system's when absent.
-    pub ca: Option<String>,
+    /// The file that it comes from.
+    pub key_file: Option<PathBuf>,
+    /// Authorities that hubs are checked by: their file, and what it says, as PEM; the system's when absent.
+    pub ca: Option<(PathBuf, String)>,
     /// The HTTP proxy that leads out, with its password.
     pub proxy: Option<ClusterKey>,
     /// How long streams may go on at its end.
@@ -39,6 +42,21 @@ pub struct Offer {
     pub host: Option<String>,
 }
 
+/// How targets are looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// Time between two looks.
+    pub interval: Duration,
+    /// A target that takes longer does not answer.
+    pub timeout: Duration,
+    /// Looks in a row that have to fail before a target is out.
+    pub fall: u32,
+    /// Looks in a row that have to succeed before it is back.
+    pub rise: u32,
+    /// What it is asked, with a path as URL; without, a connection is enough.
+    pub http: Option<HttpCheck>,
+}
+
 /// What is at the end of an offer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Service {
@@ -46,8 +64,8 @@ pub enum Service {
     Tcp {
         /// host:port of each.
         targets: Vec<String>,
-        /// How often they are looked at; zero: never.
-        interval: Duration,
+        /// How they are looked at; never, when absent.
+        look: Option<Look>,
         /// The version of the PROXY header.
         header: Option<u8>,
     },

@@ -1,8 +1,10 @@
-//! The edge's secrets: which files they came from, read again when those change, and left out where nobody needs them.
+//! Secrets of the edge and of agents: which files they came from, read again when those change, and left out where nobody needs them.
 
 use std::path::{Path, PathBuf};
 
 use super::Plan;
+use super::agent::Agent;
+use super::cluster::ClusterKey;
 use super::edge::{Auth, Edge, JwtKey, Pool, SharedKey, TlsMaterial};
 use crate::material::{self, Part};
 
@@ -83,6 +85,30 @@ impl Edge {
 }
 
 impl Plan {
+    /// Files whose change is noticed without a reload, each once.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.edge.files();
+        files.extend(self.agents.iter().filter_map(|agent| agent.key_file.clone()));
+        files.extend(self.agents.iter().filter_map(|agent| Some(agent.ca.as_ref()?.0.clone())));
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// Reads those files again; true when something has changed.
+    ///
+    /// # Errors
+    /// As those of [`Edge::reread`].
+    pub fn reread(&mut self) -> Result<bool, String> {
+        let mut agents = self.agents.clone();
+        agents.iter_mut().try_for_each(reread_agent)?;
+        let edge = self.edge.reread()?;
+        let changed = edge || agents != self.agents;
+        self.agents = agents;
+        Ok(changed)
+    }
+
     /// The same Plan for roles that serve nobody: the edge's keys and hashes are blank.
     #[must_use]
     pub fn without_edge_secrets(&self) -> Self {
@@ -110,6 +136,17 @@ fn reread_material(material: &mut TlsMaterial) -> Result<(), String> {
         })?;
         (material.cert, material.key) = (cert, key);
     }
+    Ok(())
+}
+
+fn reread_agent(agent: &mut Agent) -> Result<(), String> {
+    agent.ca.iter_mut().try_for_each(reread_authorities)?;
+    let Some(file) = &agent.key_file else { return Ok(()) };
+    let text = read(file)?;
+    if !material::is_tunnel_secret(text.trim()) {
+        return Err(format!("{} is no secret of a tunnel key, which begins with mst1_", file.display()));
+    }
+    agent.key = ClusterKey::new(text.trim().to_owned());
     Ok(())
 }
 

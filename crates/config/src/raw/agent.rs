@@ -2,7 +2,7 @@
 
 use super::List;
 use crate::read::table;
-use crate::values::{Secret, Time};
+use crate::values::{Secret, Status, Time};
 
 table! {
     /// What this node offers through hubs elsewhere.
@@ -53,11 +53,29 @@ table! {
 }
 
 table! {
-    /// How the targets of an offer are looked at: by connecting to them.
+    /// How the targets of an offer are looked at: by connecting to them, or by asking for a page.
     OfferProbe "agent.offer.probe" {
         /// Whether they are; false takes them to be well. Default true.
         tcp: bool,
+        /// Path that must answer over HTTP; a connection is enough when absent.
+        http: String,
+        /// Method of `http`. Default "GET".
+        method: String,
+        /// Host header of `http`; the target when absent.
+        host: String,
+        /// Accepted status codes of `http`. Default ["200-399"].
+        status: List<Status>,
+        /// Expression that the first 64 KiB of the body of `http` must match.
+        body: String,
         /// Time between two looks, 50ms to 1h. Default "1s".
         interval: Time,
+        /// A target that takes longer does not answer; the interval when absent, 3s at most.
+        timeout: Time,
+        /// Looks in a row that have to fail before a target is out. Default 1.
+        #[schemars(range(min = 1, max = 1000))]
+        fall: i64,
+        /// Looks in a row that have to succeed before it is back. Default 1.
+        #[schemars(range(min = 1, max = 1000))]
+        rise: i64,
     }
 }

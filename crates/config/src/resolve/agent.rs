@@ -4,8 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mainstay_core::tunnel::address::Address;
 use mainstay_core::tunnel::hello::{LIST_MAX, MESSAGE_MAX, NAME_MAX, OFFERS_MAX, TEXT_MAX};
 
@@ -20,8 +18,6 @@ use crate::values::Secret;
 
 /// Streams end by themselves long before.
 pub(super) const USUAL_DRAIN: Duration = Duration::from_secs(30);
-const USUAL_LOOK: Duration = Duration::from_secs(1);
-const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 /// More targets of one offer are a service of their own.
 const MOST_TARGETS: usize = 64;
 /// What a mux's route adds to the id of a tunnel.
@@ -46,11 +42,12 @@ impl Resolver<'_> {
     fn agent(&mut self, raw: &raw::Agent, name: String) -> Agent {
         let who = format!("agent \"{name}\"");
         let key = self.tunnel_key(&raw.key, &raw.head, &who);
+        let key_file = raw.key.as_ref().and_then(|key| self.secret_place(&key.value).0);
         let ca = raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, &who));
         let proxy = raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who));
         let drain = self.time(&raw.drain, USUAL_DRAIN, Duration::ZERO..=HOUR, &who, "drain");
         let hubs = self.hubs(&raw.hubs, &raw.head, &who);
-        Agent { hubs, key, ca, proxy, drain, offers: self.offers(raw, &who), name }
+        Agent { hubs, key, key_file, ca, proxy, drain, offers: self.offers(raw, &who), name }
     }
 
     /// The hubs that are dialled.
@@ -100,8 +97,7 @@ impl Resolver<'_> {
         };
         let Some(text) = self.secret(key, who, "key") else { return nothing };
         let unread = !self.checks.files && matches!(key.value, Secret::File(_) | Secret::Credential(_));
-        let seed = text.trim().strip_prefix("mst1_").map(|code| URL_SAFE_NO_PAD.decode(code));
-        if !unread && !matches!(seed, Some(Ok(seed)) if seed.len() == 32) {
+        if !unread && !crate::material::is_tunnel_secret(text.trim()) {
             let message = format!("{who}: key is no secret of a tunnel key, which begins with mst1_");
             self.error(key.span, message, HELP);
         }
@@ -109,7 +105,7 @@ impl Resolver<'_> {
     }
 
     /// The text itself: the role that uses it may not be able to read the file.
-    pub(super) fn authorities_of(&mut self, path: &At<String>, who: &str) -> Option<String> {
+    pub(super) fn authorities_of(&mut self, path: &At<String>, who: &str) -> Option<(PathBuf, String)> {
         if !self.checks.files {
             return None;
         }
@@ -117,7 +113,7 @@ impl Resolver<'_> {
         let checked = read
             .and_then(|text| crate::material::authorities(&text).map(|_| text).map_err(|e| e.to_string()));
         match checked {
-            Ok(text) => Some(text),
+            Ok(text) => Some((PathBuf::from(&path.value), text)),
             Err(why) => {
                 let message = format!("{who}: ca {} can't be used: {why}", path.value);
                 self.error(path.span, message, "write the path of a PEM file that this user may read");
@@ -222,7 +218,7 @@ impl Resolver<'_> {
             (Some(to), None) => {
                 let header = raw.proxy_header.as_ref();
                 let header = header.map(|_| self.byte_within(&raw.proxy_header, who));
-                Some(Service::Tcp { targets: self.targets(to, who), interval: self.look(raw, who), header })
+                Some(Service::Tcp { targets: self.targets(to, who), look: self.look(raw, who), header })
             }
             (None, Some(files)) => {
                 let udp = raw.udp.as_ref().filter(|_| udp).map(|at| ("udp", at.span));
@@ -277,18 +273,6 @@ impl Resolver<'_> {
             targets.push(target.value.clone());
         }
         targets
-    }
-
-    /// How often targets are looked at.
-    fn look(&mut self, raw: &raw::Offer, who: &str) -> Duration {
-        let Some(probe) = &raw.probe else { return USUAL_LOOK };
-        let range = SHORTEST_LOOK..=HOUR;
-        let interval = self.time(&probe.value.interval, USUAL_LOOK, range, who, "probe.interval");
-        let wanted = probe.value.tcp.as_ref().is_none_or(|tcp| tcp.value);
-        if let Some(At { span, .. }) = probe.value.interval.as_ref().filter(|_| !wanted) {
-            self.error(*span, format!("{who}: `interval` means nothing with tcp = false"), "take it out");
-        }
-        if wanted { interval } else { Duration::ZERO }
     }
 
     fn folder(&mut self, files: &At<String>, who: &str) -> Option<Service> {

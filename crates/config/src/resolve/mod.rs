@@ -10,6 +10,7 @@ mod cluster;
 mod command;
 mod edge;
 mod guard;
+mod look;
 mod notify;
 mod probe;
 mod registry;

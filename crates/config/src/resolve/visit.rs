@@ -34,7 +34,7 @@ impl Resolver<'_> {
         Visit {
             hubs: self.hubs(&raw.hubs, &raw.head, &who),
             key: self.tunnel_key(&raw.key, &raw.head, &who),
-            ca: raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, &who)),
+            ca: raw.ca.as_ref().and_then(|ca| Some(self.authorities_of(ca, &who)?.1)),
             proxy: raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who)),
             drain: self.time(&raw.drain, USUAL_DRAIN, Duration::ZERO..=HOUR, &who, "drain"),
             doors: self.doors(raw, &who, taken),

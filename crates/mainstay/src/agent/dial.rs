@@ -1,11 +1,12 @@
 //! One dial, from an address to a session and to its end.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use mainstay_core::tunnel::address::Address;
 use mainstay_core::tunnel::hello::{Answer, Cause, Challenge};
 use mainstay_core::tunnel::roam::Input;
-use mainstay_link::tunnel::carrier::{self, connect};
+use mainstay_link::tunnel::carrier::{self, connect_among};
 use mainstay_link::tunnel::hello::{Dialer, Failed, Met, dial};
 use mainstay_link::tunnel::{Carrier, Closed, Limits, Session, Side};
 use mainstay_sys::clock::boot_now;
@@ -44,6 +45,7 @@ impl Agent {
             }
             Err(Ended::Hello(Failed::Refused(refused))) => {
                 if refused.cause != Cause::Leaving {
+                    self.counts.refusals.set(self.counts.refusals.get() + 1);
                     let why = format!("refused: {}", refused.sentence);
                     if self.once(&format!("{url} {why}")) {
                         self.voice.warn(&self.name, format!("{url}: {why}"));
@@ -60,6 +62,7 @@ impl Agent {
     }
 
     fn failed(&self, number: u64, url: &str, why: &dyn std::fmt::Display) -> Input {
+        self.counts.failures.set(self.counts.failures.get() + 1);
         if self.once(url) {
             self.voice.warn(&self.name, format!("{url} cannot be reached: {why}; it is tried on"));
         } else {
@@ -71,19 +74,27 @@ impl Agent {
 
     async fn call(&self, number: u64, url: &str, turn: u32) -> Result<(Met, Box<dyn Carrier>), Ended> {
         let address: Address = url.parse().expect("addresses are read before they are dialled");
-        let mut connected = connect(&address, turn, &self.dialing).await.map_err(Ended::Carrier)?;
+        self.counts.dials.set(self.counts.dials.get() + 1);
+        let found = |addrs: &[SocketAddr]| {
+            let _ = self.inputs.send(Input::Found(number, addrs.to_vec()));
+        };
+        let connected = connect_among(&address, turn, &self.dialing, found).await;
+        let mut connected = connected.map_err(Ended::Carrier)?;
         let offers = self.offers();
+        let key = Rc::clone(&self.key.borrow());
         let dialer = Dialer {
             caller: self.caller(),
             name: &self.name,
             instance: self.instance,
-            key: &self.key,
+            key: &key,
             offers: &offers,
             // No end of TLS here can tell its exporter yet, and an Ingress may be what ends it.
             binding: &[],
         };
         let look = |challenge: &Challenge| {
-            let wanted = !self.leaving.get() && self.roam.borrow_mut().meets(number, challenge, boot_now());
+            let wanted = !self.leaving.get()
+                && !self.succeeded.get()
+                && self.roam.borrow_mut().meets(number, challenge, boot_now());
             if wanted { Ok(()) } else { Err(Ended::Known) }
         };
         let met = dial(&mut connected.carrier, dialer, look).await?;
@@ -95,7 +106,7 @@ impl Agent {
             return;
         }
         let (session, incoming) = Session::start(carrier, Side::Agent, Limits::default());
-        session.tell(news::of(&self.offered, &self.load));
+        session.tell(news::of(&self.offered.borrow(), &self.load));
         session.set_load(&self.load);
         self.sessions.borrow_mut().insert(number, session.clone());
         self.ways.begun(number, &session, &met);
@@ -110,6 +121,7 @@ impl Agent {
         let _ = self.inputs.send(Input::Welcome { dial: number, hubs, names: met.welcome.names });
         let why = self.follow(number, &session).await;
         self.sessions.borrow_mut().remove(&number);
+        self.counts.add(&session.counters().counts);
         self.ways.ended(number);
         tracing::info!(hub = met.hub.hub, process, thread, "a session has ended: {why}");
         let _ = self.inputs.send(Input::Lost(number));
@@ -135,9 +147,8 @@ impl Agent {
         let hub = &met.hub.hub;
         self.say_what_is_reached(met);
         for grant in &met.welcome.grants {
-            let Some(offered) = self.offered.iter().find(|offered| offered.index == grant.index) else {
-                continue;
-            };
+            let all = self.offered.borrow();
+            let Some(offered) = all.iter().find(|offered| offered.index == grant.index) else { continue };
             let tunnel = &offered.service.tunnel;
             match &grant.answer {
                 Answer::Served(urls) if urls.is_empty() => {

@@ -5,6 +5,8 @@
 
 mod dial;
 mod files;
+mod keys;
+mod look;
 mod news;
 mod offer;
 mod role;
@@ -27,17 +29,19 @@ use mainstay_core::tunnel::hello::{Caller, Offer};
 use mainstay_core::tunnel::roam::{Effect, Input, Roam};
 use mainstay_link::tunnel::Session;
 use mainstay_link::tunnel::carrier::Dialing;
+use mainstay_link::tunnel::keys::SigningKey;
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_sys::clock::boot_now;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use offer::Offered;
 pub(crate) use role::run as serve_node;
-use seen::Heard;
+use seen::{Counts, Heard};
 pub use settings::{Listen, Service, Settings, Wish};
 use visit::{Bound, Door, Ways};
 use voice::Voice;
@@ -51,11 +55,13 @@ const PARTING: Duration = Duration::from_millis(100);
 struct Agent {
     name: String,
     instance: u64,
-    key: mainstay_link::tunnel::keys::SigningKey,
+    key: RefCell<Rc<SigningKey>>,
     dialing: Dialing,
     /// Hubs that are told are dialled only over carriers that nobody can listen to.
     sealed: bool,
-    offered: Vec<Rc<Offered>>,
+    offered: RefCell<Vec<Rc<Offered>>>,
+    /// What looks at its targets.
+    looks: RefCell<Vec<JoinHandle<()>>>,
     /// What it reaches, when it is a visitor.
     doors: Vec<Rc<Door>>,
     ways: Ways,
@@ -69,6 +75,9 @@ struct Agent {
     /// What was said already, so that it is said once: URLs that are served, addresses that fail.
     said: RefCell<HashSet<String>>,
     leaving: Cell<bool>,
+    /// Another has its name and its places: it dials no more.
+    succeeded: Cell<bool>,
+    counts: Counts,
     /// What hubs have said.
     heard: RefCell<Heard>,
     /// Why offers are not made.
@@ -87,26 +96,34 @@ struct Agent {
 /// # Errors
 /// With a sentence, when it cannot begin.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
-    let done = runtime.block_on(tasks.run_until(async move {
-        let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-        let (agent, inputs) = Agent::new(settings, Voice::Log)?;
+    // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(LocalOptions::default())?;
+    let done = runtime.block_on(async move {
+        let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined1()]
+            .map(signal)
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let key_file = settings.key_file.clone();
+        let (agent, inputs) = Agent::new(settings, Voice::Log, chance())?;
         let told = Rc::clone(&agent);
         let ear = spawn_local(async move {
-            let [term, interrupt] = &mut signals;
+            let [term, interrupt, asked] = &mut signals[..] else { return };
             loop {
                 tokio::select! {
-                    _ = term.recv() => {}
-                    _ = interrupt.recv() => {}
+                    _ = term.recv() => told.stop.notify_one(),
+                    _ = interrupt.recv() => told.stop.notify_one(),
+                    _ = asked.recv() => told.sum_up(),
                 }
-                told.stop.notify_one();
             }
         });
+        let follow = key_file.map(|file| spawn_local(Rc::clone(&agent).follow_key(file)));
         Rc::clone(&agent).run(inputs).await;
+        agent.sum_up();
         ear.abort();
+        follow.iter().for_each(JoinHandle::abort);
         agent.failed.take().map_or(Ok(()), |why| Err(anyhow::Error::msg(why)))
-    }));
+    });
     // A thread that waits for standard input must not hold up the end.
     runtime.shutdown_background();
     done
@@ -128,7 +145,13 @@ fn instant(at: Boot) -> Instant {
 }
 
 impl Agent {
-    fn new(settings: Settings, voice: Voice) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
+    /// An agent, and the inputs of its [`Self::run`]. `instance` is the run that hubs are told of: who has the name and the run of
+    /// another takes its place.
+    fn new(
+        settings: Settings,
+        voice: Voice,
+        instance: u64,
+    ) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
         let (inputs, heard) = unbounded_channel();
         let (changed, load) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
@@ -160,11 +183,12 @@ impl Agent {
         };
         let agent = Self {
             name: settings.name,
-            instance: chance(),
-            key: settings.key,
+            instance,
+            key: RefCell::new(Rc::new(settings.key)),
             dialing: settings.dialing,
             sealed: settings.hubs.iter().all(|hub| hub.way.is_sealed()),
-            offered,
+            offered: RefCell::new(offered),
+            looks: RefCell::default(),
             doors,
             ways: Ways::default(),
             roam: RefCell::new(roam),
@@ -174,6 +198,8 @@ impl Agent {
             load,
             said: RefCell::default(),
             leaving: Cell::new(false),
+            succeeded: Cell::new(false),
+            counts: Counts::default(),
             heard: RefCell::default(),
             unusable,
             voice,
@@ -185,7 +211,7 @@ impl Agent {
     }
 
     async fn run(self: Rc<Self>, mut inputs: UnboundedReceiver<Input>) {
-        let looks: Vec<_> = self.offered.iter().filter_map(|offered| offered.watch(&self)).collect();
+        self.look_after();
         let doors: Vec<_> = self.doors.iter().map(|door| door.keep(&self)).collect();
         self.handle(Input::Tick);
         loop {
@@ -202,7 +228,26 @@ impl Agent {
         doors.iter().for_each(tokio::task::JoinHandle::abort);
         self.doors.iter().for_each(|door| door.close());
         self.leave().await;
-        looks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.looks.borrow().iter().for_each(JoinHandle::abort);
+    }
+
+    /// Has the targets looked at, and nothing else.
+    fn look_after(self: &Rc<Self>) {
+        let looks = self.offered.borrow().iter().filter_map(|offered| offered.watch(self)).collect();
+        self.looks.replace(looks).iter().for_each(JoinHandle::abort);
+    }
+
+    /// Leads what it offers to other targets. Sessions go on, and so do streams that are open.
+    fn retarget(self: &Rc<Self>, services: &[Service]) -> anyhow::Result<()> {
+        let again = |(old, service): (&Rc<Offered>, &Service)| {
+            if old.service == *service { Ok(Rc::clone(old)) } else { old.again(service).map(Rc::new) }
+        };
+        let fresh =
+            self.offered.borrow().iter().zip(services).map(again).collect::<anyhow::Result<Vec<_>>>()?;
+        self.offered.replace(fresh);
+        self.look_after();
+        self.tell();
+        Ok(())
     }
 
     fn handle(self: &Rc<Self>, input: Input) {
@@ -224,7 +269,7 @@ impl Agent {
 
     /// Tells every hub how the targets are.
     fn tell(&self) {
-        let news = news::of(&self.offered, &self.load);
+        let news = news::of(&self.offered.borrow(), &self.load);
         self.sessions.borrow().values().for_each(|session| session.tell(news.clone()));
     }
 
@@ -236,7 +281,7 @@ impl Agent {
     /// What hubs are told: what it offers, or as a visitor wants.
     fn offers(&self) -> Vec<Offer> {
         let wishes = self.doors.iter().map(|door| door.wish());
-        self.offered.iter().map(|offered| offered.offer()).chain(wishes).collect()
+        self.offered.borrow().iter().map(|offered| offered.offer()).chain(wishes).collect()
     }
 
     fn caller(&self) -> Caller {

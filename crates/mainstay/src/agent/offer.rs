@@ -30,8 +30,19 @@ pub(super) struct Offered {
     pub(super) service: Service,
     pub(super) to: To,
     /// Those that are open.
-    pub(super) streams: Streams,
+    pub(super) streams: Rc<Streams>,
     changed: Rc<Notify>,
+}
+
+impl To {
+    fn new(service: &Service, known: Option<&Targets>) -> anyhow::Result<Self> {
+        if let Some(folder) = &service.files {
+            let (thread, snapshot) = files::site(folder)?;
+            return Ok(Self::Files(thread, snapshot));
+        }
+        let targets = Rc::new(Targets::new(&service.targets, service.look.as_ref(), known)?);
+        Ok(if service.udp { Self::Udp(targets) } else { Self::Tcp(targets) })
+    }
 }
 
 impl Offered {
@@ -41,17 +52,20 @@ impl Offered {
         changed: &Rc<Notify>,
         load: &Rc<Cell<u32>>,
     ) -> anyhow::Result<Self> {
-        let targets = || Rc::new(Targets::new(&service.targets));
-        let to = match &service.files {
-            Some(folder) => {
-                let (thread, snapshot) = files::site(folder)?;
-                To::Files(thread, snapshot)
-            }
-            None if service.udp => To::Udp(targets()),
-            None => To::Tcp(targets()),
-        };
-        let streams = Streams::new(load);
+        let to = To::new(service, None)?;
+        let streams = Rc::new(Streams::new(load));
         Ok(Self { index, service: service.clone(), to, streams, changed: Rc::clone(changed) })
+    }
+
+    /// The same offer with other targets; of those that stay it is known how they are.
+    pub(super) fn again(&self, service: &Service) -> anyhow::Result<Self> {
+        let known = match &self.to {
+            To::Tcp(targets) | To::Udp(targets) => Some(&**targets),
+            To::Files(..) => None,
+        };
+        let to = To::new(service, known)?;
+        let (streams, changed) = (Rc::clone(&self.streams), Rc::clone(&self.changed));
+        Ok(Self { index: self.index, service: service.clone(), to, streams, changed })
     }
 
     /// What hubs are told.
@@ -95,9 +109,7 @@ impl Offered {
     /// Has its targets looked at from time to time, until the task is aborted.
     pub(super) fn watch(self: &Rc<Self>, agent: &Rc<Agent>) -> Option<JoinHandle<()>> {
         let To::Tcp(targets) = &self.to else { return None };
-        if self.service.interval.is_zero() {
-            return None;
-        }
+        let every = self.service.look.as_ref()?.interval;
         let (targets, changed) = (Rc::clone(targets), Rc::clone(&self.changed));
         let (tunnel, agent) = (self.service.tunnel.clone(), Rc::clone(agent));
         let told = move |well: bool, message: String| {
@@ -108,13 +120,13 @@ impl Offered {
                 agent.voice.warn(&agent.name, message);
             }
         };
-        Some(spawn_local(targets.watch(self.service.interval, changed, told)))
+        Some(spawn_local(targets.watch(every, changed, told)))
     }
 
     /// A target did not answer: when it is looked at, it is out until it answers again.
     pub(super) fn failed(&self, at: usize) {
         let To::Tcp(targets) = &self.to else { return };
-        if !self.service.interval.is_zero() && targets.set(at, false) {
+        if self.service.look.is_some() && targets.set(at, false) {
             self.changed.notify_one();
         }
     }

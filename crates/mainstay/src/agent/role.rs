@@ -14,8 +14,9 @@ use mainstay_link::tunnel::carrier::{Dialing, trusting};
 use mainstay_link::tunnel::keys::SigningKey;
 use mainstay_sys::clock::boot_now;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
 use super::voice::{Said, Voice};
@@ -55,9 +56,9 @@ pub(crate) fn run(channel: Channel) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(BLOCKING_STACK)
         .thread_keep_alive(BLOCKING_IDLE)
-        .build()
+        .build_local(LocalOptions::default())
         .context("start the runtime")?;
-    let result = LocalSet::new().block_on(&runtime, async { Worker::new(channel)?.serve().await });
+    let result = runtime.block_on(async { Worker::new(channel)?.serve().await });
     // A thread that hangs in a resolver must not hold up the end.
     runtime.shutdown_background();
     result
@@ -121,6 +122,22 @@ struct Running {
 }
 
 impl Running {
+    /// The same agent as it is wanted, when that takes no other sessions; else as it was.
+    fn retarget(&mut self, wanted: &Written) -> bool {
+        let (Written::Agent(is), Written::Agent(to_be)) = (&self.plan, wanted) else { return false };
+        if told_to_hubs(is) != told_to_hubs(to_be) || !self.agent.unusable.is_empty() {
+            return false;
+        }
+        let services: Vec<Service> = to_be.offers.iter().map(service).collect();
+        // What keeps it from that, a successor would tell.
+        if self.agent.retarget(&services).is_err() {
+            return false;
+        }
+        self.agent.drain.set(to_be.drain);
+        self.plan = wanted.clone();
+        true
+    }
+
     fn leave(&self, within: Duration) {
         self.agent.drain.set(self.agent.drain.get().min(within));
         self.agent.stop.notify_one();
@@ -211,12 +228,19 @@ impl Worker {
                 continue;
             }
             let predecessor = old.iter().position(|running| running.plan.is_same(&wanted));
-            let predecessor = predecessor.map(|at| old.swap_remove(at));
+            let mut predecessor = predecessor.map(|at| old.swap_remove(at));
+            if let Some(running) = predecessor.take_if(|running| running.retarget(&wanted)) {
+                self.agents.push(running);
+                continue;
+            }
             let before = old.iter().chain(&predecessor).chain(&self.leaving);
             let before: Vec<Rc<Agent>> = before.map(|running| Rc::clone(&running.agent)).collect();
-            match self.start(&wanted, &before) {
+            match self.start(&wanted, &before, predecessor.as_ref().map(|it| it.agent.instance)) {
                 Ok(running) => {
                     self.agents.push(running);
+                    if let Some(predecessor) = &predecessor {
+                        predecessor.agent.succeeded.set(true);
+                    }
                     self.before.extend(predecessor.map(|it| (it, boot_now() + SUCCEED_MAX)));
                 }
                 Err(error) => {
@@ -235,13 +259,14 @@ impl Worker {
         }
     }
 
-    /// Those before it may have the sockets that it wants.
-    fn start(&self, plan: &Written, before: &[Rc<Agent>]) -> anyhow::Result<Running> {
+    /// Starts an agent or a visit. It takes the places of the one whose run it goes on with, and may have the sockets of those before it.
+    fn start(&self, plan: &Written, before: &[Rc<Agent>], instance: Option<u64>) -> anyhow::Result<Running> {
         let settings = match plan {
             Written::Agent(agent) => settings(agent)?,
             Written::Visit(visit) => visitor(visit, before)?,
         };
-        let (agent, inputs) = Agent::new(settings, Voice::Node(plan.word(), self.tell.clone()))?;
+        let voice = Voice::Node(plan.word(), self.tell.clone());
+        let (agent, inputs) = Agent::new(settings, voice, instance.unwrap_or_else(super::chance))?;
         let task = spawn_local(Rc::clone(&agent).run(inputs));
         Ok(Running { plan: plan.clone(), agent, task })
     }
@@ -292,6 +317,7 @@ impl Worker {
                     offers: Vec::new(),
                     doors: Vec::new(),
                     trouble: vec![why.clone()],
+                    counts: crate::status::AgentCounts::default(),
                 }),
             }
         }
@@ -309,13 +335,30 @@ impl Worker {
     }
 }
 
+/// An agent without what hubs need not know: where its offers lead, and how long it takes its leave.
+fn told_to_hubs(agent: &plan::Agent) -> plan::Agent {
+    let mut agent = agent.clone();
+    agent.drain = Duration::ZERO;
+    agent.key_file = None;
+    for offer in &mut agent.offers {
+        offer.service = match &offer.service {
+            plan::Service::Tcp { .. } => plan::Service::Tcp { targets: Vec::new(), look: None, header: None },
+            plan::Service::Udp { .. } => plan::Service::Udp { targets: Vec::new() },
+            plan::Service::Files { .. } => plan::Service::Files { root: std::path::PathBuf::new() },
+        };
+    }
+    agent
+}
+
 /// What the configuration says, as an agent takes it.
 fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
     Ok(Settings {
         hubs: hubs(&agent.hubs)?,
         name: agent.name.clone(),
         key: SigningKey::parse(agent.key.text()).context("key")?,
-        dialing: dialing(agent.ca.as_ref(), agent.proxy.as_ref())?,
+        // The supervisor follows it, which may read what this role may not.
+        key_file: None,
+        dialing: dialing(agent.ca.as_ref().map(|(_, text)| text), agent.proxy.as_ref())?,
         services: agent.offers.iter().map(service).collect(),
         wishes: Vec::new(),
         drain: agent.drain,
@@ -333,6 +376,7 @@ fn visitor(visit: &visit::Visit, before: &[Rc<Agent>]) -> anyhow::Result<Setting
         hubs: hubs(&visit.hubs)?,
         name: visit.name.clone(),
         key: SigningKey::parse(visit.key.text()).context("key")?,
+        key_file: None,
         dialing: dialing(visit.ca.as_ref(), visit.proxy.as_ref())?,
         services: Vec::new(),
         wishes: visit.doors.iter().map(wish).collect(),
@@ -353,8 +397,8 @@ fn dialing(ca: Option<&String>, proxy: Option<&ClusterKey>) -> anyhow::Result<Di
 fn service(offer: &plan::Offer) -> Service {
     let usual = Service { weight: offer.weight, host: offer.host.clone(), ..Service::new(&offer.tunnel) };
     match &offer.service {
-        plan::Service::Tcp { targets, interval, header } => {
-            Service { targets: targets.clone(), interval: *interval, header: *header, ..usual }
+        plan::Service::Tcp { targets, look, header } => {
+            Service { targets: targets.clone(), look: look.clone(), header: *header, ..usual }
         }
         plan::Service::Udp { targets } => Service { targets: targets.clone(), udp: true, ..usual },
         plan::Service::Files { root } => Service { files: Some(root.clone()), ..usual },

@@ -1,5 +1,6 @@
 //! What can be seen of an agent.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mainstay_core::tunnel::hello::Answer;
@@ -8,7 +9,7 @@ use mainstay_sys::clock::boot_now;
 
 use super::Agent;
 use super::visit::Door;
-use crate::status::{AgentStatus, DoorStatus, HubSeen, OfferStatus};
+use crate::status::{AgentCounts, AgentStatus, DoorStatus, HubSeen, OfferStatus};
 
 /// What hubs have said.
 #[derive(Default)]
@@ -19,6 +20,28 @@ pub(super) struct Heard {
     unreachable: BTreeMap<String, String>,
     /// Those of them at which somebody refuses us.
     refusing: BTreeSet<String>,
+}
+
+/// What an agent counts.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Dials that were begun.
+    pub(super) dials: Cell<u64>,
+    /// Those that came out at no hub.
+    pub(super) failures: Cell<u64>,
+    /// Those that a hub has sent away.
+    pub(super) refusals: Cell<u64>,
+    /// Payload of sessions that have ended.
+    sent: Cell<u64>,
+    received: Cell<u64>,
+}
+
+impl Counts {
+    /// What a session that has ended had carried.
+    pub(super) fn add(&self, ended: &mainstay_link::tunnel::Counts) {
+        self.sent.set(self.sent.get() + ended.bytes_sent);
+        self.received.set(self.received.get() + ended.bytes_received);
+    }
 }
 
 impl Heard {
@@ -58,6 +81,24 @@ impl Agent {
             !hub.places.is_empty() && if one { held.any(|held| held) } else { held.all(|held| held) }
         };
         !hubs.is_empty() && hubs.iter().all(met)
+    }
+
+    /// Tells how it does, in a line for each offer and each hub.
+    pub(super) fn sum_up(&self) {
+        let status = self.status();
+        for offer in &status.offers {
+            let well = offer.targets.iter().filter(|(_, well)| *well).count();
+            let (tunnel, targets) = (&offer.tunnel, offer.targets.len());
+            let (open, total, granted) = (offer.streams, offer.opened, offer.granted);
+            tracing::info!(tunnel, open, total, well, targets, granted, "an offer");
+        }
+        for hub in &status.hubs {
+            let (sessions, places, open) = (hub.sessions, hub.places, hub.streams);
+            tracing::info!(hub = hub.hub, sessions, places, open, rtt_ms = hub.rtt_ms, "a hub");
+        }
+        let counts = status.counts;
+        let (dials, failures, refusals) = (counts.dials, counts.failures, counts.refusals);
+        tracing::info!(dials, failures, refusals, sent = counts.sent, received = counts.received, "in all");
     }
 
     /// Whether every hub that was asked refuses a door.
@@ -100,9 +141,11 @@ impl Agent {
             });
         }
         let known = |hub: &str| hubs.iter().any(|known| known.hub == hub && known.sessions > 0);
-        let offers = self.offered.iter().map(|offered| {
+        let all = self.offered.borrow();
+        let offers = all.iter().map(|offered| {
             let mut shown = OfferStatus {
                 tunnel: offered.service.tunnel.clone(),
+                udp: offered.service.udp,
                 targets: offered.targets(),
                 streams: offered.streams.open(),
                 opened: offered.streams.total(),
@@ -128,6 +171,16 @@ impl Agent {
         let lost = heard.unreachable.iter().map(|(url, why)| format!("{url}: {why}"));
         let closed = self.doors.iter().filter_map(|door| door.trouble());
         let trouble = self.unusable.iter().cloned().chain(closed).chain(lost).collect();
+        let live = |of: fn(&mainstay_link::tunnel::Counts) -> u64| -> u64 {
+            sessions.values().map(|session| of(&session.counters().counts)).sum()
+        };
+        let counts = AgentCounts {
+            dials: self.counts.dials.get(),
+            failures: self.counts.failures.get(),
+            refusals: self.counts.refusals.get(),
+            sent: self.counts.sent.get() + live(|counts| counts.bytes_sent),
+            received: self.counts.received.get() + live(|counts| counts.bytes_received),
+        };
         let doors = self.doors.iter().map(|door| {
             let answers = heard.grants.iter();
             let answers = answers.filter(|((hub, index), _)| *index == door.index && known(hub));
@@ -151,6 +204,6 @@ impl Agent {
         });
         let doors = doors.collect();
         let visit = !self.doors.is_empty();
-        AgentStatus { name: self.name.clone(), visit, hubs, offers, doors, trouble }
+        AgentStatus { name: self.name.clone(), visit, hubs, offers, doors, trouble, counts }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_config::plan::agent::Look;
 use mainstay_core::tunnel::address::Address;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::tunnel::keys::SigningKey;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub name: String,
     /// What it proves to be.
     pub key: SigningKey,
+    /// The file that the key comes from, when the agent is to follow it by itself.
+    pub key_file: Option<PathBuf>,
     /// Trust and proxy.
     pub dialing: Dialing,
     /// What it offers.
@@ -73,7 +76,7 @@ impl Wish {
 }
 
 /// One service that an agent offers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Under which tunnel.
     pub tunnel: String,
@@ -87,8 +90,8 @@ pub struct Service {
     pub weight: u16,
     /// A host that it would like to be served under.
     pub host: Option<String>,
-    /// How often targets are looked at; zero: never, and they are taken to be well.
-    pub interval: Duration,
+    /// How targets are looked at; without, they are taken to be well.
+    pub look: Option<Look>,
     /// The version of the PROXY header that tells targets who the visitor is.
     pub header: Option<u8>,
 }
@@ -104,7 +107,7 @@ impl Service {
             udp: false,
             weight: 1,
             host: None,
-            interval: Duration::from_secs(1),
+            look: None,
             header: None,
         }
     }

@@ -1,5 +1,6 @@
 //! The status as Prometheus reads it (text format 0.0.4): one prefix, base units, `_total` for counters.
 
+mod agent;
 mod cluster;
 mod edge;
 
@@ -45,6 +46,19 @@ impl Families {
 /// Every family that there is, without prefix, and what it means.
 const FAMILIES: &[(&str, &str)] = &[
     ("access_log_lines_dropped_total", "Lines of access logs that could not be written in time."),
+    ("agent_dials_failed_total", "Dials that came out at no hub."),
+    ("agent_dials_total", "Dials to hubs that were begun."),
+    ("agent_hubs", "Hubs that the agent knows."),
+    ("agent_hubs_met", "Hubs to which the agent has a session."),
+    ("agent_places", "Threads of the hub, to each of which the agent wants a session."),
+    ("agent_received_bytes_total", "Bytes of streams from hubs."),
+    ("agent_refusals_total", "Dials that a hub has sent away."),
+    ("agent_rtt_seconds", "The shortest round trip of the sessions to the hub."),
+    ("agent_sent_bytes_total", "Bytes of streams to hubs."),
+    ("agent_sessions", "Places of the hub to which the agent has a session."),
+    ("agent_streams", "Streams that are open."),
+    ("agent_streams_total", "Streams so far."),
+    ("agent_target_up", "1 while the target answers; a folder is one."),
     ("backend_failures_total", "Requests that failed at the backend."),
     (
         "backend_latency_seconds",
@@ -78,6 +92,14 @@ const FAMILIES: &[(&str, &str)] = &[
     ("cluster_wire_up", "1 while the wire carries."),
     ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
     ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
+    ("hub_peer_connections", "Connections that are open to agents of another hub, or of it to ours."),
+    ("hub_peer_connections_total", "Connections to agents of another hub, or of it to ours."),
+    ("hub_peer_incoming", "Sessions that another hub has with this one."),
+    ("hub_peer_received_bytes_total", "Bytes from another hub."),
+    ("hub_peer_rtt_seconds", "The longest round trip of the sessions with another hub."),
+    ("hub_peer_sent_bytes_total", "Bytes to another hub."),
+    ("hub_peer_sessions", "Threads of this hub that have a session with another."),
+    ("hub_peer_tunnels", "Tunnels of this hub that another has agents of."),
     ("info", "Version of the running program."),
     ("isolated", "1 while neither a peer nor a reference is heard."),
     ("isolated_seconds", "For how long that has been so."),
@@ -117,6 +139,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("route_retries_total", "Further backends that were asked for requests."),
     ("route_sent_bytes_total", "Bytes to clients."),
     ("send_errors_total", "Times that the kernel refused adverts or announcements."),
+    ("tunnel_agent_load", "Connections that the agent's targets have through all hubs, as it last said."),
     ("tunnel_agent_sessions", "Places of this hub to which the agent has a session."),
     ("tunnel_agent_up", "1 while the agent says that its target answers."),
     ("tunnel_connections", "Connections to the agent's target that are open."),
@@ -178,6 +201,7 @@ pub(super) fn render(status: &Status) -> String {
     cluster::add(&mut families, status);
     arbitration(&mut families, status);
     edge::add(&mut families, status);
+    agent::add(&mut families, status);
     workers(&mut families, status);
     let mut out = String::new();
     for (name, (kind, samples)) in families.all {

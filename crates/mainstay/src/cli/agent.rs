@@ -1,60 +1,41 @@
 //! `mainstay agent` in the foreground, and the keys of agents.
 
+mod services;
+
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{ArgGroup, Args};
+use clap::Args;
 use mainstay_core::tunnel::address::Address;
 use mainstay_link::SystemEntropy;
 use mainstay_link::tunnel::carrier::{Dialing, Proxy, client_config};
 use mainstay_link::tunnel::keys::SigningKey;
 
 use super::local::print;
-use crate::agent::{Service, Settings};
+use services::Services;
+
+use crate::agent::Settings;
 
 /// Where the secret may stand instead of in a file.
 const KEY: &str = "MAINSTAY_AGENT_KEY";
 
 /// What is offered, and to whom.
 #[derive(Args, Debug)]
-#[command(group(ArgGroup::new("what").required(true).args(["to", "files"])))]
 pub(super) struct AgentArgs {
     /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
     #[arg(long, value_name = "URL", required = true)]
     hub: Vec<Address>,
-    /// The tunnel's id, as `[[tunnel]]` on the hub has it.
-    #[arg(long, value_name = "ID")]
-    tunnel: String,
-    /// Where streams end, as HOST:PORT; of several, each that answers takes its turn.
-    #[arg(long, value_name = "ADDR", value_parser = target)]
-    to: Vec<String>,
-    /// Serve the files of this folder instead, with listings.
-    #[arg(long, value_name = "DIR")]
-    files: Option<PathBuf>,
-    /// Datagrams instead of connections.
-    #[arg(long, conflicts_with = "files")]
-    udp: bool,
+    #[command(flatten)]
+    services: Services,
     /// The file with the secret that `mainstay tunnel key` has made; MAINSTAY_AGENT_KEY may hold the secret itself instead.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// What the agent calls itself; the name of this machine by default.
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<String>,
-    /// A host to be served under, besides those that the hub gives.
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// The share among the agents of the tunnel.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    weight: u16,
-    /// How often targets are looked at, in milliseconds; one that does not answer gets no streams. 0: never.
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
-    probe: u32,
-    /// Tell targets who the visitor is, by a PROXY header of this version.
-    #[arg(long, value_name = "1|2", conflicts_with_all = ["files", "udp"], value_parser = clap::value_parser!(u8).range(1..=2))]
-    proxy_header: Option<u8>,
     /// Certificates of authorities that hubs are checked by; those of the system by default.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -64,12 +45,6 @@ pub(super) struct AgentArgs {
     /// How many seconds streams may go on when the agent is told to end.
     #[arg(long, value_name = "SECONDS", default_value_t = Settings::DRAIN.as_secs())]
     drain: u64,
-}
-
-fn target(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("write HOST:PORT")?;
-    let fits = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0);
-    if fits { Ok(text.to_owned()) } else { Err("write HOST:PORT".to_owned()) }
 }
 
 /// The name of this machine, or another where it has none.
@@ -89,26 +64,13 @@ pub(super) fn run(args: AgentArgs) -> anyhow::Result<u8> {
     crate::log::start();
     let key = secret(args.key.as_deref(), KEY, "an agent")?;
     let tls = client_config(args.ca.as_deref()).map_err(anyhow::Error::msg)?;
-    anyhow::ensure!(
-        name(&args.tunnel).is_ok() && args.tunnel.len() <= 124,
-        "a tunnel's id has 1 to 124 bytes of text"
-    );
-    let service = Service {
-        targets: args.to,
-        files: args.files,
-        udp: args.udp,
-        weight: args.weight,
-        host: args.host,
-        interval: std::time::Duration::from_millis(args.probe.into()),
-        header: args.proxy_header,
-        ..Service::new(&args.tunnel)
-    };
     crate::agent::run(Settings {
         hubs: args.hub,
         name: args.name.unwrap_or_else(|| own_name("agent")),
         key,
+        key_file: args.key,
         dialing: Dialing { tls, proxy: args.proxy },
-        services: vec![service],
+        services: args.services.0,
         wishes: Vec::new(),
         drain: std::time::Duration::from_secs(args.drain),
     })?;

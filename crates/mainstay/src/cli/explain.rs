@@ -83,7 +83,10 @@ fn ways(explained: &RouteExplained) -> String {
         let _ = writeln!(out, "  pool {}{refused}", pool.pool);
         for backend in &pool.backends {
             let mark = if backend.chosen { render::style("32", "->".into()) } else { "  ".into() };
-            let _ = writeln!(out, "    {mark} {}: {}", backend.backend, backend.why);
+            // One tunnel is many agents: their address says which.
+            let named =
+                if backend.address.starts_with("tunnel:") { &backend.address } else { &backend.backend };
+            let _ = writeln!(out, "    {mark} {named}: {}", backend.why);
         }
     }
     out

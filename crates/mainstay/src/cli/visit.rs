@@ -72,6 +72,7 @@ pub(super) fn run(args: VisitArgs) -> anyhow::Result<u8> {
         hubs: args.hub,
         name: args.name.unwrap_or_else(|| own_name("visitor")),
         key,
+        key_file: None,
         dialing: Dialing { tls, proxy: args.proxy },
         services: Vec::new(),
         wishes: vec![Wish::new(&args.tunnel, args.listen, args.udp)],

@@ -115,6 +115,17 @@ pub(crate) async fn fetch(ask: Ask<'_>, tools: &Tools, lane: &Lane) -> anyhow::R
     speak(stream, request, ask.answer_max).await
 }
 
+/// The same over a connection that there is, without TLS.
+///
+/// # Errors
+/// When any step fails; the text says which.
+pub(crate) async fn fetch_over<S>(stream: S, ask: &Ask<'_>) -> anyhow::Result<Answer>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    speak(stream, request(ask)?, ask.answer_max).await
+}
+
 fn request(ask: &Ask<'_>) -> anyhow::Result<Request<Full<Bytes>>> {
     let host = ask.host.unwrap_or(&ask.url.authority);
     let mut request = Request::new(Full::new(Bytes::from(ask.body.clone())));

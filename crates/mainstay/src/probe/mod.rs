@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{debug, warn};
 
+pub(crate) use self::check::http::Page;
 use self::check::ping::Pinger;
 use self::check::process::Scanner;
 use self::dial::{Lane, TlsConfigs};

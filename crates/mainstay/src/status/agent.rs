@@ -19,6 +19,24 @@ pub struct AgentStatus {
     pub doors: Vec<DoorStatus>,
     /// What is wrong, as sentences.
     pub trouble: Vec<String>,
+    /// What it has counted since it began.
+    #[serde(default)]
+    pub counts: AgentCounts,
+}
+
+/// What an agent counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentCounts {
+    /// Dials that were begun.
+    pub dials: u64,
+    /// Those that came out at no hub.
+    pub failures: u64,
+    /// Those that a hub has sent away.
+    pub refusals: u64,
+    /// Payload to hubs.
+    pub sent: u64,
+    /// Payload from hubs.
+    pub received: u64,
 }
 
 /// A hub as an agent sees it.
@@ -41,6 +59,9 @@ pub struct HubSeen {
 pub struct OfferStatus {
     /// Under which tunnel.
     pub tunnel: String,
+    /// Datagrams instead of connections.
+    #[serde(default)]
+    pub udp: bool,
     /// Targets, and whether each is well; a folder is one.
     pub targets: Vec<(String, bool)>,
     /// Streams that are open.
@@ -81,7 +102,7 @@ impl AgentStatus {
     /// What is wrong but not fatal.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
-        let Self { name, visit, hubs, offers, doors, trouble } = self;
+        let Self { name, visit, hubs, offers, doors, trouble, counts: _ } = self;
         let what = if *visit { "visit" } else { "agent" };
         let mut said: Vec<String> = trouble.iter().map(|why| format!("{what} {name}: {why}")).collect();
         if hubs.iter().all(|hub| hub.sessions == 0) {

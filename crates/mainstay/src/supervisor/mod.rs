@@ -181,7 +181,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.listeners.commit(&supervisor.plan.edge, fresh, now);
     edges.slots.assign(&supervisor.plan.edge)?;
     edges.logs = logs::Logs::open(&supervisor.plan.edge)?;
-    edges.secrets.follow(&supervisor.plan.edge, now);
+    edges.secrets.follow(&supervisor.plan, now);
     edges.tickets.turn(now);
     edges.sticky = tickets::sticky_key()?;
     edges.run = hubs::Run::begin()?;

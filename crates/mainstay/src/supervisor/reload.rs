@@ -66,7 +66,7 @@ impl Supervisor {
         self.edges.logs = logs;
         self.send_logs();
         self.send_orders();
-        self.edges.secrets.follow(&self.plan.edge, boot_now());
+        self.edges.secrets.follow(&self.plan, boot_now());
         mainstay_sys::process::trim_memory();
         Ok(changes.to_string())
     }
@@ -217,7 +217,7 @@ impl Supervisor {
         let Look::Changed(files) = self.edges.secrets.look(boot_now()) else { return };
         let mut written = Plan::clone(&self.written);
         let read = at_leisure(|| {
-            let changed = written.edge.reread()?;
+            let changed = written.reread()?;
             if changed { crate::proof::usable(&written.edge).map(|()| true) } else { Ok(false) }
         });
         let changed = match read {

@@ -1,4 +1,4 @@
-//! Files that the edge's certificates, keys and passwords come from: looked at every two seconds, read again when they
+//! Files that the edge's certificates, keys and passwords and the keys of agents come from: looked at every two seconds, read again when they
 //! have changed. What cannot be used is told, and what was read before goes on.
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::Edge;
+use mainstay_config::plan::Plan;
 use mainstay_core::time::Boot;
 
 /// How often the files are looked at.
@@ -37,8 +37,8 @@ pub(super) enum Look {
 
 impl Secrets {
     /// The files of another Plan, which has just read them.
-    pub(super) fn follow(&mut self, edge: &Edge, now: Boot) {
-        self.marks = edge.files().into_iter().map(|file| (file.clone(), mark(&file))).collect();
+    pub(super) fn follow(&mut self, plan: &Plan, now: Boot) {
+        self.marks = plan.files().into_iter().map(|file| (file.clone(), mark(&file))).collect();
         self.next = (!self.marks.is_empty()).then_some(now + EVERY);
         self.wrong = None;
     }

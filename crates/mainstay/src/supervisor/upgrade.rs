@@ -319,7 +319,7 @@ fn adopt_edges(
         tracing::error!("{error:#}");
     }
     s.reopen_logs();
-    s.edges.secrets.follow(&plan.edge, now);
+    s.edges.secrets.follow(&plan, now);
     s.edges.tickets.turn(now);
 }
 

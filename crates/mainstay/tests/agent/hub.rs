@@ -45,7 +45,7 @@ impl Agent {
         let made = Command::new(program).args(["tunnel", "key"]).arg(&key).output()?;
         let public = String::from_utf8(made.stdout)?.parse()?;
         let mut command = Command::new(program);
-        command.args(["agent", "--tunnel", TUNNEL, "--name", "test", "--probe", "50", "--key"]).arg(&key);
+        command.args(["agent", "--tunnel", TUNNEL, "--name", "test", "--key"]).arg(&key);
         for hub in hubs {
             command.arg("--hub").arg(format!("tcp://{hub}"));
         }

@@ -1,9 +1,12 @@
 //! Streams that a hub opens reach the agent's targets, and the agent keeps its sessions.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
+use mainstay_link::tunnel::keys::PublicKey;
 use mainstay_link::tunnel::{Code, Health, Kind, Open, Session, code_of};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
@@ -50,7 +53,7 @@ fn streams_reach_the_targets_in_turn_and_one_that_dies_is_left_out() -> Result<(
         let hub = Hub::start("edge-1", 2, ANY).await?;
         let (one, first) = target("one").await?;
         let (two, second) = target("two").await?;
-        let to = ["--to", &one.to_string(), "--to", &two.to_string(), "--proxy-header", "1"];
+        let to = ["--to", &one.to_string(), "--to", &two.to_string(), "--proxy-header", "1", "--probe", "50"];
         let (_agent, key) = Agent::start(&folder.0, &[hub.addr], &to)?;
         let session = hub.wait_for(2).await?;
         assert_eq!(hub.keys()[0], key);
@@ -160,5 +163,120 @@ fn an_agent_that_is_told_to_end_lets_its_streams_end_first() -> Result<()> {
         let status = tokio::task::spawn_blocking(move || agent.as_mut().map(|agent| agent.0.wait())).await?;
         assert!(status.context("a process")??.success());
         Ok(())
+    })
+}
+
+#[test]
+fn one_agent_offers_several_services_each_under_its_tunnel() -> Result<()> {
+    run(async {
+        let folder = Folder::new("several")?;
+        let site = folder.0.join("site");
+        std::fs::create_dir_all(&site)?;
+        std::fs::write(site.join("hello.txt"), "from the folder\n")?;
+        let hub = Hub::start("edge-1", 2, ANY).await?;
+        let (addr, _target) = target("t").await?;
+        let site = site.to_str().context("a path")?;
+        let what = ["--to", &addr.to_string(), "--tunnel", "docs", "--files", site];
+        let (_agent, _) = Agent::start(&folder.0, &[hub.addr], &what)?;
+        let session = hub.wait_for(2).await?;
+        assert_eq!(ask(&session, "x").await?, "t:x");
+        let docs = Open { target: "docs".to_owned(), ..Open::default() };
+        let get = "GET /hello.txt HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let mut stream = session.open(&docs, get.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("from the folder\n"), "{answer}");
+        Ok(())
+    })
+}
+
+/// A target that answers requests with a status that can be changed.
+async fn site(status: Rc<Cell<u16>>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind(ANY).await?;
+    let addr = listener.local_addr()?;
+    spawn_local(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let status = Rc::clone(&status);
+            spawn_local(async move {
+                let mut request = [0; 1024];
+                let count = stream.read(&mut request).await.unwrap_or(0);
+                assert!(
+                    request[..count].starts_with(b"GET /healthz HTTP/1.1\r\n"),
+                    "{:?}",
+                    &request[..count]
+                );
+                let answer =
+                    format!("HTTP/1.1 {} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status.get());
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    Ok(addr)
+}
+
+#[test]
+fn a_target_whose_page_answers_with_an_error_is_out_until_it_answers_well_so_many_times() -> Result<()> {
+    run(async {
+        let folder = Folder::new("page")?;
+        let hub = Hub::start("edge-1", 1, ANY).await?;
+        let status = Rc::new(Cell::new(204));
+        let addr = site(Rc::clone(&status)).await?;
+        let to = addr.to_string();
+        let what = ["--to", &to, "--probe", "50", "--probe-http", "/healthz", "--fall", "2", "--rise", "2"];
+        let (_agent, _) = Agent::start(&folder.0, &[hub.addr], &what)?;
+        let session = hub.wait_for(1).await?;
+        until("the first news", || health(&session) == Some(Health::Up)).await?;
+        status.set(500);
+        until("the news that it is out", || health(&session) == Some(Health::Down)).await?;
+        status.set(302);
+        until("the news that it is back", || health(&session) == Some(Health::Up)).await
+    })
+}
+
+#[test]
+fn a_key_whose_file_changes_is_shown_to_the_hubs_and_no_stream_is_cut() -> Result<()> {
+    run(async {
+        let folder = Folder::new("key")?;
+        let hub = Hub::start("edge-1", 2, ANY).await?;
+        let (addr, _target) = target("t").await?;
+        let (_agent, old) = Agent::start(&folder.0, &[hub.addr], &["--to", &addr.to_string()])?;
+        let session = hub.wait_for(2).await?;
+        let mut stream = session.open(&open(), b"be")?;
+        let fresh = folder.0.join("fresh.key");
+        let made = std::process::Command::new(env!("CARGO_BIN_EXE_mainstay"))
+            .args(["tunnel", "key"])
+            .arg(&fresh)
+            .output()?;
+        let new: PublicKey = String::from_utf8(made.stdout)?.parse()?;
+        std::fs::rename(&fresh, folder.0.join("agent.key"))?;
+        until("both places to be met with the new key", || {
+            hub.keys().iter().filter(|key| **key == new).count() >= 2
+        })
+        .await?;
+        assert_eq!(hub.keys()[0], old);
+        until("the news that the old session leaves", || session.has_left()).await?;
+        stream.write_all(b"gun").await?;
+        stream.shutdown().await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        assert_eq!(answer, "t:begun");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_load_that_hubs_are_told_is_that_of_all_of_them() -> Result<()> {
+    run(async {
+        let folder = Folder::new("load")?;
+        let [one, two] = [Hub::start("edge-1", 1, ANY).await?, Hub::start("edge-2", 1, ANY).await?];
+        let (addr, _target) = target("t").await?;
+        let (_agent, _) = Agent::start(&folder.0, &[one.addr, two.addr], &["--to", &addr.to_string()])?;
+        let (here, there) = (one.wait_for(1).await?, two.wait_for(1).await?);
+        let streams = [here.open(&open(), b"x")?, here.open(&open(), b"x")?, there.open(&open(), b"x")?];
+        until("both hubs to hear of three streams", || here.heard().load == 3 && there.heard().load == 3)
+            .await?;
+        drop(streams);
+        until("both hubs to hear that there are none", || here.heard().load == 0 && there.heard().load == 0)
+            .await
     })
 }

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) struct Agent {
     words: Option<mpsc::UnboundedSender<Word>>,
     told: std::sync::mpsc::Receiver<Told>,
+    came: Arc<Mutex<Option<Open>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,13 +65,15 @@ impl Agent {
         let (host, secret) = (host.clone(), secret.to_owned());
         let (words, heard) = mpsc::unbounded_channel();
         let (tell, told) = std::sync::mpsc::channel();
+        let came = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&came);
         let thread = std::thread::Builder::new().name(format!("agent-{}", who.name)).spawn(move || {
             let key = SigningKey::parse(&secret).expect("a secret");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
-            let roams = Roams { host, hub, who, key, tell };
+            let roams = Roams { host, hub, who, key, tell, seen };
             LocalSet::new().block_on(&runtime, roams.run(heard));
         })?;
-        Ok(Self { words: Some(words), told, thread: Some(thread) })
+        Ok(Self { words: Some(words), told, came, thread: Some(thread) })
     }
 
     /// Waits until it has met every place.
@@ -86,6 +90,11 @@ impl Agent {
     /// The next thing that it tells.
     pub(crate) fn next(&self) -> Result<Told> {
         self.told.recv_timeout(LIMIT).context("the agent tells something")
+    }
+
+    /// What opened the last stream that came.
+    pub(crate) fn came(&self) -> Option<Open> {
+        self.came.lock().expect("nobody panics with it").clone()
     }
 
     pub(crate) fn health(&self, health: Health) {
@@ -114,6 +123,7 @@ struct Roams {
     who: As,
     key: SigningKey,
     tell: std::sync::mpsc::Sender<Told>,
+    seen: Arc<Mutex<Option<Open>>>,
 }
 
 impl Roams {
@@ -220,7 +230,8 @@ impl Roams {
         }
     }
 
-    async fn carry(self: Rc<Self>, _open: Open, stream: Stream) {
+    async fn carry(self: Rc<Self>, open: Open, stream: Stream) {
+        *self.seen.lock().expect("nobody panics with it") = Some(open);
         if self.who.kind == Kind::Udp {
             return self.datagrams(stream).await;
         }

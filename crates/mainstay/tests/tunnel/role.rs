@@ -178,3 +178,93 @@ fn status_tells_why_a_hub_does_not_serve_an_offer() {
         Ok(())
     });
 }
+
+#[test]
+fn another_target_is_taken_without_another_session() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let hub = bed.start(&bed.config(""))?;
+        let node = start(&bed, 0, "")?;
+        ensure!(bed.whose()? == "one");
+        let since = |node: &Mainstay| -> Result<Vec<String>> {
+            let listed: serde_json::Value = serde_json::from_str(&node.say(&["tunnel", "list", "--json"])?)?;
+            let agents = listed[0]["agents"].as_array().cloned().unwrap_or_default();
+            Ok(agents.iter().map(|agent| format!("{} {}", agent["agent"], agent["from"])).collect())
+        };
+        let before = since(&hub)?;
+        // Nobody listens there: the offer is out, and its sessions are there.
+        let elsewhere = config(&bed, "one", "").replace("127.0.0.1:8000", "127.0.0.1:8001");
+        reload(&node, &elsewhere)?;
+        hub.daemon().wait_until("the hub hears that it is out", LIMIT, || {
+            Ok(hub.say(&["tunnel", "list"])?.contains("no target of it answers"))
+        })?;
+        ensure!(since(&hub)? == before, "{before:?} became {:?}", since(&hub)?);
+        reload(&node, &config(&bed, "one", "probe = { http = \"/\", interval = \"100ms\" }\n"))?;
+        hub.daemon()
+            .wait_until("it serves again", LIMIT, || Ok(bed.whose().is_ok_and(|who| who == "one")))?;
+        ensure!(since(&hub)? == before, "{before:?} became {:?}", since(&hub)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_keeps_its_name_when_a_successor_takes_its_places() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let depot = format!(
+            "[[tunnel]]\nid = \"depot\"\nagents = [\"{}\"]\nhosts = [\"depot.example.com\"]\n",
+            bed.key.public()
+        );
+        let hub = bed.start(&bed.config(&depot))?;
+        let node = start(&bed, 0, "")?;
+        reload(
+            &node,
+            &config(&bed, "one", "\n[[agent.offer]]\ntunnel = \"depot\"\nto = [\"127.0.0.1:8000\"]\n"),
+        )?;
+        hub.daemon().wait_until("the successor has all places", LIMIT, || {
+            let listed: serde_json::Value = serde_json::from_str(&hub.say(&["tunnel", "list", "--json"])?)?;
+            let places = listed.as_array().cloned().unwrap_or_default();
+            Ok(places.iter().all(|tunnel| {
+                let agents = tunnel["agents"].as_array().cloned().unwrap_or_default();
+                agents.len() == 1
+                    && agents[0]["agent"] == "one"
+                    && agents[0]["places"].as_array().is_some_and(|places| places.len() == 4)
+            }))
+        })?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_key_whose_file_changes_is_taken_without_a_reload() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let stranger = mainstay_link::tunnel::keys::SigningKey::parse(STRANGER)?;
+        let both = format!("\"{}\", \"{}\"", bed.key.public(), stranger.public());
+        let with = |keys: &str| bed.config("").replace(&format!("\"{}\"", bed.key.public()), keys);
+        let hub = bed.start(&with(&both))?;
+        let folder = std::env::temp_dir().join(format!("mainstay-agent-rotates-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let file = folder.join("agent.key");
+        std::fs::write(&file, format!("{}\n", *bed.key.secret()))?;
+        let text = config(&bed, "one", "");
+        let secret = format!("key = \"{}\"", *bed.key.secret());
+        let text = text.replace(&secret, &format!("key = {{ file = \"{}\" }}", file.display()));
+        let node = Mainstay::start(&bed.sites[0].0, &crate::bed::binary(), &text)?;
+        node.daemon().wait_until("all places are met", LIMIT, || Ok(met(&node)))?;
+        ensure!(bed.whose()? == "one");
+        std::fs::write(&file, format!("{STRANGER}\n"))?;
+        node.daemon().wait_until("the key is read again", LIMIT, || {
+            Ok(node.say(&["events"])?.contains("read again: "))
+        })?;
+        node.daemon().wait_until("all places are met with it", LIMIT, || Ok(met(&node)))?;
+        // The old key is of no use any more, and of no need.
+        reload(&hub, &with(&format!("\"{}\"", stranger.public())))?;
+        hub.daemon().wait_until("it serves with the new key alone", LIMIT, || {
+            let listed = hub.say(&["tunnel", "list"])?;
+            Ok(listed.lines().any(|line| line.contains("4/4")) && bed.whose().is_ok_and(|who| who == "one"))
+        })?;
+        std::fs::remove_dir_all(&folder)?;
+        Ok(())
+    });
+}

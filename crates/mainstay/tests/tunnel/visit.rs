@@ -382,3 +382,102 @@ fn a_hub_that_stops_loses_no_connection_of_a_visitor() {
         Ok(())
     });
 }
+
+/// The visitor as a file has it.
+fn file(doors: &[&str]) -> String {
+    let door = |at: &&str| format!("\n[[visit.tunnel]]\nid = \"{TUNNEL}\"\nlisten = \"{at}\"\n");
+    let doors: String = doors.iter().map(door).collect();
+    format!(
+        "[node]\nid = \"desk\"\nscript_user = \"root\"\n\n[[visit]]\nhubs = [\"tcp://{HUB}\", \"tcp://{OTHER}\"]\nkey = \"{VISITOR}\"\n{doors}"
+    )
+}
+
+#[test]
+fn a_visit_of_a_file_is_kept_by_a_worker_and_a_reload_loses_no_connection() {
+    mainstay_lab::test(|| {
+        let private = Private::make()?;
+        let _agent = private.agent(&["--to", "127.0.0.1:8000"])?;
+        let host = &private.bed.client;
+        let node = Mainstay::start(host, &binary(), &file(&[DOOR]))?;
+        private.wait_visited()?;
+        ensure!(private.whose()? == "one");
+        let at: SocketAddr = DOOR.parse()?;
+        let mut held = host.run(|| TcpStream::connect_timeout(&at, LIMIT))??;
+        held.set_read_timeout(Some(LIMIT))?;
+        let mut ask = || -> Result<()> {
+            held.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?;
+            let mut answer = Vec::new();
+            while !String::from_utf8_lossy(&answer).contains("\r\n\r\none\n") {
+                let mut buffer = [0; 1000];
+                let count = held.read(&mut buffer)?;
+                ensure!(count > 0, "it has ended after {answer:?}");
+                answer.extend_from_slice(&buffer[..count]);
+            }
+            Ok(())
+        };
+        ask()?;
+        let shown = node.say(&["status"])?;
+        ensure!(shown.contains(DOOR) && shown.contains("VISIT") && !shown.contains("mst1_"), "{shown}");
+        let events = node.say(&["events"])?;
+        ensure!(events.contains("tunnel office is reached at 127.0.0.1:8022, through hub"), "{events}");
+        let proc = format!("/proc/{}/status", node.worker_pid("agent")?.as_raw_nonzero());
+        let uids = std::fs::read_to_string(proc)?;
+        let uids = uids.lines().find(|line| line.starts_with("Uid:")).unwrap_or_default();
+        ensure!(!uids.contains("\t0"), "it runs as root: {uids}");
+
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let drained = file(&[DOOR]).replace("[[visit]]\n", "[[visit]]\ndrain = \"60s\"\n");
+        std::thread::scope(|scope| {
+            let load = scope.spawn(|| -> Result<u32> {
+                let mut served = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    private.whose().with_context(|| format!("request {served}"))?;
+                    served += 1;
+                }
+                Ok(served)
+            });
+            let said = reload(&node, &drained);
+            let settled = node.daemon().wait_until("the successor has met the hubs", LIMIT, || {
+                let status = node.status_json()?;
+                let sessions = status["agents"][0]["hubs"].as_array().cloned().unwrap_or_default();
+                Ok(sessions.iter().filter(|hub| hub["sessions"].as_u64() == Some(1)).count() == 2)
+            });
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            let served = load.join().expect("the load does not panic")?;
+            ensure!(said?.contains("visit \"desk\" has other drain") && served > 0);
+            settled
+        })?;
+        ask().context("the connection of before the reload")
+    });
+}
+
+#[test]
+fn a_door_whose_place_is_taken_opens_once_that_is_free() {
+    mainstay_lab::test(|| {
+        let private = Private::make()?;
+        let _agent = private.agent(&["--to", "127.0.0.1:8000"])?;
+        let host = &private.bed.client;
+        let at: SocketAddr = DOOR.parse()?;
+        let taken = host.run(|| TcpListener::bind(at))??;
+        let node = Mainstay::start(host, &binary(), &file(&[DOOR]))?;
+        node.daemon().wait_until("it says so", LIMIT, || {
+            Ok(node.status_json()?["degraded"].to_string().contains("127.0.0.1:8022 can't be listened at"))
+        })?;
+        drop(taken);
+        node.daemon()
+            .wait_until("it is open", LIMIT, || Ok(private.whose().is_ok_and(|who| who == "one")))?;
+        node.daemon().wait_until("nothing is wrong any more", LIMIT, || {
+            Ok(!node.status_json()?["degraded"].to_string().contains("listened at"))
+        })?;
+        let foreground = pipe_door(&private)?;
+        ensure!(foreground.contains("127.0.0.1:8022 can't be listened at"), "{foreground}");
+        Ok(())
+    });
+}
+
+/// What the visitor says in the foreground, when its place is taken.
+fn pipe_door(private: &Private) -> Result<String> {
+    let visitor = private.visitor(VISITOR, &[])?;
+    visitor.wait_ended(LIMIT)?;
+    Ok(visitor.log())
+}

@@ -73,6 +73,15 @@ impl Set {
                 } else {
                     format!("usable, but {}", other(balance, by_cookie))
                 };
+                let busy = entry
+                    .elsewhere
+                    .borrow()
+                    .as_ref()
+                    .filter(|_| usable && *balance == Balance::Least)
+                    .map(|others| {
+                        format!(" ({} requests of this thread, {} of others)", entry.here.get(), others.get())
+                    });
+                let why = why + &busy.unwrap_or_default();
                 let (backend, address) = (entry.name.to_string(), entry.address.to_string());
                 backends.push(ExplainedBackend { backend, address, chosen, why });
             }

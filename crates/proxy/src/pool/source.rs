@@ -171,7 +171,10 @@ impl Set {
                 entry.max.set(source.backend.max_connections);
                 *entry.elsewhere.borrow_mut() = offer.map(|offer| offer.load.clone());
                 *entry.cookie.borrow_mut() = pool.sticky.as_ref().map(|table| {
-                    let value = sticky::value(key, &pool.name, &source.backend.name, &address);
+                    // An agent is the same whichever hub has it.
+                    let elsewhere = offer.filter(|offer| offer.backup).and(address.rsplit_once('@'));
+                    let whose = elsewhere.map_or(&*address, |(own, _)| own);
+                    let value = sticky::value(key, &pool.name, &source.backend.name, whose);
                     (value, sticky::set_cookie(table, value).into())
                 });
                 specs.push(member(pool, &source.backend, offer, hash));

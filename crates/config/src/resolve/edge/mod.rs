@@ -228,7 +228,7 @@ impl Resolver<'_> {
     }
 
     /// A number that fits 32 bits.
-    fn count(
+    pub(in crate::resolve) fn count(
         &mut self,
         slot: &Option<At<i64>>,
         default: u32,

@@ -1,6 +1,7 @@
 //! The machine: what becomes of dials and sessions goes in, dials come out.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use crate::time::Boot;
 use crate::tunnel::hello::{Cause, Challenge};
@@ -13,6 +14,8 @@ use crate::tunnel::roam::{FULL_WAIT, MOST, REFUSED_WAIT, STEADY};
 pub enum Input {
     /// Time has passed.
     Tick,
+    /// The name that a dial is for stands for these addresses, of which it takes one.
+    Found(u64, Vec<SocketAddr>),
     /// A dial has come out nowhere: no address, no answer, no hub.
     Failed(u64),
     /// A dial was given up, because [`Roam::meets`] said that its place is known.
@@ -107,6 +110,13 @@ impl Roam {
         self.chance = chance;
         match input {
             Input::Tick => {}
+            Input::Found(dial, mut addrs) => {
+                addrs.truncate(MOST);
+                let flies = |source: &&mut Source| source.flying.iter().any(|(flying, _)| *flying == dial);
+                if let Some(source) = self.sources.iter_mut().find(flies) {
+                    source.found(addrs, now);
+                }
+            }
             Input::Failed(dial) => {
                 self.free(dial);
                 self.land(dial, now, Source::failed);

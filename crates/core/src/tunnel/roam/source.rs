@@ -1,5 +1,6 @@
 //! One address that is dialled, and how patient we are with it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::time::Boot;
@@ -18,6 +19,10 @@ pub(super) struct Source {
     pub(super) flying: Vec<(u64, Boot)>,
     /// Counts its dials: whoever resolves the name takes another address each time.
     pub(super) turn: u32,
+    /// What its name stands for; empty when nobody looked it up here.
+    addrs: Vec<SocketAddr>,
+    /// Dials that are due until each of those had its turn, since there was a new one among them.
+    owed: usize,
     /// Dials in a row that came to nothing.
     streak: u32,
     /// Since when.
@@ -38,6 +43,8 @@ impl Source {
             leads: Vec::new(),
             flying: Vec::new(),
             turn: 0,
+            addrs: Vec::new(),
+            owed: 0,
             streak: 0,
             since: None,
             barren: 0,
@@ -48,7 +55,7 @@ impl Source {
 
     /// When it may be dialled again; `lacking` places can be found through it, `all` says that nobody else can be there.
     pub(super) fn due(&self, lacking: usize, all: bool, now: Boot) -> Boot {
-        let explores = !all && self.barren < 3 * self.leads.len().max(1);
+        let explores = self.owed > 0 || !all && self.barren < 3 * self.leads.len().max(1);
         let room = lacking.clamp(1, AT_ONCE);
         let quick = self.flying.iter().filter(|(_, begun)| now.since(*begun) < SLOW).count();
         if self.flying.len() >= AT_ONCE_SLOW {
@@ -64,7 +71,17 @@ impl Source {
     pub(super) fn fly(&mut self, dial: u64, now: Boot) -> u32 {
         self.flying.push((dial, now));
         self.turn = self.turn.wrapping_add(1);
+        self.owed = self.owed.saturating_sub(1);
         self.turn
+    }
+
+    /// The name stands for these: each has its turn when one of them is new.
+    pub(super) fn found(&mut self, addrs: Vec<SocketAddr>, now: Boot) {
+        if addrs.len() > 1 && addrs.iter().any(|addr| !self.addrs.contains(addr)) {
+            self.owed = addrs.len();
+            self.next = self.next.min(now + FIRST_WAIT);
+        }
+        self.addrs = addrs;
     }
 
     /// Whether that dial is of this address; it is over.
@@ -86,7 +103,10 @@ impl Source {
     /// A dial has failed.
     pub(super) fn failed(&mut self, chance: u64, now: Boot) {
         let young = now.since(*self.since.get_or_insert(now)) < YOUNG;
-        self.wait(if young { YOUNG_WAIT } else { OLD_WAIT }, chance, now);
+        let longest = if young { YOUNG_WAIT } else { OLD_WAIT };
+        // Each of its addresses is dialled as often as if it were the only one.
+        let turns = u32::try_from(self.addrs.len()).unwrap_or(u32::MAX).max(1);
+        self.wait(longest / turns, chance, now);
     }
 
     /// A dial has led to a place that we have.

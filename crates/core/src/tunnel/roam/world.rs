@@ -1,6 +1,7 @@
 //! Hubs that an agent roams among: each with processes and threads, behind one name or each under its own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::time::Boot;
@@ -27,6 +28,8 @@ pub(super) struct World {
     pub(super) dials: usize,
     pub(super) names: Vec<String>,
     pub(super) told: Vec<String>,
+    /// Which hubs `tcp://dns` stands for.
+    pub(super) listed: Vec<usize>,
     answers: Vec<(Boot, u64, String)>,
     chance: u64,
 }
@@ -45,6 +48,7 @@ impl World {
             dials: 0,
             names: Vec::new(),
             told: Vec::new(),
+            listed: Vec::new(),
             answers: Vec::new(),
             chance: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         }
@@ -62,9 +66,12 @@ impl World {
         self.roam.handle(input, chance, self.now);
         while let Some(effect) = self.roam.poll_effect() {
             match effect {
-                Effect::Dial { dial, url, turn: _ } => {
+                Effect::Dial { dial, url, turn } => {
                     self.dials += 1;
-                    self.answers.push((self.now + TRIP, dial, url));
+                    let of = |turn: u32| self.listed.get(turn as usize % self.listed.len().max(1));
+                    let listed =
+                        of(turn).filter(|_| url == "tcp://dns").map(|hub| format!("tcp://hub-{hub}"));
+                    self.answers.push((self.now + TRIP, dial, listed.unwrap_or(url)));
                 }
                 Effect::Drain(session) => {
                     self.sessions.remove(&session);
@@ -89,6 +96,11 @@ impl World {
             match self.answers.iter().position(|(at, ..)| *at <= next) {
                 Some(at) => {
                     let (_, dial, url) = self.answers.remove(at);
+                    let addr = |hub: &usize| SocketAddr::from(([10, 0, 0, 1], 7000 + *hub as u16));
+                    let addrs: Vec<_> = self.listed.iter().map(addr).collect();
+                    if !addrs.is_empty() {
+                        self.say(Input::Found(dial, addrs));
+                    }
                     self.answer(dial, &url);
                 }
                 None => self.say(Input::Tick),

@@ -7,10 +7,12 @@ mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::tunnel::address::{Address, Way};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, lookup_host};
@@ -29,6 +31,9 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// How long all of it may take, names and handshakes included.
 const DEADLINE: Duration = Duration::from_secs(8);
+
+/// What the kernel may keep of a session that it cannot send yet, in bytes: two turns.
+const UNSENT: u32 = 32 * 1024;
 
 /// The longest answer of a proxy or a server to what asks for bytes.
 const HEAD_MAX: usize = 8 * 1024;
@@ -83,17 +88,35 @@ pub struct Connected {
 /// # Errors
 /// When there is no way to it within eight seconds.
 pub async fn connect(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connected, Error> {
-    timeout(DEADLINE, run(address, turn, dialing)).await.map_err(|_| Error::Late(DEADLINE))?
+    connect_among(address, turn, dialing, |_| {}).await
 }
 
-async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connected, Error> {
+/// The same, and tells what the hub's name stands for, in order, once that is known. With a proxy it never is.
+///
+/// # Errors
+/// When there is no way to it within eight seconds.
+pub async fn connect_among(
+    address: &Address,
+    turn: u32,
+    dialing: &Dialing,
+    found: impl FnOnce(&[SocketAddr]),
+) -> Result<Connected, Error> {
+    timeout(DEADLINE, run(address, turn, dialing, found)).await.map_err(|_| Error::Late(DEADLINE))?
+}
+
+async fn run(
+    address: &Address,
+    turn: u32,
+    dialing: &Dialing,
+    found: impl FnOnce(&[SocketAddr]),
+) -> Result<Connected, Error> {
     let (stream, to) = match &dialing.proxy {
         Some(proxy) => {
-            let (mut stream, to) = tcp(&proxy.host, proxy.port, turn).await?;
+            let (mut stream, to) = tcp(&proxy.host, proxy.port, turn, |_| {}).await?;
             proxy::ask(&mut stream, proxy, address).await?;
             (stream, to)
         }
-        None => tcp(&address.host, address.port, turn).await?,
+        None => tcp(&address.host, address.port, turn, found).await?,
     };
     let carrier: Box<dyn Carrier> = match address.way {
         Way::Tcp => Box::new(stream),
@@ -112,18 +135,34 @@ async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connecte
 /// # Errors
 /// When there is none within three seconds of an address being known.
 pub async fn plain(host: &str, port: u16, turn: u32) -> Result<Connected, Error> {
-    let (stream, to) = tcp(host, port, turn).await?;
+    let (stream, to) = tcp(host, port, turn, |_| ()).await?;
     Ok(Connected { carrier: Box::new(stream), to })
 }
 
-async fn tcp(host: &str, port: u16, turn: u32) -> Result<(Tcp, SocketAddr), Error> {
+/// Prepares a TCP socket for a session: what the network cannot take yet stays with us, where streams have their turns.
+pub fn tune(socket: &impl AsFd) {
+    // Where the kernel does not know it, messages wait longer behind bulk.
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT);
+}
+
+async fn tcp(
+    host: &str,
+    port: u16,
+    turn: u32,
+    told: impl FnOnce(&[SocketAddr]),
+) -> Result<(Tcp, SocketAddr), Error> {
     let unknown = || Error::Name(host.to_owned());
-    let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
+    let mut found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
+    // Resolvers shuffle what they give, and each is to have its turn.
+    found.sort_unstable();
+    found.dedup();
     let at = (turn as usize).checked_rem(found.len()).ok_or_else(unknown)?;
+    told(&found);
     let to = found[at];
     let stream = timeout(CONNECT, TcpStream::connect(to)).await.map_err(|_| Error::Late(CONNECT))?;
     let stream = stream.map_err(|error| Error::Connect(to, error))?;
     stream.set_nodelay(true)?;
+    tune(&stream);
     Ok((Tcp::new(stream), to))
 }
 

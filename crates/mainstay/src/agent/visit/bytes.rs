@@ -86,16 +86,23 @@ where
 /// Passes on what the connection says until it is answered.
 async fn begin<L: AsyncRead + Unpin>(local: &mut L, stream: &mut Stream, said: &mut Said) -> Try {
     let (mut at, mut finished) = (stream.sent_first(), false);
-    poll_fn(|cx| match stream.poll_chunk(cx) {
-        Poll::Ready(Ok(_)) => Poll::Ready(Try::Held),
-        Poll::Ready(Err(error)) => Poll::Ready(broken(&error, said)),
-        Poll::Pending => loop {
+    poll_fn(|cx| {
+        let answered = match stream.poll_chunk(cx) {
+            Poll::Ready(Ok(_)) => true,
+            Poll::Ready(Err(error)) => return Poll::Ready(broken(&error, said)),
+            Poll::Pending => false,
+        };
+        loop {
+            // An answer may come before all that is kept has gone.
             while at < said.bytes.len() {
                 match Pin::new(&mut *stream).poll_write(cx, &said.bytes[at..]) {
                     Poll::Ready(Ok(count)) => at += count,
                     Poll::Ready(Err(error)) => return Poll::Ready(broken(&error, said)),
                     Poll::Pending => return Poll::Pending,
                 }
+            }
+            if answered || said.bytes.len() >= KEPT {
+                return Poll::Ready(Try::Held);
             }
             if said.ended {
                 if !finished {
@@ -104,15 +111,12 @@ async fn begin<L: AsyncRead + Unpin>(local: &mut L, stream: &mut Stream, said: &
                 }
                 return Poll::Pending;
             }
-            if said.bytes.len() >= KEPT {
-                return Poll::Ready(Try::Held);
-            }
             match said.hear(cx, local) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(Try::Broken),
                 Poll::Pending => return Poll::Pending,
             }
-        },
+        }
     })
     .await
 }

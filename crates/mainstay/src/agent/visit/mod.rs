@@ -3,6 +3,8 @@
 mod bytes;
 mod datagrams;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod way;
 
 use std::cell::{Cell, RefCell};
@@ -21,8 +23,8 @@ pub(super) use way::Ways;
 /// Connections of one door at once; a hub takes no more of a visitor either.
 const OPEN_MAX: u32 = 1024;
 
-/// How often a place that can't be listened at is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How often a place that can't be listened at is tried again: after an upgrade its predecessor may have it for a moment.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// How long nothing is accepted when no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -61,6 +61,7 @@ fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {
         let kind = if agent.udp { "udp" } else { "tcp" };
         let labels = [("tunnel", tunnel.id.as_str()), ("agent", &agent.agent), ("kind", kind)];
         let up = if agent.trouble.is_none() { "1" } else { "0" };
+        families.add("tunnel_agent_load", "gauge", &labels, &agent.load.to_string());
         families.add("tunnel_agent_sessions", "gauge", &labels, &agent.places.len().to_string());
         families.add("tunnel_agent_up", "gauge", &labels, up);
         families.add("tunnel_connections", "gauge", &labels, &agent.streams.to_string());

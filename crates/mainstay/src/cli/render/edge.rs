@@ -78,12 +78,12 @@ pub(in crate::cli) fn hubs(hubs: &[HubStatus]) -> String {
 /// One line for each agent, and below one for each visitor.
 pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus]) -> String {
     let mut table = Table::new(&[
-        "TUNNEL", "AGENT", "STATE", "PLACES", "BY", "RTT", "OPEN", "TOTAL", "TO IT", "FROM IT", "WHY",
+        "TUNNEL", "AGENT", "STATE", "PLACES", "BY", "RTT", "OPEN", "LOAD", "TOTAL", "TO IT", "FROM IT", "WHY",
     ]);
     for tunnel in tunnels {
         if tunnel.agents.is_empty() {
             let mut cells = vec![tunnel.id.clone(), "none".into(), "down".into()];
-            cells.resize(11, String::new());
+            cells.resize(12, String::new());
             table.row(cells);
         }
         tunnel.agents.iter().for_each(|agent| table.row(agent_row(tunnel, agent)));
@@ -144,11 +144,28 @@ fn agent_row(tunnel: &TunnelStatus, agent: &TunnelAgent) -> Vec<String> {
         format!("{} {}", agent.carrier, agent.from),
         rtt,
         agent.streams.to_string(),
+        agent.load.to_string(),
         agent.opened.to_string(),
-        agent.sent.to_string(),
-        agent.received.to_string(),
+        amount(agent.sent),
+        amount(agent.received),
         why.join("; "),
     ]
+}
+
+/// An amount of bytes in three digits.
+fn amount(bytes: u64) -> String {
+    let mut rest = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if rest < 999.5 {
+            return if rest < 10.0 && unit != "B" {
+                format!("{rest:.1} {unit}")
+            } else {
+                format!("{rest:.0} {unit}")
+            };
+        }
+        rest /= 1000.0;
+    }
+    format!("{rest:.0} PB")
 }
 
 fn backend_row(pool: &PoolStatus, backend: &BackendShown) -> Vec<String> {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::carrier::{Carrier, carrier_of};
 use super::seat::{self, Offered, Seat};
-use super::visitor::{self, GUESTS_MAX, Granted, Guest};
+use super::visitor::{self, Came, GUESTS_MAX};
 use super::{Desk, Spec};
 
 /// Agents of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
@@ -62,32 +62,18 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
             return;
         }
     };
-    let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
-    let refused: Vec<String> = refused.into_iter().map(|(offer, _)| offer.tunnel).collect();
     if asked.hello.caller == Caller::Visitor {
-        let (session, incoming) = Session::start(carrier, Side::Hub, visitor::limits());
-        let guest = Rc::new(Guest {
-            label: asked.hello.name,
-            key: claims.key,
-            instance: asked.hello.instance,
-            from,
-            ours: connection.local,
-            carrier: kind,
-            began: boot_now(),
-            session,
-            granted: granted.into_iter().map(|(wish, _)| Rc::new(Granted::new(&wish))).collect(),
-            refused,
-        });
-        desk.receive(&guest);
-        spawn_local(async move {
-            visitor::keep(desk, guest, incoming).await;
-            drop(open);
-        });
-        return;
+        let came = Came { from, ours: connection.local, carrier: kind, open };
+        return visitor::receive(desk, carrier, came, asked.hello, claims.key, offers);
     }
+    let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
     let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
+    let name = plain(&asked.hello.name);
+    let label = desk.label(&name, asked.hello.instance, &claims.key);
     let seat = Rc::new(Seat {
-        label: desk.label(&asked.hello.name, asked.hello.instance, &claims.key),
+        name,
+        label: RefCell::new(label.clone()),
+        told_as: label,
         key: claims.key,
         instance: asked.hello.instance,
         from,
@@ -95,13 +81,13 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         began: boot_now(),
         session,
         offers: granted.into_iter().map(|(offer, _)| Rc::new(offered(&offer))).collect(),
-        refused,
+        refused: refused.into_iter().map(|(offer, _)| offer.tunnel).collect(),
         load: Load::default(),
         told: Cell::new(0),
         superseded: Cell::new(false),
         leaving: Cell::new(false),
     });
-    tracing::info!(agent = %seat.label, from = ?from, carrier = kind, "an agent has joined");
+    tracing::info!(agent = %seat.label(), from = ?from, carrier = kind, "an agent has joined");
     desk.seat(Rc::clone(&seat));
     spawn_local(async move {
         seat::keep(desk, seat, incoming).await;
@@ -125,8 +111,13 @@ async fn turn_away(desk: &Desk, carrier: &mut Carrier, failed: &Failed, from: Op
     let _ = timeout(PARTING, carrier.shutdown()).await;
 }
 
+/// A name as it stands in addresses of backends.
+fn plain(name: &str) -> String {
+    name.chars().map(|c| if c == '/' || c.is_whitespace() { '_' } else { c }).collect()
+}
+
 /// What goes back to who is not let in.
-fn failed_answer(failed: &Failed) -> Option<Refused> {
+pub(super) fn failed_answer(failed: &Failed) -> Option<Refused> {
     match failed {
         Failed::Refused(refused) => Some(refused.clone()),
         Failed::Broken(_)
@@ -140,7 +131,7 @@ fn failed_answer(failed: &Failed) -> Option<Refused> {
 }
 
 /// An offer, and why it is not granted.
-type Judged = (Offer, Option<String>);
+pub(super) type Judged = (Offer, Option<String>);
 
 async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
     let refuse = |cause, sentence: String| Err(Failed::Refused(Refused { cause, sentence }));
@@ -186,8 +177,7 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
-        sent: Cell::new(0),
-        received: Cell::new(0),
+        tally: Rc::default(),
     }
 }
 

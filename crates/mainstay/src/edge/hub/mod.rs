@@ -18,6 +18,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use mainstay_config::plan::tunnel::PEERS_LISTENER;
+use mainstay_core::balance::hash::hash;
 use mainstay_core::tunnel::hello::Place;
 use mainstay_link::tunnel::{Health, Kind, News, Open};
 use mainstay_proxy::policy::tunnel::{self as bounds, Held, Unbounded};
@@ -107,23 +108,34 @@ impl Desk {
         self.tunnels.borrow().get(tunnel).is_some_and(|spec| spec.agents.contains(key))
     }
 
-    /// A name for an agent that no other one of this thread has. One that comes again takes its old session's place.
+    /// A name for an agent that no other one of this thread has. One that comes again takes its old session's place. What tells
+    /// agents of one name apart is the same on all threads of all hubs.
     fn label(&self, name: &str, instance: u64, key: &[u8; 32]) -> String {
-        let plain: String =
-            name.chars().map(|c| if c == '/' || c.is_whitespace() { '_' } else { c }).collect();
-        let seats = self.seats.borrow();
-        let mut label = plain.clone();
-        let mut nth = 1;
-        while seats.iter().any(|seat| seat.is_other(&label, instance, key)) {
-            nth += 1;
-            label = format!("{plain}~{nth}");
+        if !self.seats.borrow().iter().any(|seat| seat.is_other(name, instance, key)) {
+            return name.to_owned();
         }
-        label
+        let run = hash([instance, 0], key) & 0xff_ffff;
+        tracing::warn!(agent = name, "two agents call themselves so: give each a name of its own");
+        format!("{name}~{run:06x}")
+    }
+
+    /// Gives agents their own names whose namesakes have gone.
+    fn call_by_name(&self) {
+        let seats = self.seats.borrow().clone();
+        for seat in seats.iter().filter(|seat| seat.serves() && !seat.is_called(&seat.name)) {
+            if !seats.iter().any(|other| other.is_other(&seat.name, seat.instance, &seat.key)) {
+                seat.label.replace(seat.name.clone());
+                self.publish(seat.tunnels());
+            }
+        }
     }
 
     /// Takes a session in.
     fn seat(&self, seat: Rc<Seat>) {
-        let again = |old: &&Rc<Seat>| old.label == seat.label && !old.superseded.get();
+        let label = seat.label();
+        let again = |old: &&Rc<Seat>| {
+            old.is_called(&label) && old.serves() && (old.instance, old.key) == (seat.instance, seat.key)
+        };
         if let Some(old) = self.seats.borrow().iter().find(again) {
             // The same agent at the same place: its old session is lost to it, or about to be.
             old.superseded.set(true);
@@ -134,7 +146,7 @@ impl Desk {
         self.publish(seat.tunnels());
         let from = seat.from.map(|from| from.to_string()).unwrap_or_default();
         for tunnel in seat.tunnels() {
-            self.news.joined(tunnel, &seat.label, seat.instance, &from);
+            self.news.joined(tunnel, &seat.told_as, seat.instance, &from);
         }
     }
 
@@ -145,8 +157,9 @@ impl Desk {
         if self.seats.borrow().len() < before {
             self.publish(seat.tunnels());
             for tunnel in seat.tunnels() {
-                self.news.left(tunnel, &seat.label, seat.instance, why);
+                self.news.left(tunnel, &seat.told_as, seat.instance, why);
             }
+            self.call_by_name();
         }
     }
 
@@ -169,10 +182,10 @@ impl Desk {
                 for offer in of {
                     // Bytes and datagrams of one tunnel are one backend: the worse of the two is told.
                     let trouble = offer.trouble.borrow().clone();
-                    match offers.iter_mut().find(|known| known.agent == seat.label) {
+                    match offers.iter_mut().find(|known| seat.is_called(&known.agent)) {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
-                            let (agent, weight) = (seat.label.clone(), offer.weight);
+                            let (agent, weight) = (seat.label(), offer.weight);
                             let load = seat.load.clone();
                             offers.push(Offer { agent, weight, trouble, load, backup: false });
                         }
@@ -187,7 +200,7 @@ impl Desk {
     /// The session and the offer of an agent.
     fn find(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
         let seats = self.seats.borrow();
-        let named = seats.iter().filter(|seat| *seat.label == *agent.name && seat.serves());
+        let named = seats.iter().filter(|seat| seat.is_called(&agent.name) && seat.serves());
         named.into_iter().find_map(|seat| {
             let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
             Some((Rc::clone(seat), Rc::clone(offer)))
@@ -291,7 +304,7 @@ impl Hub for Desk {
         for seat in seats {
             let revoked = seat.offers.iter().find(|offer| !self.may_offer(&offer.tunnel, &seat.key));
             if let Some(offer) = revoked {
-                tracing::warn!(agent = %seat.label, tunnel = %offer.tunnel, "its key may not offer the tunnel any more: its session is cut");
+                tracing::warn!(agent = %seat.label(), tunnel = %offer.tunnel, "its key may not offer the tunnel any more: its session is cut");
                 seat.session.close();
             } else if seat.refused.iter().any(|tunnel| self.may_offer(tunnel, &seat.key)) {
                 // It may offer more than it does: it comes again and asks.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
-use mainstay_link::tunnel::{Code, Health, Incoming, News, Session};
+use mainstay_link::tunnel::{Code, Health, Incoming, News, Session, Tally};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::road::{Load, OfferStatus, SessionStatus};
 
@@ -15,8 +15,12 @@ use super::Desk;
 
 /// A session.
 pub(super) struct Seat {
-    /// The agent's name, unique on this thread.
-    pub(super) label: String,
+    /// What the agent calls itself.
+    pub(super) name: String,
+    /// The same, unique on this thread.
+    pub(super) label: RefCell<String>,
+    /// Under which label its coming was told.
+    pub(super) told_as: String,
     pub(super) key: [u8; 32],
     /// Which run of the agent it is.
     pub(super) instance: u64,
@@ -49,20 +53,30 @@ pub(super) struct Offered {
     pub(super) trouble: RefCell<Option<String>>,
     pub(super) streams: Cell<u64>,
     pub(super) opened: Cell<u64>,
-    pub(super) sent: Cell<u64>,
-    pub(super) received: Cell<u64>,
+    /// Bytes to it and from it.
+    pub(super) tally: Rc<Tally>,
 }
 
 impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("label", &self.label).field("from", &self.from).finish_non_exhaustive()
+        f.debug_struct("Seat").field("label", &self.label()).field("from", &self.from).finish_non_exhaustive()
     }
 }
 
 impl Seat {
-    /// Whether somebody else has this name.
+    /// The agent's name, unique on this thread.
+    pub(super) fn label(&self) -> String {
+        self.label.borrow().clone()
+    }
+
+    /// Whether it goes by this name.
+    pub(super) fn is_called(&self, label: &str) -> bool {
+        *self.label.borrow() == label
+    }
+
+    /// Whether another agent goes by this name. One that leaves needs it no more.
     pub(super) fn is_other(&self, label: &str, instance: u64, key: &[u8; 32]) -> bool {
-        self.label == label && (self.instance, &self.key) != (instance, key) && !self.session.is_closed()
+        self.is_called(label) && (self.instance, &self.key) != (instance, key) && self.serves()
     }
 
     /// Whether streams may be opened to it.
@@ -84,7 +98,7 @@ impl Seat {
 
     pub(super) fn status(&self, place: (u16, u16)) -> SessionStatus {
         SessionStatus {
-            agent: self.label.clone(),
+            agent: self.label(),
             visitor: false,
             from: self.from.map(|from| from.to_string()).unwrap_or_default(),
             carrier: self.carrier.to_owned(),
@@ -132,8 +146,8 @@ impl Offered {
             trouble: self.trouble.borrow().clone(),
             streams: self.streams.get(),
             opened: self.opened.get(),
-            sent: self.sent.get(),
-            received: self.received.get(),
+            sent: self.tally.sent.get(),
+            received: self.tally.received.get(),
         }
     }
 }
@@ -145,7 +159,7 @@ pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming)
         tokio::select! {
             why = seat.session.closed() => break why,
             Some((open, stream)) = incoming.next() => {
-                tracing::debug!(agent = %seat.label, target = %open.target, "an agent opens no connections");
+                tracing::debug!(agent = %seat.label(), target = %open.target, "an agent opens no connections");
                 stream.reset(Code::Denied);
             }
             now = seat.session.changed(known) => {
@@ -156,10 +170,11 @@ pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming)
                 }
                 if left {
                     desk.let_go();
+                    desk.call_by_name();
                 }
             }
         }
     };
     desk.unseat(&seat, &why.to_string());
-    tracing::info!(agent = %seat.label, from = ?seat.from, %why, "an agent has left");
+    tracing::info!(agent = %seat.label(), from = ?seat.from, %why, "an agent has left");
 }

@@ -2,7 +2,7 @@
 
 mod file;
 mod grpc;
-mod http;
+pub(in crate::probe) mod http;
 mod interface;
 pub(super) mod ping;
 pub(super) mod pool;

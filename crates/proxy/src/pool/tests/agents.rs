@@ -100,3 +100,32 @@ async fn a_tunnel_in_reserve_serves_when_no_other_can() {
     rig.pools.offers("office", vec![offer("one", 1, out)]);
     assert_eq!(agent_of(&rig.lease().await.unwrap()), "reserve");
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_question_names_each_agent_its_load_and_why_another_is_not_asked() {
+    let rig = Rig::new(tunnel(Balance::Least));
+    let [one, two] = [offer("one", 1, None), offer("two", 1, None)];
+    one.load.set(4);
+    let ill = offer("three", 1, Some("no target of it answers"));
+    rig.pools.offers("office", vec![one, two, ill]);
+    let _lease = rig.lease().await.unwrap();
+    let explained = rig.pools.explain(&rig.snapshot, PoolId(0), &Ask::default());
+    let said: Vec<_> =
+        explained.backends.iter().map(|one| (one.address.as_str(), one.chosen, one.why.as_str())).collect();
+    assert_eq!(
+        said,
+        [
+            (
+                "tunnel:office/one",
+                false,
+                "usable, but another has less load for its weight, or it is another's turn (0 requests of this thread, 4 of others)"
+            ),
+            (
+                "tunnel:office/two",
+                true,
+                "it has the least load for its weight (1 requests of this thread, 0 of others)"
+            ),
+            ("tunnel:office/three", false, "down: its agent says so: no target of it answers"),
+        ]
+    );
+}

@@ -12,6 +12,7 @@ use tokio::task::spawn_local;
 
 use super::{Count, Guest, forward, push};
 use crate::edge::hub::Desk;
+use crate::edge::hub::hello::failed_answer;
 
 /// Hubs of a thread that have not shown yet who they are.
 const GREETED_MAX: usize = 256;
@@ -62,10 +63,6 @@ async fn admit(desk: &Desk, keys: &HubKeys, sealed: Sealed) -> Result<(Asked, Se
         Caller::Hub if !shown.is(&hello.name) => {
             Some((Cause::Forbidden, format!("your certificate is not that of {}", hello.name)))
         }
-        Caller::Hub if hello.name == desk.hub.name && hello.instance != desk.hub.instance => Some((
-            Cause::Forbidden,
-            format!("this hub is called {} too: give one of them another [node] id", hello.name),
-        )),
         Caller::Hub if desk.draining.get() => {
             Some((Cause::Leaving, "this process of the hub is about to leave: dial again".to_owned()))
         }
@@ -78,6 +75,8 @@ async fn admit(desk: &Desk, keys: &HubKeys, sealed: Sealed) -> Result<(Asked, Se
         let _ = said::refuse(&mut carrier, Refused { cause, sentence: sentence.clone() }).await;
         return Err(sentence);
     }
+    let twin = (hello.name == desk.hub.name && hello.instance != desk.hub.instance)
+        .then(|| format!("it is called {} as this one is: give one of them another [node] id", hello.name));
     let proven = async {
         let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
         let claims = asked.prove(&mut carrier, challenge, &binding).await?;
@@ -85,18 +84,17 @@ async fn admit(desk: &Desk, keys: &HubKeys, sealed: Sealed) -> Result<(Asked, Se
             let sentence = "it has not the same key of hubs as this one".to_owned();
             return Err(Failed::Refused(Refused { cause: Cause::Key, sentence }));
         }
-        Ok(())
+        match twin.clone() {
+            Some(sentence) => Err(Failed::Refused(Refused { cause: Cause::Forbidden, sentence })),
+            None => Ok(()),
+        }
     };
     if let Err(failed) = proven.await {
-        // One that has found out that it has a session here, or that we are itself, has gone: that is no news.
+        // One that has found out that it has a session here, or that we are itself, has gone: that is no news. A twin is.
         if let Failed::Broken(_) = &failed {
-            return Err(String::new());
+            return Err(twin.unwrap_or_default());
         }
-        let answer = match &failed {
-            Failed::Refused(refused) => Some(refused.clone()),
-            _ => failed.answer(),
-        };
-        if let Some(answer) = answer {
+        if let Some(answer) = failed_answer(&failed) {
             let _ = said::refuse(&mut carrier, answer).await;
         }
         return Err(failed.to_string());

@@ -262,7 +262,9 @@ impl Desk {
                 }
             }
         }
-        // Without it nobody knows any more what is there.
-        line.session.close();
+        // Without it nobody knows any more what is there; who leaves has said so, and lets connections end.
+        if !line.leaving.get() {
+            line.session.close();
+        }
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn serve(desk: &Rc<Desk>, guest: &Rc<Guest>, open: Open, stream: Stre
             spawn_local(async move {
                 let (there, back) = join(stream, far, datagrams, toll).await;
                 guest.count.end();
-                guest.count.received.set(guest.count.received.get() + there);
-                guest.count.sent.set(guest.count.sent.get() + back);
+                guest.count.tally.received.set(guest.count.tally.received.get() + there);
+                guest.count.tally.sent.set(guest.count.tally.sent.get() + back);
             });
         }
         Err((code, why)) => {
@@ -47,9 +47,6 @@ fn onward(desk: &Rc<Desk>, open: &Open) -> Result<(Stream, Toll), (Code, &'stati
     };
     let agent = Agent { tunnel: tunnel.into(), name: name.as_str().into() };
     let (seat, offer) = desk.find(&agent, udp).ok_or((Code::Refused, "the agent has no session here"))?;
-    if desk.draining.get() {
-        return Err((Code::Refused, "this process is about to leave"));
-    }
     let held = desk.hold(tunnel).map_err(|why| match why {
         None => (Code::Refused, "there is no such tunnel"),
         Some(Unbounded::Streams) => (Code::Refused, "the tunnel has as many connections as it may have"),

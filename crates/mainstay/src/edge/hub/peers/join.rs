@@ -27,7 +27,7 @@ impl Toll {
     }
 
     fn pay(&self, count: usize, to_agent: bool) {
-        let counter = if to_agent { &self.offer.sent } else { &self.offer.received };
+        let counter = if to_agent { &self.offer.tally.sent } else { &self.offer.tally.received };
         counter.set(counter.get() + count as u64);
         self.held.spend(count);
     }

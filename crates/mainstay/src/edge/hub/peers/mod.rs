@@ -26,7 +26,7 @@ use mainstay_core::tunnel::directory::{self, Directory, Effect, Message};
 use mainstay_core::tunnel::record::Record;
 use mainstay_core::tunnel::roam::{Input, Roam};
 use mainstay_link::tunnel::hubs::HubKeys;
-use mainstay_link::tunnel::{Kind, Open, Session};
+use mainstay_link::tunnel::{Kind, Open, Session, Tally};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::policy::tunnel::Held;
 use mainstay_proxy::road::{Agent, Ends, Load, NoRoad, Offer, Road};
@@ -89,8 +89,7 @@ struct Guest {
 struct Count {
     streams: Cell<u64>,
     opened: Cell<u64>,
-    sent: Cell<u64>,
-    received: Cell<u64>,
+    tally: Rc<Tally>,
 }
 
 impl Count {
@@ -333,12 +332,8 @@ impl End for Across {
         }
     }
 
-    fn came(&self, count: usize) {
-        self.line.count.received.set(self.line.count.received.get() + count as u64);
-    }
-
-    fn went(&self, count: usize) {
-        self.line.count.sent.set(self.line.count.sent.get() + count as u64);
+    fn tally(&self) -> &Rc<Tally> {
+        &self.line.count.tally
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::tunnel::directory::{About, Agent, Message, Offers, RECORDS, encode};
 use mainstay_link::tunnel::Open;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use super::Guest;
@@ -41,7 +41,16 @@ pub(super) async fn run(desk: Rc<Desk>, guest: Rc<Guest>) {
         }
         told = all;
         // A hub that takes nothing is silent, and its session ends.
-        if stream.write_all(&bytes).await.is_err() || changed.changed().await.is_err() {
+        if stream.write_all(&bytes).await.is_err() {
+            return guest.session.close();
+        }
+        if desk.draining.get() {
+            // Nothing follows, and the session may end with the last connection: this stream ends when it has been read.
+            stream.finish();
+            let _ = stream.read(&mut [0]).await;
+            return;
+        }
+        if changed.changed().await.is_err() {
             return guest.session.close();
         }
         sleep(BATCH).await;
@@ -60,14 +69,14 @@ impl Desk {
             for offer in &seat.offers {
                 let agents = all.entry(offer.tunnel.clone()).or_default();
                 let trouble = offer.trouble.borrow().clone();
-                match agents.iter_mut().find(|known| known.name == seat.label) {
+                match agents.iter_mut().find(|known| seat.is_called(&known.name)) {
                     Some(known) => {
                         known.bytes |= !offer.udp;
                         known.datagrams |= offer.udp;
                         known.trouble = known.trouble.take().or(trouble);
                     }
                     None => agents.push(Agent {
-                        name: seat.label.clone(),
+                        name: seat.label(),
                         bytes: !offer.udp,
                         datagrams: offer.udp,
                         weight: offer.weight,

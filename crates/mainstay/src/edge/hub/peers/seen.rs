@@ -101,13 +101,13 @@ impl Guest {
 }
 
 fn counted(count: &Count, session: &Session) -> HubSession {
-    let Count { streams, opened, sent, received } = count;
+    let Count { streams, opened, tally } = count;
     HubSession {
         rtt_ms: session.counters().rtt.map_or(0.0, |rtt| rtt.as_secs_f64() * 1000.0),
         streams: Cell::get(streams),
         opened: Cell::get(opened),
-        sent: Cell::get(sent),
-        received: Cell::get(received),
+        sent: tally.sent.get(),
+        received: tally.received.get(),
         ..HubSession::default()
     }
 }
