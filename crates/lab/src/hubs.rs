@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::peer::{Keeper as _, Mainstay};
-use crate::probe::Mirror;
+use crate::probe::{Mirror, fetch_from};
 use crate::{Daemon, Host, Lab, Segment, wait_until};
 
 /// Longer than anything takes that is to happen.
@@ -35,6 +35,17 @@ const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 4, 99);
 /// Where each site's target is.
 pub const TARGET: &str = "127.0.0.1:8000";
 
+/// How hubs know of each other's agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// Not at all: each agent dials every hub.
+    Nothing,
+    /// By name; the first agent dials the first hub alone, the second the second.
+    Peers,
+    /// The same, but that they find each other in a redis.
+    Registry,
+}
+
 /// What there is to be.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -46,6 +57,8 @@ pub struct Shape {
     pub places: (u8, u8),
     /// Whether the hubs share an address under a lease.
     pub vip: bool,
+    /// How hubs know of each other's agents.
+    pub among: Among,
     /// Whether each node's program is a file of its own, so that it can be upgraded.
     pub upgrades: bool,
     /// Lines for `[[tunnel]]`.
@@ -63,6 +76,7 @@ impl Default for Shape {
             agents: 2,
             places: (1, 2),
             vip: false,
+            among: Among::Nothing,
             upgrades: false,
             tunnel: String::new(),
             offer: String::new(),
@@ -96,6 +110,8 @@ pub struct Hubs {
     pub sites: Vec<Site>,
     /// Where visitors are.
     pub client: Host,
+    /// The store in which hubs find each other.
+    pub store: Option<Daemon>,
     shape: Shape,
     lab: Lab,
     lan: Segment,
@@ -108,7 +124,10 @@ impl Hubs {
         let lan = lab.segment("lan")?;
         let client = lab.host("client")?;
         client.plug(&lan, "eth0", &["10.0.4.200/24"])?;
-        let mut this = Self { hubs: Vec::new(), sites: Vec::new(), client, shape, lab, lan };
+        let mut this = Self { hubs: Vec::new(), sites: Vec::new(), client, store: None, shape, lab, lan };
+        if this.shape.among == Among::Registry {
+            this.store = Some(this.redis()?);
+        }
         for number in 0..this.shape.hubs {
             let host = this.plugged(&format!("hub{}", number + 1), Self::hub_addr(number.into()))?;
             let program = this.installed(&host, binary)?;
@@ -120,7 +139,7 @@ impl Hubs {
             let host = this.plugged(&name, Ipv4Addr::new(10, 0, 4, 41 + number))?;
             let target = this.target(&host)?;
             let program = this.installed(&host, binary)?;
-            let node = Mainstay::start(&host, &program, &this.agent_config(&name))?;
+            let node = Mainstay::start(&host, &program, &this.agent_config(&name, number))?;
             this.sites.push(Site { host, node, target });
         }
         this.settle()?;
@@ -182,14 +201,42 @@ impl Hubs {
         (0..self.hubs.len()).map(Self::web).collect()
     }
 
+    /// A redis that keeps nothing on disk.
+    fn redis(&self) -> Result<Daemon> {
+        let host = self.plugged("store", Ipv4Addr::new(10, 0, 4, 30))?;
+        let daemon = Daemon::new(&host, "redis", "redis-server")
+            .args(["--port", "6379", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""])
+            .arg("--dir")
+            .arg(host.directory());
+        daemon.start()?;
+        Ok(daemon)
+    }
+
+    /// What a hub's configuration says of other hubs: lines of `[hub]`, and the registry.
+    fn among(&self, host: &Host, number: u8) -> [String; 2] {
+        let own = Self::hub_addr(number.into());
+        let others = (0..usize::from(self.shape.hubs)).filter(|index| *index != usize::from(number));
+        let others: Vec<String> = others.map(|index| format!("\"{}:7001\"", Self::hub_addr(index))).collect();
+        let key = host.directory().join("cluster.key");
+        let lines = format!("bind = \"{own}:7001\"\nkey = {{ file = \"{}\" }}\n", key.display());
+        match self.shape.among {
+            Among::Nothing => [String::new(), String::new()],
+            Among::Peers => [format!("{lines}peers = [{}]\n", others.join(", ")), String::new()],
+            Among::Registry => {
+                [lines, "[registry]\nredis = [\"redis://10.0.4.30:6379/0\"]\nttl = \"3s\"\n".to_owned()]
+            }
+        }
+    }
+
     fn hub_config(&self, host: &Host, number: u8) -> String {
         let (processes, threads) = self.shape.places;
-        let doors: Vec<String> = (0..usize::from(self.shape.hubs))
-            .map(|index| format!("\"tcp://{}\"", Self::door(index)))
-            .collect();
+        let [among, registry] = self.among(host, number);
+        // Hubs that forward are not told to agents.
+        let told = if self.shape.among == Among::Nothing { usize::from(self.shape.hubs) } else { 0 };
+        let doors: Vec<String> = (0..told).map(|index| format!("\"tcp://{}\"", Self::door(index))).collect();
         let mut text = format!(
             "[node]\nid = \"{}\"\nscript_user = \"root\"\n\n[edge]\ninstances = {processes}\nthreads = {threads}\ndrain = \"5s\"\n\n\
-             [hub]\naddrs = [{}]\n\n[[listener]]\nname = \"web\"\nbind = \":80\"\n\n\
+             [hub]\naddrs = [{}]\n{among}{registry}\n[[listener]]\nname = \"web\"\nbind = \":80\"\n\n\
              [[listener]]\nname = \"agents\"\nbind = \":7000\"\nprotocol = \"hub\"\n\n\
              [[tunnel]]\nid = \"{TUNNEL}\"\nagents = [\"{PUBLIC}\"]\nhosts = [\"{HOST}\"]\n{}\n",
             host.name(),
@@ -219,11 +266,12 @@ impl Hubs {
         text
     }
 
-    fn agent_config(&self, name: &str) -> String {
+    fn agent_config(&self, name: &str, number: u8) -> String {
+        let first = if self.shape.among == Among::Nothing { 0 } else { usize::from(number) };
         format!(
             "[node]\nid = \"{name}\"\nscript_user = \"root\"\n\n[[agent]]\nhubs = [\"tcp://{}\"]\nkey = \"{KEY}\"\n\n\
              [[agent.offer]]\ntunnel = \"{TUNNEL}\"\nto = [\"{TARGET}\"]\n{}\n",
-            Self::door(0),
+            Self::door(first),
             self.shape.offer,
         )
     }
@@ -235,6 +283,11 @@ impl Hubs {
         }
         for (index, (_, hub)) in self.hubs.iter().enumerate() {
             hub.daemon().wait_until("all agents are there", LIMIT, || self.is_whole(index))?;
+        }
+        if self.shape.among != Among::Nothing {
+            for index in 0..self.hubs.len() {
+                wait_until("each hub serves", LIMIT, || Ok(self.ask(index)?.is_ok()))?;
+            }
         }
         if self.shape.vip {
             for (_, hub) in &self.hubs {
@@ -249,13 +302,19 @@ impl Hubs {
         Ok(())
     }
 
+    /// One request to a hub, over a connection of its own.
+    fn ask(&self, hub: usize) -> Result<std::io::Result<String>> {
+        self.client.run(|| fetch_from(Self::web(hub), HOST, LIMIT))
+    }
+
     /// Whether an agent's status shows a session to each place of each hub.
     #[must_use]
     pub fn has_met(&self, status: &Value) -> bool {
         let places = u64::from(self.shape.places.0) * u64::from(self.shape.places.1);
         let hubs = status["agents"][0]["hubs"].as_array().cloned().unwrap_or_default();
         let whole = |hub: &&Value| hub["places"] == places && hub["sessions"] == places;
-        hubs.iter().filter(whole).count() == usize::from(self.shape.hubs)
+        let wanted = if self.shape.among == Among::Nothing { self.shape.hubs } else { 1 };
+        hubs.iter().filter(whole).count() == usize::from(wanted)
     }
 
     /// The hub that holds the shared address by its own account.
@@ -274,6 +333,10 @@ impl Hubs {
             agent["places"].as_array().map(|all| all.len() as u64) == tunnel["places"].as_u64()
         };
         let whole = |agent: &&Value| met(agent) && agent["leaving"] == 0 && agent["trouble"].is_null();
+        if self.shape.among != Among::Nothing {
+            // Its own, when it has one, and those of the others.
+            return Ok(hub >= self.sites.len() || agents.iter().any(|agent| whole(&agent)));
+        }
         Ok(agents.len() == self.sites.len() && agents.iter().all(|agent| whole(&agent)))
     }
 

@@ -74,10 +74,15 @@ fn repeat(
 
 /// The page at `/`, without its header. To be called inside a host ([`Host::run`]).
 pub fn fetch(target: SocketAddr, timeout: Duration) -> std::io::Result<String> {
+    fetch_from(target, &target.ip().to_string(), timeout)
+}
+
+/// The same of a host there.
+pub fn fetch_from(target: SocketAddr, host: &str, timeout: Duration) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&target, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    stream.write_all(format!("GET / HTTP/1.0\r\nHost: {}\r\n\r\n", target.ip()).as_bytes())?;
+    stream.write_all(format!("GET / HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     match answer.split_once("\r\n\r\n") {

@@ -15,7 +15,7 @@ mod visitors;
 pub use adverts::{Advert, AdvertWatch, takeovers};
 pub use arp::{Answers, ArpProbe, Claim};
 pub use echo::{Echo, Web};
-pub use http::{Fetches, HttpClient, fetch};
+pub use http::{Fetches, HttpClient, fetch, fetch_from};
 pub use mirror::Mirror;
 pub use requests::{Failure, Load, Requests};
 pub use udp::UdpClient;

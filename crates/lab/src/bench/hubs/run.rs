@@ -24,6 +24,9 @@ const CALM: Duration = Duration::from_secs(1);
 /// What a target takes to answer, in milliseconds.
 const THINKS: &str = "20";
 
+/// How long a store is away: records last for three seconds.
+const AWAY: Duration = Duration::from_secs(6);
+
 /// What one run showed.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -50,16 +53,23 @@ pub(super) fn once(binary: &Path, case: Case) -> Result<Reading> {
     let mut bed = Hubs::start(binary, case.shape(target))?;
     let mut kinds = vec![visits(&bed, 50)];
     if bed.front().len() == 1 {
-        // Half of them take a connection for each request.
-        let half = |visits: Visits| Visits { visitors: VISITORS / 2, rate: RATE / 2, ..visits };
-        kinds = vec![half(visits(&bed, 50)), half(visits(&bed, 1))];
+        // Some take a connection for each request.
+        kinds.push(visits(&bed, 1));
+    }
+    if case.is_orderly() {
+        // What is done on purpose costs nothing that nobody may send twice.
+        kinds.push(Visits { method: "POST", ..visits(&bed, 50) });
+    }
+    let parts = u32::try_from(kinds.len())?;
+    for kind in &mut kinds {
+        (kind.visitors, kind.rate) = (VISITORS / parts, RATE / parts);
     }
     let crowds: Vec<Visitors> =
         kinds.iter().map(|visits| Visitors::start(&bed.client, visits)).collect::<Result<_>>()?;
     std::thread::sleep(CALM);
     let mut reading = Reading::default();
     let blows = match case {
-        Case::KillHub => kill_hub(&bed, &mut reading)?,
+        Case::KillHub | Case::KillHubAmong => kill_hub(&bed, &mut reading)?,
         Case::KillAgent => kill_agent(&bed, &mut reading)?,
         Case::RestartHubs => restart_hubs(&bed, &mut reading)?,
         Case::RestartAgents => restart_agents(&bed, &mut reading)?,
@@ -67,6 +77,7 @@ pub(super) fn once(binary: &Path, case: Case) -> Result<Reading> {
         Case::UpgradeAgents => upgrade(&bed, false, &mut reading)?,
         Case::HalfOpen(way) => half_open(&bed, way, &mut reading)?,
         Case::TargetDies => kill_target(&mut bed, &mut reading)?,
+        Case::StoreFlushed | Case::StoreStopped | Case::StoreHung => store(&bed, case)?,
     };
     std::thread::sleep(CALM);
     for fate in crowds.into_iter().flat_map(Visitors::stop) {
@@ -210,6 +221,30 @@ fn kill_target(bed: &mut Hubs, reading: &mut Reading) -> Result<Vec<Blow>> {
     bed.sites[0].start_target()?;
     bed.settle()?;
     Ok(vec![blow])
+}
+
+/// The store forgets all, is not there, or does not answer, for twice as long as a record lasts.
+fn store(bed: &Hubs, case: Case) -> Result<Vec<Blow>> {
+    let store = bed.store.as_ref().context("there is a store")?;
+    let from = Instant::now();
+    if case == Case::StoreFlushed {
+        store.host().output("redis-cli", &["FLUSHALL"])?;
+        std::thread::sleep(AWAY);
+        return Ok(vec![(from, Instant::now())]);
+    }
+    if case == Case::StoreStopped {
+        store.kill_all()?
+    } else {
+        store.freeze()?
+    }
+    std::thread::sleep(AWAY);
+    if case == Case::StoreStopped {
+        store.start()?
+    } else {
+        store.resume()?
+    }
+    std::thread::sleep(AWAY / 2);
+    Ok(vec![(from, Instant::now())])
 }
 
 impl Reading {

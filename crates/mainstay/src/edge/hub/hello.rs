@@ -1,6 +1,7 @@
 //! Who comes in: what is said before the streams, and what is granted.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -57,18 +58,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     let (asked, claims, offers) = match admitted {
         Ok(admitted) => admitted,
         Err(failed) => {
-            if let Failed::Refused(refused) = &failed {
-                tracing::info!(from = ?from, why = %refused.sentence, "somebody is refused");
-                let from = from.map(|from| from.to_string()).unwrap_or_default();
-                desk.news.refused(&from, &refused.sentence);
-            } else {
-                tracing::debug!(from = ?from, "an agent did not come in: {failed}");
-            }
-            if let Some(answer) = failed_answer(&failed) {
-                let _ = said::refuse(&mut carrier, answer).await;
-            }
-            // In order, so that it can be read to its end.
-            let _ = timeout(PARTING, carrier.shutdown()).await;
+            turn_away(&desk, &mut carrier, &failed, from).await;
             return;
         }
     };
@@ -103,6 +93,22 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         seat::keep(desk, seat, incoming).await;
         drop(open);
     });
+}
+
+/// Tells who is not let in, and whoever looks after this hub.
+async fn turn_away(desk: &Desk, carrier: &mut Carrier, failed: &Failed, from: Option<SocketAddr>) {
+    if let Failed::Refused(refused) = failed {
+        tracing::info!(from = ?from, why = %refused.sentence, "somebody is refused");
+        let from = from.map(|from| from.to_string()).unwrap_or_default();
+        desk.news.refused(&from, &refused.sentence);
+    } else {
+        tracing::debug!(from = ?from, "an agent did not come in: {failed}");
+    }
+    if let Some(answer) = failed_answer(failed) {
+        let _ = said::refuse(carrier, answer).await;
+    }
+    // In order, so that it can be read to its end.
+    let _ = timeout(PARTING, carrier.shutdown()).await;
 }
 
 /// A name as it stands in addresses of backends.
