@@ -4,6 +4,7 @@ mod agent;
 mod arbitration;
 mod cluster;
 mod conflict;
+mod registry;
 mod through;
 mod tunnel;
 
@@ -22,6 +23,9 @@ pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
+#[cfg(test)]
+pub(crate) use registry::tests as registry_tests;
+pub use registry::{HubKnown, RegistryStatus};
 pub use through::ThroughStatus;
 pub use tunnel::{TunnelAgent, TunnelStatus};
 
@@ -63,6 +67,9 @@ pub struct Status {
     /// The tunnels, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnels: Vec<TunnelStatus>,
+    /// Where hubs find each other; absent without `[registry]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryStatus>,
     /// What this node offers through hubs elsewhere, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentStatus>,
@@ -93,6 +100,7 @@ impl Status {
             pools: Vec::new(),
             tunnels: Vec::new(),
             routes: Vec::new(),
+            registry: None,
             agents: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
@@ -284,7 +292,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`, `tunnel`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`, `tunnel`, `registry`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,

@@ -254,6 +254,7 @@ pub(crate) fn plan() -> Plan {
         mail: None,
         metrics: None,
         agents: Vec::new(),
+        registry: None,
         edge: mainstay_config::plan::edge::Edge::default(),
     }
 }
