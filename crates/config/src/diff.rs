@@ -35,6 +35,8 @@ pub struct Changes {
     pub metrics: bool,
     /// Agents by name.
     pub agents: Kind,
+    /// Visits by name.
+    pub visits: Kind,
     /// Keys of `[edge]`.
     pub edge: Vec<String>,
     /// Listeners by name.
@@ -149,6 +151,7 @@ impl Changes {
             out.push("metrics are served elsewhere".to_owned());
         }
         self.agents.sentences("agent", &mut out);
+        self.visits.sentences("visit", &mut out);
         if !self.edge.is_empty() {
             out.push(format!("the edge has other {}", self.edge.join(", ")));
         }
@@ -194,6 +197,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         mail: old.mail != new.mail,
         metrics: old.metrics != new.metrics,
         agents: between(old, new, |plan| all(plan, &plan.agents, |agent| &agent.name)),
+        visits: between(old, new, |plan| all(plan, &plan.visits, |visit| &visit.name)),
         edge: edge_keys(&old.edge, &new.edge),
         listeners: between(old, new, |plan| all(plan, &plan.edge.listeners, |listener| &listener.name)),
         routes: between(old, new, |plan| all(plan, &plan.edge.routes, |route| &route.name)),

@@ -249,6 +249,7 @@ fn join(root: &mut Root, later: Root, findings: &mut Findings) {
     append(&mut root.group, later.group);
     append(&mut root.probe, later.probe);
     append(&mut root.agent, later.agent);
+    append(&mut root.visit, later.visit);
     join_table(&mut root.edge, later.edge, findings);
     append(&mut root.listener, later.listener);
     append(&mut root.route, later.route);

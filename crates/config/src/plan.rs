@@ -15,6 +15,7 @@ mod secrets;
 mod step;
 mod template;
 pub mod tunnel;
+pub mod visit;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -53,6 +54,9 @@ pub struct Plan {
     /// Where hubs find each other.
     #[serde(default)]
     pub registry: Option<registry::Registry>,
+    /// Private tunnels elsewhere that are reached from here.
+    #[serde(default)]
+    pub visits: Vec<visit::Visit>,
     /// Listeners, routes and pools.
     pub edge: edge::Edge,
 }

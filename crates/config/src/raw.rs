@@ -13,6 +13,7 @@ mod pool;
 mod registry;
 mod route;
 mod tunnel;
+mod visit;
 
 use crate::read::table;
 use crate::source::At;
@@ -30,6 +31,7 @@ pub(crate) use pool::*;
 pub(crate) use registry::*;
 pub(crate) use route::*;
 pub(crate) use tunnel::*;
+pub(crate) use visit::*;
 
 type List<T> = Vec<At<T>>;
 
@@ -50,6 +52,8 @@ table! {
         probe: List<Probe>,
         /// What this node offers through hubs elsewhere.
         agent: List<Agent>,
+        /// Private tunnels elsewhere that are reached from here.
+        visit: List<Visit>,
         /// The edge as a whole.
         edge: Edge,
         /// Where connections are taken.

@@ -62,7 +62,7 @@ impl Role {
             Self::Exec | Self::Probe | Self::Registry | Self::Vip => 1,
             Self::Edge => plan.edge.instances,
             // One that has nothing left to offer ends.
-            Self::Agent => u16::from(!plan.agents.is_empty()),
+            Self::Agent => u16::from(!plan.agents.is_empty() || !plan.visits.is_empty()),
             Self::Api => 2,
         }
     }

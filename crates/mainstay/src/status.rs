@@ -17,7 +17,7 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentStatus, HubSeen, OfferStatus};
+pub use agent::{AgentStatus, DoorStatus, HubSeen, OfferStatus};
 pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
@@ -27,7 +27,7 @@ pub use conflict::ConflictStatus;
 pub(crate) use registry::tests as registry_tests;
 pub use registry::{HubKnown, RegistryStatus};
 pub use through::ThroughStatus;
-pub use tunnel::{TunnelAgent, TunnelStatus};
+pub use tunnel::{TunnelAgent, TunnelStatus, TunnelVisitor};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

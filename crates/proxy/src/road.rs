@@ -3,6 +3,7 @@
 //! What lies behind (sessions, their frames, who may offer what) is not known here. The thread's owner gives it a [`Roads`] and a
 //! [`Hub`], which live on the same thread; it says which agents there are by [`crate::pool::Pools::offers`].
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -63,7 +64,35 @@ pub struct Offer {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// How busy others keep it.
+    pub load: Load,
 }
+
+/// Connections that an agent has from elsewhere: other threads, processes, hubs. Its holders share it, so that it changes without
+/// another list of offers; two are equal when they are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Load(Rc<Cell<u32>>);
+
+impl Load {
+    /// So many.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// They are so many.
+    pub fn set(&self, load: u32) {
+        self.0.set(load);
+    }
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Load {}
 
 /// The two ends of a visitor's connection: the visitor's own, and ours.
 pub type Ends = (SocketAddr, SocketAddr);
@@ -105,6 +134,10 @@ pub trait Roads: fmt::Debug {
 pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Waits until there is something to read, or the end, without holding a buffer.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells whoever opened it that nobody serves it and that not a byte of it was handed on. One that we have opened ourselves needs
+    /// no such word.
+    fn refuse(&mut self) {}
 }
 
 /// Takes the connections of agents.
@@ -125,11 +158,14 @@ pub trait Hub: fmt::Debug {
     fn sessions(&self) -> Vec<SessionStatus>;
 }
 
-/// One session of an agent, as people are told of it.
+/// One session of an agent, or of a visitor, as people are told of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStatus {
     /// The agent's name.
     pub agent: String,
+    /// It is no agent, but reaches the tunnels of `offers`.
+    #[serde(default)]
+    pub visitor: bool,
     /// Its address.
     pub from: String,
     /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
@@ -140,6 +176,9 @@ pub struct SessionStatus {
     pub seconds: u64,
     /// Round trip in milliseconds; 0 before the first.
     pub rtt_ms: f64,
+    /// Connections that its targets have, of all hubs, as it last said.
+    #[serde(default)]
+    pub load: u32,
     /// It takes no further connections.
     pub leaving: bool,
     /// What it offers.
@@ -228,6 +267,11 @@ impl<S> Ahead<S> {
     /// `early` comes before what `inner` gives.
     pub const fn new(early: Vec<u8>, inner: S) -> Self {
         Self { early, at: 0, inner }
+    }
+
+    /// The connection itself.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
     }
 }
 

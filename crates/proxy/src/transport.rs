@@ -265,6 +265,17 @@ impl Io {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
+    /// Has the other side be told of the end by a reset, once this is dropped; what was not sent by then is lost.
+    pub fn reset(&self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref(),
+            // A tunnel's stream is reset when it is dropped.
+            Self::Road(_) | Self::TlsRoad(_) => return,
+        };
+        let _ = rustix::net::sockopt::set_socket_linger(&socket.stream, Some(std::time::Duration::ZERO));
+    }
+
     /// The descriptor alone, of a socket without TLS.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod address;
 mod code;
+pub mod directory;
 mod fields;
 mod frame;
 pub mod hello;

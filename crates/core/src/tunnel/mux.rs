@@ -218,6 +218,11 @@ impl Mux {
         }
     }
 
+    /// How busy our next PINGs say that we are. None is sent for it.
+    pub const fn set_load(&mut self, load: u32) {
+        self.news.load = load;
+    }
+
     /// What the other side's last PING said.
     #[must_use]
     pub const fn heard(&self) -> &News {

@@ -7,6 +7,7 @@ pub mod carrier;
 mod clock;
 mod drive;
 pub mod hello;
+pub mod hubs;
 mod inner;
 pub mod keys;
 mod session;

@@ -18,11 +18,14 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
 
 use super::voice::{Said, Voice};
-use super::{Agent, LOOK, Service, Settings};
+use super::{Agent, Service, Settings};
 use crate::ipc::{Channel, Closed, FromAgent, Outbox, ToAgent, watched};
 
 /// How often the supervisor hears how the agents do.
 const ALIVE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a change is done, while there is one.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The supervisor hears of a Plan that it is in force, whether or not all hubs were met by then.
 const READY_MAX: Duration = Duration::from_secs(2);
@@ -242,6 +245,7 @@ impl Worker {
                     name: name.clone(),
                     hubs: Vec::new(),
                     offers: Vec::new(),
+                    doors: Vec::new(),
                     trouble: vec![why.clone()],
                 }),
             }
@@ -271,6 +275,7 @@ fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
         key: SigningKey::parse(agent.key.text()).context("key")?,
         dialing: Dialing { tls, proxy: proxy.transpose().context("proxy")? },
         services: agent.offers.iter().map(service).collect(),
+        wishes: Vec::new(),
         drain: agent.drain,
     })
 }

@@ -34,6 +34,7 @@ impl Agent {
 }
 
 async fn join(offered: Rc<Offered>, open: Open, stream: Stream) {
+    let _counted = offered.streams.count();
     match (&offered.to, open.kind) {
         (To::Tcp(targets), Kind::Bytes) => tcp(&offered, targets, &open, stream).await,
         (To::Udp(targets), Kind::Datagrams) => udp(targets, stream).await,
@@ -45,7 +46,6 @@ async fn join(offered: Rc<Offered>, open: Open, stream: Stream) {
 }
 
 async fn tcp(offered: &Offered, targets: &Rc<Targets>, open: &Open, stream: Stream) {
-    let _counted = targets.count();
     for (at, addr) in targets.turn() {
         let mut socket = match reach(&addr).await {
             Ok(socket) => socket,
@@ -81,7 +81,6 @@ fn header(version: Option<u8>, open: &Open) -> Option<Vec<u8>> {
 }
 
 async fn udp(targets: &Rc<Targets>, mut stream: Stream) {
-    let _counted = targets.count();
     let Some((_, addr)) = targets.turn().into_iter().next() else { return stream.reset(Code::Unreachable) };
     let socket = match bind(&addr).await {
         Ok(socket) => socket,

@@ -255,6 +255,7 @@ pub(crate) fn plan() -> Plan {
         metrics: None,
         agents: Vec::new(),
         registry: None,
+        visits: Vec::new(),
         edge: mainstay_config::plan::edge::Edge::default(),
     }
 }

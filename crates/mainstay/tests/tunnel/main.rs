@@ -4,3 +4,4 @@ mod agent;
 mod bed;
 mod hub;
 mod role;
+mod visit;

@@ -112,6 +112,7 @@ mod tests {
         Tunnel {
             id: "office".to_owned(),
             agents: Vec::new(),
+            visitors: None,
             served: Vec::new(),
             streams,
             rate_millis,

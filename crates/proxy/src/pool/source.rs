@@ -158,6 +158,7 @@ impl Set {
                 entry.slot.set(source.slot);
                 entry.sharing.set(sharing);
                 entry.max.set(source.backend.max_connections);
+                *entry.elsewhere.borrow_mut() = offer.map(|offer| offer.load.clone());
                 *entry.cookie.borrow_mut() = pool.sticky.as_ref().map(|table| {
                     let value = sticky::value(key, &pool.name, &source.backend.name, &address);
                     (value, sticky::set_cookie(table, value).into())

@@ -94,7 +94,12 @@ pub(super) async fn relay(
             Some(lease) => lease,
             None => {
                 let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
-                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else { break };
+                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else {
+                    if let Io::Road(road) = &mut client {
+                        road.refuse();
+                    }
+                    break;
+                };
                 tried.push(lease.backend());
                 lease
             }

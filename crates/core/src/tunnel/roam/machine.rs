@@ -74,6 +74,14 @@ impl Roam {
         Self { sources, hubs: Hubs::default(), dials: 0, effects: VecDeque::new(), chance: 0 }
     }
 
+    /// The same for who is content with one session at each hub, wherever in it.
+    #[must_use]
+    pub fn one_each<'a>(urls: impl IntoIterator<Item = &'a str>, now: Boot) -> Self {
+        let mut roam = Self::new(urls, now);
+        roam.hubs.one_each = true;
+        roam
+    }
+
     /// A dial has come out at this place: whether it is wanted. The place is kept for the dial until an input ends it.
     pub fn meets(&mut self, dial: u64, challenge: &Challenge, now: Boot) -> bool {
         let name = &challenge.hub;
@@ -223,7 +231,7 @@ impl Roam {
             return 1;
         }
         let led = source.leads.iter().filter_map(|name| self.hubs.get(name));
-        led.map(|hub| hub.lacks(now)).sum::<usize>() + self.hubs.unmet()
+        led.map(|hub| self.hubs.lacks(hub, now)).sum::<usize>() + self.hubs.unmet()
     }
 
     fn due(&self, source: &Source, now: Boot) -> Boot {

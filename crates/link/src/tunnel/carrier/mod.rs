@@ -1,6 +1,7 @@
 //! What is under a session: TCP, TLS or WebSocket, from an address to a stream of bytes.
 
 mod proxy;
+mod tcp;
 mod tls;
 mod websocket;
 
@@ -18,6 +19,8 @@ use tokio::time::timeout;
 pub use proxy::Proxy;
 pub use tls::{ALPN, client_config, trusting};
 pub use websocket::{WebSocket, accept_key};
+
+use tcp::Tcp;
 
 use super::Carrier;
 
@@ -104,7 +107,7 @@ async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connecte
     Ok(Connected { carrier, to })
 }
 
-async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr), Error> {
+async fn tcp(host: &str, port: u16, turn: u32) -> Result<(Tcp, SocketAddr), Error> {
     let unknown = || Error::Name(host.to_owned());
     let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
     let at = (turn as usize).checked_rem(found.len()).ok_or_else(unknown)?;
@@ -112,7 +115,7 @@ async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr)
     let stream = timeout(CONNECT, TcpStream::connect(to)).await.map_err(|_| Error::Late(CONNECT))?;
     let stream = stream.map_err(|error| Error::Connect(to, error))?;
     stream.set_nodelay(true)?;
-    Ok((stream, to))
+    Ok((Tcp::new(stream), to))
 }
 
 /// Reads an HTTP head, up to the empty line and nothing behind it.

@@ -9,6 +9,7 @@ mod hello;
 mod news;
 mod road;
 mod seat;
+mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -47,6 +48,7 @@ pub(super) struct Desk {
     /// What agents are told of the cluster's hubs.
     addrs: RefCell<Vec<String>>,
     seats: RefCell<Vec<Rc<Seat>>>,
+    guests: RefCell<Vec<Rc<visitor::Guest>>>,
     /// Agents that are not let in yet.
     greeted: Cell<usize>,
     draining: Cell<bool>,
@@ -56,6 +58,8 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub(super) struct Spec {
     agents: Vec<[u8; 32]>,
+    /// Those who may reach it, when it is private.
+    visitors: Option<Vec<[u8; 32]>>,
     /// Hosts without wildcards are URLs.
     urls: Vec<String>,
     hosts: Vec<String>,
@@ -75,6 +79,7 @@ pub(super) fn settle(thread: &Rc<Thread>, hub: Arc<HubIdentity>, news: Arc<HubNe
         tunnels: RefCell::default(),
         addrs: RefCell::default(),
         seats: RefCell::default(),
+        guests: RefCell::default(),
         greeted: Cell::new(0),
         draining: Cell::new(false),
     });
@@ -145,7 +150,8 @@ impl Desk {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
                             let (agent, weight) = (seat.label.clone(), offer.weight);
-                            offers.push(Offer { agent, weight, trouble });
+                            let load = seat.load.clone();
+                            offers.push(Offer { agent, weight, trouble, load });
                         }
                     }
                 }
@@ -180,7 +186,7 @@ impl Desk {
     async fn wind_up(self: Rc<Self>) {
         loop {
             let Some(thread) = self.thread.upgrade() else { return };
-            let own = self.seats.borrow().len() + self.greeted.get();
+            let own = self.seats.borrow().len() + self.guests.borrow().len() + self.greeted.get();
             if thread.counters.open_in_all() <= own as u64 {
                 break;
             }
@@ -245,6 +251,7 @@ impl Hub for Desk {
                 self.let_go();
             }
         }
+        self.look_at_guests(edge.drain);
     }
 
     fn drain(&self) {
@@ -253,17 +260,22 @@ impl Hub for Desk {
         }
         let news = News { load: 0, targets: vec![(LEAVING.to_owned(), Health::Down)] };
         self.seats.borrow().iter().for_each(|seat| seat.session.tell(news.clone()));
+        self.guests.borrow().iter().for_each(|guest| guest.session.tell(news.clone()));
         if let Some(desk) = self.own.upgrade() {
+            spawn_local(Rc::clone(&desk).see_off());
             spawn_local(desk.wind_up());
         }
     }
 
     fn cut(&self) {
         self.seats.borrow().iter().for_each(|seat| seat.session.close());
+        self.guests.borrow().iter().for_each(|guest| guest.session.close());
     }
 
     fn sessions(&self) -> Vec<SessionStatus> {
-        self.seats.borrow().iter().map(|seat| seat.status((self.place.process, self.place.thread))).collect()
+        let place = (self.place.process, self.place.thread);
+        let agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        agents.into_iter().chain(self.guests.borrow().iter().map(|guest| guest.status(place))).collect()
     }
 }
 
@@ -271,6 +283,7 @@ impl Spec {
     fn new(tunnel: &mainstay_config::plan::edge::Tunnel, edge: &mainstay_config::plan::edge::Edge) -> Self {
         Self {
             agents: tunnel.agents.clone(),
+            visitors: tunnel.visitors.clone(),
             urls: urls(tunnel, edge),
             hosts: tunnel.served.clone(),
             bounds: bounds::Bounds::new(tunnel),

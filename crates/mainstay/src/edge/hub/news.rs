@@ -1,4 +1,4 @@
-//! What becomes of agents, told as events: once for a process, however many threads an agent meets.
+//! What becomes of agents and visitors, told as events: once for a process, however many threads an agent meets.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -17,6 +17,9 @@ const REFUSALS: Duration = Duration::from_secs(1);
 /// Something to be told: what it is about, a word for it, and a sentence.
 pub(crate) type Told = (String, &'static str, String);
 
+/// A tunnel, who has sessions for it, and which run of it.
+type Key = (String, String, u64);
+
 /// Where the threads of a process put their news.
 #[derive(Debug)]
 pub(crate) struct News {
@@ -24,7 +27,7 @@ pub(crate) struct News {
     /// The tunnels that have sessions.
     offered: watch::Sender<BTreeSet<String>>,
     /// Sessions by tunnel, agent and its run.
-    sessions: Mutex<HashMap<(String, String, u64), usize>>,
+    sessions: Mutex<HashMap<Key, usize>>,
     refused: Mutex<Boot>,
 }
 
@@ -42,28 +45,49 @@ impl News {
 
     /// An agent has a session more.
     pub(super) fn joined(&self, tunnel: &str, agent: &str, instance: u64, from: &str) {
-        let key = (tunnel.to_owned(), agent.to_owned(), instance);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = sessions.entry(key).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            self.offered.send_if_modified(|tunnels| tunnels.insert(tunnel.to_owned()));
-            self.tell(tunnel, "joined", format!("agent {agent} ({from}) offers tunnel {tunnel}"));
-        }
+        let message = || format!("agent {agent} ({from}) offers tunnel {tunnel}");
+        self.more((tunnel.to_owned(), agent.to_owned(), instance), message);
     }
 
     /// An agent has a session less.
     pub(super) fn left(&self, tunnel: &str, agent: &str, instance: u64, why: &str) {
-        let key = (tunnel.to_owned(), agent.to_owned(), instance);
+        let message = || format!("agent {agent} no longer offers tunnel {tunnel}: {why}");
+        self.fewer((tunnel.to_owned(), agent.to_owned(), instance), message);
+    }
+
+    /// A visitor has a session more.
+    pub(super) fn visits(&self, tunnel: &str, visitor: &str, instance: u64, from: &str) {
+        let message = || format!("visitor {visitor} ({from}) may reach tunnel {tunnel}");
+        self.more((tunnel.to_owned(), format!("/{visitor}"), instance), message);
+    }
+
+    /// A visitor has a session less.
+    pub(super) fn leaves(&self, tunnel: &str, visitor: &str, instance: u64, why: &str) {
+        let message = || format!("visitor {visitor} has left tunnel {tunnel}: {why}");
+        self.fewer((tunnel.to_owned(), format!("/{visitor}"), instance), message);
+    }
+
+    fn more(&self, key: Key, message: impl FnOnce() -> String) {
+        let (tunnel, agent) = (key.0.clone(), is_agent(&key));
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sessions.entry(key).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.offered.send_if_modified(|tunnels| agent && tunnels.insert(tunnel.clone()));
+            self.tell(&tunnel, "joined", message());
+        }
+    }
+
+    fn fewer(&self, key: Key, message: impl FnOnce() -> String) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = sessions.get_mut(&key) else { return };
         *count -= 1;
         if *count == 0 {
             sessions.remove(&key);
-            if !sessions.keys().any(|(other, ..)| other == tunnel) {
-                self.offered.send_if_modified(|tunnels| tunnels.remove(tunnel));
+            if !sessions.keys().any(|other| other.0 == key.0 && is_agent(other)) {
+                self.offered.send_if_modified(|tunnels| tunnels.remove(&key.0));
             }
-            self.tell(tunnel, "left", format!("agent {agent} no longer offers tunnel {tunnel}: {why}"));
+            self.tell(&key.0, "left", message());
         }
     }
 
@@ -73,7 +97,7 @@ impl News {
         let mut again = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if *again <= now {
             *again = now + REFUSALS;
-            self.tell("", "refused", format!("an agent from {from} is refused: {why}"));
+            self.tell("", "refused", format!("a session from {from} is refused: {why}"));
         }
     }
 
@@ -81,6 +105,11 @@ impl News {
         // Who reads slowly misses some.
         let _ = self.out.try_send((tunnel.to_owned(), word, message));
     }
+}
+
+/// Whether it is an agent's: its name has no slash, a visitor's begins with one.
+fn is_agent(key: &Key) -> bool {
+    !key.1.starts_with('/')
 }
 
 #[cfg(test)]
