@@ -46,6 +46,8 @@ pub struct Shape {
     pub places: (u8, u8),
     /// Whether the hubs share an address under a lease.
     pub vip: bool,
+    /// Whether each node's program is a file of its own, so that it can be upgraded.
+    pub upgrades: bool,
     /// Lines for `[[tunnel]]`.
     pub tunnel: String,
     /// Lines for `[[agent.offer]]`.
@@ -61,6 +63,7 @@ impl Default for Shape {
             agents: 2,
             places: (1, 2),
             vip: false,
+            upgrades: false,
             tunnel: String::new(),
             offer: String::new(),
             target: None,
@@ -108,7 +111,7 @@ impl Hubs {
         let mut this = Self { hubs: Vec::new(), sites: Vec::new(), client, shape, lab, lan };
         for number in 0..this.shape.hubs {
             let host = this.plugged(&format!("hub{}", number + 1), Self::hub_addr(number.into()))?;
-            let program = installed(&host, binary)?;
+            let program = this.installed(&host, binary)?;
             let node = Mainstay::start(&host, &program, &this.hub_config(&host, number))?;
             this.hubs.push((host, node));
         }
@@ -116,7 +119,7 @@ impl Hubs {
             let name = format!("site{}", number + 1);
             let host = this.plugged(&name, Ipv4Addr::new(10, 0, 4, 41 + number))?;
             let target = this.target(&host)?;
-            let program = installed(&host, binary)?;
+            let program = this.installed(&host, binary)?;
             let node = Mainstay::start(&host, &program, &this.agent_config(&name))?;
             this.sites.push(Site { host, node, target });
         }
@@ -128,6 +131,19 @@ impl Hubs {
         let host = self.lab.host(name)?;
         host.plug(&self.lan, "eth0", &[&format!("{addr}/24")])?;
         Ok(host)
+    }
+
+    /// The program that a host runs, and the cluster's key in its place.
+    fn installed(&self, host: &Host, binary: &Path) -> Result<PathBuf> {
+        let key = host.directory().join("cluster.key");
+        fs::write(&key, "a key that is long enough for a lab")?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        if !self.shape.upgrades {
+            return Ok(binary.to_owned());
+        }
+        let program = host.directory().join("mainstay");
+        copied(host, binary, &program)?;
+        Ok(program)
     }
 
     fn target(&self, host: &Host) -> Result<Target> {
@@ -327,22 +343,16 @@ impl Site {
     }
 }
 
-/// The program as a file of this host's own, so that an upgrade finds one that can be replaced; and the cluster's key.
-fn installed(host: &Host, binary: &Path) -> Result<PathBuf> {
-    let program = host.directory().join("mainstay");
-    if fs::hard_link(binary, &program).is_err() {
-        fs::copy(binary, &program).context("install the program")?;
-    }
-    let key = host.directory().join("cluster.key");
-    fs::write(&key, "a key that is long enough for a lab")?;
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
-    Ok(program)
-}
-
 /// Puts a copy of the program in its place, as a package manager does.
 fn renewed(host: &Host) -> Result<()> {
     let program = host.directory().join("mainstay");
     let fresh = program.with_extension("new");
-    fs::copy(&program, &fresh)?;
+    copied(host, &program, &fresh)?;
     fs::rename(&fresh, &program).context("put the new program in place")
+}
+
+/// Copies by a process of its own: a file that another thread's child still has open for writing cannot be executed.
+fn copied(host: &Host, from: &Path, to: &Path) -> Result<()> {
+    let text = |path: &Path| path.display().to_string();
+    host.output("cp", &[&text(&fs::canonicalize(from)?), &text(to)]).map(drop)
 }

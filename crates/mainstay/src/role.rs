@@ -86,7 +86,7 @@ impl Role {
             // A witness has no vip and votes.
             Self::Vip => !plan.vips.is_empty() || plan.cluster.is_some(),
             Self::Edge => !plan.edge.is_empty(),
-            Self::Agent => !plan.agents.is_empty(),
+            Self::Agent => !plan.agents.is_empty() || !plan.visits.is_empty(),
             Self::Api => true,
         }
     }

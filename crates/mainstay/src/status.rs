@@ -4,6 +4,7 @@ mod agent;
 mod arbitration;
 mod cluster;
 mod conflict;
+mod hub;
 mod registry;
 mod through;
 mod tunnel;
@@ -23,6 +24,7 @@ pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
+pub use hub::HubStatus;
 #[cfg(test)]
 pub(crate) use registry::tests as registry_tests;
 pub use registry::{HubKnown, RegistryStatus};
@@ -67,6 +69,9 @@ pub struct Status {
     /// The tunnels, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnels: Vec<TunnelStatus>,
+    /// Other hubs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hubs: Vec<HubStatus>,
     /// Where hubs find each other; absent without `[registry]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<RegistryStatus>,
@@ -99,6 +104,7 @@ impl Status {
             listeners: Vec::new(),
             pools: Vec::new(),
             tunnels: Vec::new(),
+            hubs: Vec::new(),
             routes: Vec::new(),
             registry: None,
             agents: Vec::new(),

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use mainstay_config::plan::edge::Place;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::exchange::Connection;
 use crate::metrics::Counters;
@@ -64,6 +65,8 @@ pub struct Offer {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// It is at another hub: asked when no agent of this one is left.
+    pub backup: bool,
     /// How busy others keep it.
     pub load: Load,
 }
@@ -138,6 +141,31 @@ pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Tells whoever opened it that nobody serves it and that not a byte of it was handed on. One that we have opened ourselves needs
     /// no such word.
     fn refuse(&mut self) {}
+
+    /// Whether [`Self::join`] may be called: not where every byte has to be looked at.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// Waits until the target has answered something, or has ended.
+    fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_readable(cx)
+    }
+
+    /// Joins it to a client's socket for good: bytes go straight from one to the other. One that cannot be joined ends both.
+    fn join(self: Box<Self>, client: TcpStream) -> Option<Box<dyn Joint>> {
+        drop(client);
+        None
+    }
+}
+
+/// A client's socket and a road that are joined.
+pub trait Joint: fmt::Debug {
+    /// Moves what can be moved; ready when both directions have ended, or either end broke.
+    fn poll_moving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Bytes from the client and to it so far. They grow without the task that polls being woken.
+    fn moved(&self) -> (u64, u64);
 }
 
 /// Takes the connections of agents.
@@ -156,6 +184,40 @@ pub trait Hub: fmt::Debug {
 
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
+
+    /// Other hubs: sessions with them, and addresses that lead to none.
+    fn hubs(&self) -> Vec<HubSession>;
+}
+
+/// A session with another hub, or an address that leads to none, as people are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HubSession {
+    /// The hub's name; empty when nobody knows it.
+    pub hub: String,
+    /// Where it is, or where it comes from.
+    pub address: String,
+    /// It has dialled us.
+    pub incoming: bool,
+    /// The process and the thread of this hub that it is with.
+    pub place: (u16, u16),
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Round trip in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// It takes no further connections.
+    pub leaving: bool,
+    /// Tunnels of this hub that it has agents of.
+    pub tunnels: Vec<String>,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes towards the hub.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Why there is no session.
+    pub trouble: Option<String>,
 }
 
 /// One session of an agent, or of a visitor, as people are told of it.

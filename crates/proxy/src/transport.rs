@@ -291,6 +291,25 @@ impl Io {
         }
     }
 
+    /// The TCP socket alone, when there is nothing else and it was not read ahead.
+    #[must_use]
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        match self {
+            Self::Plain(Socket { stream: Stream::Tcp(stream), early: None }) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => None,
+        }
+    }
+
+    /// The socket underneath, whatever is between; none of a road.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Stream> {
+        match self {
+            Self::Plain(socket) => Some(&socket.stream),
+            Self::Tls(stream) => Some(&stream.get_ref().stream),
+            Self::Road(_) | Self::TlsRoad(_) => None,
+        }
+    }
+
     /// The socket itself, when bytes may go to it and come from it as they are.
     #[must_use]
     pub fn direct(&self) -> Option<&Stream> {

@@ -74,8 +74,13 @@ pub struct Sealed {
     pub carrier: Box<dyn Carrier>,
     /// What a hello over it is tied to.
     pub binding: [u8; 32],
-    certificate: CertificateDer<'static>,
+    /// Who is at the other end.
+    pub shown: Shown,
 }
+
+/// The certificate that a hub has shown, which is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(CertificateDer<'static>);
 
 impl HubKeys {
     /// Those of a hub of this name.
@@ -150,8 +155,8 @@ impl HubKeys {
         session
             .export_keying_material(&mut binding, EXPORTER, None)
             .map_err(|e| Stranger::Tls(e.to_string()))?;
-        let certificate = shown(session)?;
-        Ok(Sealed { carrier: Box::new(stream), binding, certificate })
+        let shown = shown(session)?;
+        Ok(Sealed { carrier: Box::new(stream), binding, shown })
     }
 
     /// The side of a hub that dials.
@@ -168,28 +173,28 @@ impl HubKeys {
         session
             .export_keying_material(&mut binding, EXPORTER, None)
             .map_err(|e| Stranger::Tls(e.to_string()))?;
-        let certificate = shown(session)?;
-        Ok(Sealed { carrier: Box::new(stream), binding, certificate })
+        let shown = shown(session)?;
+        Ok(Sealed { carrier: Box::new(stream), binding, shown })
     }
 }
 
-impl Sealed {
-    /// Whether the certificate at the other end is of the hub of this name.
+impl Shown {
+    /// Whether it is of the hub of this name.
     #[must_use]
     pub fn is(&self, hub: &str) -> bool {
-        let Ok(certificate) = ParsedCertificate::try_from(&self.certificate) else { return false };
+        let Ok(certificate) = ParsedCertificate::try_from(&self.0) else { return false };
         let Ok(name) = ServerName::try_from(name_of(hub)) else { return false };
         verify_server_name(&certificate, &name).is_ok()
     }
 }
 
 /// What the other end has shown.
-fn shown(session: &CommonState) -> Result<CertificateDer<'static>, Stranger> {
+fn shown(session: &CommonState) -> Result<Shown, Stranger> {
     if session.alpn_protocol() != Some(ALPN) {
         return Err(Stranger::Tls("no protocol was agreed on".to_owned()));
     }
     let first = session.peer_certificates().and_then(|chain| chain.first());
-    first.map(|certificate| certificate.clone().into_owned()).ok_or(Stranger::Bare)
+    first.map(|certificate| Shown(certificate.clone().into_owned())).ok_or(Stranger::Bare)
 }
 
 /// What went wrong.
@@ -268,8 +273,10 @@ mod tests {
             let two = HubKeys::new(SECRET, "Kante 2 / öst").unwrap();
             let (at_one, at_two) = meet(&one, &two).await;
             let (at_one, at_two) = (at_one.unwrap(), at_two.unwrap());
-            assert!(at_one.is("Kante 2 / öst") && !at_one.is("edge-1") && !at_one.is("Kante 2"));
-            assert!(at_two.is("edge-1") && !at_two.is("Kante 2 / öst"));
+            assert!(
+                at_one.shown.is("Kante 2 / öst") && !at_one.shown.is("edge-1") && !at_one.shown.is("Kante 2")
+            );
+            assert!(at_two.shown.is("edge-1") && !at_two.shown.is("Kante 2 / öst"));
             assert_eq!(at_one.binding, at_two.binding);
             assert!(one.knows(&two.hello().public().0));
         });

@@ -122,6 +122,7 @@ impl Inner {
         let mut cx = Context::from_waker(&waker);
         let Some(carrier) = &mut self.carrier else { return };
         self.blocked = self.broken.is_some();
+        let any = !self.mux.output().is_empty();
         while !self.blocked && !self.mux.output().is_empty() {
             match Pin::new(&mut **carrier).poll_write(&mut cx, self.mux.output()) {
                 Poll::Ready(Ok(0)) => return self.breaks("it takes nothing more".to_owned()),
@@ -132,6 +133,9 @@ impl Inner {
                 Poll::Ready(Err(error)) => return self.breaks(error.to_string()),
                 Poll::Pending => self.blocked = true,
             }
+        }
+        if any {
+            self.mux.carried(!self.blocked);
         }
         if !self.unflushed || self.broken.is_some() {
             return;

@@ -29,17 +29,18 @@ use mainstay_link::tunnel::Session;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_sys::clock::boot_now;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use offer::Offered;
 pub(crate) use role::run as serve_node;
 use seen::Heard;
 pub use settings::{Listen, Service, Settings, Wish};
-use visit::{Door, Ways};
+use visit::{Bound, Door, Ways};
 use voice::Voice;
 
 use crate::edge::LEAVING;
@@ -87,9 +88,10 @@ struct Agent {
 /// # Errors
 /// With a sentence, when it cannot begin.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
-    let done = runtime.block_on(tasks.run_until(async move {
+    // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(LocalOptions::default())?;
+    let done = runtime.block_on(async move {
         let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let (agent, inputs) = Agent::new(settings, Voice::Log)?;
         let told = Rc::clone(&agent);
@@ -106,7 +108,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
         Rc::clone(&agent).run(inputs).await;
         ear.abort();
         agent.failed.take().map_or(Ok(()), |why| Err(anyhow::Error::msg(why)))
-    }));
+    });
     // A thread that waits for standard input must not hold up the end.
     runtime.shutdown_background();
     done
@@ -145,17 +147,11 @@ impl Agent {
                 }
             }
         }
-        let mut doors = Vec::new();
-        for (index, wish) in (0..).zip(&settings.wishes) {
-            match Door::new(index, wish) {
-                Ok(door) => doors.push(Rc::new(door)),
-                Err(error) if settings.wishes.len() == 1 => return Err(error),
-                Err(error) => {
-                    let why = format!("tunnel {} is not reached: {error:#}", wish.tunnel);
-                    voice.warn(&settings.name, why.clone());
-                    unusable.push(why);
-                }
-            }
+        let wishes = (0..).zip(&settings.wishes);
+        let doors: Vec<_> = wishes.map(|(index, wish)| Rc::new(Door::new(index, wish))).collect();
+        if let (Voice::Log, Some(why)) = (&voice, doors.iter().find_map(|door| door.trouble())) {
+            // Whoever runs it in the foreground wants to know at once.
+            anyhow::bail!(why);
         }
         let nothing = offered.is_empty() && doors.is_empty();
         anyhow::ensure!(!nothing, "there is nothing to do: {}", unusable.join("; "));
@@ -206,6 +202,7 @@ impl Agent {
             }
         }
         doors.iter().for_each(tokio::task::JoinHandle::abort);
+        self.doors.iter().for_each(|door| door.close());
         self.leave().await;
         looks.iter().for_each(tokio::task::JoinHandle::abort);
     }
@@ -246,6 +243,12 @@ impl Agent {
 
     fn caller(&self) -> Caller {
         if self.doors.is_empty() { Caller::Agent } else { Caller::Visitor }
+    }
+
+    /// The socket of its door at a place.
+    fn socket_of(&self, listen: Listen, udp: bool) -> Option<Rc<Bound>> {
+        let door = self.doors.iter().find(|door| door.listen == listen && door.udp == udp)?;
+        door.socket()
     }
 
     /// A connection of a door found no way to its tunnel.

@@ -126,7 +126,8 @@ impl Agent {
         });
         let offers = offers.collect();
         let lost = heard.unreachable.iter().map(|(url, why)| format!("{url}: {why}"));
-        let trouble = self.unusable.iter().cloned().chain(lost).collect();
+        let closed = self.doors.iter().filter_map(|door| door.trouble());
+        let trouble = self.unusable.iter().cloned().chain(closed).chain(lost).collect();
         let doors = self.doors.iter().map(|door| {
             let answers = heard.grants.iter();
             let answers = answers.filter(|((hub, index), _)| *index == door.index && known(hub));
@@ -149,6 +150,7 @@ impl Agent {
             shown
         });
         let doors = doors.collect();
-        AgentStatus { name: self.name.clone(), hubs, offers, doors, trouble }
+        let visit = !self.doors.is_empty();
+        AgentStatus { name: self.name.clone(), visit, hubs, offers, doors, trouble }
     }
 }

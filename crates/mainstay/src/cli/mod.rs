@@ -342,6 +342,12 @@ enum TunnelCommand {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// One line for each other hub: the sessions with it, the tunnels that it has agents of, and why it is not reached.
+    Hubs {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// One line for each agent: the places of this hub that it has a session to, its connections, what its target does.
     List {
         /// Only this tunnel.
@@ -541,6 +547,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Agent(args) => agent::run(*args),
         Command::Visit(args) => visit::run(*args),
         Command::Tunnel(TunnelCommand::Key { file }) => agent::key(file.as_deref()),
+        Command::Tunnel(TunnelCommand::Hubs { json }) => ask::hubs(&dirs, json),
         Command::Tunnel(TunnelCommand::List { tunnel, json }) => ask::tunnels(&dirs, tunnel.as_deref(), json),
         Command::Node(command) => node(&dirs, command),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),

@@ -61,8 +61,10 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
     let news = Arc::new(news);
     let hubs = watch::Sender::default();
     let node = hub.name.clone();
+    let known = hubs.subscribe();
     process.tell(move |thread| {
-        hub::settle(thread, Arc::clone(&hub), Arc::clone(&news), numbers.fetch_add(1, Ordering::Relaxed));
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        hub::settle(thread, Arc::clone(&hub), Arc::clone(&news), known.clone(), number);
     });
     channel.set_nonblocking()?;
     let runtime =

@@ -65,10 +65,8 @@ pub enum ToEdge {
 pub struct HubIdentity {
     /// The node's id.
     pub name: String,
-    /// Drawn once by each run of the node.
+    /// Each run of the node has its own; a later one has a higher.
     pub instance: u64,
-    /// A later run of the node has a higher one.
-    pub epoch: u64,
     /// Which of its edge processes it is.
     pub process: u16,
     /// How many there are.

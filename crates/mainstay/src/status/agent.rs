@@ -7,11 +7,14 @@ use serde::{Deserialize, Serialize};
 pub struct AgentStatus {
     /// What it calls itself.
     pub name: String,
+    /// It is a visit: it offers nothing, and reaches what its doors lead to.
+    #[serde(default)]
+    pub visit: bool,
     /// Hubs that it has met.
     pub hubs: Vec<HubSeen>,
     /// What it offers.
     pub offers: Vec<OfferStatus>,
-    /// What it reaches: with any it is a visit.
+    /// What it reaches.
     #[serde(default)]
     pub doors: Vec<DoorStatus>,
     /// What is wrong, as sentences.
@@ -78,8 +81,8 @@ impl AgentStatus {
     /// What is wrong but not fatal.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
-        let Self { name, hubs, offers, doors, trouble } = self;
-        let what = if doors.is_empty() { "agent" } else { "visit" };
+        let Self { name, visit, hubs, offers, doors, trouble } = self;
+        let what = if *visit { "visit" } else { "agent" };
         let mut said: Vec<String> = trouble.iter().map(|why| format!("{what} {name}: {why}")).collect();
         if hubs.iter().all(|hub| hub.sessions == 0) {
             said.push(format!("{what} {name} has a session to no hub"));

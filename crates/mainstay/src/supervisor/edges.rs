@@ -96,7 +96,6 @@ impl Supervisor {
         let hub = HubIdentity {
             name: plan.node.clone(),
             instance: self.edges.run.instance,
-            epoch: self.edges.run.epoch,
             process: worker.instance,
             processes: plan.edge.instances.max(1),
             threads,

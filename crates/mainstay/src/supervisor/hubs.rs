@@ -10,10 +10,13 @@ use super::{Supervisor, tickets};
 use crate::ipc::{ToEdge, ToRegistry};
 use crate::role::Role;
 
+/// Bits of an instance that are drawn; what is left counts milliseconds until the year 2527.
+const DRAWN: u32 = 20;
+
 /// A run of the node. An upgrade goes on with it: the processes are others, the hub is the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
-    /// Drawn once.
+    /// The epoch, and behind it what was drawn: two hubs that were started in one moment are told apart.
     pub(super) instance: u64,
     /// When it began, in milliseconds of the wall clock: a later run has a higher number.
     pub(super) epoch: u64,
@@ -23,7 +26,7 @@ impl Run {
     pub(super) fn begin() -> anyhow::Result<Self> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let epoch = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self { instance: tickets::hub_instance()?, epoch })
+        Ok(Self { instance: epoch << DRAWN | tickets::hub_instance()? >> (u64::BITS - DRAWN), epoch })
     }
 }
 

@@ -93,7 +93,7 @@ fn agent_bytes(agent: &Agent) -> Vec<u8> {
 pub struct Reader(Vec<u8>);
 
 impl Reader {
-    /// Takes what has come. What is kept is less than one message, as long as [`Self::next`] is called until it has none.
+    /// Takes what has come. What is kept is less than one message, as long as [`Self::take`] is called until it has none.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -102,7 +102,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the bytes contradict themselves: nothing that follows can be read.
-    pub fn next(&mut self) -> Result<Option<Message>, Wrong> {
+    pub fn take(&mut self) -> Result<Option<Message>, Wrong> {
         loop {
             let Some(&[a, b, kind, _]) = self.0.first_chunk::<HEAD>() else { return Ok(None) };
             let end = HEAD + usize::from(u16::from_be_bytes([a, b]));

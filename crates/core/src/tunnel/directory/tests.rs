@@ -21,7 +21,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Message>, Wrong> {
     let mut reader = Reader::default();
     reader.feed(bytes);
     let mut all = Vec::new();
-    while let Some(message) = reader.next()? {
+    while let Some(message) = reader.take()? {
         all.push(message);
     }
     Ok(all)

@@ -126,7 +126,7 @@ impl World {
         for part in [&bytes[..cut], &bytes[cut..]] {
             let reader = &mut self.sessions.get_mut(&session).unwrap().reader;
             reader.feed(part);
-            while let Some(message) = reader.next().unwrap() {
+            while let Some(message) = reader.take().unwrap() {
                 self.directory.handle(Input::Said(session, message));
             }
         }

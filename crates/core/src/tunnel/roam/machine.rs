@@ -28,6 +28,8 @@ pub enum Input {
         /// Their names.
         names: Vec<String>,
     },
+    /// The addresses that somebody else tells of: those that no longer are among them are forgotten.
+    Told(Vec<String>),
     /// A session takes no new streams: its hub leaves.
     Leaving(u64),
     /// A session has ended.
@@ -112,6 +114,7 @@ impl Roam {
             Input::Known(dial) => self.land(dial, now, Source::met),
             Input::Refused(dial, cause) => self.refused(dial, cause, now),
             Input::Welcome { dial, hubs, names } => self.welcome(dial, hubs, names, now),
+            Input::Told(hubs) => self.told(&hubs, now),
             Input::Leaving(session) => self.ended(session, now, true),
             Input::Lost(session) => self.ended(session, now, false),
         }

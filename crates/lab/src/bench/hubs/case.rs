@@ -89,6 +89,7 @@ impl Case {
 
     pub(super) fn shape(self, target: (std::path::PathBuf, Vec<String>)) -> Shape {
         let vip = matches!(self, Self::RestartHubs | Self::UpgradeHubs);
-        Shape { vip, target: Some(target), ..Shape::default() }
+        let upgrades = matches!(self, Self::UpgradeHubs | Self::UpgradeAgents);
+        Shape { vip, upgrades, target: Some(target), ..Shape::default() }
     }
 }

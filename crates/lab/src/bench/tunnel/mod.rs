@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{proxy, write_lines};
 use crate::{Host, Lab};
-use peers::Tunnel;
+use peers::{Cores, Tunnel};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -83,8 +83,9 @@ pub fn tunnel_main(options: &TunnelOptions, out: &mut dyn Write) -> Result<()> {
     if WORKS.iter().any(|work| wanted(work.name)) || wanted("idle") {
         let lab = Lab::new("tunnel")?;
         let host = lab.host("edge")?;
-        let _target = peers::target(&host)?;
-        let [tcp, tls, http] = peers::real(&host, &host, "127.0.0.1", options)?;
+        let cores = Cores { tunnel: "0", target: "1" };
+        let _target = peers::target(&host, cores)?;
+        let [tcp, tls, http] = peers::real(&host, &host, "127.0.0.1", cores, options)?;
         let tunnels = [peers::rathole(&host, options)?, peers::driver(&host, options)?, tcp, tls, http];
         costs(options, &host, &tunnels, &wanted, out)?;
         if wanted("idle") {

@@ -59,8 +59,15 @@ fn open(host: &Host, port: u16) -> Result<()> {
     })
 }
 
+/// Which cores a tunnel and its target have.
+#[derive(Clone, Copy)]
+pub(super) struct Cores {
+    pub(super) tunnel: &'static str,
+    pub(super) target: &'static str,
+}
+
 /// nginx with two files.
-pub(super) fn target(host: &Host) -> Result<Daemon> {
+pub(super) fn target(host: &Host, cores: Cores) -> Result<Daemon> {
     let place = host.directory().join("target");
     fs::create_dir_all(place.join("www"))?;
     fs::write(place.join("www/1k"), vec![b'x'; 1024])?;
@@ -72,8 +79,10 @@ pub(super) fn target(host: &Host) -> Result<Daemon> {
          open_file_cache max=10; server {{ listen {TARGET} backlog=4096; root www; }} }}\n"
     );
     fs::write(place.join("nginx.conf"), conf)?;
-    let daemon =
-        pinned(host, "target", "1", Path::new("nginx")).arg("-p").arg(&place).args(["-e", "stderr", "-c"]);
+    let daemon = pinned(host, "target", cores.target, Path::new("nginx"))
+        .arg("-p")
+        .arg(&place)
+        .args(["-e", "stderr", "-c"]);
     let daemon = daemon.arg(place.join("nginx.conf"));
     daemon.start()?;
     open(host, TARGET)?;
@@ -119,7 +128,13 @@ pub(super) fn rathole(host: &Host, options: &TunnelOptions) -> Result<Tunnel> {
 
 /// One node's hub with an agent over each carrier: visitors of `tcp` and `tls` come to TCP ports of tunnels of their own, those
 /// of `http` to a listener whose route leads to the first of them. The agents run on `site` and reach the hub at `addr`.
-pub(super) fn real(host: &Host, site: &Host, addr: &str, options: &TunnelOptions) -> Result<[Tunnel; 3]> {
+pub(super) fn real(
+    host: &Host,
+    site: &Host,
+    addr: &str,
+    cores: Cores,
+    options: &TunnelOptions,
+) -> Result<[Tunnel; 3]> {
     let binary = canonical(&options.binary)?;
     certificate(host, addr)?;
     let folder = host.directory();
@@ -142,7 +157,7 @@ pub(super) fn real(host: &Host, site: &Host, addr: &str, options: &TunnelOptions
     fs::create_dir_all(&place)?;
     let path = place.join("mainstay.toml");
     fs::write(&path, conf)?;
-    let hub = pinned(host, "hub", "0", &binary).args(["run", "--config"]).arg(&path);
+    let hub = pinned(host, "hub", cores.tunnel, &binary).args(["run", "--config"]).arg(&path);
     let hub = hub.arg("--runtime-dir").arg(place.join("run")).arg("--state-dir").arg(place.join("state"));
     hub.start()?;
     for port in [8300, 8302, 8304] {
@@ -150,7 +165,8 @@ pub(super) fn real(host: &Host, site: &Host, addr: &str, options: &TunnelOptions
     }
     let hub = Arc::new(hub);
     let agent = |name: &str, tunnel: &str, url: String| -> Result<Arc<Daemon>> {
-        let agent = pinned(site, name, "0", &binary).args(["agent", "--hub", &url, "--tunnel", tunnel]);
+        let agent =
+            pinned(site, name, cores.tunnel, &binary).args(["agent", "--hub", &url, "--tunnel", tunnel]);
         let agent =
             agent.args(["--to", &format!("127.0.0.1:{TARGET}")]).arg("--ca").arg(folder.join("cert.pem"));
         let agent = agent.arg("--key").arg(&secret);

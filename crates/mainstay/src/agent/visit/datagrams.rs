@@ -34,8 +34,7 @@ enum End {
 }
 
 /// Takes datagrams until the task is aborted.
-pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>) {
-    let bound = Rc::clone(&door.bound);
+pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>, bound: Rc<Bound>) {
     let Bound::Udp(socket) = &*bound else { return };
     let callers = Rc::new(Callers::default());
     let mut buffer = vec![0; DATAGRAM_MAX + 1];
@@ -60,8 +59,9 @@ pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>) {
         let _ = sender.try_send(datagram);
         callers.borrow_mut().insert(peer, sender);
         let (agent, door, callers) = (Rc::clone(&agent), Rc::clone(&door), Rc::clone(&callers));
+        let bound = Rc::clone(&bound);
         spawn_local(async move {
-            carry(&agent, &door, peer, receiver).await;
+            carry(&agent, &door, &bound, peer, receiver).await;
             callers.borrow_mut().remove(&peer);
             drop(counted);
         });
@@ -69,8 +69,8 @@ pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>) {
 }
 
 /// Carries the datagrams of one address, by one hub after the other.
-async fn carry(agent: &Agent, door: &Rc<Door>, peer: SocketAddr, mut said: Receiver<Vec<u8>>) {
-    let Bound::Udp(socket) = &*door.bound else { return };
+async fn carry(agent: &Agent, door: &Rc<Door>, bound: &Bound, peer: SocketAddr, mut said: Receiver<Vec<u8>>) {
+    let Bound::Udp(socket) = bound else { return };
     let open =
         Open { kind: Kind::Datagrams, target: door.wish().route(), visitor: Some(peer), ..Open::default() };
     let (mut tried, mut last) = (Vec::new(), Vec::new());

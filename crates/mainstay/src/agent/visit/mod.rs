@@ -3,14 +3,14 @@
 mod bytes;
 mod datagrams;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod way;
 
-use std::cell::Cell;
-use std::net::SocketAddr;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use mainstay_core::tunnel::hello::{Kind, Offer};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::{JoinHandle, spawn_local};
@@ -22,6 +22,9 @@ pub(super) use way::Ways;
 
 /// Connections of one door at once; a hub takes no more of a visitor either.
 const OPEN_MAX: u32 = 1024;
+
+/// How often a place that can't be listened at is tried again: after an upgrade its predecessor may have it for a moment.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// How long nothing is accepted when no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +44,10 @@ pub(super) struct Door {
     pub(super) tunnel: String,
     pub(super) udp: bool,
     pub(super) listen: Listen,
-    pub(super) bound: Rc<Bound>,
+    /// The socket, while it is there.
+    bound: RefCell<Option<Rc<Bound>>>,
+    /// Why there is none.
+    trouble: RefCell<Option<String>>,
     pub(super) open: Cell<u32>,
     pub(super) opened: Cell<u64>,
     /// Those that found no way.
@@ -58,25 +64,54 @@ impl Drop for Counted {
 }
 
 impl Door {
-    /// A door that is open from here on; `bound` is its socket when somebody has that already.
-    pub(super) fn new(index: u16, wish: &Wish) -> anyhow::Result<Self> {
-        let bound = match (&wish.bound, wish.listen) {
-            (Some(bound), _) => Rc::clone(bound),
-            (None, Listen::Stdio) => Rc::new(Bound::Stdio),
-            (None, Listen::At(addr)) => {
-                Rc::new(bind(addr, wish.udp).with_context(|| format!("listen at {addr}"))?)
-            }
-        };
-        Ok(Self {
+    /// A door that is open from here on, or as soon as it can be.
+    pub(super) fn new(index: u16, wish: &Wish) -> Self {
+        let door = Self {
             index,
             tunnel: wish.tunnel.clone(),
             udp: wish.udp,
             listen: wish.listen,
-            bound,
+            bound: RefCell::new(wish.bound.clone()),
+            trouble: RefCell::default(),
             open: Cell::new(0),
             opened: Cell::new(0),
             lost: Cell::new(0),
-        })
+        };
+        door.bind();
+        door
+    }
+
+    /// Binds its socket, unless it has one.
+    fn bind(&self) -> Option<Rc<Bound>> {
+        let mut bound = self.bound.borrow_mut();
+        if bound.is_none() {
+            match bind(self.listen, self.udp) {
+                Ok(socket) => *bound = Some(Rc::new(socket)),
+                Err(error) => {
+                    let why =
+                        format!("tunnel {}: {} can't be listened at: {error}", self.tunnel, self.listen);
+                    self.trouble.replace(Some(why));
+                    return None;
+                }
+            }
+        }
+        self.trouble.replace(None);
+        bound.clone()
+    }
+
+    /// Its socket, for a successor.
+    pub(super) fn socket(&self) -> Option<Rc<Bound>> {
+        self.bound.borrow().clone()
+    }
+
+    /// Why it takes nothing.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
+    }
+
+    /// Takes nothing any more. What it took goes on.
+    pub(super) fn close(&self) {
+        self.bound.replace(None);
     }
 
     /// What hubs are asked for.
@@ -95,9 +130,20 @@ impl Door {
     pub(super) fn keep(self: &Rc<Self>, agent: &Rc<Agent>) -> JoinHandle<()> {
         let (door, agent) = (Rc::clone(self), Rc::clone(agent));
         spawn_local(async move {
-            match &*Rc::clone(&door.bound) {
+            let bound = loop {
+                if let Some(bound) = door.bind() {
+                    break bound;
+                }
+                if let Some(why) = door.trouble()
+                    && agent.once(&why)
+                {
+                    agent.voice.warn(&agent.name, why);
+                }
+                sleep(AGAIN).await;
+            };
+            match &*bound {
                 Bound::Tcp(listener) => door.accept(&agent, listener).await,
-                Bound::Udp(_) => datagrams::serve(agent, door).await,
+                Bound::Udp(_) => datagrams::serve(agent, door, bound).await,
                 Bound::Stdio => stdio::serve(agent, door).await,
             }
         })
@@ -136,7 +182,8 @@ impl Door {
     }
 }
 
-fn bind(addr: SocketAddr, udp: bool) -> std::io::Result<Bound> {
+fn bind(listen: Listen, udp: bool) -> std::io::Result<Bound> {
+    let Listen::At(addr) = listen else { return Ok(Bound::Stdio) };
     if udp {
         let socket = std::net::UdpSocket::bind(addr)?;
         socket.set_nonblocking(true)?;

@@ -34,6 +34,7 @@ pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>) {
             (Ok(()), Ok(())) => {}
         }
     }
+    agent.drain.set(agent.drain.get().min(LINGER));
     agent.stop.notify_one();
 }
 

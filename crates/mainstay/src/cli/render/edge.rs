@@ -1,7 +1,7 @@
 //! Listeners and pools as people read them.
 
 use super::{Table, paint_state};
-use crate::status::{BackendShown, PoolStatus, Status, TunnelAgent, TunnelStatus};
+use crate::status::{BackendShown, HubStatus, PoolStatus, Status, TunnelAgent, TunnelStatus};
 use crate::words;
 
 /// One line for each listener.
@@ -44,6 +44,33 @@ pub(in crate::cli) fn pools(status: &Status) -> String {
             cells.push("by operator".into());
             table.row(cells);
         }
+    }
+    table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
+}
+
+/// One line for each other hub.
+pub(in crate::cli) fn hubs(hubs: &[HubStatus]) -> String {
+    let mut table = Table::new(&[
+        "HUB", "ADDRESS", "STATE", "SESSIONS", "IN", "RTT", "TUNNELS", "SINCE", "OPEN", "TOTAL", "TO IT",
+        "FROM IT", "WHY",
+    ]);
+    for hub in hubs {
+        let rtt = if hub.rtt_ms > 0.0 { format!("{:.1} ms", hub.rtt_ms) } else { String::new() };
+        table.row(vec![
+            if hub.hub.is_empty() { "?".to_owned() } else { hub.hub.clone() },
+            hub.address.clone(),
+            hub.state().to_owned(),
+            format!("{}/{}", hub.sessions, hub.places),
+            hub.incoming.to_string(),
+            rtt,
+            hub.tunnels.len().to_string(),
+            format!("{} s", hub.seconds),
+            hub.streams.to_string(),
+            hub.opened.to_string(),
+            hub.sent.to_string(),
+            hub.received.to_string(),
+            hub.trouble.clone().unwrap_or_default(),
+        ]);
     }
     table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
 }

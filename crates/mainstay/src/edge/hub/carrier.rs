@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use mainstay_core::tunnel::websocket::Side;
-use mainstay_link::tunnel::carrier::WebSocket;
+use mainstay_link::tunnel::carrier::{WebSocket, tune};
 use mainstay_proxy::road::{Ahead, Arrival, Way};
 use mainstay_proxy::transport::Io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,6 +25,9 @@ pub(super) fn name(arrival: &Arrival) -> &'static str {
 
 /// The bytes of a connection.
 pub(super) fn carrier_of(io: Io, early: Vec<u8>, way: Way) -> Carrier {
+    if let Some(socket) = io.socket() {
+        tune(socket);
+    }
     let own = Own { io: Ahead::new(early, io), ended: false };
     match way {
         Way::Straight => Box::new(own),

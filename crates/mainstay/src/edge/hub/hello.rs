@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::carrier::{Carrier, carrier_of};
 use super::seat::{self, Offered, Seat};
-use super::visitor::{self, GUESTS_MAX, Granted, Guest};
+use super::visitor::{self, Came, GUESTS_MAX};
 use super::{Desk, Spec};
 
 /// Agents of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
@@ -72,28 +72,11 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
             return;
         }
     };
-    let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
-    let refused: Vec<String> = refused.into_iter().map(|(offer, _)| offer.tunnel).collect();
     if asked.hello.caller == Caller::Visitor {
-        let (session, incoming) = Session::start(carrier, Side::Hub, visitor::limits());
-        let guest = Rc::new(Guest {
-            label: asked.hello.name,
-            key: claims.key,
-            instance: asked.hello.instance,
-            from,
-            ours: connection.local,
-            carrier: kind,
-            began: boot_now(),
-            session,
-            granted: granted.into_iter().map(|(wish, _)| Rc::new(Granted::new(&wish))).collect(),
-            refused,
-        });
-        spawn_local(async move {
-            visitor::keep(desk, guest, incoming).await;
-            drop(open);
-        });
-        return;
+        let came = Came { from, ours: connection.local, carrier: kind, open };
+        return visitor::receive(desk, carrier, came, asked.hello, claims.key, offers);
     }
+    let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
     let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
     let seat = Rc::new(Seat {
         label: desk.label(&asked.hello.name, asked.hello.instance, &claims.key),
@@ -104,7 +87,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         began: boot_now(),
         session,
         offers: granted.into_iter().map(|(offer, _)| Rc::new(offered(&offer))).collect(),
-        refused,
+        refused: refused.into_iter().map(|(offer, _)| offer.tunnel).collect(),
         load: Load::default(),
         told: Cell::new(0),
         superseded: Cell::new(false),
@@ -133,7 +116,7 @@ fn failed_answer(failed: &Failed) -> Option<Refused> {
 }
 
 /// An offer, and why it is not granted.
-type Judged = (Offer, Option<String>);
+pub(super) type Judged = (Offer, Option<String>);
 
 async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
     let refuse = |cause, sentence: String| Err(Failed::Refused(Refused { cause, sentence }));
@@ -151,7 +134,7 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
         }
         Caller::Visitor => {}
         Caller::Hub => {
-            return refuse(Cause::Forbidden, "this hub does not forward for others".to_owned());
+            return refuse(Cause::Forbidden, "other hubs come in at `bind` of [hub]".to_owned());
         }
     }
     let caller = asked.hello.caller;
@@ -164,8 +147,8 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
         let why = why.unwrap_or_else(|| "it names no tunnel".to_owned());
         return refuse(Cause::Forbidden, why);
     }
-    let welcome =
-        Welcome { grants: desk.grants(&judged), hubs: desk.addrs.borrow().clone(), ..Welcome::default() };
+    let (hubs, names) = (desk.peers.urls(desk), desk.peers.names(desk));
+    let welcome = Welcome { grants: desk.grants(&judged), hubs, names, ..Welcome::default() };
     said::welcome(carrier, welcome).await?;
     Ok((asked, claims, judged))
 }
@@ -179,8 +162,7 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
-        sent: Cell::new(0),
-        received: Cell::new(0),
+        tally: Rc::default(),
     }
 }
 

@@ -14,6 +14,9 @@ const WAITING: usize = 64;
 /// Refusals are told no more often than this: whoever knocks can be anybody.
 const REFUSALS: Duration = Duration::from_secs(1);
 
+/// Addresses of other hubs that something is remembered of.
+const TROUBLES: usize = 256;
+
 /// Something to be told: what it is about, a word for it, and a sentence.
 pub(crate) type Told = (String, &'static str, String);
 
@@ -29,13 +32,26 @@ pub(crate) struct News {
     /// Sessions by tunnel, agent and its run.
     sessions: Mutex<HashMap<Key, usize>>,
     refused: Mutex<Boot>,
+    hubs: Mutex<Hubs>,
+}
+
+/// What was told of other hubs.
+#[derive(Debug, Default)]
+struct Hubs {
+    /// Sessions by hub and its run.
+    sessions: HashMap<(String, u64), usize>,
+    /// Why an address does not lead to a hub, as it was told last.
+    troubles: HashMap<String, String>,
+    /// When strangers are told of again.
+    strangers: Boot,
 }
 
 impl News {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Told>) {
         let (out, told) = mpsc::channel(WAITING);
         let offered = watch::Sender::default();
-        (Self { out, offered, sessions: Mutex::default(), refused: Mutex::new(Boot::ZERO) }, told)
+        let (sessions, refused) = (Mutex::default(), Mutex::new(Boot::ZERO));
+        (Self { out, offered, sessions, refused, hubs: Mutex::default() }, told)
     }
 
     /// The tunnels that there are agents of.
@@ -99,6 +115,62 @@ impl News {
             *again = now + REFUSALS;
             self.tell("", "refused", format!("a session from {from} is refused: {why}"));
         }
+    }
+
+    /// There is a session more with another hub.
+    pub(super) fn hub_joined(&self, hub: &str, instance: u64, at: &str) {
+        let count = &mut *self.hubs();
+        let count = count.sessions.entry((hub.to_owned(), instance)).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.tell(hub, "joined", format!("hub {hub} is reached at {at}"));
+        }
+    }
+
+    /// There is a session less.
+    pub(super) fn hub_left(&self, hub: &str, instance: u64, why: &str) {
+        let mut hubs = self.hubs();
+        let key = (hub.to_owned(), instance);
+        let Some(count) = hubs.sessions.get_mut(&key) else { return };
+        *count -= 1;
+        if *count == 0 {
+            hubs.sessions.remove(&key);
+            self.tell(hub, "left", format!("hub {hub} is gone: {why}"));
+        }
+    }
+
+    /// An address does not lead to a hub: told once for each reason.
+    pub(super) fn hub_trouble(&self, at: &str, why: &str) {
+        let mut hubs = self.hubs();
+        if hubs.troubles.len() < TROUBLES
+            && hubs.troubles.insert(at.to_owned(), why.to_owned()).as_deref() != Some(why)
+        {
+            self.tell(at, "trouble", format!("no hub is reached at {at}: {why}"));
+        }
+    }
+
+    /// An address leads to a hub.
+    pub(super) fn hub_reached(&self, at: &str) {
+        self.hubs().troubles.remove(at);
+    }
+
+    /// Why addresses do not lead to hubs.
+    pub(super) fn hub_troubles(&self) -> Vec<(String, String)> {
+        self.hubs().troubles.iter().map(|(at, why)| (at.clone(), why.clone())).collect()
+    }
+
+    /// Somebody who is no hub of ours has come where hubs come in. One without a word has only looked.
+    pub(super) fn stranger(&self, from: &str, why: &str) {
+        let mut hubs = self.hubs();
+        let now = boot_now();
+        if !why.is_empty() && hubs.strangers <= now {
+            hubs.strangers = now + REFUSALS;
+            self.tell("", "refused", format!("a hub from {from} is not let in: {why}"));
+        }
+    }
+
+    fn hubs(&self) -> std::sync::MutexGuard<'_, Hubs> {
+        self.hubs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, tunnel: &str, word: &'static str, message: String) {

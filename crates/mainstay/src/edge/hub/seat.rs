@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
-use mainstay_link::tunnel::{Code, Health, Incoming, News, Session};
+use mainstay_link::tunnel::{Code, Health, Incoming, News, Session, Tally};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::road::{Load, OfferStatus, SessionStatus};
 
@@ -49,8 +49,8 @@ pub(super) struct Offered {
     pub(super) trouble: RefCell<Option<String>>,
     pub(super) streams: Cell<u64>,
     pub(super) opened: Cell<u64>,
-    pub(super) sent: Cell<u64>,
-    pub(super) received: Cell<u64>,
+    /// Bytes to it and from it.
+    pub(super) tally: Rc<Tally>,
 }
 
 impl fmt::Debug for Seat {
@@ -132,8 +132,8 @@ impl Offered {
             trouble: self.trouble.borrow().clone(),
             streams: self.streams.get(),
             opened: self.opened.get(),
-            sent: self.sent.get(),
-            received: self.received.get(),
+            sent: self.tally.sent.get(),
+            received: self.tally.received.get(),
         }
     }
 }

@@ -12,13 +12,16 @@ use std::time::Duration;
 use mainstay_config::plan::tunnel::visit_name;
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::hello;
-use mainstay_link::tunnel::{Code, Incoming, Kind, Limits, Open, Session, Stream};
+use mainstay_link::tunnel::{Code, Incoming, Kind, Limits, Open, Session, Side, Stream};
 use mainstay_proxy::clock::boot_now;
-use mainstay_proxy::road::{Ends, Freight, OfferStatus, Road, SessionStatus};
+use mainstay_proxy::road::{Counted, Ends, Freight, OfferStatus, Road, SessionStatus};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::Desk;
+use super::carrier::Carrier;
+use super::hello::Judged;
 
 /// Sessions of visitors at one thread: more than this is an attack, or wants more hubs.
 pub(super) const GUESTS_MAX: usize = 1024;
@@ -30,28 +33,23 @@ const GRACE: Duration = Duration::from_secs(1);
 const STREAMS: u32 = 1024;
 const BUDGET: u32 = 16 << 20;
 
-/// What a visitor's session is allowed.
-pub(super) fn limits() -> Limits {
-    Limits { streams: STREAMS, budget: BUDGET, ..Limits::default() }
-}
-
 /// A visitor's session.
 pub(super) struct Guest {
     /// What it calls itself.
-    pub(super) label: String,
-    pub(super) key: [u8; 32],
+    label: String,
+    key: [u8; 32],
     /// Which run of it this is.
-    pub(super) instance: u64,
-    pub(super) from: Option<SocketAddr>,
+    instance: u64,
+    from: Option<SocketAddr>,
     /// Our end of its connection.
-    pub(super) ours: Option<SocketAddr>,
-    pub(super) carrier: &'static str,
-    pub(super) began: Boot,
+    ours: Option<SocketAddr>,
+    carrier: &'static str,
+    began: Boot,
     pub(super) session: Session,
     /// The tunnels that it may reach.
-    pub(super) granted: Vec<Rc<Granted>>,
+    granted: Vec<Rc<Granted>>,
     /// Tunnels that it asked for and may not reach.
-    pub(super) refused: Vec<String>,
+    refused: Vec<String>,
 }
 
 /// A tunnel that a visitor may reach, and what went through it.
@@ -74,7 +72,7 @@ impl fmt::Debug for Guest {
 }
 
 impl Granted {
-    pub(super) fn new(wish: &hello::Offer) -> Self {
+    fn new(wish: &hello::Offer) -> Self {
         Self {
             tunnel: wish.tunnel.clone(),
             route: wish.route(),
@@ -121,14 +119,47 @@ impl Guest {
     }
 }
 
-/// Keeps a visitor's session until it ends.
-pub(super) async fn keep(desk: Rc<Desk>, guest: Rc<Guest>, mut incoming: Incoming) {
-    let from = guest.from.map(|from| from.to_string()).unwrap_or_default();
-    tracing::info!(visitor = %guest.label, from, carrier = guest.carrier, "a visitor has joined");
-    desk.guests.borrow_mut().push(Rc::clone(&guest));
-    for granted in &guest.granted {
-        desk.news.visits(&granted.tunnel, &guest.label, guest.instance, &from);
-    }
+/// The connection that a visitor came by.
+pub(super) struct Came {
+    pub(super) from: Option<SocketAddr>,
+    pub(super) ours: Option<SocketAddr>,
+    pub(super) carrier: &'static str,
+    pub(super) open: Counted,
+}
+
+/// Takes a visitor in that was let in, and keeps its session until it ends.
+pub(super) fn receive(
+    desk: Rc<Desk>,
+    carrier: Carrier,
+    came: Came,
+    hello: hello::Hello,
+    key: [u8; 32],
+    wishes: Vec<Judged>,
+) {
+    let limits = Limits { streams: STREAMS, budget: BUDGET, ..Limits::default() };
+    let (session, incoming) = Session::start(carrier, Side::Hub, limits);
+    let (granted, refused): (Vec<_>, Vec<_>) = wishes.into_iter().partition(|(_, why)| why.is_none());
+    let Came { from, ours, carrier, open } = came;
+    let guest = Rc::new(Guest {
+        label: hello.name,
+        key,
+        instance: hello.instance,
+        from,
+        ours,
+        carrier,
+        began: boot_now(),
+        session,
+        granted: granted.into_iter().map(|(wish, _)| Rc::new(Granted::new(&wish))).collect(),
+        refused: refused.into_iter().map(|(wish, _)| wish.tunnel).collect(),
+    });
+    desk.seat_guest(&guest);
+    spawn_local(async move {
+        keep(desk, guest, incoming).await;
+        drop(open);
+    });
+}
+
+async fn keep(desk: Rc<Desk>, guest: Rc<Guest>, mut incoming: Incoming) {
     let why = loop {
         tokio::select! {
             why = guest.session.closed() => break why,
@@ -139,7 +170,7 @@ pub(super) async fn keep(desk: Rc<Desk>, guest: Rc<Guest>, mut incoming: Incomin
     for granted in &guest.granted {
         desk.news.leaves(&granted.tunnel, &guest.label, guest.instance, &why.to_string());
     }
-    tracing::info!(visitor = %guest.label, from, %why, "a visitor has left");
+    tracing::info!(visitor = %guest.label, from = ?guest.from, %why, "a visitor has left");
 }
 
 impl Desk {
@@ -147,6 +178,21 @@ impl Desk {
     pub(super) fn may_visit(&self, tunnel: &str, key: &[u8; 32]) -> bool {
         let tunnels = self.tunnels.borrow();
         tunnels.get(tunnel).and_then(|spec| spec.visitors.as_ref()).is_some_and(|keys| keys.contains(key))
+    }
+
+    /// A visitor is there.
+    fn seat_guest(&self, guest: &Rc<Guest>) {
+        let from = guest.from.map(|from| from.to_string()).unwrap_or_default();
+        tracing::info!(visitor = %guest.label, from, carrier = guest.carrier, "a visitor has joined");
+        self.guests.borrow_mut().push(Rc::clone(guest));
+        for granted in &guest.granted {
+            self.news.visits(&granted.tunnel, &guest.label, guest.instance, &from);
+        }
+        // What was granted a moment ago may not be any more.
+        self.look_at(guest, self.drain_time());
+        if self.draining.get() {
+            guest.session.drain(self.drain_time());
+        }
     }
 
     /// A visitor has opened a stream.
@@ -166,15 +212,17 @@ impl Desk {
 
     /// Another configuration is in force: who may no longer reach what it reaches is cut.
     pub(super) fn look_at_guests(&self, drain: Duration) {
-        for guest in self.guests.borrow().iter() {
-            let revoked = guest.granted.iter().find(|one| !self.may_visit(&one.tunnel, &guest.key));
-            if let Some(granted) = revoked {
-                tracing::warn!(visitor = %guest.label, tunnel = %granted.tunnel, "its key may not reach the tunnel any more: its session is cut");
-                guest.session.close();
-            } else if guest.refused.iter().any(|tunnel| self.may_visit(tunnel, &guest.key)) {
-                // It may reach more than it does: it comes again and asks.
-                guest.session.drain(drain);
-            }
+        self.guests.borrow().iter().for_each(|guest| self.look_at(guest, drain));
+    }
+
+    fn look_at(&self, guest: &Guest, drain: Duration) {
+        let revoked = guest.granted.iter().find(|one| !self.may_visit(&one.tunnel, &guest.key));
+        if let Some(granted) = revoked {
+            tracing::warn!(visitor = %guest.label, tunnel = %granted.tunnel, "its key may not reach the tunnel any more: its session is cut");
+            guest.session.close();
+        } else if guest.refused.iter().any(|tunnel| self.may_visit(tunnel, &guest.key)) {
+            // It may reach more than it does: it comes again and asks.
+            guest.session.drain(drain);
         }
     }
 
