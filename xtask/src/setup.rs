@@ -38,7 +38,7 @@ const fn tool(command: &'static str, package: &'static str, need: Need, why: &'s
     Tool { command, package, service: None, need, why }
 }
 
-const TOOLS: [Tool; 19] = [
+const TOOLS: [Tool; 20] = [
     tool("clang", "clang", Need::Build, "compiles the tc eBPF gate; without it only the nft gate is built"),
     tool("ip", "iproute2", Need::Demo, "shows and breaks what the lab built; has tc"),
     tool("nft", "nftables", Need::Demo, "flushes rulesets behind our back, drops VRRP on a wire"),
@@ -79,7 +79,14 @@ const TOOLS: [Tool; 19] = [
         package: "etcd-server",
         service: Some("etcd.service"),
         need: Need::Test,
-        why: "the voter that is no node",
+        why: "the voter that is no node, and where hubs find each other",
+    },
+    Tool {
+        command: "redis-server",
+        package: "redis-server",
+        service: Some("redis-server.service"),
+        need: Need::Test,
+        why: "where hubs find each other",
     },
     tool("etcdctl", "etcd-client", Need::Test, "looks into etcd, and makes users there"),
     tool("nghttp", "nghttp2-client", Need::Test, "an HTTP/2 client that is not ours, and its load"),

@@ -5,14 +5,17 @@ use std::time::Duration;
 use mainstay_config::plan::registry::{Redis, Registry, Store};
 use mainstay_config::{Checks, diff, parse_str};
 
+/// A hub that speaks to others.
+const HUB: &str = "[hub]\nbind = \"10.0.4.20:7001\"\nkey = \"0123456789abcdef\"\n";
+
 fn registry(table: &str) -> Registry {
-    let text = format!("[registry]\n{table}\n");
+    let text = format!("{HUB}[registry]\n{table}\n");
     let loaded = parse_str("t.toml", &text, &|_| None, Checks::NONE);
     loaded.unwrap_or_else(|report| panic!("{report}")).plan.registry.expect("there is one")
 }
 
 fn refused(table: &str, says: &str) {
-    let text = format!("[registry]\n{table}\n");
+    let text = format!("{HUB}[registry]\n{table}\n");
     let Err(report) = parse_str("t.toml", &text, &|_| None, Checks::NONE) else {
         panic!("accepted:\n{text}")
     };
@@ -63,7 +66,7 @@ fn every_key_has_a_name_in_the_environment() {
         "MAINSTAY_REGISTRY_TTL" => Some("5s".to_owned()),
         _ => None,
     };
-    let plan = parse_str("t.toml", "", &env, Checks::NONE).unwrap_or_else(|report| panic!("{report}")).plan;
+    let plan = parse_str("t.toml", HUB, &env, Checks::NONE).unwrap_or_else(|report| panic!("{report}")).plan;
     assert_eq!(plan.registry.expect("there is one").ttl, Duration::from_secs(5));
 }
 
@@ -92,6 +95,15 @@ fn what_is_no_store_is_refused_with_what_to_write() {
 }
 
 #[test]
+fn a_hub_that_speaks_to_no_other_has_no_use_for_one() {
+    let Err(report) = parse_str("t.toml", "[registry]\nredis = [\"redis://h\"]\n", &|_| None, Checks::NONE)
+    else {
+        panic!("accepted")
+    };
+    assert!(report.to_string().contains("this hub speaks to no other"), "{report}");
+}
+
+#[test]
 fn a_password_without_tls_is_warned_of() {
     let text = "[registry]\nredis = [\"redis://h\"]\npassword = \"p\"\n";
     let loaded =
@@ -102,7 +114,10 @@ fn a_password_without_tls_is_warned_of() {
 
 #[test]
 fn a_reload_says_what_is_other_about_it() {
-    let plan = |text: &str| parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap().plan;
+    let plan = |text: &str| {
+        let text = format!("{HUB}{text}");
+        parse_str("t.toml", &text, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}")).plan
+    };
     let (without, one) = (plan(""), plan("[registry]\nredis = [\"redis://h\"]\n"));
     let other = plan("[registry]\nredis = [\"redis://i\"]\nttl = \"9s\"\n");
     assert!(diff(&without, &one).to_string().contains("the registry has other stores"));

@@ -24,7 +24,7 @@ pub enum Role {
     Exec,
     /// Probes, webhooks, e-mail; no privilege.
     Probe,
-    /// Speaks for a voter that is no node (etcd); no privilege.
+    /// Speaks with stores: a voter that is no node (etcd), the registry of hubs; no privilege.
     Registry,
     /// Elections, gates, addresses.
     Vip,
@@ -79,7 +79,10 @@ impl Role {
                 // A probe that tells somebody is one.
                 !plan.probes.is_empty() || vips.chain(groups).any(|n| outward(&n.how))
             }
-            Self::Registry => plan.cluster.as_ref().is_some_and(|cluster| cluster.external().is_some()),
+            Self::Registry => {
+                let voter = plan.cluster.as_ref().is_some_and(|cluster| cluster.external().is_some());
+                voter || plan.registry.is_some()
+            }
             // A witness has no vip and votes.
             Self::Vip => !plan.vips.is_empty() || plan.cluster.is_some(),
             Self::Edge => !plan.edge.is_empty(),

@@ -5,6 +5,7 @@ mod arbitration;
 mod cluster;
 mod conflict;
 mod hub;
+mod registry;
 mod through;
 mod tunnel;
 
@@ -24,6 +25,9 @@ pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
 pub use hub::HubStatus;
+#[cfg(test)]
+pub(crate) use registry::tests as registry_tests;
+pub use registry::{HubKnown, RegistryStatus};
 pub use through::ThroughStatus;
 pub use tunnel::{TunnelAgent, TunnelStatus, TunnelVisitor};
 
@@ -68,6 +72,9 @@ pub struct Status {
     /// Other hubs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hubs: Vec<HubStatus>,
+    /// Where hubs find each other; absent without `[registry]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryStatus>,
     /// What this node offers through hubs elsewhere, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentStatus>,
@@ -99,6 +106,7 @@ impl Status {
             tunnels: Vec::new(),
             hubs: Vec::new(),
             routes: Vec::new(),
+            registry: None,
             agents: Vec::new(),
             workers: Vec::new(),
             degraded: Vec::new(),
@@ -290,7 +298,7 @@ pub struct Event {
     pub at_ms: u64,
     /// The node's id.
     pub node: String,
-    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`, `tunnel`.
+    /// What kind: `vip`, `probe`, `worker`, `config`, `address`, `gate`, `notify`, `conflict`, `unusable`, `arbitration`, `tunnel`, `registry`.
     pub kind: String,
     /// What it is about: a vip's, probe's or role's name.
     pub about: String,

@@ -100,7 +100,7 @@ pub(crate) fn resolve(
     let pools = r.pools_of(&tables, &mut probes);
     let edge = r.edge(&tables, pools);
     let agents = r.agents(&root.agent.map(|list| list.value).unwrap_or_default(), &id);
-    let registry = root.registry.as_ref().and_then(|at| r.registry(at));
+    let registry = root.registry.as_ref().and_then(|at| r.registry(at, &edge.hub));
     let visits = r.visits(&root.visit.map(|list| list.value).unwrap_or_default(), &id);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);

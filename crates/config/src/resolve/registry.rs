@@ -7,6 +7,7 @@ use mainstay_core::tunnel::keeper::TTL_MIN;
 use super::Resolver;
 use super::store::{Keys, Table, etcd};
 use super::target::host_port_of;
+use crate::plan::edge::Hub;
 use crate::plan::registry::{Redis, Registry, Store};
 use crate::raw;
 use crate::source::At;
@@ -33,8 +34,12 @@ const REDIS: Table = Table {
 
 impl Resolver<'_> {
     /// The store, when there is one that can be used.
-    pub(super) fn registry(&mut self, at: &At<raw::Registry>) -> Option<Registry> {
+    pub(super) fn registry(&mut self, at: &At<raw::Registry>, hub: &Hub) -> Option<Registry> {
         let raw = &at.value;
+        if hub.among.is_none() && !self.findings.has_errors() {
+            let message = format!("{WHO}: this hub speaks to no other, so none would be found");
+            self.error(raw.head.span, message, "write [hub] with bind = \"ADDRESS:7001\" and a key");
+        }
         let ttl = self.time(&raw.ttl, TTL, TTL_MIN..=TTL_MAX, WHO, "ttl");
         let prefix = self.prefix(raw);
         let raw::Registry { ca, cert, cert_key, user, password, .. } = raw;

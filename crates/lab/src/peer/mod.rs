@@ -1,10 +1,11 @@
-//! Programs that lab hosts run: keepalived, nginx, haproxy, etcd and Mainstay itself.
+//! Programs that lab hosts run: keepalived, nginx, haproxy, etcd, redis and Mainstay itself.
 
 mod etcd;
 mod haproxy;
 mod keepalived;
 mod mainstay;
 mod nginx;
+mod redis;
 
 use anyhow::Result;
 use rustix::process::Pid;
@@ -14,6 +15,7 @@ pub use haproxy::Haproxy;
 pub use keepalived::Keepalived;
 pub use mainstay::Mainstay;
 pub use nginx::Nginx;
+pub use redis::Redis;
 
 use crate::Daemon;
 

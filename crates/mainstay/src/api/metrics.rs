@@ -3,6 +3,7 @@
 mod agent;
 mod cluster;
 mod edge;
+mod registry;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -128,6 +129,14 @@ const FAMILIES: &[(&str, &str)] = &[
     ("probe_state", "1 for the verdict that the probe has."),
     ("probe_up", "1 while the probe's verdict is up."),
     ("reference_answers_refused_total", "Packets that looked like pings' answers and did not count."),
+    ("registry_answers", "1 while the store answers in which hubs find each other."),
+    ("registry_calls_total", "Calls to it."),
+    ("registry_failures_total", "Those that came to nothing."),
+    ("registry_hubs", "Other hubs that are known from it."),
+    ("registry_lost_total", "How often it has lost this hub's record before its time."),
+    ("registry_own_stands", "1 while this hub's record stands there."),
+    ("registry_rtt_seconds", "How long its last answer took."),
+    ("registry_unreadable", "Records there that no hub would write."),
     ("reload_failures_total", "Reloads that were refused."),
     ("reloads_total", "Reloads that came into force."),
     ("route_received_bytes_total", "Bytes from clients."),
@@ -199,6 +208,7 @@ pub(super) fn render(status: &Status) -> String {
     vips(&mut families, status);
     probes(&mut families, status);
     cluster::add(&mut families, status);
+    registry::add(&mut families, status);
     arbitration(&mut families, status);
     edge::add(&mut families, status);
     agent::add(&mut families, status);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use mainstay_config::plan::cluster::External;
+use mainstay_config::plan::registry::Store;
 use mainstay_config::plan::{Plan, Vip};
 use mainstay_config::{Checks, Loaded, Report};
 use mainstay_core::election::Guard;
@@ -126,7 +127,7 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 edge_of(&plan.edge),
                 agents_of(plan) + &visits_of(plan)
             );
-            print(&(voters(plan) + &promises(plan)))?;
+            print(&(voters(plan) + &promises(plan) + &registry(plan)))?;
             Ok(0)
         }
         Err(report) => {
@@ -134,6 +135,23 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
             Ok(FAILURE)
         }
     }
+}
+
+/// Where hubs find each other, and what a silence of that costs.
+fn registry(plan: &Plan) -> String {
+    let Some(registry) = &plan.registry else { return String::new() };
+    let places = match &registry.store {
+        Store::Redis(places) => places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Store::Etcd(members) => members.clone(),
+    };
+    format!(
+        "  registry {} at {}, keys \"{}:...\"; this hub's record ends {} s after it was last written; no request waits for it, and while \
+         it is away the hubs that it told of stay known\n",
+        registry.store.name(),
+        places.join(", "),
+        registry.prefix,
+        registry.ttl.as_secs_f64()
+    )
 }
 
 /// How much there is for the edge; nothing without one.

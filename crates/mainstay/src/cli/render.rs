@@ -134,6 +134,9 @@ pub(super) fn status(status: &Status) -> String {
         out.push('\n');
         out.push_str(&edge::pools(status));
     }
+    if let Some(registry) = &status.registry {
+        let _ = writeln!(out, "\nregistry: {}", registry.sentence());
+    }
     if !status.agents.is_empty() {
         out.push('\n');
         out.push_str(&agent::agents(status));

@@ -13,7 +13,7 @@ use mainstay_proxy::route::Question;
 use serde::{Deserialize, Serialize};
 
 use super::edge::RouteExplained;
-use crate::status::{Event, ExternalStatus, ProbeStatus, Status};
+use crate::status::{Event, ExternalStatus, ProbeStatus, RegistryStatus, Status};
 
 /// Supervisor to vip.
 #[derive(Debug, Serialize, Deserialize)]
@@ -206,6 +206,8 @@ pub enum ToRegistry {
     Posted(Posted),
     /// This hub, as others are to know it.
     Own(Record),
+    /// Hubs that were known from a registry before this worker began.
+    Known(Vec<Record>),
 }
 
 /// registry to supervisor.
@@ -217,6 +219,8 @@ pub enum FromRegistry {
     Heard(Heard),
     /// How it does, every second; none when the Plan has no such voter.
     State(Option<ExternalStatus>),
+    /// How the store does in which hubs find each other, every second; none when the Plan has no such.
+    Registry(Option<Box<RegistryStatus>>),
     /// The hubs that the registry knows, all of them; said when they are others than before.
     Hubs(Vec<Record>),
     /// It fell silent, came back, has forgotten, ...

@@ -1,10 +1,16 @@
-//! The registry role: speaks for the external voter (an etcd cluster) on this node; no privilege.
+//! The registry role: speaks with stores of somebody else's; no privilege.
+//!
+//! One may vote (an etcd cluster), one may be where hubs find each other (redis, etcd). They are two, also where both are one etcd.
 //!
 //! Posted by vip -> deputy -> one step on the store -> deputy -> heard by vip. A store that hangs, or this process dead, is
 //! a voter that is silent and nothing else: vip waits for neither.
 
 mod etcd;
+mod hubs;
+mod redis;
+mod shelf;
 mod store;
+mod tls;
 mod worker;
 
 use std::time::Duration;

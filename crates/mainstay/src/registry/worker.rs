@@ -1,4 +1,4 @@
-//! The role's loop: what vip posts and time passing for the deputy, its steps for the store.
+//! The role's loop: what vip posts and time passing for the deputy, its steps for the store; the same for hubs and their keeper.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,12 +7,15 @@ use mainstay_config::plan::Plan;
 use mainstay_config::plan::cluster::Cluster;
 use mainstay_core::lease::external::{Ability, Deputy, Done, Effect, Input, Step};
 use mainstay_core::time::Boot;
+use mainstay_core::tunnel::keeper;
+use mainstay_core::tunnel::record::Record;
 use mainstay_sys::clock::boot_now;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use super::hubs::{Book, Ended};
 use super::store::{Account, Store, open};
 use crate::ipc::{Channel, Closed, FromRegistry, Outbox, ToRegistry, watched};
 use crate::status::ExternalStatus;
@@ -39,6 +42,12 @@ pub(super) struct Worker {
     node: String,
     cluster: Option<Cluster>,
     post: Option<Post>,
+    /// A voter was spoken of: when it is gone, that is said once.
+    spoke: bool,
+    hubs: Option<Book>,
+    own: Option<Record>,
+    /// Hubs that were known before, for the first store.
+    known: Vec<Record>,
     alive_at: Boot,
 }
 
@@ -61,6 +70,7 @@ struct Post {
 enum Woken {
     Channel,
     Taken(Taken),
+    Hubs(Ended),
     Time,
 }
 
@@ -72,6 +82,10 @@ impl Worker {
             node: String::new(),
             cluster: None,
             post: None,
+            spoke: true,
+            hubs: None,
+            own: None,
+            known: Vec::new(),
             alive_at: boot_now(),
         })
     }
@@ -88,6 +102,10 @@ impl Worker {
                     Err(error) => return Err(error),
                 },
                 Woken::Taken((step, done, account)) => self.taken(step, done, account),
+                Woken::Hubs(ended) => {
+                    let said = self.hubs.as_mut().map(|book| book.take(ended));
+                    said.into_iter().flatten().for_each(|message| self.say(message));
+                }
                 Woken::Time => {}
             }
             self.tick();
@@ -101,7 +119,8 @@ impl Worker {
 
     async fn wait(&mut self, end: Option<Boot>) -> anyhow::Result<Woken> {
         let due = self.post.as_ref().and_then(|post| post.deputy.poll_timeout()).unwrap_or(Boot::NEVER);
-        let next = due.min(self.alive_at).min(end.unwrap_or(Boot::NEVER)).since(boot_now());
+        let hubs_due = self.hubs.as_ref().and_then(Book::poll_timeout).unwrap_or(Boot::NEVER);
+        let next = due.min(hubs_due).min(self.alive_at).min(end.unwrap_or(Boot::NEVER)).since(boot_now());
         let open = end.is_none();
         let taken = async {
             match &mut self.post {
@@ -109,9 +128,16 @@ impl Worker {
                 None => std::future::pending().await,
             }
         };
+        let ended = async {
+            match &mut self.hubs {
+                Some(book) => book.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             Some(taken) = taken => Ok(Woken::Taken(taken)),
+            Some(ended) = ended => Ok(Woken::Hubs(ended)),
             guard = self.channel.readable(), if open => {
                 guard.context("wait for the supervisor")?.clear_ready();
                 Ok(Woken::Channel)
@@ -125,15 +151,53 @@ impl Worker {
             match received.message {
                 ToRegistry::Plan(plan) => self.adopt(*plan),
                 ToRegistry::Posted(posted) => self.feed(Input::Posted(posted)),
-                // A voter's store keeps no hubs.
-                ToRegistry::Own(_) => {}
+                ToRegistry::Own(own) => {
+                    self.own = Some(own.clone());
+                    self.feed_hubs(keeper::Input::Own(own));
+                }
+                ToRegistry::Known(known) => self.known = known,
             }
         }
         Ok(())
     }
 
-    /// Puts a Plan in force; the deputy goes on when its store stays the same.
+    /// Puts a Plan in force.
     fn adopt(&mut self, plan: Plan) {
+        self.adopt_hubs(&plan);
+        self.adopt_voter(plan);
+        self.say(FromRegistry::Ready);
+    }
+
+    /// The store of hubs goes on when it stays the same.
+    fn adopt_hubs(&mut self, plan: &Plan) {
+        let Some(registry) = &plan.registry else { return self.hubs = None };
+        if self.hubs.as_ref().is_some_and(|book| book.serves(&plan.node, registry)) {
+            return;
+        }
+        match Book::open(&plan.node, registry, self.hubs.as_ref()) {
+            Ok(book) => {
+                self.hubs = Some(book);
+                let known = std::mem::take(&mut self.known);
+                self.feed_hubs(keeper::Input::Known(known));
+                if let Some(own) = self.own.clone() {
+                    self.feed_hubs(keeper::Input::Own(own));
+                }
+            }
+            Err(error) => {
+                let (kind, message) =
+                    (registry.store.name(), format!("the registry cannot be spoken to: {error:#}"));
+                self.say(FromRegistry::Event(crate::events::event(&plan.node, "registry", kind, message)));
+            }
+        }
+    }
+
+    fn feed_hubs(&mut self, input: keeper::Input) {
+        let said = self.hubs.as_mut().map(|book| book.feed(input));
+        said.into_iter().flatten().for_each(|message| self.say(message));
+    }
+
+    /// The deputy goes on when its store stays the same.
+    fn adopt_voter(&mut self, plan: Plan) {
         self.node.clone_from(&plan.node);
         let before = self.cluster.take();
         let store =
@@ -142,7 +206,7 @@ impl Worker {
         self.cluster = plan.cluster;
         let Some(cluster) = &self.cluster else {
             self.post = None;
-            return self.say(FromRegistry::Ready);
+            return;
         };
         let ability = Ability { node: self.node.clone(), terms: cluster.terms, epoch_floor: wall_ms() };
         let terms_same = before.is_some_and(|before| before.terms.term == cluster.terms.term);
@@ -164,7 +228,6 @@ impl Worker {
                 }
             },
         }
-        self.say(FromRegistry::Ready);
     }
 
     fn feed(&mut self, input: Input) {
@@ -230,10 +293,17 @@ impl Worker {
         if self.post.as_ref().is_some_and(due) {
             self.feed(Input::Tick);
         }
+        if self.hubs.as_ref().and_then(Book::poll_timeout).is_some_and(|at| at <= now) {
+            self.feed_hubs(keeper::Input::Tick);
+        }
         if self.alive_at <= now {
             self.alive_at = now + ALIVE;
             let state = self.post.as_ref().map(|post| post.status(now));
-            self.say(FromRegistry::State(state));
+            if std::mem::replace(&mut self.spoke, state.is_some()) || state.is_some() {
+                self.say(FromRegistry::State(state));
+            }
+            let hubs = self.hubs.as_ref().map(|book| Box::new(book.status(now)));
+            self.say(FromRegistry::Registry(hubs));
         }
     }
 

@@ -327,6 +327,7 @@ impl Supervisor {
         status.degraded.extend(cluster.unwrap_or_default());
         self.edge_status(&mut status);
         self.agent_status(&mut status);
+        self.registry_status(&mut status);
         let counter = |name: &str, value| Counter { name: name.into(), labels: Vec::new(), value };
         match status.counters.iter_mut().find(|c| c.name == "notify_failures_total") {
             Some(known) => known.value += self.deliveries_failed,

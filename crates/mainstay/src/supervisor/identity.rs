@@ -255,7 +255,7 @@ fn draw() -> anyhow::Result<u64> {
 }
 
 /// What a file says; nothing when it is not there, and nothing with a warning when it cannot be read.
-fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let mut text = Vec::new();
     match File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut text)) {
         Ok(_) => {}
@@ -276,7 +276,7 @@ fn keep(path: &Path, value: &impl Serialize) {
     }
 }
 
-fn try_keep(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+pub(super) fn try_keep(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_vec(value).context("encode")?;
     let fresh: PathBuf = path.with_extension("new");
     let create =

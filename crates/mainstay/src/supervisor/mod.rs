@@ -15,6 +15,7 @@ mod listeners;
 mod logs;
 mod orders;
 mod plans;
+mod registry;
 mod relay;
 mod reload;
 mod secrets;
@@ -46,7 +47,7 @@ use crate::dirs::Dirs;
 use crate::events::{self, Ring};
 use crate::ipc::{Identity, ToAgent, ToApi, ToExec, ToProbe, ToRegistry, ToVip};
 use crate::role::Role;
-use crate::status::{AgentStatus, Event, ProbeStatus};
+use crate::status::{AgentStatus, Event, ProbeStatus, RegistryStatus};
 
 pub(crate) use introduce::lock_state;
 pub use upgrade::word;
@@ -110,6 +111,8 @@ struct Supervisor {
     probes: HashMap<String, ProbeStatus>,
     /// How the agents do.
     agents: Vec<AgentStatus>,
+    /// How the store does in which hubs find each other.
+    registry: Option<RegistryStatus>,
     /// The vips that are held here, for probes that look through them.
     held: Vec<String>,
     /// When each probe was last heard of.
@@ -185,6 +188,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.tickets.turn(now);
     edges.sticky = tickets::sticky_key()?;
     edges.run = hubs::Run::begin()?;
+    edges.hubs = registry::recall(&supervisor.options.dirs.state, &supervisor.plan);
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }
@@ -226,6 +230,7 @@ impl Supervisor {
             unfit: None,
             probes: HashMap::new(),
             agents: Vec::new(),
+            registry: None,
             held: Vec::new(),
             heard: HashMap::new(),
             calls: Calls::default(),
@@ -446,7 +451,8 @@ impl Supervisor {
                 worker.send(&ToProbe::Plan(plan));
             }
             Role::Registry => {
-                worker.send(&ToRegistry::Plan(plan));
+                self.remind_registry(slot);
+                self.workers[slot].send(&ToRegistry::Plan(plan));
                 self.introduce_hub(slot);
             }
             Role::Agent => worker.send(&ToAgent::Plan(plan)),

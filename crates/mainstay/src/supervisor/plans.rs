@@ -32,6 +32,7 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
         metrics: plan.metrics,
         // Their keys are for nobody else.
         agents: if role == Role::Agent { plan.agents.clone() } else { Vec::new() },
+        // What it knows us by is for nobody else.
         registry: if role == Role::Registry { plan.registry.clone() } else { None },
         visits: if role == Role::Agent { plan.visits.clone() } else { Vec::new() },
         edge,

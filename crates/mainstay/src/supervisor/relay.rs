@@ -134,7 +134,8 @@ impl Supervisor {
             FromRegistry::Ready => self.confirmed(slot),
             FromRegistry::Heard(heard) => self.tell(Role::Vip, &ToVip::Heard(heard)),
             FromRegistry::State(state) => self.tell(Role::Vip, &ToVip::External(state)),
-            FromRegistry::Hubs(hubs) => self.hubs_told(hubs),
+            FromRegistry::Hubs(hubs) => self.registry_told(hubs),
+            FromRegistry::Registry(state) => self.registry_state(slot, state),
             FromRegistry::Event(event) => self.news.push_back(event),
         }
     }
@@ -142,7 +143,10 @@ impl Supervisor {
     /// Nobody speaks for the external voter; what vip has left for it is said; while the node stops, nothing more is posted to it either once vip is gone.
     pub(super) fn bury_registry(&mut self, dead: Role) {
         match dead {
-            Role::Registry => self.tell(Role::Vip, &ToVip::External(None)),
+            Role::Registry => {
+                self.registry = None;
+                self.tell(Role::Vip, &ToVip::External(None));
+            }
             Role::Vip => {
                 for posted in self.deposits.take_posted() {
                     self.tell(Role::Registry, &ToRegistry::Posted(posted));

@@ -258,6 +258,7 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     s.edges.tickets = state.tickets;
     s.edges.sticky = if state.sticky.is_empty() { super::tickets::sticky_key()? } else { state.sticky };
     s.edges.run = if state.run == Run::default() { Run::begin()? } else { state.run };
+    s.edges.hubs = super::registry::recall(&s.options.dirs.state, &s.plan);
     adopt_edges(&mut s, state.sockets, state.cells, state.slots, now);
     s.edges.gone = state.gone;
     s.edges.told = state.told.into_iter().collect();

@@ -7,6 +7,7 @@ mod faults;
 mod hub;
 mod limits;
 mod peers;
+mod registry;
 mod role;
 mod rolling;
 mod visit;

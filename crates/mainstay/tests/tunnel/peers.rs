@@ -23,10 +23,11 @@ use crate::bed::{Bed, LIMIT, TUNNEL, binary, reload, talk};
 const KEY: &str = "a key that all hubs have";
 
 /// The hubs; where the third is, there is an agent's host too.
-const HUBS: [(&str, &str); 3] = [("edge", "10.0.4.20"), ("other", "10.0.4.21"), ("third", "10.0.4.42")];
+pub(crate) const HUBS: [(&str, &str); 3] =
+    [("edge", "10.0.4.20"), ("other", "10.0.4.21"), ("third", "10.0.4.42")];
 
 /// A hub of a configuration; `among` is what it says of other hubs.
-fn config(bed: &Bed, nth: usize, among: &str) -> String {
+pub(crate) fn config(bed: &Bed, nth: usize, among: &str) -> String {
     let (id, ip) = HUBS[nth];
     format!(
         "[node]\nid = \"{id}\"\nscript_user = \"root\"\n\n[edge]\ninstances = 2\nthreads = 2\ndrain = \"5s\"\n\n\
@@ -47,7 +48,7 @@ fn host(bed: &Bed, nth: usize) -> &Host {
     [&bed.edge, &bed.other, &bed.sites[1].0][nth]
 }
 
-fn start_as(bed: &Bed, nth: usize, config: &str) -> Result<Mainstay> {
+pub(crate) fn start_as(bed: &Bed, nth: usize, config: &str) -> Result<Mainstay> {
     let node = Mainstay::start(host(bed, nth), &binary(), config)?;
     let at: SocketAddr = format!("{}:7000", HUBS[nth].1).parse()?;
     node.daemon().wait_until("the hub is there", LIMIT, || {
@@ -61,7 +62,7 @@ fn start(bed: &Bed, nth: usize) -> Result<Mainstay> {
 }
 
 /// The agent of a site, which has met every place of one hub.
-fn agent(bed: &Bed, site: usize, hub: usize, who: As) -> Result<Agent> {
+pub(crate) fn agent(bed: &Bed, site: usize, hub: usize, who: As) -> Result<Agent> {
     let at = format!("{}:7000", HUBS[hub].1);
     let agent = Agent::start(&bed.sites[site].0, &at, &bed.key.secret(), who)?;
     agent.wait_met()?;
@@ -78,7 +79,7 @@ fn get(bed: &Bed, hub: usize) -> Result<(String, String)> {
 }
 
 /// The name of the target that answers.
-fn whose(bed: &Bed, hub: usize) -> Result<String> {
+pub(crate) fn whose(bed: &Bed, hub: usize) -> Result<String> {
     let (status, body) = get(bed, hub)?;
     ensure!(status == "HTTP/1.1 200 OK", "{status}");
     Ok(body.lines().next().unwrap_or_default().to_owned())

@@ -14,6 +14,8 @@ pub enum Input {
     Tick,
     /// What is to be known of this hub. Without addresses nobody can dial it, and it is not written.
     Own(Record),
+    /// Hubs that were known before this began; what is known meanwhile counts for more.
+    Known(Vec<Record>),
     /// The store has told every record that it has.
     Listed {
         /// The call's number.
@@ -97,7 +99,7 @@ pub struct Keeper {
     pub(super) stands: bool,
     pub(super) lost: u64,
     lost_told: Option<Boot>,
-    rival: Rival,
+    pub(super) rival: Rival,
     pub(super) hubs: BTreeMap<String, Known>,
     pub(super) left_out: usize,
     failures: u32,
@@ -124,12 +126,15 @@ pub(super) struct Known {
 
 /// Records in our name that are not ours.
 #[derive(Clone, Debug, Default)]
-struct Rival {
+pub(super) struct Rival {
     /// Times that an earlier run's stood where ours had been.
     earlier: u32,
     /// Since when a later run's stands there: we do not write over it.
     later: Option<Boot>,
-    told: bool,
+    /// When one was seen last.
+    seen: Boot,
+    /// What people were told of.
+    pub(super) told: Option<Record>,
 }
 
 impl Keeper {
@@ -179,6 +184,14 @@ impl Keeper {
         match input {
             Input::Tick => {}
             Input::Own(record) => self.become_known_as(record, now),
+            Input::Known(records) => {
+                for record in records.into_iter().filter(|record| record.hub != self.hub) {
+                    if self.hubs.len() < HUBS_MAX {
+                        let known = Known { record, missed: None };
+                        self.hubs.entry(known.record.hub.clone()).or_insert(known);
+                    }
+                }
+            }
             Input::Listed { call, records } => match self.ended(call) {
                 Some(Call::List) => {
                     self.answered(now);
@@ -301,6 +314,7 @@ impl Keeper {
         let Some(found) = found else { return self.missing(empty, now) };
         if found.epoch > own.epoch {
             self.stands = false;
+            self.rival.seen = now;
             let since = *self.rival.later.get_or_insert(now);
             // That of an earlier run of ours, whose clock was ahead, ends by itself.
             if now.since(since) > self.ttl {
@@ -311,12 +325,17 @@ impl Keeper {
         self.rival.later = None;
         if found == *own {
             self.stands = true;
+            // A twin that has not written for so long is gone.
+            if now.since(self.rival.seen) > self.ttl * 2 {
+                self.rival = Rival::default();
+            }
             return;
         }
         self.stands = false;
         self.write_at = now;
         if found.epoch < own.epoch && self.written.is_some() {
             self.rival.earlier = self.rival.earlier.saturating_add(1);
+            self.rival.seen = now;
             // Once may be what our own earlier run had said and the store takes late.
             if self.rival.earlier >= 2 {
                 self.tell_twin(found);
@@ -339,7 +358,7 @@ impl Keeper {
     }
 
     fn tell_twin(&mut self, record: Record) {
-        if !std::mem::replace(&mut self.rival.told, true) {
+        if self.rival.told.replace(record.clone()).is_none() {
             self.effects.push_back(Effect::Tell(News::Twin(record)));
         }
     }

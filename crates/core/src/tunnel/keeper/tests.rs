@@ -245,6 +245,27 @@ fn a_store_that_answers_and_takes_nothing_is_told_and_still_read() {
 }
 
 #[test]
+fn what_was_known_before_stays_known_while_the_store_is_away_and_leaves_as_others_do() {
+    let mut keeper = Keeper::new("a", TTL, START);
+    keeper.handle(Input::Known(vec![record("a", 1), record("b", 3)]), START);
+    assert_eq!(keeper.hubs(), [record("b", 3)]);
+    let all = each_second(&mut keeper, &[record("c", 1)], START + ms(10), 9);
+    assert!(all.contains(&Effect::Hubs(vec![record("b", 3), record("c", 1)])), "{all:?}");
+    each_second(&mut keeper, &[record("c", 1)], START + ms(9_010), 4);
+    assert_eq!(keeper.hubs(), [record("c", 1)]);
+}
+
+#[test]
+fn a_twin_that_has_stopped_is_forgotten_and_told_again_when_it_is_back() {
+    let mut keeper = written(START);
+    assert_eq!(told(&each_second(&mut keeper, &[record("a", 6)], START + POLL, 3)).len(), 1);
+    assert!(keeper.view().twin.is_some());
+    each_second(&mut keeper, &[record("a", 7)], START + POLL * 4, 25);
+    assert!(keeper.view().twin.is_none());
+    assert_eq!(told(&each_second(&mut keeper, &[record("a", 6)], START + POLL * 30, 3)).len(), 1);
+}
+
+#[test]
 fn no_more_hubs_are_known_than_the_most_and_the_others_are_counted() {
     let mut keeper = written(START);
     let many: Vec<Record> = (0..HUBS_MAX + 5).map(|n| record(&format!("h{n:03}"), 1)).collect();

@@ -11,6 +11,10 @@ pub struct View {
     pub own: Option<Record>,
     /// Whether the store has it as it is, as far as we know.
     pub stands: bool,
+    /// Whether the store answers and does not take it.
+    pub unwritten: bool,
+    /// Another's record in our name.
+    pub twin: Option<Record>,
     /// How often the store has lost it before its time.
     pub lost: u64,
     /// Since when the store is silent, if it is.
@@ -29,6 +33,8 @@ impl Keeper {
         View {
             own: self.own.clone(),
             stands: self.stands && self.silent.is_none(),
+            unwritten: self.unwritten,
+            twin: self.rival.told.clone(),
             lost: self.lost,
             silent: self.silent,
             hubs: self.hubs.values().map(|known| (known.record.clone(), known.missed.map(since))).collect(),

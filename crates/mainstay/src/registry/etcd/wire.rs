@@ -4,9 +4,12 @@ use anyhow::{Context, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_core::lease::external::{Change, Done, Found, Key, Snapshot, Step, VoterRecord, Write};
+use mainstay_core::tunnel::record::Record;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::registry::shelf::{LIST_MAX, Listing};
 
 /// The version of what lies in etcd.
 const FORMAT: &str = "1";
@@ -100,6 +103,52 @@ fn reads(prefix: &Prefix, rights: &[String]) -> Vec<Value> {
     let of = |right: &String| [Key::Promise(right.clone()), Key::Epoch(right.clone())];
     let keys = [Key::Voter].into_iter().chain(rights.iter().flat_map(of));
     keys.map(|key| json!({ "request_range": { "key": prefix.key(&key) } })).collect()
+}
+
+/// What writes a hub's record, which ends with its lease.
+pub(super) fn put(key: &str, record: &Record, lease: i64) -> anyhow::Result<Value> {
+    let value = serde_json::to_vec(record).context("encode a record")?;
+    Ok(json!({ "key": STANDARD.encode(key), "value": STANDARD.encode(value), "lease": lease.to_string() }))
+}
+
+/// What asks for everything whose key begins with this.
+pub(super) fn range(first: &str) -> Value {
+    let mut end = first.as_bytes().to_vec();
+    // The keys end with a colon, and nothing follows on what is one more.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    json!({ "key": STANDARD.encode(first), "range_end": STANDARD.encode(end), "limit": LIST_MAX.to_string() })
+}
+
+/// The records of hubs that etcd answers.
+pub(super) fn listing(first: &str, body: &[u8]) -> anyhow::Result<Listing> {
+    let answer: HubRange = read(body, "etcd's answer")?;
+    let mut listing = Listing::default();
+    for HubKeyValue { key, value } in answer.kvs.into_iter().take(LIST_MAX) {
+        let decoded = STANDARD.decode(key).ok().zip(STANDARD.decode(value).ok());
+        match decoded.as_ref().and_then(|(key, value)| Some((key.strip_prefix(first.as_bytes())?, value))) {
+            Some((hub, value)) => listing.add(hub, value),
+            None => listing.unreadable += 1,
+        }
+    }
+    Ok(listing)
+}
+
+#[derive(Debug, Deserialize)]
+struct HubRange {
+    // It says of itself where it is: without that it is nobody's answer.
+    #[serde(rename = "header")]
+    _header: Header,
+    #[serde(default)]
+    kvs: Vec<HubKeyValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HubKeyValue {
+    key: String,
+    #[serde(default)]
+    value: String,
 }
 
 /// What etcd says of itself in every answer.
@@ -344,6 +393,27 @@ mod tests {
         assert_eq!(body["success"][0]["request_put"]["lease"], "77");
         assert_eq!(body["success"][1]["request_delete_range"]["key"], key("mainstay/shop/1/promise/vip/b"));
         assert_eq!(body["failure"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn records_of_hubs_are_a_range_and_what_is_none_is_counted() {
+        let record =
+            Record { hub: "a:b".into(), epoch: u64::MAX, addrs: vec!["h:1".into()], tunnels: vec![] };
+        let key = |text: &str| STANDARD.encode(text);
+        let put = put("shop:hub:a:b", &record, 7).unwrap();
+        assert_eq!((&put["key"], &put["lease"]), (&key("shop:hub:a:b").into(), &"7".into()));
+        let asked = range("shop:hub:");
+        assert_eq!(asked["range_end"], key("shop:hub;"));
+        let header = json!({ "cluster_id": "1", "revision": "2" });
+        let odd = json!({ "key": "%", "value": "" });
+        let foreign = json!({ "key": key("shop:hub"), "value": put["value"] });
+        let whole =
+            json!({ "header": header, "kvs": [{ "key": put["key"], "value": put["value"] }, odd, foreign] });
+        let listing = listing("shop:hub:", whole.to_string().as_bytes()).unwrap();
+        assert_eq!(listing, Listing { records: vec![record], unreadable: 2 });
+        let empty = super::listing("shop:hub:", json!({ "header": header }).to_string().as_bytes()).unwrap();
+        assert_eq!(empty, Listing::default());
+        assert!(super::listing("shop:hub:", b"{}").is_err(), "nobody's answer");
     }
 
     #[test]

@@ -1,0 +1,181 @@
+//! One connection to one address of a redis at a time; every call is over within its deadline, or the connection is.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use mainstay_config::plan::cluster::{Access, ClusterKey};
+use mainstay_config::plan::registry::Redis as Place;
+use mainstay_core::resp::{self, Bounds, Reply};
+use mainstay_sys::clock::boot_now;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::probe::dial::{Lane, connect};
+use crate::registry::shelf::{ANSWER_MAX, DEADLINE, LIST_MAX};
+use crate::registry::store::Account;
+use crate::registry::tls;
+
+/// A value that is longer than a record can be is left out by name; one beyond this ends the call.
+const BOUNDS: Bounds = Bounds { value: 1 << 20, list: LIST_MAX };
+
+const READ: usize = 16 << 10;
+
+/// How a redis is spoken to.
+pub(super) struct Client {
+    places: Vec<Place>,
+    /// Which of them is spoken to.
+    at: usize,
+    link: Option<Link>,
+    tls: Option<Arc<ClientConfig>>,
+    user: Option<(String, ClusterKey)>,
+    lane: Lane,
+    account: Account,
+}
+
+trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+
+/// A connection that is kept.
+struct Link {
+    wire: Box<dyn Wire>,
+    heard: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(places: &[Place], access: &Access) -> anyhow::Result<Self> {
+        ensure!(!places.is_empty(), "there is no address");
+        let tls = places.iter().any(|place| place.tls).then(|| tls::client(access)).transpose()?;
+        Ok(Self {
+            places: places.to_vec(),
+            at: 0,
+            link: None,
+            tls,
+            user: access.user.clone(),
+            lane: Lane::default(),
+            account: Account::default(),
+        })
+    }
+
+    pub(super) fn account(&self) -> Account {
+        self.account.clone()
+    }
+
+    /// Sends commands and returns what each is answered, none of which is an error. After a failure the next address has its turn.
+    pub(super) async fn call(&mut self, commands: &[Vec<&[u8]>]) -> anyhow::Result<Vec<Reply>> {
+        self.account.calls += 1;
+        let began = boot_now();
+        let said = timeout(DEADLINE, self.say(commands)).await;
+        let why = match said {
+            Ok(Ok(replies)) => {
+                self.account.rtt = Some(boot_now().since(began));
+                return Ok(replies);
+            }
+            Ok(Err(why)) => why,
+            Err(_) => anyhow::anyhow!("no answer within {} ms", DEADLINE.as_millis()),
+        };
+        self.account.failures += 1;
+        let at = self.places[self.at].to_string();
+        self.link = None;
+        self.at = (self.at + 1) % self.places.len();
+        Err(why.context(at))
+    }
+
+    async fn say(&mut self, commands: &[Vec<&[u8]>]) -> anyhow::Result<Vec<Reply>> {
+        if self.link.is_none() {
+            self.link = Some(self.connect().await?);
+        }
+        let link = self.link.as_mut().context("the connection is open")?;
+        link.ask(commands).await
+    }
+
+    /// Connects to the first address that can be reached, from the one whose turn it is.
+    async fn connect(&mut self) -> anyhow::Result<Link> {
+        let share = DEADLINE / 3;
+        let mut last = None;
+        for left in (0..self.places.len()).rev() {
+            let place = self.places[self.at].clone();
+            self.account.endpoint = Some(place.to_string());
+            match timeout(share, self.link_to(&place)).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(why)) => last = Some(why),
+                Err(_) => last = Some(anyhow::anyhow!("it does not answer")),
+            }
+            // Whoever asked moves on from the last.
+            self.at = (self.at + usize::from(left > 0)) % self.places.len();
+        }
+        Err(last.context("there is no address")?)
+    }
+
+    async fn link_to(&self, place: &Place) -> anyhow::Result<Link> {
+        let host = place.host.trim_start_matches('[').trim_end_matches(']');
+        let stream = connect(host, place.port, &self.lane).await?;
+        // A call is one small segment.
+        stream.set_nodelay(true).context("set TCP_NODELAY")?;
+        let wire: Box<dyn Wire> = match self.tls.as_ref().filter(|_| place.tls) {
+            Some(tls) => {
+                let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
+                Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?)
+            }
+            None => Box::new(stream),
+        };
+        let mut link = Link { wire, heard: Vec::new() };
+        let database = place.database.to_string();
+        let mut hello: Vec<Vec<&[u8]>> = Vec::new();
+        match &self.user {
+            Some((user, password)) if user.is_empty() => hello.push(vec![b"AUTH", password.as_bytes()]),
+            Some((user, password)) => hello.push(vec![b"AUTH", user.as_bytes(), password.as_bytes()]),
+            None => {}
+        }
+        if place.database != 0 {
+            hello.push(vec![b"SELECT", database.as_bytes()]);
+        }
+        if !hello.is_empty() {
+            link.ask(&hello).await?;
+        }
+        Ok(link)
+    }
+}
+
+impl Link {
+    async fn ask(&mut self, commands: &[Vec<&[u8]>]) -> anyhow::Result<Vec<Reply>> {
+        let mut said = Vec::new();
+        commands.iter().for_each(|words| resp::command(&mut said, words));
+        self.wire.write_all(&said).await.context("send")?;
+        self.wire.flush().await.context("send")?;
+        let mut replies = Vec::new();
+        for _ in commands {
+            replies.push(self.hear().await?);
+        }
+        ensure!(self.heard.is_empty(), "redis answers more than was asked");
+        let wrong = replies.iter().find_map(|reply| match reply {
+            Reply::Error(why) => Some(why),
+            Reply::Word(_) | Reply::Number(_) | Reply::Bytes(_) | Reply::Nothing | Reply::List(_) => None,
+        });
+        match wrong {
+            Some(why) => bail!("redis says: {}", line(why)),
+            None => Ok(replies),
+        }
+    }
+
+    async fn hear(&mut self) -> anyhow::Result<Reply> {
+        loop {
+            if let Some((reply, length)) = resp::reply(&self.heard, BOUNDS)? {
+                self.heard.drain(..length);
+                return Ok(reply);
+            }
+            ensure!(self.heard.len() <= ANSWER_MAX, "the answer is longer than {ANSWER_MAX} bytes");
+            self.heard.reserve(READ);
+            let count = self.wire.read_buf(&mut self.heard).await.context("receive")?;
+            ensure!(count > 0, "redis hung up");
+        }
+    }
+}
+
+/// What the other side wrote, as a line of no more than 200 characters.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect()
+}
