@@ -8,17 +8,17 @@ mod code;
 mod fields;
 mod frame;
 pub mod hello;
-mod inbox;
+pub(crate) mod inbox;
 mod limits;
 mod mux;
 mod news;
 mod open;
-mod outbox;
+pub(crate) mod outbox;
 mod receive;
 pub mod record;
 pub mod roam;
 mod send;
-mod stream;
+pub(crate) mod stream;
 pub mod websocket;
 
 #[cfg(test)]
