@@ -494,7 +494,8 @@ impl Message {
         let mut message = Self { word, features: Vec::new(), skipped: 0 };
         while !bytes.is_empty() {
             let (&[kind, a, b], rest) = bytes.split_first_chunk::<3>().ok_or(Broken::Cut)?;
-            let (value, rest) = rest.split_at_checked(u16::from_be_bytes([a, b]).into()).ok_or(Broken::Cut)?;
+            let (value, rest) =
+                rest.split_at_checked(u16::from_be_bytes([a, b]).into()).ok_or(Broken::Cut)?;
             match Feature::read(kind, value)? {
                 Some(feature) => message.features.push(feature),
                 None => message.skipped += 1,

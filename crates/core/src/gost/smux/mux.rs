@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::frame::{self, Header};
 use super::receive::Reader;
 use super::stream::Stream;
-use super::{Limits, Role};
+use super::{HEADER, Limits, Role};
 use crate::time::Boot;
 use crate::tunnel::outbox::{OUTBOX_MAX, Outbox};
 use crate::tunnel::stream::Table;
@@ -17,7 +17,7 @@ const FLOOD_BURST: Duration = Duration::from_secs(2);
 
 /// Streams of a side that has ended them wait so long for its credit: it may have ended one direction alone, but most that end
 /// a stream have let go of it and never tell what they read.
-pub(super) const STARVING: Duration = Duration::from_secs(5);
+pub(super) const STARVING: Duration = Duration::from_secs(30);
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,7 +237,7 @@ impl Mux {
         if self.is_closed() {
             return;
         }
-        if self.out.staged() + body.len() > OUTBOX_MAX {
+        if self.out.staged() + HEADER + body.len() > OUTBOX_MAX {
             return self.end(Closed::Wrong(Wrong::Flood(Flood::Unread)));
         }
         let len = body.len();

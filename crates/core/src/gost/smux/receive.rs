@@ -63,7 +63,8 @@ impl Mux {
                 }
                 Reader::Update(header) => {
                     let body = self.gather(input, UPD_LEN)?;
-                    let word = |at: usize| u32::from_le_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
+                    let word =
+                        |at: usize| u32::from_le_bytes([body[at], body[at + 1], body[at + 2], body[at + 3]]);
                     let (consumed, window) = (word(0), word(4));
                     self.reader = Reader::Head;
                     if let Some(came) = self.updated(header.id, consumed, window) {
@@ -196,7 +197,8 @@ impl Mux {
         if stream.ended || stream.open() < u32::from(len) {
             let known = !stream.forgotten && stream.reset.is_none();
             self.reset(key, Code::Overrun);
-            self.reader = if known { Reader::Overrun { key, left } } else { Reader::Body { key: None, left } };
+            self.reader =
+                if known { Reader::Overrun { key, left } } else { Reader::Body { key: None, left } };
             return;
         }
         stream.received = stream.received.wrapping_add(len.into());

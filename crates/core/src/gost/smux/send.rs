@@ -163,7 +163,7 @@ impl Mux {
     pub fn forget(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.forgotten = true;
-        if !(stream.is_over() && !stream.has_unread()) {
+        if !stream.is_over() || stream.has_unread() {
             self.reset(key, Code::Cancel);
         }
         self.settle(key);
@@ -173,7 +173,7 @@ impl Mux {
     pub(super) fn took(&mut self, key: Key, count: usize) {
         let free = u64::from(self.limits.bucket).saturating_sub(self.unread);
         // Many slow readers are given less each, so that what they leave does not stop everybody.
-        let fair = u32::try_from(free / 4).unwrap_or(u32::MAX).max(LEAST_WINDOW);
+        let fair = u32::try_from(free / 2).unwrap_or(u32::MAX).max(LEAST_WINDOW);
         let window = self.limits.window.min(fair);
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.taken = stream.taken.wrapping_add(count as u32);

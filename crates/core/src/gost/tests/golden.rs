@@ -30,7 +30,7 @@ fn a_client_that_serves_a_tunnel_asks_as_gost_does() {
         login: Some(Login { user: "ada".into(), password: "pw".into() }),
     };
     let ask = Ask::Bind(bind);
-    let bytes = hex("01 02 0037  01 0007 03 616461 02 7077  02 0007 01 0a000007 9c40
+    let bytes = hex("01 02 0036  01 0007 03 616461 02 7077  02 0007 01 0a000007 9c40
                      02 0008 03 04 64617368 0000  03 0014 381433e1798011eebbdb60f262c1e32d 00 0000 03");
     assert_eq!(ask.message().bytes(), bytes);
     assert_eq!(Ask::read(&one(&bytes)), Ok(ask));
@@ -71,9 +71,10 @@ fn a_visitor_asks_for_a_host_behind_a_tunnel() {
 
 #[test]
 fn a_grant_names_the_host_and_the_client() {
-    let bind = Bind { tunnel: tunnel(), kind: Kind::Datagrams, source: None, wanted: Addr::NONE, login: None };
+    let bind =
+        Bind { tunnel: tunnel(), kind: Kind::Datagrams, source: None, wanted: Addr::NONE, login: None };
     let grant = Grant::new(&bind, "b7de88a94729b931", [9; 16]);
-    let bytes = hex("01 00 002d  02 0014 03 10 62376465383861393437323962393331 0000
+    let bytes = hex("01 00 002e  02 0014 03 10 62376465383861393437323962393331 0000
                      03 0014 09090909090909090909090909090909 01 0000 03");
     assert_eq!(grant.message().bytes(), bytes);
     assert_eq!(Grant::read(&one(&bytes)), Ok(grant));
@@ -82,7 +83,9 @@ fn a_grant_names_the_host_and_the_client() {
 
 #[test]
 fn the_first_clients_ids_and_features_of_later_ones_are_read() {
-    let old = one(&hex("01 02 0022  03 0010 381433e1798011eebbdb60f262c1e32d  07 0003 010203  05 0002 0102 00 0000"));
+    let old = one(&hex(
+        "01 02 0021  03 0010 381433e1798011eebbdb60f262c1e32d  07 0003 010203  05 0002 0102 00 0000",
+    ));
     assert_eq!(old.skipped, 3);
     assert_eq!(old.features, [Feature::Tunnel(Id { weight: 0, ..tunnel() })]);
     let long = one(&hex("01 02 001b  03 0018 381433e1798011eebbdb60f262c1e32d 80 0000 07 ffffffff"));
@@ -137,7 +140,13 @@ fn an_id_is_written_as_people_know_it() {
     assert_eq!(id.to_string(), TUNNEL);
     assert!(!id.is_private());
     assert!(format!("${TUNNEL}").parse::<Id>().unwrap().is_private());
-    for bad in ["", "$", &TUNNEL[1..], "381433e1+7980-11ee-bbdb-60f262c1e32d", "g81433e1-7980-11ee-bbdb-60f262c1e32d"] {
+    for bad in [
+        "",
+        "$",
+        &TUNNEL[1..],
+        "381433e1+7980-11ee-bbdb-60f262c1e32d",
+        "g81433e1-7980-11ee-bbdb-60f262c1e32d",
+    ] {
         assert!(bad.parse::<Id>().is_err(), "{bad}");
     }
     let umlaut = "381433e1-7980-11ee-bbdb-60f262c1e3\u{e4}";
@@ -163,7 +172,8 @@ fn a_stream_is_opened_with_its_header_and_first_bytes_in_one_piece() {
     let (key, count) = hub.open(&open, b"hi", now).unwrap();
     assert_eq!((key.id(), count), (3, 2));
     let header = hex("01 00 0014  02 0007 01 c0000207 0050  02 0007 03 03 612e62 01bb");
-    let expected = [&b"granted"[..], &hex("02 00 0000 03000000  02 02 1a00 03000000"), &header, b"hi"].concat();
+    let expected =
+        [&b"granted"[..], &hex("02 00 0000 03000000  02 02 1a00 03000000"), &header, b"hi"].concat();
     assert_eq!(hub.output(), expected);
     hub.sent(expected.len());
     hub.send(key, b"abc").unwrap();
@@ -181,7 +191,9 @@ fn a_stream_is_opened_with_its_header_and_first_bytes_in_one_piece() {
 fn a_quarter_that_was_read_is_told_with_all_that_was_read_so_far() {
     let now = Boot::from_nanos(1);
     let mut agent = Session::new(Side::Agent, Kind::Bytes, Limits::default(), b"", now);
-    let header = hex("02 00 0000 03000000  02 02 1800 03000000  01 00 0014 02 0007 01 00000000 0000 02 0007 01 00000000 0000");
+    let header = hex(
+        "02 00 0000 03000000  02 02 1800 03000000  01 00 0014 02 0007 01 00000000 0000 02 0007 01 00000000 0000",
+    );
     let told = hear(&mut agent, &header, now);
     let [Told::Opened(key, _)] = told[..] else { panic!("{told:?}") };
     for _ in 0..2 {
@@ -190,5 +202,9 @@ fn a_quarter_that_was_read_is_told_with_all_that_was_read_so_far() {
     }
     assert_eq!(super::rig::read(&mut agent, key, now).len(), 64 << 10);
     // 64 KiB and the header: 0x10018; a window of 1 MiB.
-    assert_eq!(agent.output(), hex("02 04 0800 03000000  18800000 00001000  "), "first at a quarter of 256 KiB");
+    assert_eq!(
+        agent.output(),
+        hex("02 04 0800 03000000  18000100 00001000"),
+        "first at a quarter of 256 KiB"
+    );
 }
