@@ -20,17 +20,45 @@ pub struct Reader {
     kept: Vec<u8>,
     /// The length of the next one, once it is known.
     len: Option<usize>,
+    /// So much of one that was given up is still to come.
+    skip: usize,
 }
 
 impl Reader {
     /// How many bytes the part that it is in still lacks: of the length, or of the datagram.
     #[must_use]
     pub fn wants(&self) -> usize {
-        self.len.unwrap_or(HEAD) - self.kept.len()
+        if self.skip > 0 { self.skip } else { self.len.unwrap_or(HEAD) - self.kept.len() }
+    }
+
+    /// How many bytes of a datagram are kept that is not whole.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Gives up the datagram that is not whole; what follows of it is skipped. False when there is none.
+    pub fn give_up(&mut self) -> bool {
+        let Some(len) = self.len.take() else { return false };
+        self.skip = len - self.kept.len();
+        self.kept = Vec::new();
+        true
+    }
+
+    /// Whether what comes next belongs to one that was given up.
+    #[must_use]
+    pub const fn skips(&self) -> bool {
+        self.skip > 0
     }
 
     /// Takes bytes off `input`; the next datagram, once it is there.
     pub fn receive<'a>(&mut self, input: &mut &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let skipped = self.skip.min(input.len());
+        *input = &input[skipped..];
+        self.skip -= skipped;
+        if self.skip > 0 {
+            return None;
+        }
         loop {
             let part = self.part(input)?;
             match self.len.take() {
@@ -83,6 +111,22 @@ mod tests {
                 assert!(piece.is_empty());
             }
             assert_eq!(got, sent);
+        }
+    }
+
+    #[test]
+    fn one_that_is_given_up_is_skipped_and_the_next_is_whole() {
+        let stream = [&[0, 9][..], b"forgotten", &[0, 3], b"two"].concat();
+        for size in 1..9 {
+            let (mut reader, mut got, mut given_up) = (Reader::default(), Vec::new(), false);
+            for mut piece in stream.chunks(size) {
+                while let Some(datagram) = reader.receive(&mut piece) {
+                    got.push(datagram.into_owned());
+                }
+                given_up = given_up || reader.give_up();
+            }
+            assert!(given_up && !reader.skips());
+            assert_eq!(got, [b"two"], "pieces of {size}");
         }
     }
 

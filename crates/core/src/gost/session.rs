@@ -14,13 +14,19 @@ use super::smux::{self, Limits, Role};
 use super::{ask, relay::Message};
 use crate::time::Boot;
 use crate::tunnel::stream::Spread;
-use crate::tunnel::{Closed, Code, Counts, Effect, Heard, Key, Kind, Open, Refused, Side, Unread};
+use crate::tunnel::{Closed, Code, Counts, Effect, Flood, Heard, Key, Kind, Open, Refused, Side, Unread};
 
 /// The longest header of a stream that is taken: two addresses, and features that nobody knows.
 pub const HEADER_MAX: usize = 4 << 10;
 
 /// How long a stream's header may take: gost sends it with what opens the stream, or right behind it.
 const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// Streams that may wait for their headers at once.
+const NAMELESS_MAX: usize = 4096;
+
+/// What a stream that comes to nothing is weighed, against floods of them.
+const REFUSAL: Duration = Duration::from_micros(200);
 
 /// Datagrams of one stream that are kept; more are dropped, as UDP does.
 const DATAGRAMS_MAX: u32 = 1024;
@@ -29,7 +35,7 @@ const DATAGRAMS_MAX: u32 = 1024;
 #[derive(Debug)]
 enum Part {
     /// Its header has not come.
-    Header { reader: relay::Reader, count: usize },
+    Header { reader: relay::Reader, count: usize, until: Boot },
     /// Datagrams, and how many of them are kept.
     Datagrams { reader: datagram::Reader, kept: u32 },
 }
@@ -39,9 +45,11 @@ enum Part {
 pub struct Session {
     mux: smux::Mux,
     kind: Kind,
-    parts: HashMap<u32, Part, BuildHasherDefault<Spread>>,
+    parts: HashMap<Key, Part, BuildHasherDefault<Spread>>,
     /// Streams whose header has not come, by when it must have.
     late: VecDeque<(Boot, Key)>,
+    /// How many have none.
+    nameless: usize,
 }
 
 impl Session {
@@ -60,6 +68,7 @@ impl Session {
             kind,
             parts: HashMap::default(),
             late: VecDeque::new(),
+            nameless: 0,
         }
     }
 
@@ -95,15 +104,13 @@ impl Session {
 
     /// The header is known: what follows?
     fn begin(&mut self, key: Key) {
+        self.part(key);
         match self.kind {
-            Kind::Bytes => {
-                self.parts.remove(&key.id());
-                self.mux.set_cut(key, 0);
-            }
+            Kind::Bytes => self.mux.set_cut(key, 0),
             Kind::Datagrams => {
                 let reader = datagram::Reader::default();
                 self.mux.set_cut(key, reader.wants());
-                self.parts.insert(key.id(), Part::Datagrams { reader, kept: 0 });
+                self.parts.insert(key, Part::Datagrams { reader, kept: 0 });
             }
         }
     }
@@ -113,30 +120,17 @@ impl Session {
     pub fn receive<'a>(&mut self, input: &mut &'a [u8], now: Boot) -> Option<Heard<'a>> {
         loop {
             match self.mux.receive(input, now)? {
-                smux::Came::Opened(key) => {
-                    let reader = relay::Reader::default();
-                    self.mux.set_cut(key, reader.wants());
-                    self.parts.insert(key.id(), Part::Header { reader, count: 0 });
-                    self.late.push_back((now + HEADER_TIME, key));
-                }
-                smux::Came::Data(key, bytes) => match self.parts.get_mut(&key.id()) {
+                smux::Came::Opened(key) => self.arrived(key, now),
+                smux::Came::Data(key, bytes) => match self.parts.get_mut(&key) {
                     None => return Some(Heard::Data(key, bytes)),
                     Some(Part::Header { .. }) => {
                         if let Some(open) = self.header(key, bytes) {
                             return Some(Heard::Opened(key, open));
                         }
                     }
-                    Some(Part::Datagrams { reader, kept }) => {
-                        let mut piece = bytes;
-                        let whole = reader.receive(&mut piece);
-                        self.mux.set_cut(key, reader.wants());
-                        self.mux.hold(key, bytes.len());
-                        if let Some(datagram) = whole {
-                            if *kept < DATAGRAMS_MAX {
-                                return Some(Heard::Datagram(key, datagram));
-                            }
-                            self.mux.counts.datagrams_dropped += 1;
-                            self.mux.release(key, datagram.len() + datagram::HEAD);
+                    Some(Part::Datagrams { .. }) => {
+                        if let Some(datagram) = self.piece(key, bytes) {
+                            return Some(Heard::Datagram(key, datagram));
                         }
                     }
                 },
@@ -144,29 +138,83 @@ impl Session {
                 smux::Came::Reset(key, code) if self.is_nameless(key) => self.refuse(key, code),
                 smux::Came::Ended(key) => return Some(Heard::Ended(key)),
                 smux::Came::Reset(key, code) => {
-                    self.parts.remove(&key.id());
+                    self.part(key);
                     return Some(Heard::Reset(key, code));
                 }
             }
         }
     }
 
+    /// The other side has opened a stream: its header is to come.
+    fn arrived(&mut self, key: Key, now: Boot) {
+        let reader = relay::Reader::default();
+        self.mux.set_cut(key, reader.wants());
+        self.parts.insert(key, Part::Header { reader, count: 0, until: now + HEADER_TIME });
+        self.nameless += 1;
+        if self.nameless > NAMELESS_MAX {
+            return self.refuse(key, Code::Refused);
+        }
+        self.late.push_back((now + HEADER_TIME, key));
+        if self.late.len() > 2 * NAMELESS_MAX {
+            let parts = &self.parts;
+            let waits = |key: &Key, at: Boot| matches!(parts.get(key), Some(Part::Header { until, .. }) if *until == at);
+            self.late.retain(|(until, key)| waits(key, *until));
+        }
+    }
+
+    /// The stream is not what it was: it has its header, or is gone.
+    fn part(&mut self, key: Key) {
+        if matches!(self.parts.remove(&key), Some(Part::Header { .. })) {
+            self.nameless -= 1;
+        }
+    }
+
+    /// A piece of datagrams; the next, once it is whole. A session that is tight loses them, and so never has to stop reading.
+    fn piece<'a>(&mut self, key: Key, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let Some(Part::Datagrams { reader, kept }) = self.parts.get_mut(&key) else { return None };
+        let skips = reader.skips();
+        let mut piece = bytes;
+        let whole = reader.receive(&mut piece);
+        self.mux.hold(key, bytes.len());
+        let tight = self.mux.is_tight();
+        let lost = match &whole {
+            _ if skips => bytes.len(),
+            Some(datagram) if tight || *kept >= DATAGRAMS_MAX => datagram.len() + datagram::HEAD,
+            Some(_) => 0,
+            None if tight => {
+                let begun = datagram::HEAD + reader.held();
+                if reader.give_up() { begun } else { 0 }
+            }
+            None => 0,
+        };
+        self.mux.set_cut(key, reader.wants());
+        if lost > 0 {
+            self.mux.counts.datagrams_dropped += u64::from(!skips);
+            self.mux.release(key, lost);
+            return None;
+        }
+        whole
+    }
+
     /// Whether nobody was told of the stream.
     fn is_nameless(&self, key: Key) -> bool {
-        matches!(self.parts.get(&key.id()), Some(Part::Header { .. }))
+        matches!(self.parts.get(&key), Some(Part::Header { .. }))
     }
 
     /// A stream that nobody was told of, and nobody will be.
     fn refuse(&mut self, key: Key, code: Code) {
-        self.parts.remove(&key.id());
+        self.part(key);
         self.mux.counts.refused += 1;
         self.mux.reset(key, code);
         self.mux.forget(key);
+        if !self.mux.is_closed() {
+            self.mux.weigh(REFUSAL, Flood::Opens);
+        }
     }
 
     /// A piece of a header; what it says, once it is whole.
     fn header(&mut self, key: Key, bytes: &[u8]) -> Option<Box<Open>> {
-        let Some(Part::Header { reader, count }) = self.parts.get_mut(&key.id()) else { return None };
+        let Some(Part::Header { reader, count, .. }) = self.parts.get_mut(&key) else { return None };
         let mut piece = bytes;
         let read = reader.receive(&mut piece);
         *count += bytes.len();
@@ -221,7 +269,7 @@ impl Session {
             Some(bytes) => {
                 let Some(stream) = self.mux.streams.get_mut(key) else { return };
                 stream.inbox.get_or_insert_default().push_datagram(bytes.into_owned());
-                if let Some(Part::Datagrams { kept, .. }) = self.parts.get_mut(&key.id()) {
+                if let Some(Part::Datagrams { kept, .. }) = self.parts.get_mut(&key) {
                     *kept += 1;
                 }
                 // It moves from what is held to the inbox, and stays counted.
@@ -234,7 +282,7 @@ impl Session {
     /// The first unread datagram.
     pub fn take_datagram(&mut self, key: Key, _now: Boot) -> Option<Vec<u8>> {
         let bytes = self.mux.take_datagram(key)?;
-        if let Some(Part::Datagrams { kept, .. }) = self.parts.get_mut(&key.id()) {
+        if let Some(Part::Datagrams { kept, .. }) = self.parts.get_mut(&key) {
             *kept = kept.saturating_sub(1);
         }
         Some(bytes)
@@ -259,14 +307,18 @@ impl Session {
 
     /// Time has passed. Whoever drives it hands over what has come before: silence is judged by what was handed over.
     pub fn tick(&mut self, now: Boot) {
-        while let Some(&(_, key)) = self.late.front().filter(|(until, _)| now >= *until) {
+        while let Some(&(until, key)) = self.late.front().filter(|(until, _)| now >= *until) {
             self.late.pop_front();
-            // A full session does not read: it is not the stream that is late.
-            if self.is_nameless(key) && self.mux.is_full() {
-                self.late.push_back((now + HEADER_TIME, key));
-                break;
+            // Another stream may have its number and place since.
+            let Some(Part::Header { until: due, .. }) = self.parts.get_mut(&key) else { continue };
+            if *due != until {
+                continue;
             }
-            if self.is_nameless(key) {
+            if self.mux.is_full() {
+                // A full session does not read: it is not the stream that is late.
+                *due = now + HEADER_TIME;
+                self.late.push_back((*due, key));
+            } else {
                 self.refuse(key, Code::TooSlow);
             }
         }
@@ -275,13 +327,13 @@ impl Session {
 
     /// Nobody here knows of the stream any more; it is given up if it is not over.
     pub fn forget(&mut self, key: Key) {
-        self.parts.remove(&key.id());
+        self.part(key);
         self.mux.forget(key);
     }
 
     /// Gives the stream up: nothing more is sent or taken. The other side sees an end.
     pub fn reset(&mut self, key: Key, code: Code) {
-        self.parts.remove(&key.id());
+        self.part(key);
         self.mux.reset(key, code);
     }
 
@@ -289,12 +341,12 @@ impl Session {
     pub fn poll_effect(&mut self) -> Option<Effect> {
         let effect = self.mux.poll_effect();
         if matches!(effect, Some(Effect::Closed(_))) {
-            for (_, key) in std::mem::take(&mut self.late) {
-                if self.is_nameless(key) {
-                    self.refuse(key, Code::Gone);
-                }
-            }
+            self.late = VecDeque::new();
+            let waits = |(key, part): (&Key, &Part)| matches!(part, Part::Header { .. }).then_some(*key);
+            let nameless: Vec<Key> = self.parts.iter().filter_map(waits).collect();
+            nameless.into_iter().for_each(|key| self.refuse(key, Code::Gone));
             self.parts.clear();
+            self.nameless = 0;
         }
         effect
     }

@@ -442,7 +442,7 @@ impl Mux {
             return;
         }
         if !stream.forgotten {
-            return self.streams.unlist(key.id);
+            return self.streams.unlist(key);
         }
         self.drop_unread(key);
         let Some(Stream { ours, .. }) = self.streams.remove(key) else { return };

@@ -192,9 +192,11 @@ impl<S: Numbered> Table<S> {
         self.slots.get_mut(key.index())?.as_mut().filter(|stream| stream.id() == key.id)
     }
 
-    /// No further frames are for it.
-    pub(crate) fn unlist(&mut self, id: u32) {
-        self.ids.remove(&id);
+    /// No further frames are for it: those with its number may be for another.
+    pub(crate) fn unlist(&mut self, key: Key) {
+        if self.ids.get(&key.id) == Some(&key.index) {
+            self.ids.remove(&key.id);
+        }
     }
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<S> {
@@ -203,8 +205,8 @@ impl<S: Numbered> Table<S> {
             return None;
         }
         self.free.push(key.index);
-        self.ids.remove(&key.id);
         let gone = slot.take();
+        self.unlist(key);
         if self.free.len() == self.slots.len() && self.slots.len() > KEPT {
             // A crowd leaves nothing behind.
             *self = Self::default();

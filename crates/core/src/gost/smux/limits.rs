@@ -16,7 +16,7 @@ pub enum Role {
 pub struct Limits {
     /// The most unread bytes of one stream; never less than what may be sent before anything was said, 256 KiB.
     pub window: u32,
-    /// Unread bytes of all streams, from which on nothing more is to be read.
+    /// Unread bytes of all streams, from which on nothing more is to be read; at least 512 KiB.
     pub bucket: u32,
     /// The most payload of a frame that we send.
     pub frame: usize,
@@ -48,7 +48,7 @@ impl Default for Limits {
 impl Limits {
     pub(super) fn sound(mut self) -> Self {
         self.window = self.window.clamp(64 << 10, 1 << 30);
-        self.bucket = self.bucket.clamp(64 << 10, 1 << 30);
+        self.bucket = self.bucket.clamp(512 << 10, 1 << 30);
         self.frame = self.frame.clamp(1 << 10, usize::from(u16::MAX));
         self
     }

@@ -199,6 +199,11 @@ impl Mux {
         self.unread >= u64::from(self.limits.bucket)
     }
 
+    /// Whether so much is unread that what may be lost should be.
+    pub(in super::super) fn is_tight(&self) -> bool {
+        self.unread > u64::from(self.limits.bucket) / 4 * 3
+    }
+
     /// Whether a stream can be opened, and if not, why.
     ///
     /// # Errors
@@ -273,7 +278,7 @@ impl Mux {
     }
 
     /// Something came that does nothing by itself: `weight` is how long it takes until another is welcome.
-    pub(super) fn weigh(&mut self, weight: Duration, flood: Flood) {
+    pub(in super::super) fn weigh(&mut self, weight: Duration, flood: Flood) {
         self.flood = self.flood.max(self.now) + weight;
         if self.flood > self.now + FLOOD_BURST {
             self.wrong(Wrong::Flood(flood));
@@ -312,7 +317,7 @@ impl Mux {
             return;
         }
         if !stream.forgotten {
-            return self.streams.unlist(key.id);
+            return self.streams.unlist(key);
         }
         self.drop_unread(key);
         let Some(Stream { ours, .. }) = self.streams.remove(key) else { return };

@@ -4,27 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::rig::Dice;
 use crate::gost::Session;
 use crate::gost::smux::Limits;
 use crate::time::Boot;
 use crate::tunnel::{Effect, Heard, Key, Kind, Open, Side, Unread};
-
-/// Numbers from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.roll(n) == 0
-    }
-}
 
 /// What one side does with one stream.
 #[derive(Debug, Default)]

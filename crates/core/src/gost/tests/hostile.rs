@@ -104,6 +104,57 @@ fn a_header_that_does_not_come_costs_one_stream_after_ten_seconds() {
 }
 
 #[test]
+fn streams_without_headers_are_bounded_and_one_with_a_header_makes_room() {
+    let mut rig = rig();
+    let many: Vec<u8> = (0..5000).flat_map(|n| frame(SYN, 3 + 2 * n, b"")).collect();
+    assert_eq!(hear(&mut rig.agent, &many, rig.now), []);
+    assert_eq!((rig.agent.living(), rig.agent.counts().refused), (4096, 904));
+    let told = hear(&mut rig.agent, &frame(PSH, 3, &header()), rig.now);
+    assert!(matches!(told[..], [Told::Opened(..)]));
+    opened(&mut rig, 20_001);
+    rig.agent.lost("over");
+    rig.agent.poll_effect();
+    assert_eq!(rig.agent.living(), 2, "those that were told of");
+}
+
+#[test]
+fn a_number_that_is_used_again_is_another_stream() {
+    let mut rig = rig();
+    let first = opened(&mut rig, 3);
+    // It ends both ways, and whoever has it has not let go of it.
+    hear(&mut rig.agent, &frame(FIN, 3, b""), rig.now);
+    rig.agent.finish(first);
+    hear(&mut rig.agent, &frame(SYN, 3, b""), rig.now);
+    rig.agent.forget(first);
+    let told = hear(&mut rig.agent, &[frame(PSH, 3, &header()), frame(PSH, 3, b"second")].concat(), rig.now);
+    let [Told::Opened(second, _), Told::Data(..)] = told[..] else { panic!("{told:?}") };
+    assert_ne!(first, second);
+    assert_eq!(read(&mut rig.agent, second, rig.now), b"second");
+    // One that came to nothing: the time of the first is not that of the second.
+    hear(&mut rig.agent, &[frame(SYN, 5, b""), frame(FIN, 5, b"")].concat(), rig.now);
+    rig.now += Duration::from_secs(6);
+    hear(&mut rig.agent, &frame(SYN, 5, b""), rig.now);
+    rig.now += Duration::from_secs(5);
+    rig.agent.tick(rig.now);
+    assert_eq!(rig.agent.living(), 2);
+    rig.agent.lost("over");
+    rig.agent.poll_effect();
+    rig.agent.forget(second);
+    assert_eq!((rig.agent.living(), rig.agent.unread()), (0, 0));
+}
+
+#[test]
+fn floods_of_streams_that_cannot_be_read_end_the_session() {
+    let mut rig = rig();
+    let bad: Vec<u8> = (0..20_000)
+        .flat_map(|n| [frame(SYN, 3 + 2 * n, b""), frame(PSH, 3 + 2 * n, b"x")].concat())
+        .collect();
+    let told = hear(&mut rig.agent, &bad, rig.now);
+    assert_eq!(told, [Told::Closed(Closed::Wrong(Wrong::Flood(Flood::Opens)))]);
+    assert_eq!(rig.agent.living(), 0);
+}
+
+#[test]
 fn headers_of_any_pieces_are_read() {
     let bytes = [frame(SYN, 3, b""), frame(PSH, 3, &header()[..1]), frame(PSH, 3, &header()[1..9])].concat();
     let bytes = [bytes, frame(PSH, 3, b""), frame(PSH, 3, &[&header()[9..], b"first"].concat())].concat();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rig::{Rig, Told, effects, fill, hear, read};
-use crate::gost::smux::{Header, INITIAL_WINDOW, Limits, NOP, UPD};
+use crate::gost::smux::{Header, INITIAL_WINDOW, Limits, NOP, PSH, UPD};
 use crate::tunnel::{Closed, Code, Kind, Open, Refused, TURN, Unread};
 
 #[test]
@@ -59,9 +59,9 @@ fn slow_readers_get_less_when_many_are_slow() {
 
 #[test]
 fn a_full_bucket_asks_for_a_pause_and_silence_is_not_judged_meanwhile() {
-    let limits = Limits { bucket: 256 << 10, ..Limits::default() };
+    let limits = Limits { bucket: 512 << 10, ..Limits::default() };
     let mut rig = Rig::new(Kind::Bytes, limits);
-    let streams: Vec<_> = (0..2).map(|_| rig.open()).collect();
+    let streams: Vec<_> = (0..3).map(|_| rig.open()).collect();
     for (ours, _) in &streams {
         fill(&mut rig, *ours, 200 << 10);
     }
@@ -251,6 +251,37 @@ fn of_many_tiny_datagrams_only_so_many_are_kept() {
     let kept = std::iter::from_fn(|| rig.agent.take_datagram(theirs, rig.now)).count();
     assert_eq!((kept, rig.agent.counts().datagrams_dropped), (1024, 1976));
     assert_eq!(rig.agent.unread(), 0);
+}
+
+#[test]
+fn datagrams_that_nobody_reads_are_lost_and_never_stop_the_session() {
+    let mut rig = Rig::new(Kind::Datagrams, Limits { bucket: 512 << 10, ..Limits::default() });
+    let streams: Vec<_> = (0..40).map(|_| rig.open()).collect();
+    // Many at once that are not whole: a length, and some of it.
+    for (ours, _) in &streams {
+        let mut part = Header { kind: PSH, len: 30_002, id: ours.id() }.bytes().to_vec();
+        part.extend([0xff, 0xff]);
+        part.extend([1; 30_000]);
+        assert_eq!(hear(&mut rig.agent, &part, rig.now), []);
+        assert!(!rig.agent.is_full() && rig.agent.unread() <= 512 << 10);
+    }
+    assert!(rig.agent.counts().datagrams_dropped > 20);
+    // Those that were given up end as they would have, and the next are whole.
+    for (ours, theirs) in &streams {
+        let mut rest = Header { kind: PSH, len: 35_535 + 5, id: ours.id() }.bytes().to_vec();
+        rest.extend([1; 35_535]);
+        rest.extend([0, 3, b'y', b'e', b's']);
+        let told = hear(&mut rig.agent, &rest, rig.now);
+        while let Some(datagram) = rig.agent.take_datagram(*theirs, rig.now) {
+            assert!(datagram == b"yes" || datagram == [1; 65_535]);
+        }
+        assert!(told.iter().all(|told| matches!(told, Told::Datagram(..))), "{told:?}");
+    }
+    assert_eq!(rig.agent.unread(), 0);
+    let (ours, theirs) = streams[39];
+    let mut on = Header { kind: PSH, len: 4, id: ours.id() }.bytes().to_vec();
+    on.extend([0, 2, b'o', b'n']);
+    assert_eq!(hear(&mut rig.agent, &on, rig.now), [Told::Datagram(theirs, b"on".to_vec())]);
 }
 
 #[test]

@@ -5,4 +5,5 @@ mod chaos;
 mod golden;
 mod hostile;
 mod life;
+mod noise;
 mod rig;
