@@ -1,6 +1,7 @@
 //! Programs that lab hosts run: keepalived, nginx, haproxy, etcd and Mainstay itself.
 
 mod etcd;
+mod gost;
 mod haproxy;
 mod keepalived;
 mod mainstay;
@@ -10,6 +11,7 @@ use anyhow::Result;
 use rustix::process::Pid;
 
 pub use etcd::Etcd;
+pub use gost::Gost;
 pub use haproxy::Haproxy;
 pub use keepalived::Keepalived;
 pub use mainstay::Mainstay;
