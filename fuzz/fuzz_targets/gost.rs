@@ -108,7 +108,7 @@ fn hear(session: &mut Session, mut input: &[u8], keys: &mut Vec<Key>, eager: boo
                 keys.retain(|kept| *kept != key);
                 session.forget(key);
             }
-            Heard::Left => unreachable!("smux has no farewell"),
+            Heard::Left | Heard::News => unreachable!("smux has no such word"),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn bench(
     }
     // The edge and the quorum have yardsticks of their own; the other names are rows of the failover table.
     match name {
-        Some(name @ ("proxy" | "edge" | "quorum" | "tunnel")) => bench.arg(name),
+        Some(name @ ("proxy" | "edge" | "quorum" | "tunnel" | "hubs")) => bench.arg(name),
         Some(row) => bench.args(["--row", row]),
         None => &mut bench,
     };
@@ -57,10 +57,10 @@ pub(crate) fn bench(
     Ok(())
 }
 
-/// The tunnel's driver is measured by an example, beside rathole.
+/// The tunnel is measured beside rathole, and its driver alone by an example.
 fn tunnel(project: &Project, bench: &mut Command) -> anyhow::Result<()> {
     let build = ["build", "--locked", "--release", "--package"];
-    run(cargo(&project.root).args(build).args(["mainstay-lab", "--bins"]))?;
+    run(cargo(&project.root).args(build).args(["mainstay", "--package", "mainstay-lab", "--bins"]))?;
     run(cargo(&project.root).args(build).args(["mainstay-link", "--example", "tunnel"]))?;
     bench.env("MAINSTAY_TUNNEL_BIN", project.target.join("release/examples/tunnel"));
     bench.env("RATHOLE_BIN", rathole(project)?);

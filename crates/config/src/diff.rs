@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::plan::cluster::Cluster;
 use crate::plan::edge::Edge;
+use crate::plan::registry::Registry;
 use crate::plan::{Command, Plan};
 
 /// What differs between two Plans.
@@ -34,6 +35,8 @@ pub struct Changes {
     pub metrics: bool,
     /// Agents by name.
     pub agents: Kind,
+    /// Visits by name.
+    pub visits: Kind,
     /// Keys of `[edge]`.
     pub edge: Vec<String>,
     /// Listeners by name.
@@ -52,6 +55,8 @@ pub struct Changes {
     pub logs: Kind,
     /// What agents are told.
     pub hub: bool,
+    /// Keys of `[registry]`.
+    pub registry: Vec<String>,
     /// Tunnels by id.
     pub tunnels: Kind,
 }
@@ -146,6 +151,7 @@ impl Changes {
             out.push("metrics are served elsewhere".to_owned());
         }
         self.agents.sentences("agent", &mut out);
+        self.visits.sentences("visit", &mut out);
         if !self.edge.is_empty() {
             out.push(format!("the edge has other {}", self.edge.join(", ")));
         }
@@ -160,6 +166,9 @@ impl Changes {
         self.logs.sentences("log", &mut out);
         if self.hub {
             out.push("agents are told of other hubs or hosts".to_owned());
+        }
+        if !self.registry.is_empty() {
+            out.push(format!("the registry has other {}", self.registry.join(", ")));
         }
         self.tunnels.sentences("tunnel", &mut out);
         out
@@ -188,6 +197,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         mail: old.mail != new.mail,
         metrics: old.metrics != new.metrics,
         agents: between(old, new, |plan| all(plan, &plan.agents, |agent| &agent.name)),
+        visits: between(old, new, |plan| all(plan, &plan.visits, |visit| &visit.name)),
         edge: edge_keys(&old.edge, &new.edge),
         listeners: between(old, new, |plan| all(plan, &plan.edge.listeners, |listener| &listener.name)),
         routes: between(old, new, |plan| all(plan, &plan.edge.routes, |route| &route.name)),
@@ -197,6 +207,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         maps: between(old, new, |plan| all(plan, &plan.edge.maps, |map| &map.name)),
         logs: between(old, new, |plan| all(plan, &plan.edge.logs, |log| &log.name)),
         hub: old.edge.hub != new.edge.hub,
+        registry: registry_keys(old.registry.as_ref(), new.registry.as_ref()),
         tunnels: between(old, new, |plan| all(plan, &plan.edge.tunnels, |tunnel| &tunnel.id)),
     }
 }
@@ -222,6 +233,25 @@ fn cluster_keys(old: Option<&Cluster>, new: Option<&Cluster>) -> Vec<String> {
         ("clock_drift", old.terms.drift_ppm != new.terms.drift_ppm),
         ("lock", old.lock != new.lock),
         ("isolated", old.isolated != new.isolated),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
+    .collect()
+}
+
+/// What `[registry]` says.
+fn registry_keys(old: Option<&Registry>, new: Option<&Registry>) -> Vec<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return Vec::new(),
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(_)) | (Some(_), None) => return vec!["stores".to_owned()],
+    };
+    [
+        ("addresses", old.store != new.store),
+        ("prefix", old.prefix != new.prefix),
+        ("ttl", old.ttl != new.ttl),
+        ("access", old.access != new.access),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

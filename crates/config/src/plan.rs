@@ -10,10 +10,12 @@ mod listener;
 mod parse;
 mod pattern;
 mod pool;
+pub mod registry;
 mod secrets;
 mod step;
 mod template;
 pub mod tunnel;
+pub mod visit;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -49,6 +51,12 @@ pub struct Plan {
     /// What this node offers through hubs elsewhere.
     #[serde(default)]
     pub agents: Vec<agent::Agent>,
+    /// Where hubs find each other.
+    #[serde(default)]
+    pub registry: Option<registry::Registry>,
+    /// Private tunnels elsewhere that are reached from here.
+    #[serde(default)]
+    pub visits: Vec<visit::Visit>,
     /// Listeners, routes and pools.
     pub edge: edge::Edge,
 }

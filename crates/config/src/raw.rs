@@ -10,8 +10,10 @@ mod forward;
 mod listener;
 mod policy;
 mod pool;
+mod registry;
 mod route;
 mod tunnel;
+mod visit;
 
 use crate::read::table;
 use crate::source::At;
@@ -26,8 +28,10 @@ pub(crate) use forward::*;
 pub(crate) use listener::*;
 pub(crate) use policy::*;
 pub(crate) use pool::*;
+pub(crate) use registry::*;
 pub(crate) use route::*;
 pub(crate) use tunnel::*;
+pub(crate) use visit::*;
 
 type List<T> = Vec<At<T>>;
 
@@ -48,6 +52,8 @@ table! {
         probe: List<Probe>,
         /// What this node offers through hubs elsewhere.
         agent: List<Agent>,
+        /// Private tunnels elsewhere that are reached from here.
+        visit: List<Visit>,
         /// The edge as a whole.
         edge: Edge,
         /// Where connections are taken.
@@ -64,6 +70,8 @@ table! {
         log: List<Log>,
         /// The hub as a whole.
         hub: Hub,
+        /// Where hubs find each other.
+        registry: Registry,
         /// What agents offer through us.
         tunnel: List<Tunnel>,
     }

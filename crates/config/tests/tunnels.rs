@@ -75,8 +75,18 @@ fn pools_name_tunnels_beside_other_backends() {
 #[test]
 fn what_cannot_be_meant_is_refused() {
     for (tunnel, line, says) in [
-        ("private = true", 8, "visitors are not served"),
-        ("visitors = []", 8, "visitors are not served"),
+        ("private = true", 5, "`visitors` is missing"),
+        ("visitors = []", 8, "`visitors` means nothing"),
+        ("private = false\nvisitors = []", 9, "`visitors` means nothing"),
+        (
+            "private = true\nvisitors = [\"ed25519:AAAA\"]",
+            9,
+            "visitors: \"ed25519:AAAA\" is not a public key",
+        ),
+        ("private = true\nvisitors = []\nhosts = [\"a.example.com\"]", 10, "`hosts` leads everybody"),
+        ("private = true\nvisitors = []\ntcp = [\":22\"]", 10, "`tcp` leads everybody"),
+        ("private = true\nvisitors = []\nudp = [\":53\"]", 10, "`udp` leads everybody"),
+        ("private = true\nvisitors = []\nlistener = \"http\"", 10, "`listener` leads everybody"),
         ("hosts = [\"http://a\"]", 8, "is not a host"),
         ("hosts = [\"a.example\"]\nlistener = \"none\"", 9, "there is no listener \"none\""),
         ("listener = \"http\"", 8, "`hosts`"),
@@ -106,6 +116,51 @@ fn what_cannot_be_meant_is_refused() {
     refused(&nobody, 4, "no listener takes agents in");
     let probed = format!("[[pool]]\nname = \"p\"\nprobe = {{ tcp = true }}\nbackends = [\"tunnel:{ID}\"]");
     refused(&with(&probed), 10, "probed by its agents");
+}
+
+#[test]
+fn a_private_tunnel_has_a_pool_that_nothing_can_name() {
+    let private = format!(
+        "[hub]\ndomain = \"gost.local\"\n{}",
+        with(&format!("private = true\nvisitors = [\"{KEY}\"]\nbalance = \"least\""))
+    );
+    let loaded =
+        parse_str("t.toml", &private, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let edge = loaded.plan.edge;
+    assert!(edge.routes.is_empty(), "it has no host under the domain");
+    assert!(edge.tunnels[0].served.is_empty());
+    assert_eq!(edge.tunnels[0].visitors.as_ref().map(Vec::len), Some(1));
+    let made = edge.listeners.last().unwrap();
+    assert_eq!(
+        (made.name.as_str(), made.places.len(), made.protocol),
+        (&*format!("tunnel:{ID}/visit"), 0, Protocol::Tcp)
+    );
+    let pool = &edge.pools[made.pool.unwrap().0 as usize];
+    assert_eq!(
+        (pool.name.as_str(), &pool.backends[0].target),
+        (&*format!("tunnel:{ID}"), &Target::Tunnel(ID.to_owned()))
+    );
+
+    let in_pool =
+        format!("[[pool]]\nname = \"mine\"\nbackends = [\"tunnel:{ID}\"]\n[[route]]\npool = \"mine\"");
+    let routed = format!("[[route]]\npool = \"tunnel:{ID}\"");
+    let streamed =
+        format!("[[listener]]\nname = \"l\"\nbind = \":7\"\nprotocol = \"tcp\"\npool = \"tunnel:{ID}\"");
+    let named = format!(
+        "[[pool]]\nname = \"tunnel:{ID}\"\nbackends = [\"10.0.0.1:80\"]\n[[route]]\npool = \"tunnel:{ID}\""
+    );
+    for (more, line, says) in [
+        (in_pool, 14, "is private: it stands in no pool"),
+        (routed, 13, "there is no pool"),
+        (streamed, 16, "there is no pool"),
+        (named, 12, "has the name that private tunnel"),
+    ] {
+        refused(&format!("{private}{more}"), line, says);
+    }
+    let old = plan(&private);
+    let new = plan(&private.replace("AAECAw", "BBECAw"));
+    assert!(diff(&old, &new).to_string().contains("visitors"), "{}", diff(&old, &new));
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod proxy_header;
 pub mod rate;
 pub mod real_ip;
+pub mod resp;
 pub mod time;
 pub mod tunnel;
 pub mod vrrp;

@@ -34,6 +34,7 @@ pub mod bench;
 pub mod capture;
 pub mod cluster;
 pub mod demo;
+pub mod hubs;
 pub mod peer;
 pub mod probe;
 pub mod process;

@@ -13,13 +13,22 @@ static LOG: OnceLock<(WorkerGuard, ErrorCounter)> = OnceLock::new();
 
 /// Logs to standard error; `MAINSTAY_LOG` chooses the level as `info` or `mainstay=debug`.
 pub fn start() {
+    start_from("info");
+}
+
+/// The same for who is run by another program: without being asked, it tells of trouble alone.
+pub fn start_quiet() {
+    start_from("warn");
+}
+
+fn start_from(usual: &str) {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES)
         .thread_name("log")
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let filter = EnvFilter::try_from_env("MAINSTAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("MAINSTAY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let builder = tracing_subscriber::fmt()
         .with_writer(writer)

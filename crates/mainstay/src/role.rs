@@ -62,7 +62,7 @@ impl Role {
             Self::Exec | Self::Probe | Self::Registry | Self::Vip => 1,
             Self::Edge => plan.edge.instances,
             // One that has nothing left to offer ends.
-            Self::Agent => u16::from(!plan.agents.is_empty()),
+            Self::Agent => u16::from(!plan.agents.is_empty() || !plan.visits.is_empty()),
             Self::Api => 2,
         }
     }
@@ -83,7 +83,7 @@ impl Role {
             // A witness has no vip and votes.
             Self::Vip => !plan.vips.is_empty() || plan.cluster.is_some(),
             Self::Edge => !plan.edge.is_empty(),
-            Self::Agent => !plan.agents.is_empty(),
+            Self::Agent => !plan.agents.is_empty() || !plan.visits.is_empty(),
             Self::Api => true,
         }
     }

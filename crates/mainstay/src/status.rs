@@ -4,6 +4,7 @@ mod agent;
 mod arbitration;
 mod cluster;
 mod conflict;
+mod hub;
 mod through;
 mod tunnel;
 
@@ -16,14 +17,15 @@ use mainstay_proxy::metrics::{ListenerCounts, RouteCounts};
 use mainstay_proxy::pool::BackendStatus;
 use serde::{Deserialize, Serialize};
 
-pub use agent::{AgentStatus, HubSeen, OfferStatus};
+pub use agent::{AgentStatus, DoorStatus, HubSeen, OfferStatus};
 pub use arbitration::{ArbitrationStatus, LockStatus, ReferenceStatus};
 #[cfg(test)]
 pub(crate) use cluster::tests as cluster_tests;
 pub use cluster::{ClusterStatus, ExternalStatus, LeaseStatus, NodeStatus, SayingStatus, WireStatus};
 pub use conflict::ConflictStatus;
+pub use hub::HubStatus;
 pub use through::ThroughStatus;
-pub use tunnel::{TunnelAgent, TunnelStatus};
+pub use tunnel::{TunnelAgent, TunnelStatus, TunnelVisitor};
 
 /// The whole node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ pub struct Status {
     /// The tunnels, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnels: Vec<TunnelStatus>,
+    /// Other hubs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hubs: Vec<HubStatus>,
     /// What this node offers through hubs elsewhere, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<AgentStatus>,
@@ -92,6 +97,7 @@ impl Status {
             listeners: Vec::new(),
             pools: Vec::new(),
             tunnels: Vec::new(),
+            hubs: Vec::new(),
             routes: Vec::new(),
             agents: Vec::new(),
             workers: Vec::new(),

@@ -3,6 +3,7 @@
 //! What lies behind (sessions, their frames, who may offer what) is not known here. The thread's owner gives it a [`Roads`] and a
 //! [`Hub`], which live on the same thread; it says which agents there are by [`crate::pool::Pools::offers`].
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use std::task::{Context, Poll};
 use mainstay_config::plan::edge::Place;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::exchange::Connection;
 use crate::metrics::Counters;
@@ -63,7 +65,37 @@ pub struct Offer {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// It is at another hub: asked when no agent of this one is left.
+    pub backup: bool,
+    /// How busy others keep it.
+    pub load: Load,
 }
+
+/// Connections that an agent has from elsewhere: other threads, processes, hubs. Its holders share it, so that it changes without
+/// another list of offers; two are equal when they are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Load(Rc<Cell<u32>>);
+
+impl Load {
+    /// So many.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// They are so many.
+    pub fn set(&self, load: u32) {
+        self.0.set(load);
+    }
+}
+
+impl PartialEq for Load {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Load {}
 
 /// The two ends of a visitor's connection: the visitor's own, and ours.
 pub type Ends = (SocketAddr, SocketAddr);
@@ -105,6 +137,35 @@ pub trait Roads: fmt::Debug {
 pub trait Road: AsyncRead + AsyncWrite + Unpin + fmt::Debug {
     /// Waits until there is something to read, or the end, without holding a buffer.
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells whoever opened it that nobody serves it and that not a byte of it was handed on. One that we have opened ourselves needs
+    /// no such word.
+    fn refuse(&mut self) {}
+
+    /// Whether [`Self::join`] may be called: not where every byte has to be looked at.
+    fn joins(&self) -> bool {
+        false
+    }
+
+    /// Waits until the target has answered something, or has ended.
+    fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_readable(cx)
+    }
+
+    /// Joins it to a client's socket for good: bytes go straight from one to the other. One that cannot be joined ends both.
+    fn join(self: Box<Self>, client: TcpStream) -> Option<Box<dyn Joint>> {
+        drop(client);
+        None
+    }
+}
+
+/// A client's socket and a road that are joined.
+pub trait Joint: fmt::Debug {
+    /// Moves what can be moved; ready when both directions have ended, or either end broke.
+    fn poll_moving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Bytes from the client and to it so far. They grow without the task that polls being woken.
+    fn moved(&self) -> (u64, u64);
 }
 
 /// Takes the connections of agents.
@@ -123,13 +184,50 @@ pub trait Hub: fmt::Debug {
 
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
+
+    /// Other hubs: sessions with them, and addresses that lead to none.
+    fn hubs(&self) -> Vec<HubSession>;
 }
 
-/// One session of an agent, as people are told of it.
+/// A session with another hub, or an address that leads to none, as people are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HubSession {
+    /// The hub's name; empty when nobody knows it.
+    pub hub: String,
+    /// Where it is, or where it comes from.
+    pub address: String,
+    /// It has dialled us.
+    pub incoming: bool,
+    /// The process and the thread of this hub that it is with.
+    pub place: (u16, u16),
+    /// Seconds since it began.
+    pub seconds: u64,
+    /// Round trip in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// It takes no further connections.
+    pub leaving: bool,
+    /// Tunnels of this hub that it has agents of.
+    pub tunnels: Vec<String>,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes towards the hub.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
+    /// Why there is no session.
+    pub trouble: Option<String>,
+}
+
+/// One session of an agent, or of a visitor, as people are told of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionStatus {
     /// The agent's name.
     pub agent: String,
+    /// It is no agent, but reaches the tunnels of `offers`.
+    #[serde(default)]
+    pub visitor: bool,
     /// Its address.
     pub from: String,
     /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
@@ -140,6 +238,9 @@ pub struct SessionStatus {
     pub seconds: u64,
     /// Round trip in milliseconds; 0 before the first.
     pub rtt_ms: f64,
+    /// Connections that its targets have, of all hubs, as it last said.
+    #[serde(default)]
+    pub load: u32,
     /// It takes no further connections.
     pub leaving: bool,
     /// What it offers.
@@ -228,6 +329,11 @@ impl<S> Ahead<S> {
     /// `early` comes before what `inner` gives.
     pub const fn new(early: Vec<u8>, inner: S) -> Self {
         Self { early, at: 0, inner }
+    }
+
+    /// The connection itself.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
     }
 }
 

@@ -17,7 +17,7 @@ use crate::http2::Links;
 use crate::log::Logs;
 use crate::metrics::Counters;
 use crate::pool::Pools;
-use crate::road::{Hub, Roads, SessionStatus};
+use crate::road::{Hub, HubSession, Roads, SessionStatus};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
 use crate::stream::pipes::Pipes;
@@ -132,6 +132,12 @@ impl Thread {
         self.hub().map(|hub| hub.sessions()).unwrap_or_default()
     }
 
+    /// Other hubs.
+    #[must_use]
+    pub fn hubs(&self) -> Vec<HubSession> {
+        self.hub().map(|hub| hub.hubs()).unwrap_or_default()
+    }
+
     /// Roads through tunnels.
     pub(crate) fn roads(&self) -> Option<&Rc<dyn Roads>> {
         self.tunnels.get().map(|(roads, _)| roads)
@@ -208,9 +214,15 @@ impl Thread {
             hub.cut();
         }
         self.cut.notify_waiters();
+        self.deadlines.wake_all();
         if let Some(relays) = self.relays.get() {
             relays.cut_all();
         }
+    }
+
+    /// Whether [`Self::cut`] was called, which wakes whoever waits for a deadline.
+    pub(crate) const fn was_cut(&self) -> bool {
+        self.was_cut.get()
     }
 
     /// Waits until [`Self::cut`].

@@ -265,6 +265,17 @@ impl Io {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
+    /// Has the other side be told of the end by a reset, once this is dropped; what was not sent by then is lost.
+    pub fn reset(&self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref(),
+            // A tunnel's stream is reset when it is dropped.
+            Self::Road(_) | Self::TlsRoad(_) => return,
+        };
+        let _ = rustix::net::sockopt::set_socket_linger(&socket.stream, Some(std::time::Duration::ZERO));
+    }
+
     /// The descriptor alone, of a socket without TLS.
     ///
     /// # Errors
@@ -277,6 +288,25 @@ impl Io {
                 Stream::Unix(stream) => Ok(stream.into_std()?.into()),
             },
             Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// The TCP socket alone, when there is nothing else and it was not read ahead.
+    #[must_use]
+    pub fn into_tcp(self) -> Option<TcpStream> {
+        match self {
+            Self::Plain(Socket { stream: Stream::Tcp(stream), early: None }) => Some(stream),
+            Self::Plain(_) | Self::Tls(_) | Self::Road(_) | Self::TlsRoad(_) => None,
+        }
+    }
+
+    /// The socket underneath, whatever is between; none of a road.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Stream> {
+        match self {
+            Self::Plain(socket) => Some(&socket.stream),
+            Self::Tls(stream) => Some(&stream.get_ref().stream),
+            Self::Road(_) | Self::TlsRoad(_) => None,
         }
     }
 

@@ -63,6 +63,48 @@ pub fn open(addr: SocketAddr, flow: Flow) -> Result<OwnedFd> {
     Ok(fd)
 }
 
+/// The same, and nobody who calls there is answered: as if packets were lost, so that callers ask again.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn open_hushed(addr: SocketAddr) -> Result<OwnedFd> {
+    let fd = socket(addr, Flow::Tcp)?;
+    set_socket_reuseport(&fd, true).doing(|| format!("cannot prepare a socket for {addr}"))?;
+    set_socket_reuseaddr(&fd, true).doing(|| format!("cannot prepare a socket for {addr}"))?;
+    hush(&fd)?;
+    bind(&fd, addr)?;
+    rustix::net::listen(&fd, 1).doing(|| format!("cannot listen on {addr}"))?;
+    Ok(fd)
+}
+
+/// Has a listening socket answer no further calls, as if their packets were lost: callers ask again after a second. Connections that
+/// have begun are taken as before.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn hush(fd: impl AsFd) -> Result<()> {
+    let word = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
+        code: u16::try_from(code).unwrap_or(0),
+        jt,
+        jf,
+        k,
+    };
+    // A listening socket's filter sees the TCP header.
+    let program = [
+        word(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, TCP_FLAGS),
+        word(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, SYN | ACK),
+        word(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, SYN),
+        word(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        word(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ];
+    os::socket_filter(fd, &program).doing(|| "cannot leave calls unanswered")
+}
+
+/// Where a TCP header has its flags, and two of them (RFC 9293 section 3.1).
+const TCP_FLAGS: u32 = 13;
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
+
 /// A unix socket that takes connections; a file that nobody listens on any more is replaced.
 ///
 /// # Errors
@@ -180,6 +222,33 @@ mod tests {
         steer(&all[0], None).expect("end it");
         let _third = calls(64);
         assert!(all.iter().map(accepted).all(|share| share > 0));
+    }
+
+    #[test]
+    fn a_hushed_address_leaves_calls_unanswered_and_keeps_what_has_begun() {
+        use std::io::{Read as _, Write as _};
+        let (addr, all) = group(1);
+        let mut begun = TcpStream::connect(addr).expect("connect");
+        hush(&all[0]).expect("hush");
+        let patience = std::time::Duration::from_millis(200);
+        let asked = TcpStream::connect_timeout(&addr, patience).expect_err("nobody answers");
+        assert_eq!(asked.kind(), std::io::ErrorKind::TimedOut);
+        let mut served = TcpStream::from(rustix::net::accept(&all[0]).expect("accept"));
+        begun.write_all(b"hello").expect("write");
+        let mut heard = [0; 5];
+        served.read_exact(&mut heard).expect("read");
+        assert_eq!(&heard, b"hello");
+        // Beside one for all addresses, the hushed one of an address takes its calls.
+        let any = open((Ipv4Addr::UNSPECIFIED, 0).into(), Flow::Tcp).expect("listen");
+        let port =
+            SocketAddr::try_from(rustix::net::getsockname(&any).expect("name")).expect("an address").port();
+        let hushed = open_hushed((Ipv4Addr::LOCALHOST, port).into()).expect("listen beside it");
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert!(TcpStream::connect_timeout(&at, patience).is_err());
+        TcpStream::connect_timeout(&(Ipv4Addr::new(127, 0, 0, 2), port).into(), patience)
+            .expect("another address");
+        drop(hushed);
+        TcpStream::connect(at).expect("it is heard again");
     }
 
     #[test]

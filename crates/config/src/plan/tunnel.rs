@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster::ClusterKey;
+
 /// The hub as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hub {
@@ -9,7 +11,23 @@ pub struct Hub {
     pub domain: Option<String>,
     /// Where agents reach the hubs of the cluster, as URLs.
     pub addrs: Vec<String>,
+    /// Where other hubs reach this one: `HOST:PORT`.
+    pub advertise: Vec<String>,
+    /// How hubs speak to each other; nothing when this one speaks to no other.
+    pub among: Option<Among>,
 }
+
+/// A hub among others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Among {
+    /// Where others are, as `HOST:PORT`; this hub may be among them.
+    pub peers: Vec<String>,
+    /// What all of them know.
+    pub key: ClusterKey,
+}
+
+/// The name of the listener that is made for other hubs.
+pub const PEERS_LISTENER: &str = "hub:peers";
 
 /// A name under which agents offer the same thing. What leads to it (routes, listeners, its pool) is among the edge's others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +36,9 @@ pub struct Tunnel {
     pub id: String,
     /// Ed25519 public keys of those who may offer it.
     pub agents: Vec<[u8; 32]>,
+    /// Ed25519 public keys of those who may reach it, when it is private.
+    #[serde(default)]
+    pub visitors: Option<Vec<[u8; 32]>>,
     /// Where visitors reach it, for agents to show: hosts as they are written, then places of ports.
     pub served: Vec<String>,
     /// Connections at once; 0 is without bound.
@@ -32,4 +53,11 @@ pub struct Tunnel {
 #[must_use]
 pub fn made_name(id: &str) -> String {
     format!("tunnel:{id}")
+}
+
+/// The name of the listener that stands for the visitors of a private tunnel: bound nowhere, it says what holds for their
+/// connections and counts them.
+#[must_use]
+pub fn visit_name(id: &str) -> String {
+    format!("tunnel:{id}/visit")
 }

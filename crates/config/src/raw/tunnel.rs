@@ -2,7 +2,7 @@
 
 use super::List;
 use crate::read::table;
-use crate::values::{BalanceWord, Rate, Size, Words};
+use crate::values::{BalanceWord, Rate, Secret, Size, Words};
 
 table! {
     /// The hub as a whole: where agents come in is said by listeners.
@@ -11,6 +11,14 @@ table! {
         domain: String,
         /// Where agents reach the hubs of the cluster, this one included: they are told.
         addrs: List<String>,
+        /// Where other hubs come in, always by mutual TLS 1.3: `"10.0.4.20:7001"`.
+        bind: Words,
+        /// Other hubs, as `HOST:PORT`; a name may stand for several, this hub among them. Default: none.
+        peers: List<String>,
+        /// The secret that makes a hub one of ours, the same on all of them. Default: the key of [cluster].
+        key: Secret,
+        /// Where other hubs are told to reach this one. Default: `bind`, when that is one address.
+        advertise: String,
     }
 }
 
@@ -39,9 +47,9 @@ table! {
         rate: Rate,
         /// Bytes a second through it, both directions together.
         bandwidth: Size,
-        /// Refused until visitors are served.
+        /// Nobody reaches it but its visitors, who come in where agents do. Default false.
         private: bool,
-        /// Refused until visitors are served.
+        /// Public keys of those who may reach a private tunnel, as `mainstay tunnel key` prints them.
         visitors: List<String>,
     }
 }

@@ -14,11 +14,12 @@ use super::{HOUR, Resolver};
 use crate::plan::agent::{Agent, Offer, Service};
 use crate::plan::cluster::ClusterKey;
 use crate::raw;
+use crate::read::Header;
 use crate::source::{At, Span};
 use crate::values::Secret;
 
 /// Streams end by themselves long before.
-const USUAL_DRAIN: Duration = Duration::from_secs(30);
+pub(super) const USUAL_DRAIN: Duration = Duration::from_secs(30);
 const USUAL_LOOK: Duration = Duration::from_secs(1);
 const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 /// More targets of one offer are a service of their own.
@@ -26,8 +27,8 @@ const MOST_TARGETS: usize = 64;
 /// What a mux's route adds to the id of a tunnel.
 const LONGEST_TUNNEL: usize = NAME_MAX - 4;
 /// What an offer takes besides its texts, and what else is said with them.
-const OFFER_HEAD: usize = 16;
-const REST: usize = 512;
+pub(super) const OFFER_HEAD: usize = 16;
+pub(super) const REST: usize = 512;
 
 impl Resolver<'_> {
     /// All agents.
@@ -44,16 +45,22 @@ impl Resolver<'_> {
 
     fn agent(&mut self, raw: &raw::Agent, name: String) -> Agent {
         let who = format!("agent \"{name}\"");
-        let key = self.agent_key(raw, &who);
+        let key = self.tunnel_key(&raw.key, &raw.head, &who);
         let ca = raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, &who));
         let proxy = raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who));
         let drain = self.time(&raw.drain, USUAL_DRAIN, Duration::ZERO..=HOUR, &who, "drain");
-        let hubs = self.hubs(raw, &who);
+        let hubs = self.hubs(&raw.hubs, &raw.head, &who);
         Agent { hubs, key, ca, proxy, drain, offers: self.offers(raw, &who), name }
     }
 
-    fn hubs(&mut self, raw: &raw::Agent, who: &str) -> Vec<String> {
-        let Some(At { value: list, span }) = self.required(&raw.hubs, &raw.head, who, "hubs") else {
+    /// The hubs that are dialled.
+    pub(super) fn hubs(
+        &mut self,
+        hubs: &Option<At<Vec<At<String>>>>,
+        head: &Header,
+        who: &str,
+    ) -> Vec<String> {
+        let Some(At { value: list, span }) = self.required(hubs, head, who, "hubs") else {
             return Vec::new();
         };
         if list.is_empty() || list.len() > LIST_MAX {
@@ -80,13 +87,14 @@ impl Resolver<'_> {
         hubs
     }
 
-    fn agent_key(&mut self, raw: &raw::Agent, who: &str) -> ClusterKey {
+    /// The secret that proves who dials.
+    pub(super) fn tunnel_key(&mut self, key: &Option<At<Secret>>, head: &Header, who: &str) -> ClusterKey {
         const HELP: &str =
             "make one with `mainstay tunnel key FILE` and write key = { file = \"/etc/mainstay/agent.key\" }";
         let nothing = ClusterKey::new(String::new());
-        let Some(key) = &raw.key else {
-            if !raw.head.spoiled.iter().any(|spoiled| spoiled == "key") {
-                self.error(raw.head.span, format!("{who}: `key` is missing"), HELP);
+        let Some(key) = key else {
+            if !head.spoiled.iter().any(|spoiled| spoiled == "key") {
+                self.error(head.span, format!("{who}: `key` is missing"), HELP);
             }
             return nothing;
         };
@@ -101,7 +109,7 @@ impl Resolver<'_> {
     }
 
     /// The text itself: the role that uses it may not be able to read the file.
-    fn authorities_of(&mut self, path: &At<String>, who: &str) -> Option<String> {
+    pub(super) fn authorities_of(&mut self, path: &At<String>, who: &str) -> Option<String> {
         if !self.checks.files {
             return None;
         }
@@ -118,7 +126,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn way_out(&mut self, proxy: &At<Secret>, who: &str) -> Option<ClusterKey> {
+    pub(super) fn way_out(&mut self, proxy: &At<Secret>, who: &str) -> Option<ClusterKey> {
         let text = self.secret(proxy, who, "proxy")?;
         let unread = !self.checks.files && matches!(proxy.value, Secret::File(_) | Secret::Credential(_));
         let host = text.trim().strip_prefix("http://").map(|rest| {
@@ -172,11 +180,7 @@ impl Resolver<'_> {
     fn offer(&mut self, raw: &raw::Offer, span: Span, who: &str) -> Option<Offer> {
         let who = format!("{who}: offer");
         let tunnel = self.required(&raw.tunnel, &raw.head, &who, "tunnel")?;
-        let id = tunnel.value;
-        if id.is_empty() || id.len() > LONGEST_TUNNEL || id.chars().any(char::is_control) {
-            let message = format!("{who}: \"{}\" can't be the id of a tunnel", id.escape_debug());
-            self.error(tunnel.span, message, format!("write 1 to {LONGEST_TUNNEL} bytes of text"));
-        }
+        let id = self.id_elsewhere(tunnel, &who);
         let who = format!("{who} of tunnel \"{id}\"");
         let weight = self.number(&raw.weight, 1, 1..=i64::from(u16::MAX), &who, "weight");
         if let Some(host) = &raw.host
@@ -194,6 +198,16 @@ impl Resolver<'_> {
             weight: u16::try_from(weight).unwrap_or(1),
             host: raw.host.as_ref().map(|host| host.value.clone()),
         })
+    }
+
+    /// The id of a tunnel of hubs elsewhere.
+    pub(super) fn id_elsewhere(&mut self, id: At<String>, who: &str) -> String {
+        let At { value: id, span } = id;
+        if id.is_empty() || id.len() > LONGEST_TUNNEL || id.chars().any(char::is_control) {
+            let message = format!("{who}: \"{}\" can't be the id of a tunnel", id.escape_debug());
+            self.error(span, message, format!("write 1 to {LONGEST_TUNNEL} bytes of text"));
+        }
+        id
     }
 
     fn service(&mut self, raw: &raw::Offer, span: Span, who: &str) -> Option<Service> {

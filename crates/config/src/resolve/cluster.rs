@@ -43,6 +43,10 @@ const SHORTEST_KEY: usize = 16;
 
 /// What the vips need to know of the cluster, whether or not its nodes speak with each other.
 pub(super) struct Standing {
+    /// The cluster key.
+    pub(super) key: Option<ClusterKey>,
+    /// Where this node is, where its file says so.
+    pub(super) own: Option<std::net::IpAddr>,
     /// There is a cluster key, or a pinned one.
     pub(super) keyed: bool,
     /// How many nodes may hold a vip, this one included.
@@ -65,6 +69,8 @@ impl Default for Standing {
             Terms { term: USUAL_TERM, term_max: USUAL_TERM, drift_ppm: USUAL_DRIFT, gate_error: GATE_ERROR };
         // Without [cluster] nobody knows of other nodes.
         Self {
+            key: None,
+            own: None,
             keyed: false,
             holders: 1,
             voters: 1,
@@ -103,6 +109,8 @@ impl Resolver<'_> {
         let holds = |entry: &Entry| !entry.witness && entry.external.is_none();
         let witness = own.as_ref().is_some_and(|own| own.witness);
         self.standing = Standing {
+            key: None,
+            own: own.as_ref().and_then(|own| own.addrs.first()).map(SocketAddr::ip),
             keyed,
             holders: entries.iter().filter(|entry| holds(entry)).count() + usize::from(!witness),
             voters: entries.len() + 1,
@@ -118,7 +126,8 @@ impl Resolver<'_> {
         }
         self.own_entry(own.as_ref());
         self.speakers(raw, own.as_ref(), &entries);
-        let key = raw.key.as_ref().and_then(|key| self.cluster_key(key));
+        let key = raw.key.as_ref().and_then(|key| self.common_key(key, WHO, "the cluster key"));
+        self.standing.key.clone_from(&key);
         let mut members: Vec<Member> = entries
             .iter()
             .map(|entry| Member { id: entry.id.clone(), votes: true, holds: holds(entry) })
@@ -319,18 +328,23 @@ impl Resolver<'_> {
         }
     }
 
-    fn cluster_key(&mut self, key: &At<crate::values::Secret>) -> Option<ClusterKey> {
+    /// A secret that several nodes have, and that would be guessed if it were short.
+    pub(super) fn common_key(
+        &mut self,
+        key: &At<crate::values::Secret>,
+        who: &str,
+        what: &str,
+    ) -> Option<ClusterKey> {
         let read_here = self.checks.files || matches!(key.value, crate::values::Secret::Text(_));
-        let secret = self.secret(key, WHO, "key")?;
+        let secret = self.secret(key, who, "key")?;
         if let (Some(path), false) = self.secret_place(&key.value)
             && access::open_to_all(&path)
         {
-            let message =
-                format!("{WHO}: every user of this host may read the cluster key in {}", path.display());
+            let message = format!("{who}: every user of this host may read {what} in {}", path.display());
             self.findings.warn(key.span, message, format!("chmod o= {}", path.display()));
         }
         if read_here && secret.len() < SHORTEST_KEY {
-            let message = format!("{WHO}: the key has {} characters", secret.len());
+            let message = format!("{who}: the key has {} characters", secret.len());
             let help = "write at least 16: `openssl rand -base64 32` makes one, the same for every node";
             self.error(key.span, message, help);
         }

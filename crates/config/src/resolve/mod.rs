@@ -9,13 +9,15 @@ mod arbitration;
 mod cluster;
 mod command;
 mod edge;
-mod etcd;
 mod guard;
 mod notify;
 mod probe;
+mod registry;
 mod secret;
+mod store;
 mod target;
 mod vip;
+mod visit;
 mod weight;
 
 use std::collections::{HashMap, HashSet};
@@ -97,6 +99,8 @@ pub(crate) fn resolve(
     let pools = r.pools_of(&tables, &mut probes);
     let edge = r.edge(&tables, pools);
     let agents = r.agents(&root.agent.map(|list| list.value).unwrap_or_default(), &id);
+    let registry = root.registry.as_ref().and_then(|at| r.registry(at));
+    let visits = r.visits(&root.visit.map(|list| list.value).unwrap_or_default(), &id);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);
     if let Some(cluster) = &mut cluster {
@@ -118,6 +122,8 @@ pub(crate) fn resolve(
         mail,
         metrics,
         agents,
+        registry,
+        visits,
         edge,
     }
 }
@@ -356,7 +362,9 @@ fn example(key: &str) -> &'static str {
         "weight" => "-20",
         "probe" => "\"nginx\"",
         "bind" => "\":80\"",
+        "visitors" => "[\"ed25519:...\"], as `mainstay tunnel key` prints them",
         "hubs" => "[\"wss://edge.example.com\"]",
+        "listen" => "\"127.0.0.1:8022\"",
         "tunnel" => "the id that [[tunnel]] on the hub has",
         "backends" => "[\"10.0.4.20:8080\", \"10.0.4.21:8080\"]",
         "trusted" => "[\"10.0.0.0/8\"]",

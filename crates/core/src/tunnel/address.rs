@@ -11,6 +11,9 @@ pub const PATH: &str = "/.mainstay/tunnel";
 /// The port of a hub's own listener, when nobody says otherwise.
 pub const PORT: u16 = 7000;
 
+/// The port where hubs come in to hubs, when nobody says otherwise.
+pub const PEERS_PORT: u16 = 7001;
+
 /// The longest address.
 const MOST: usize = 255;
 
@@ -97,7 +100,7 @@ impl FromStr for Address {
         let way = ways.into_iter().find(|way| way.word() == scheme).ok_or(Wrong::Scheme)?;
         let at = rest.find('/').unwrap_or(rest.len());
         let (authority, path) = rest.split_at(at);
-        let (host, port) = split(authority, way)?;
+        let (host, port) = split(authority, way.port())?;
         let path = match way {
             Way::Tcp | Way::Tls if matches!(path, "" | "/") => "",
             Way::Tcp | Way::Tls => return Err(Wrong::Path),
@@ -109,7 +112,24 @@ impl FromStr for Address {
     }
 }
 
-fn split(authority: &str, way: Way) -> Result<(&str, u16), Wrong> {
+/// The host and the port of `HOST:PORT`, or of `HOST` alone: of IPv6 without brackets.
+///
+/// # Errors
+/// When there is none that could be dialled.
+pub fn authority(text: &str, usual: u16) -> Result<(&str, u16), Wrong> {
+    if text.len() > MOST {
+        return Err(Wrong::Long);
+    }
+    split(text, usual)
+}
+
+/// A host and a port as one text, IPv6 in brackets.
+#[must_use]
+pub fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn split(authority: &str, usual: u16) -> Result<(&str, u16), Wrong> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or(Wrong::Host)?;
@@ -126,7 +146,7 @@ fn split(authority: &str, way: Way) -> Result<(&str, u16), Wrong> {
         }
     };
     match port {
-        "" => Ok((host, way.port())),
+        "" => Ok((host, usual)),
         port => match port.parse() {
             Ok(number) if number > 0 => Ok((host, number)),
             _ => Err(Wrong::Port(port.to_owned())),
@@ -138,11 +158,7 @@ impl Address {
     /// The host and the port as a Host field or CONNECT has them.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        joined(&self.host, self.port)
     }
 }
 
@@ -176,6 +192,16 @@ mod tests {
         assert_eq!(parts("ws://[::1]:8080/in"), owned("ws://[::1]:8080/in", "::1", 8080, "/in"));
         assert_eq!(parts("tls://10.0.0.1/"), owned("tls://10.0.0.1:7000", "10.0.0.1", 7000, ""));
         assert_eq!(parts("tcp://[fe80::1]"), owned("tcp://[fe80::1]:7000", "fe80::1", 7000, ""));
+    }
+
+    #[test]
+    fn a_host_and_a_port_are_split_and_joined() {
+        for (text, host, port) in [("a.b:1", "a.b", 1), ("a.b", "a.b", 7001), ("[::1]:9", "::1", 9)] {
+            assert_eq!(authority(text, PEERS_PORT), Ok((host, port)));
+        }
+        assert_eq!(joined("::1", 9), "[::1]:9");
+        assert_eq!(authority("a:b:c", 1), Err(Wrong::Port("b:c".into())));
+        assert_eq!(authority(&"a".repeat(300), 1), Err(Wrong::Long));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 
 pub mod address;
 mod code;
+pub mod directory;
 mod fields;
 mod frame;
 pub mod hello;
 pub(crate) mod inbox;
+pub mod keeper;
 mod limits;
 mod mux;
 mod news;

@@ -14,6 +14,9 @@ use crate::time::Boot;
 /// A side may be ahead of what floods are measured by so far.
 const FLOOD_BURST: Duration = Duration::from_secs(2);
 
+/// Answers to PINGs after which the shortest round trip is looked for anew, in case the way has become longer.
+const SPELL: u64 = 64;
+
 /// Who is who: identifiers of the hub's streams are even, the other side's odd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -99,6 +102,8 @@ pub struct Mux {
     pub(super) ring: VecDeque<Key>,
     /// Streams that have their turn and have not used it.
     pub(super) grants: u32,
+    /// The carrier had to be waited for a few writes ago.
+    pub(super) pressed: u32,
     /// Streams that wait for the other side's budget.
     pub(super) poor: VecDeque<Key>,
     pub(super) effects: VecDeque<Effect>,
@@ -109,6 +114,8 @@ pub struct Mux {
     pings: [Boot; 4],
     ping: u64,
     pub(super) rtt: Option<Duration>,
+    /// The shortest round trip of the last [`SPELL`] answers or so: of those before the current spell, and in it.
+    pub(super) shortest: [Option<Duration>; 2],
     news: News,
     pub(super) heard_news: News,
     /// The other side takes no new streams.
@@ -145,6 +152,7 @@ impl Mux {
             unread: 0,
             ring: VecDeque::new(),
             grants: 0,
+            pressed: 0,
             poor: VecDeque::new(),
             effects: VecDeque::new(),
             now,
@@ -153,6 +161,7 @@ impl Mux {
             pings: [now; 4],
             ping: 0,
             rtt: None,
+            shortest: [None; 2],
             news: News::default(),
             heard_news: News::default(),
             left: false,
@@ -216,6 +225,11 @@ impl Mux {
             // Whoever chooses among agents should not go on choosing one whose target has died.
             self.next_ping = self.next_ping.min(self.now);
         }
+    }
+
+    /// How busy our next PINGs say that we are. None is sent for it.
+    pub const fn set_load(&mut self, load: u32) {
+        self.news.load = load;
     }
 
     /// What the other side's last PING said.
@@ -297,6 +311,11 @@ impl Mux {
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// How long a PING takes at least, of late: with nothing before it in any queue.
+    pub(super) fn least(&self) -> Option<Duration> {
+        self.shortest.iter().flatten().min().copied()
     }
 
     /// What was counted so far.
@@ -383,6 +402,10 @@ impl Mux {
             return;
         }
         let took = self.now.since(self.pings[(token % 4) as usize]);
+        if token % SPELL == 0 {
+            self.shortest = [self.shortest[1], None];
+        }
+        self.shortest[1] = Some(self.shortest[1].map_or(took, |least| least.min(took)));
         // As TCP smooths its own (RFC 6298).
         self.rtt = Some(self.rtt.map_or(took, |rtt| (rtt * 7 + took) / 8));
         if let Phase::Leaving { token: asked, heard, .. } = &mut self.phase {

@@ -35,6 +35,8 @@ pub enum Heard<'a> {
     Reset(Key, Code),
     /// The other side takes no new streams.
     Left,
+    /// It tells other news of itself than before.
+    News,
 }
 
 /// Where in a frame the next byte belongs.
@@ -324,8 +326,12 @@ impl Mux {
             }
             frame::PING => {
                 self.weigh(PING_WEIGHT, Flood::Pings);
-                self.heard_news = News::read(&body[8..]).map_err(broken)?;
+                let news = News::read(&body[8..]).map_err(broken)?;
                 self.control(frame::PONG, &[&body[..8]]);
+                if news != self.heard_news {
+                    self.heard_news = news;
+                    return Ok(Some(Heard::News));
+                }
             }
             frame::PONG => {
                 self.weigh(FRAME_WEIGHT, Flood::Pings);

@@ -1,11 +1,19 @@
 //! What is sent: streams opened, payload staged in turn, credit returned, streams ended.
 
+use std::time::Duration;
+
 use super::frame::{self, DATAGRAMS, FIN, Header};
 use super::stream::{Stream, excess};
 use super::{
     Code, DATAGRAM_COST, DATAGRAM_MAX, Effect, HEADER, Key, Kind, Mux, Open, RESERVE, Refused, STAGE, TURN,
 };
 use crate::time::Boot;
+
+/// A stream's pace is taken over this time at least: what is read in bursts says nothing of it.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Writes that go through as a whole before a carrier that had to be waited for counts as free again.
+const PRESSED: u32 = 64;
 
 /// Streams that are woken at once when the other side's budget has room again.
 const ENRICHED: usize = 8;
@@ -74,7 +82,7 @@ impl Mux {
             return Err(Code::Internal);
         }
         let affordable = self.affordable(stream);
-        let staged = self.out.staged();
+        let (staged, stage) = (self.out.staged(), self.stage_size());
         let alone = self.ring.is_empty() && self.grants == 0;
         let Some(stream) = self.streams.get_mut(key) else { return Err(Code::Gone) };
         if affordable == 0 && stream.unacked >= stream.send_window {
@@ -89,14 +97,14 @@ impl Mux {
         }
         let granted = std::mem::take(&mut stream.granted);
         self.grants = self.grants.saturating_sub(u32::from(granted));
-        if staged >= STAGE || !(alone || granted) {
+        if staged >= stage || !(alone || granted) {
             if !std::mem::replace(&mut stream.queued, true) {
                 if granted { self.ring.push_front(key) } else { self.ring.push_back(key) }
             }
             return Ok(0);
         }
         // Who is alone fills the stage: its bytes go out in the same order however they are cut.
-        let turn = if alone { (STAGE - staged).max(TURN) } else { TURN };
+        let turn = if alone { (stage - staged).max(TURN) } else { TURN };
         Ok(turn.min(affordable).min(usize::from(u16::MAX)))
     }
 
@@ -129,7 +137,7 @@ impl Mux {
 
     /// Sends a datagram, or drops it when there is neither credit nor room.
     pub fn send_datagram(&mut self, key: Key, bytes: &[u8]) -> bool {
-        let stage = if self.ring.is_empty() { STAGE } else { DATAGRAM_STAGE };
+        let stage = if self.ring.is_empty() { self.stage_size() } else { DATAGRAM_STAGE };
         let cost = bytes.len() + DATAGRAM_COST as usize;
         let fits = |stream: &Stream| {
             let open =
@@ -243,20 +251,27 @@ impl Mux {
     }
 
     /// A stream that is drained so fast that its window does not last for two round trips gets a wider one, while there is
-    /// budget for it.
+    /// budget for it. A round trip is the shortest of late: what stands in queues on the way makes the others longer, and a window
+    /// that is wide enough for a queue makes a longer queue. For the same reason a wider window that brought no more is the last.
     fn grow(&mut self, key: Key) {
-        let (Some(rtt), Some(stream)) = (self.rtt, self.streams.get_mut(key)) else { return };
+        let (Some(rtt), Some(least), Some(stream)) = (self.rtt, self.least(), self.streams.get_mut(key))
+        else {
+            return;
+        };
         let took = self.now.since(stream.measured);
-        if took < rtt || took.is_zero() {
+        if took < rtt.max(LOOK) {
             return;
         }
         let drained = u128::from(std::mem::take(&mut stream.drained));
         stream.measured = self.now;
-        let need = drained * 2 * rtt.as_nanos() / took.as_nanos();
+        let pace = drained * 1_000_000 / took.as_nanos();
+        let need = pace * 2 * least.as_nanos() / 1_000_000;
         let need = u32::try_from(need).unwrap_or(u32::MAX).min(self.limits.window_max);
+        let pace = u32::try_from(pace).unwrap_or(u32::MAX);
         let free = u64::from(self.limits.budget).saturating_sub(self.held) / 2;
-        if need > stream.receive_window && u64::from(need) <= free {
-            stream.receive_window = need;
+        let gains = pace > stream.pace.saturating_add(stream.pace / 4);
+        if gains && need > stream.receive_window && u64::from(need) <= free {
+            (stream.receive_window, stream.pace) = (need, pace);
         }
     }
 
@@ -289,6 +304,17 @@ impl Mux {
         self.turn();
     }
 
+    /// Whether the carrier took all that it was given, or has to be waited for.
+    pub fn carried(&mut self, all: bool) {
+        self.pressed = if all { self.pressed.saturating_sub(1) } else { PRESSED };
+    }
+
+    /// What may be staged: little while streams share a carrier that is slower than they are, so that who comes with a message
+    /// finds little before it. What there is less of in the stage waits in the streams' own sockets.
+    fn stage_size(&self) -> usize {
+        if self.pressed > 0 && self.streams.len() > 1 { TURN } else { STAGE }
+    }
+
     /// Whether streams wait for their turn.
     #[must_use]
     pub fn has_waiting(&self) -> bool {
@@ -300,8 +326,9 @@ impl Mux {
     pub fn turn(&mut self) {
         self.enrich();
         self.grants = 0;
-        let free = STAGE.saturating_sub(self.out.staged());
-        if free < STAGE / 2 {
+        let stage = self.stage_size();
+        let free = stage.saturating_sub(self.out.staged());
+        if free < stage / 2 {
             return;
         }
         for _ in 0..free.div_ceil(TURN + HEADER) {

@@ -43,6 +43,8 @@ pub(super) struct Stream {
     /// Bytes taken since `measured`.
     pub(super) drained: u32,
     pub(super) measured: Boot,
+    /// Bytes a millisecond that were taken when the window was last widened.
+    pub(super) pace: u32,
     pub(super) inbox: Option<Box<Inbox>>,
     /// It is over, both ways.
     pub(super) reset: Option<Code>,
@@ -77,6 +79,7 @@ impl Stream {
             receive_window,
             drained: 0,
             measured: now,
+            pace: 0,
             inbox: None,
             reset: None,
             deaf: None,

@@ -5,6 +5,7 @@
 
 mod edge;
 mod failover;
+mod hubs;
 mod load;
 mod proxy;
 pub(crate) mod quorum;
@@ -21,6 +22,7 @@ use crate::cluster::{Pace, Software};
 
 pub use edge::{EdgeOptions, answer_slowly, edge_main};
 pub use failover::{Reading, Row, measure};
+pub use hubs::{HubsOptions, hubs_main};
 pub(crate) use table::write_lines;
 
 pub use load::{Cost, Storm, cost, storm};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use mainstay_lab::bench::{
-    EdgeOptions, Options, ProxyOptions, QuorumOptions, TunnelOptions, answer_slowly, bench_main, edge_main,
-    proxy_main, quorum_main, tunnel_main,
+    EdgeOptions, HubsOptions, Options, ProxyOptions, QuorumOptions, TunnelOptions, answer_slowly, bench_main,
+    edge_main, hubs_main, proxy_main, quorum_main, tunnel_main,
 };
 use mainstay_lab::cluster::{Cluster, Plan, Software};
 use mainstay_lab::demo::{self, rehearse};
@@ -19,13 +19,15 @@ mainstay-bench [--binary PATH] [--runs N] [--row TEXT]... [--column TEXT]... [--
 mainstay-bench demo [--binary PATH]
 mainstay-bench proxy [--binary PATH] [--runs N] [--row TEXT]...
 mainstay-bench edge [--binary PATH] [--seconds N] [--row TEXT]... [--alone]
-mainstay-bench tunnel [--runs N] [--row TEXT]...
+mainstay-bench hubs [--binary PATH] [--runs N] [--case TEXT]...
+mainstay-bench tunnel [--binary PATH] [--runs N] [--row TEXT]...
 mainstay-bench quorum [--binary PATH] [--runs N] [--case TEXT]... [--term TIME]... [--seconds N] [--seed N] [--alone]
 mainstay-bench stand [--binary PATH]
 
   demo              rehearse faults with three nodes; without a binary they run keepalived
   proxy             processor time per request beside nginx and haproxy
-  tunnel            processor time per request beside rathole, of MAINSTAY_TUNNEL_BIN and RATHOLE_BIN
+  hubs              what visitors of tunnels lose while hubs, agents, links and targets die
+  tunnel            processor time per request beside rathole, which RATHOLE_BIN is; MAINSTAY_TUNNEL_BIN is the driver alone
   edge              what clients lose while the edge is reloaded, upgraded, killed, crowded and starved
   quorum            two holders, never: cuts, freezes, kills, moves, and a soak of random faults (`--case soak`)
   stand             only build the three nodes, to look around in them until Ctrl-C
@@ -55,7 +57,7 @@ fn run() -> Result<()> {
         return backend(arguments);
     }
     let command = arguments.next_if(|argument| {
-        ["demo", "stand", "proxy", "edge", "quorum", "tunnel"].contains(&argument.as_str())
+        ["demo", "stand", "proxy", "edge", "quorum", "tunnel", "hubs"].contains(&argument.as_str())
     });
     let Some((options, numbers)) = options(arguments)? else {
         print!("{USAGE}");
@@ -69,6 +71,7 @@ fn run() -> Result<()> {
         Some("edge") => edge(options, numbers.seconds),
         Some("quorum") => quorum(options, numbers),
         Some("tunnel") => tunnel(options),
+        Some("hubs") => hubs(options),
         Some(_) => stand(&software()),
         None => bench_main(&options, &mut std::io::stdout()),
     }
@@ -86,14 +89,22 @@ fn tunnel(options: Options) -> Result<()> {
         Some(path) => Ok(PathBuf::from(path)),
         None => bail!("tunnel needs {name}\n\n{USAGE}"),
     };
+    let Some(binary) = options.binary else { bail!("tunnel needs --binary or MAINSTAY_BIN\n\n{USAGE}") };
     let options = TunnelOptions {
-        binary: program("MAINSTAY_TUNNEL_BIN")?,
+        binary,
+        driver: program("MAINSTAY_TUNNEL_BIN")?,
         rathole: program("RATHOLE_BIN")?,
         rounds: options.runs,
         time: Duration::from_secs(2),
         works: options.rows,
     };
     tunnel_main(&options, &mut std::io::stdout())
+}
+
+fn hubs(options: Options) -> Result<()> {
+    let Some(binary) = options.binary else { bail!("hubs needs --binary or MAINSTAY_BIN\n\n{USAGE}") };
+    let options = HubsOptions { binary, runs: options.runs, cases: options.rows };
+    hubs_main(&options, &mut std::io::stdout())
 }
 
 fn edge(options: Options, seconds: u64) -> Result<()> {

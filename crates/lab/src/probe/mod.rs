@@ -10,6 +10,7 @@ mod http;
 mod mirror;
 mod requests;
 mod udp;
+mod visitors;
 
 pub use adverts::{Advert, AdvertWatch, takeovers};
 pub use arp::{Answers, ArpProbe, Claim};
@@ -18,6 +19,7 @@ pub use http::{Fetches, HttpClient, fetch};
 pub use mirror::Mirror;
 pub use requests::{Failure, Load, Requests};
 pub use udp::UdpClient;
+pub use visitors::{Fate, Visitors, Visits};
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

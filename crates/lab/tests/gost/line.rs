@@ -252,7 +252,7 @@ impl Line {
                 Heard::Datagram(key, bytes) => session.deliver_datagram(key, bytes.len(), Some(bytes), at),
                 Heard::Ended(_) => {}
                 Heard::Reset(key, code) => bail!("stream {} was reset: {code}", key.id()),
-                Heard::Left => bail!("smux has no farewell"),
+                Heard::Left | Heard::News => bail!("smux has no such word"),
             }
         }
         Ok(())

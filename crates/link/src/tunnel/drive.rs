@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
+use mainstay_core::tunnel::Closed;
 use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 
@@ -50,6 +51,9 @@ impl Drive {
         loop {
             let due = inner.mux.poll_timeout();
             if due <= inner.now {
+                if let Some(load) = &inner.load {
+                    inner.mux.set_load(load.get());
+                }
                 inner.mux.tick(inner.now);
                 continue;
             }
@@ -68,6 +72,11 @@ impl Drive {
 
     /// The last words are sent and the carrier is closed, within its time.
     fn part(&mut self, inner: &mut Inner, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(inner.closed, Some(Closed::Silent(_))) {
+            // Nobody answers an orderly end, and who still hears is to know at once: the carrier is dropped as it is.
+            inner.carrier = None;
+            return Poll::Ready(());
+        }
         if !std::mem::replace(&mut self.parting, true) {
             self.sleep.set(tokio::time::sleep(PARTING));
         }

@@ -1,6 +1,6 @@
 //! What a session's task and the holders of its streams share: the machine, the carrier, who waits for what.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +47,11 @@ pub(super) struct Inner {
     pub(super) broken: Option<String>,
     pub(super) closed: Option<Closed>,
     pub(super) mourners: Vec<Waker>,
+    /// Counts what the other side has said of itself, and who waits for more of it.
+    pub(super) told: u64,
+    pub(super) listeners: Vec<Waker>,
+    /// How busy we are, as whoever runs us counts it.
+    pub(super) load: Option<Rc<Cell<u32>>>,
     pub(super) now: Boot,
 }
 
@@ -66,6 +71,9 @@ impl Inner {
             broken: None,
             closed: None,
             mourners: Vec::new(),
+            told: 0,
+            listeners: Vec::new(),
+            load: None,
             now,
         }
     }
@@ -114,6 +122,7 @@ impl Inner {
         let mut cx = Context::from_waker(&waker);
         let Some(carrier) = &mut self.carrier else { return };
         self.blocked = self.broken.is_some();
+        let any = !self.mux.output().is_empty();
         while !self.blocked && !self.mux.output().is_empty() {
             match Pin::new(&mut **carrier).poll_write(&mut cx, self.mux.output()) {
                 Poll::Ready(Ok(0)) => return self.breaks("it takes nothing more".to_owned()),
@@ -124,6 +133,9 @@ impl Inner {
                 Poll::Ready(Err(error)) => return self.breaks(error.to_string()),
                 Poll::Pending => self.blocked = true,
             }
+        }
+        if any {
+            self.mux.carried(!self.blocked);
         }
         if !self.unflushed || self.broken.is_some() {
             return;
@@ -168,7 +180,7 @@ impl Inner {
                     wake(&mut slot.reader);
                     wake(&mut slot.writer);
                 }
-                Heard::Left => {}
+                Heard::Left | Heard::News => self.news(),
             }
         }
     }
@@ -184,6 +196,12 @@ impl Inner {
         wake(&mut self.arrival);
     }
 
+    /// The other side has said something of itself.
+    fn news(&mut self) {
+        self.told += 1;
+        self.listeners.drain(..).for_each(Waker::wake);
+    }
+
     /// What the machine asks for.
     pub(super) fn effects(&mut self) {
         while let Some(effect) = self.mux.poll_effect() {
@@ -197,6 +215,7 @@ impl Inner {
                     }
                     wake(&mut self.arrival);
                     self.mourners.drain(..).for_each(Waker::wake);
+                    self.news();
                     self.ask();
                 }
             }

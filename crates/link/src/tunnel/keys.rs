@@ -61,6 +61,11 @@ impl SigningKey {
         Self::of(Zeroizing::new(draw(entropy)))
     }
 
+    /// The pair that these bytes make.
+    pub(super) fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
+        Self::of(seed)
+    }
+
     fn of(seed: Zeroizing<[u8; 32]>) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed[..]).expect("any 32 bytes are a seed");
         Self { seed, pair }

@@ -7,6 +7,7 @@ pub mod carrier;
 mod clock;
 mod drive;
 pub mod hello;
+pub mod hubs;
 mod inner;
 pub mod keys;
 mod session;
@@ -21,7 +22,7 @@ pub use mainstay_core::tunnel::{
     TARGETS_MAX, TURN, Wrong,
 };
 pub use session::{Counters, Incoming, Session};
-pub use splice::{Splice, Spliced, splice_stream};
+pub use splice::{Splice, Spliced, Tally, splice_counted, splice_stream};
 pub use stream::{Sink, Stream, code_of};
 
 /// A reliable stream of bytes under a session: TCP, TLS, WebSocket. `poll_shutdown` ends it. A carrier over TCP is set to

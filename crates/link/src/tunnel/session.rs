@@ -1,6 +1,6 @@
 //! Handles of a session: to open streams, to take those that come, to end it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -86,6 +86,27 @@ impl Session {
         let mut inner = self.0.0.borrow_mut();
         inner.mux.tell(news);
         inner.ask();
+    }
+
+    /// Has each PING say how busy we are at that moment, as counted here.
+    pub fn set_load(&self, load: &Rc<Cell<u32>>) {
+        self.0.0.borrow_mut().load = Some(Rc::clone(load));
+    }
+
+    /// Waits until the other side has told something of itself since `known` (0 in the beginning): other news, that it takes no new
+    /// streams, or the end. Gives what to wait with next.
+    pub async fn changed(&self, known: u64) -> u64 {
+        poll_fn(|cx| {
+            let mut inner = self.0.0.borrow_mut();
+            if inner.told != known {
+                return Poll::Ready(inner.told);
+            }
+            if !inner.listeners.iter().any(|waker| waker.will_wake(cx.waker())) {
+                inner.listeners.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// What the other side has told last.

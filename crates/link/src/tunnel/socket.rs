@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,17 +10,19 @@ use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::splice::Tally;
 use super::stream::Sink;
 
 /// The connection, and how many bytes it took.
 pub(super) struct Socket {
     tcp: TcpStream,
     pub(super) sent: Cell<u64>,
+    pub(super) tally: Option<Rc<Tally>>,
 }
 
 impl Socket {
-    pub(super) const fn new(tcp: TcpStream) -> Self {
-        Self { tcp, sent: Cell::new(0) }
+    pub(super) const fn new(tcp: TcpStream, tally: Option<Rc<Tally>>) -> Self {
+        Self { tcp, sent: Cell::new(0), tally }
     }
 
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -57,6 +60,9 @@ impl Socket {
         });
         let count = full.map_or(went, Ok)?;
         self.sent.set(self.sent.get() + count as u64);
+        if let Some(tally) = &self.tally {
+            tally.received.set(tally.received.get() + count as u64);
+        }
         Ok(count)
     }
 

@@ -1,5 +1,6 @@
 //! A TCP connection and a stream as one: bytes both ways, half closes kept, no buffer of its own.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -27,13 +28,32 @@ pub struct Spliced {
     pub received: u64,
 }
 
+/// Bytes that passed through several, as they pass.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// From connections into streams.
+    pub sent: Cell<u64>,
+    /// From streams into connections.
+    pub received: Cell<u64>,
+}
+
 /// Carries bytes both ways until both have ended.
 ///
 /// The connection's bytes are received straight into what the session sends next, the stream's bytes sent to the connection
 /// straight out of the carrier's buffer.
 #[must_use]
-pub fn splice_stream(tcp: TcpStream, mut stream: Stream) -> Splice {
-    let socket = Rc::new(Socket::new(tcp));
+pub fn splice_stream(tcp: TcpStream, stream: Stream) -> Splice {
+    splice(tcp, stream, None)
+}
+
+/// The same, counted by a tally besides.
+#[must_use]
+pub fn splice_counted(tcp: TcpStream, stream: Stream, tally: Rc<Tally>) -> Splice {
+    splice(tcp, stream, Some(tally))
+}
+
+fn splice(tcp: TcpStream, mut stream: Stream, tally: Option<Rc<Tally>>) -> Splice {
+    let socket = Rc::new(Socket::new(tcp, tally));
     stream.set_sink(Some(Rc::clone(&socket) as Rc<dyn Sink>));
     Splice { socket, stream: Some(stream), sent: 0, room: ROOM as u32, up: true, down: true }
 }
@@ -52,6 +72,12 @@ pub struct Splice {
 }
 
 impl Splice {
+    /// What has passed so far.
+    #[must_use]
+    pub fn moved(&self) -> Spliced {
+        Spliced { sent: self.sent, received: self.socket.sent.get() }
+    }
+
     /// What the stream has goes to the connection.
     fn pull(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> io::Result<bool> {
         for _ in 0..STEPS {
@@ -95,6 +121,9 @@ impl Splice {
                 }
                 Poll::Ready(Ok(count)) => {
                     self.sent += count as u64;
+                    if let Some(tally) = &self.socket.tally {
+                        tally.sent.set(tally.sent.get() + count as u64);
+                    }
                     if count == room {
                         self.room = (self.room * 4).min(1 << 16);
                     }
@@ -139,6 +168,6 @@ impl Future for Splice {
             this.stream = Some(stream);
             return Poll::Pending;
         }
-        Poll::Ready(Ok(Spliced { sent: this.sent, received: this.socket.sent.get() }))
+        Poll::Ready(Ok(this.moved()))
     }
 }

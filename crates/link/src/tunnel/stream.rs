@@ -94,6 +94,17 @@ impl Stream {
         })
     }
 
+    /// Waits until the other side has given the stream up, also after it has ended its own.
+    pub fn poll_reset(&mut self, cx: &Context<'_>) -> Poll<Code> {
+        self.with(|inner, key| match inner.mux.unread_of(key) {
+            Ok(Unread::Bytes(_) | Unread::End | Unread::Nothing) => {
+                remember(&mut inner.slot(key).reader, cx);
+                Poll::Pending
+            }
+            Err(code) => Poll::Ready(code),
+        })
+    }
+
     /// Lends the bytes that [`Self::poll_chunk`] has told of; `with` says how many it took. It must not touch the session.
     pub fn take<R>(&mut self, with: impl FnOnce(&[u8]) -> (usize, R)) -> R {
         self.with(|inner, key| {

@@ -1,5 +1,7 @@
 //! How sessions and streams end.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_link::tunnel::{
@@ -105,9 +107,43 @@ fn news_arrive_without_waiting_for_the_next_ping() {
             ..Limits::default()
         });
         let news = News { load: 3, targets: vec![("web".to_owned(), Health::Down)] };
+        let mut known = 0;
         agent.session.tell(news.clone());
         while hub.session.heard() != news {
-            tokio::task::yield_now().await;
+            known = hub.session.changed(known).await;
+        }
+    });
+}
+
+#[test]
+fn who_waits_for_what_the_other_side_tells_hears_of_its_leaving_and_of_the_end() {
+    run(async {
+        let (hub, agent) = pair(Limits::default());
+        let _stream = agent.session.open(&Open::default(), b"").unwrap();
+        hub.session.drain(Duration::from_secs(3600));
+        let mut known = 0;
+        while !agent.session.has_left() {
+            known = agent.session.changed(known).await;
+        }
+        hub.session.close();
+        while !agent.session.is_closed() {
+            known = agent.session.changed(known).await;
+        }
+    });
+}
+
+#[test]
+fn a_ping_says_how_busy_we_are_when_it_is_sent_and_none_is_sent_for_that_alone() {
+    run(async {
+        let (hub, agent) = pair(Limits { ping: Duration::from_millis(20), ..Limits::default() });
+        let load = Rc::new(Cell::new(0));
+        agent.session.set_load(&load);
+        for busy in [7, 2] {
+            load.set(busy);
+            let mut known = 0;
+            while hub.session.heard().load != busy {
+                known = hub.session.changed(known).await;
+            }
         }
     });
 }

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 
 use mainstay_core::tunnel::address::Address;
-use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Challenge};
+use mainstay_core::tunnel::hello::{Answer, Cause, Challenge};
 use mainstay_core::tunnel::roam::Input;
 use mainstay_link::tunnel::carrier::{self, connect};
 use mainstay_link::tunnel::hello::{Dialer, Failed, Met, dial};
-use mainstay_link::tunnel::{Carrier, Limits, Session, Side};
+use mainstay_link::tunnel::{Carrier, Closed, Limits, Session, Side};
 use mainstay_sys::clock::boot_now;
 use tokio::task::spawn_local;
 
-use super::{Agent, news};
+use super::{Agent, Listen, leaves, news};
 
 /// How a dial ends without a session.
 enum Ended {
@@ -48,7 +48,8 @@ impl Agent {
                     if self.once(&format!("{url} {why}")) {
                         self.voice.warn(&self.name, format!("{url}: {why}"));
                     }
-                    self.heard.borrow_mut().lost(&url, why);
+                    self.heard.borrow_mut().refused(&url, why);
+                    self.ways.refused();
                 }
                 Input::Refused(number, refused.cause)
             }
@@ -71,9 +72,9 @@ impl Agent {
     async fn call(&self, number: u64, url: &str, turn: u32) -> Result<(Met, Box<dyn Carrier>), Ended> {
         let address: Address = url.parse().expect("addresses are read before they are dialled");
         let mut connected = connect(&address, turn, &self.dialing).await.map_err(Ended::Carrier)?;
-        let offers: Vec<_> = self.offered.iter().map(|offered| offered.offer()).collect();
+        let offers = self.offers();
         let dialer = Dialer {
-            caller: Caller::Agent,
+            caller: self.caller(),
             name: &self.name,
             instance: self.instance,
             key: &self.key,
@@ -94,8 +95,10 @@ impl Agent {
             return;
         }
         let (session, incoming) = Session::start(carrier, Side::Agent, Limits::default());
-        session.tell(news::of(&self.offered));
+        session.tell(news::of(&self.offered, &self.load));
+        session.set_load(&self.load);
         self.sessions.borrow_mut().insert(number, session.clone());
+        self.ways.begun(number, &session, &met);
         spawn_local(Rc::clone(&self).serve(incoming));
         let place = met.hub.place;
         let (process, thread) = (place.process, place.thread);
@@ -105,15 +108,32 @@ impl Agent {
         let hubs =
             hubs.filter(|hub| !self.sealed || hub.way.is_sealed()).map(|hub| hub.to_string()).collect();
         let _ = self.inputs.send(Input::Welcome { dial: number, hubs, names: met.welcome.names });
-        let why = session.closed().await;
+        let why = self.follow(number, &session).await;
         self.sessions.borrow_mut().remove(&number);
+        self.ways.ended(number);
         tracing::info!(hub = met.hub.hub, process, thread, "a session has ended: {why}");
         let _ = self.inputs.send(Input::Lost(number));
+    }
+
+    /// Stays with a session to its end. One whose hub takes no new streams, or soon will not, is to be replaced by another.
+    async fn follow(&self, number: u64, session: &Session) -> Closed {
+        let mut known = 0;
+        loop {
+            tokio::select! {
+                why = session.closed() => return why,
+                now = session.changed(known) => known = now,
+            }
+            if leaves(session) {
+                let _ = self.inputs.send(Input::Leaving(number));
+                return session.closed().await;
+            }
+        }
     }
 
     fn say_what_is_served(&self, met: &Met) {
         self.heard.borrow_mut().answered(met);
         let hub = &met.hub.hub;
+        self.say_what_is_reached(met);
         for grant in &met.welcome.grants {
             let Some(offered) = self.offered.iter().find(|offered| offered.index == grant.index) else {
                 continue;
@@ -134,6 +154,30 @@ impl Agent {
                 Answer::Refused(why) => {
                     if self.once(&format!("{tunnel} {hub} {why}")) {
                         let message = format!("hub {hub} does not serve tunnel {tunnel}: {why}");
+                        self.voice.warn(&self.name, message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a visitor is told.
+    fn say_what_is_reached(&self, met: &Met) {
+        let hub = &met.hub.hub;
+        for grant in &met.welcome.grants {
+            let Some(door) = self.doors.iter().find(|door| door.index == grant.index) else { continue };
+            let (tunnel, listen) = (&door.tunnel, door.listen);
+            match &grant.answer {
+                Answer::Served(_) if door.listen == Listen::Stdio => {}
+                Answer::Served(_) => {
+                    if self.once(&format!("{tunnel} {hub}")) {
+                        let message = format!("tunnel {tunnel} is reached at {listen}, through hub {hub}");
+                        self.voice.inform(&self.name, message);
+                    }
+                }
+                Answer::Refused(why) => {
+                    if self.once(&format!("{tunnel} {hub} {why}")) {
+                        let message = format!("hub {hub} does not lead to tunnel {tunnel}: {why}");
                         self.voice.warn(&self.name, message);
                     }
                 }

@@ -11,7 +11,9 @@ mod role;
 mod seen;
 mod serve;
 mod settings;
+mod streams;
 mod target;
+mod visit;
 mod voice;
 
 use std::cell::{Cell, RefCell};
@@ -21,27 +23,30 @@ use std::time::Duration;
 
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::address::Address;
+use mainstay_core::tunnel::hello::{Caller, Offer};
 use mainstay_core::tunnel::roam::{Effect, Input, Roam};
 use mainstay_link::tunnel::Session;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_sys::clock::boot_now;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use offer::Offered;
 pub(crate) use role::run as serve_node;
 use seen::Heard;
-pub use settings::{Service, Settings};
+pub use settings::{Listen, Service, Settings, Wish};
+use visit::{Bound, Door, Ways};
 use voice::Voice;
 
 use crate::edge::LEAVING;
 
-/// How often it is looked which hubs are about to leave.
-const LOOK: Duration = Duration::from_millis(100);
+/// What sessions that drain may take beyond their time, to say so.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// What the tasks of the agent share.
 struct Agent {
@@ -52,11 +57,16 @@ struct Agent {
     /// Hubs that are told are dialled only over carriers that nobody can listen to.
     sealed: bool,
     offered: Vec<Rc<Offered>>,
+    /// What it reaches, when it is a visitor.
+    doors: Vec<Rc<Door>>,
+    ways: Ways,
     roam: RefCell<Roam>,
     sessions: RefCell<HashMap<u64, Session>>,
     inputs: UnboundedSender<Input>,
     /// A target's health has changed.
     changed: Rc<Notify>,
+    /// Streams that are open, of all hubs.
+    load: Rc<Cell<u32>>,
     /// What was said already, so that it is said once: URLs that are served, addresses that fail.
     said: RefCell<HashSet<String>>,
     leaving: Cell<bool>,
@@ -69,6 +79,8 @@ struct Agent {
     drain: Cell<Duration>,
     /// It is to end; the second time at once.
     stop: Notify,
+    /// Why it did not do what it was run for.
+    failed: Cell<Option<String>>,
 }
 
 /// Runs an agent until it is told to end, and its streams have.
@@ -76,9 +88,10 @@ struct Agent {
 /// # Errors
 /// With a sentence, when it cannot begin.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
-    runtime.block_on(tasks.run_until(async move {
+    // A runtime that lives on one thread wakes its tasks without the detour of a LocalSet.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(LocalOptions::default())?;
+    let done = runtime.block_on(async move {
         let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
         let (agent, inputs) = Agent::new(settings, Voice::Log)?;
         let told = Rc::clone(&agent);
@@ -92,10 +105,18 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
                 told.stop.notify_one();
             }
         });
-        agent.run(inputs).await;
+        Rc::clone(&agent).run(inputs).await;
         ear.abort();
-        Ok(())
-    }))
+        agent.failed.take().map_or(Ok(()), |why| Err(anyhow::Error::msg(why)))
+    });
+    // A thread that waits for standard input must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+/// Whether a hub is about to leave, or does.
+fn leaves(session: &Session) -> bool {
+    session.has_left() || session.heard().targets.iter().any(|(word, _)| word == LEAVING)
 }
 
 fn chance() -> u64 {
@@ -111,11 +132,11 @@ fn instant(at: Boot) -> Instant {
 impl Agent {
     fn new(settings: Settings, voice: Voice) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
         let (inputs, heard) = unbounded_channel();
-        let changed = Rc::new(Notify::new());
+        let (changed, load) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
         let (mut offered, mut unusable) = (Vec::new(), Vec::new());
         for (index, service) in (0..).zip(&settings.services) {
-            match Offered::new(index, service, &changed) {
+            match Offered::new(index, service, &changed, &load) {
                 Ok(usable) => offered.push(Rc::new(usable)),
                 // Alone in the foreground, it has nobody to serve for.
                 Err(error) if settings.services.len() == 1 => return Err(error),
@@ -126,7 +147,19 @@ impl Agent {
                 }
             }
         }
-        anyhow::ensure!(!offered.is_empty(), "nothing can be offered: {}", unusable.join("; "));
+        let wishes = (0..).zip(&settings.wishes);
+        let doors: Vec<_> = wishes.map(|(index, wish)| Rc::new(Door::new(index, wish))).collect();
+        if let (Voice::Log, Some(why)) = (&voice, doors.iter().find_map(|door| door.trouble())) {
+            // Whoever runs it in the foreground wants to know at once.
+            anyhow::bail!(why);
+        }
+        let nothing = offered.is_empty() && doors.is_empty();
+        anyhow::ensure!(!nothing, "there is nothing to do: {}", unusable.join("; "));
+        let dialled = urls.iter().map(String::as_str);
+        let roam = match doors.is_empty() {
+            true => Roam::new(dialled, boot_now()),
+            false => Roam::one_each(dialled, boot_now()),
+        };
         let agent = Self {
             name: settings.name,
             instance: chance(),
@@ -134,10 +167,13 @@ impl Agent {
             dialing: settings.dialing,
             sealed: settings.hubs.iter().all(|hub| hub.way.is_sealed()),
             offered,
-            roam: RefCell::new(Roam::new(urls.iter().map(String::as_str), boot_now())),
+            doors,
+            ways: Ways::default(),
+            roam: RefCell::new(roam),
             sessions: RefCell::default(),
             inputs,
             changed,
+            load,
             said: RefCell::default(),
             leaving: Cell::new(false),
             heard: RefCell::default(),
@@ -145,25 +181,28 @@ impl Agent {
             voice,
             drain: Cell::new(settings.drain),
             stop: Notify::new(),
+            failed: Cell::new(None),
         };
         Ok((Rc::new(agent), heard))
     }
 
     async fn run(self: Rc<Self>, mut inputs: UnboundedReceiver<Input>) {
         let looks: Vec<_> = self.offered.iter().filter_map(|offered| offered.watch(&self)).collect();
+        let doors: Vec<_> = self.doors.iter().map(|door| door.keep(&self)).collect();
         self.handle(Input::Tick);
         loop {
             let due = self.roam.borrow().poll_timeout(boot_now());
             tokio::select! {
                 Some(input) = inputs.recv() => self.handle(input),
-                () = sleep_until(due.map_or_else(|| Instant::now() + LOOK, instant)), if due.is_some() => {
+                () = sleep_until(due.map_or_else(Instant::now, instant)), if due.is_some() => {
                     self.handle(Input::Tick);
                 }
-                () = sleep(LOOK) => self.look_for_leaving(),
                 () = self.changed.notified() => self.tell(),
                 () = self.stop.notified() => break,
             }
         }
+        doors.iter().for_each(tokio::task::JoinHandle::abort);
+        self.doors.iter().for_each(|door| door.close());
         self.leave().await;
         looks.iter().for_each(tokio::task::JoinHandle::abort);
     }
@@ -185,25 +224,41 @@ impl Agent {
         }
     }
 
-    /// Hubs that said that they take no new streams, or soon will not, are to be replaced by others.
-    fn look_for_leaving(self: &Rc<Self>) {
-        let left = self.sessions.borrow();
-        let leaves = |s: &Session| s.has_left() || s.heard().targets.iter().any(|(word, _)| word == LEAVING);
-        let left: Vec<u64> = left.iter().filter(|(_, s)| leaves(s)).map(|(id, _)| *id).collect();
-        for session in left {
-            self.handle(Input::Leaving(session));
-        }
-    }
-
     /// Tells every hub how the targets are.
     fn tell(&self) {
-        let news = news::of(&self.offered);
+        let news = news::of(&self.offered, &self.load);
         self.sessions.borrow().values().for_each(|session| session.tell(news.clone()));
     }
 
     /// Says something once; `forget` makes it new again.
     fn once(&self, what: &str) -> bool {
         self.said.borrow_mut().insert(what.to_owned())
+    }
+
+    /// What hubs are told: what it offers, or as a visitor wants.
+    fn offers(&self) -> Vec<Offer> {
+        let wishes = self.doors.iter().map(|door| door.wish());
+        self.offered.iter().map(|offered| offered.offer()).chain(wishes).collect()
+    }
+
+    fn caller(&self) -> Caller {
+        if self.doors.is_empty() { Caller::Agent } else { Caller::Visitor }
+    }
+
+    /// The socket of its door at a place.
+    fn socket_of(&self, listen: Listen, udp: bool) -> Option<Rc<Bound>> {
+        let door = self.doors.iter().find(|door| door.listen == listen && door.udp == udp)?;
+        door.socket()
+    }
+
+    /// A connection of a door found no way to its tunnel.
+    fn no_way(&self, door: &Door) {
+        let why = self.why_not(door);
+        if door.listen == Listen::Stdio {
+            self.failed.set(Some(format!("tunnel {} can't be reached: {why}", door.tunnel)));
+        } else {
+            tracing::debug!(tunnel = door.tunnel, "a connection is closed: {why}");
+        }
     }
 
     /// Takes no new streams and waits for the others to end.
@@ -220,7 +275,7 @@ impl Agent {
         };
         tokio::select! {
             () = ended => {}
-            () = sleep(within + LOOK) => {}
+            () = sleep(within + PARTING) => {}
             () = self.stop.notified() => {}
         }
         sessions.iter().for_each(Session::close);

@@ -1,5 +1,6 @@
 //! One service as it is offered: what hubs are told of it, and its targets.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::settings::Service;
+use super::streams::Streams;
 use super::target::Targets;
 use super::{Agent, files};
 
@@ -27,11 +29,18 @@ pub(super) struct Offered {
     pub(super) index: u16,
     pub(super) service: Service,
     pub(super) to: To,
+    /// Those that are open.
+    pub(super) streams: Streams,
     changed: Rc<Notify>,
 }
 
 impl Offered {
-    pub(super) fn new(index: u16, service: &Service, changed: &Rc<Notify>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        index: u16,
+        service: &Service,
+        changed: &Rc<Notify>,
+        load: &Rc<Cell<u32>>,
+    ) -> anyhow::Result<Self> {
         let targets = || Rc::new(Targets::new(&service.targets));
         let to = match &service.files {
             Some(folder) => {
@@ -41,7 +50,8 @@ impl Offered {
             None if service.udp => To::Udp(targets()),
             None => To::Tcp(targets()),
         };
-        Ok(Self { index, service: service.clone(), to, changed: Rc::clone(changed) })
+        let streams = Streams::new(load);
+        Ok(Self { index, service: service.clone(), to, streams, changed: Rc::clone(changed) })
     }
 
     /// What hubs are told.
@@ -67,14 +77,6 @@ impl Offered {
             To::Tcp(targets) => targets.any_well(),
             // Nothing can be known of one that nobody has to answer.
             To::Udp(_) | To::Files(..) => true,
-        }
-    }
-
-    /// How busy it is.
-    pub(super) fn load(&self) -> u32 {
-        match &self.to {
-            To::Tcp(targets) | To::Udp(targets) => targets.load(),
-            To::Files(..) => 0,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The agent role: the agents of the configuration, under the supervisor; no privilege.
+//! The agent role: the agents and visits of the configuration, under the supervisor; no privilege.
 //!
 //! A reload leaves agents alone that are written as before. One that is written otherwise gets a successor, which meets the hubs before its
 //! predecessor leaves them: at each moment somebody offers what both offer.
@@ -7,22 +7,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use mainstay_config::plan::{Plan, agent as plan};
+use mainstay_config::plan::{Plan, agent as plan, cluster::ClusterKey, visit};
 use mainstay_core::time::Boot;
+use mainstay_core::tunnel::address::Address;
 use mainstay_link::tunnel::carrier::{Dialing, trusting};
 use mainstay_link::tunnel::keys::SigningKey;
 use mainstay_sys::clock::boot_now;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
 use super::voice::{Said, Voice};
-use super::{Agent, LOOK, Service, Settings};
+use super::{Agent, Listen, Service, Settings, Wish};
 use crate::ipc::{Channel, Closed, FromAgent, Outbox, ToAgent, watched};
+use crate::status::AgentStatus;
 
 /// How often the supervisor hears how the agents do.
 const ALIVE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a change is done, while there is one.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The supervisor hears of a Plan that it is in force, whether or not all hubs were met by then.
 const READY_MAX: Duration = Duration::from_secs(2);
@@ -50,9 +56,9 @@ pub(crate) fn run(channel: Channel) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_stack_size(BLOCKING_STACK)
         .thread_keep_alive(BLOCKING_IDLE)
-        .build()
+        .build_local(LocalOptions::default())
         .context("start the runtime")?;
-    let result = LocalSet::new().block_on(&runtime, async { Worker::new(channel)?.serve().await });
+    let result = runtime.block_on(async { Worker::new(channel)?.serve().await });
     // A thread that hangs in a resolver must not hold up the end.
     runtime.shutdown_background();
     result
@@ -70,8 +76,8 @@ struct Worker {
     leaving: Vec<Running>,
     events: UnboundedReceiver<Said>,
     tell: UnboundedSender<Said>,
-    /// Why agents of the Plan do not run.
-    failed: Vec<(String, String)>,
+    /// Why agents and visits of the Plan do not run.
+    failed: Vec<(Written, String)>,
     /// Plans that are not confirmed, and when they are at the latest.
     owed: u32,
     ready_by: Boot,
@@ -79,9 +85,38 @@ struct Worker {
     ending: bool,
 }
 
-/// An agent that runs.
+/// What the configuration has written.
+#[derive(Clone, PartialEq)]
+enum Written {
+    Agent(plan::Agent),
+    Visit(visit::Visit),
+}
+
+impl Written {
+    fn name(&self) -> &str {
+        match self {
+            Self::Agent(agent) => &agent.name,
+            Self::Visit(visit) => &visit.name,
+        }
+    }
+
+    /// The word for it.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Agent(_) => "agent",
+            Self::Visit(_) => "visit",
+        }
+    }
+
+    /// Whether both are the same one, as it was and as it is.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.word(), self.name()) == (other.word(), other.name())
+    }
+}
+
+/// An agent or a visit that runs.
 struct Running {
-    plan: plan::Agent,
+    plan: Written,
     agent: Rc<Agent>,
     task: JoinHandle<()>,
 }
@@ -170,14 +205,17 @@ impl Worker {
         self.ready_by = boot_now() + READY_MAX;
         self.failed.clear();
         let mut old = std::mem::take(&mut self.agents);
-        for wanted in plan.agents {
+        let agents = plan.agents.into_iter().map(Written::Agent);
+        for wanted in agents.chain(plan.visits.into_iter().map(Written::Visit)) {
             if let Some(at) = old.iter().position(|running| running.plan == wanted) {
                 self.agents.push(old.swap_remove(at));
                 continue;
             }
-            let predecessor = old.iter().position(|running| running.plan.name == wanted.name);
+            let predecessor = old.iter().position(|running| running.plan.is_same(&wanted));
             let predecessor = predecessor.map(|at| old.swap_remove(at));
-            match self.start(&wanted) {
+            let before = old.iter().chain(&predecessor).chain(&self.leaving);
+            let before: Vec<Rc<Agent>> = before.map(|running| Rc::clone(&running.agent)).collect();
+            match self.start(&wanted, &before) {
                 Ok(running) => {
                     self.agents.push(running);
                     self.before.extend(predecessor.map(|it| (it, boot_now() + SUCCEED_MAX)));
@@ -185,9 +223,10 @@ impl Worker {
                 Err(error) => {
                     // What was offered before is better than nothing.
                     self.agents.extend(predecessor);
-                    let message = format!("the agent can't begin as it is written: {error:#}");
-                    self.failed.push((wanted.name.clone(), message.clone()));
-                    self.event(Said { agent: wanted.name, message, trouble: true });
+                    let (kind, agent) = (wanted.word(), wanted.name().to_owned());
+                    let message = format!("the {kind} can't begin as it is written: {error:#}");
+                    self.failed.push((wanted, message.clone()));
+                    self.event(Said { kind, agent, message, trouble: true });
                 }
             }
         }
@@ -197,8 +236,13 @@ impl Worker {
         }
     }
 
-    fn start(&self, plan: &plan::Agent) -> anyhow::Result<Running> {
-        let (agent, inputs) = Agent::new(settings(plan)?, Voice::Node(self.tell.clone()))?;
+    /// Those before it may have the sockets that it wants.
+    fn start(&self, plan: &Written, before: &[Rc<Agent>]) -> anyhow::Result<Running> {
+        let settings = match plan {
+            Written::Agent(agent) => settings(agent)?,
+            Written::Visit(visit) => visitor(visit, before)?,
+        };
+        let (agent, inputs) = Agent::new(settings, Voice::Node(plan.word(), self.tell.clone()))?;
         let task = spawn_local(Rc::clone(&agent).run(inputs));
         Ok(Running { plan: plan.clone(), agent, task })
     }
@@ -215,8 +259,9 @@ impl Worker {
 
     fn tick(&mut self) {
         let now = boot_now();
-        let settled = |name: &str| self.agents.iter().any(|it| it.plan.name == name && it.agent.is_settled());
-        let over = |(before, by): &mut (Running, Boot)| *by <= now || settled(&before.plan.name);
+        let settled =
+            |old: &Written| self.agents.iter().any(|it| it.plan.is_same(old) && it.agent.is_settled());
+        let over = |(before, by): &mut (Running, Boot)| *by <= now || settled(&before.plan);
         let over: Vec<(Running, Boot)> = self.before.extract_if(.., over).collect();
         for (running, _) in over {
             running.leave(Duration::MAX);
@@ -235,13 +280,18 @@ impl Worker {
 
     fn report(&mut self) {
         let mut all: Vec<_> = self.agents.iter().map(|running| running.agent.status()).collect();
-        for (name, why) in &self.failed {
-            match all.iter_mut().find(|status| status.name == *name) {
+        for (written, why) in &self.failed {
+            let name = written.name();
+            let visit = matches!(written, Written::Visit(_));
+            let same = |status: &&mut AgentStatus| status.name == name && status.visit == visit;
+            match all.iter_mut().find(same) {
                 Some(status) => status.trouble.push(why.clone()),
-                None => all.push(crate::status::AgentStatus {
-                    name: name.clone(),
+                None => all.push(AgentStatus {
+                    name: name.to_owned(),
+                    visit,
                     hubs: Vec::new(),
                     offers: Vec::new(),
+                    doors: Vec::new(),
                     trouble: vec![why.clone()],
                 }),
             }
@@ -250,7 +300,7 @@ impl Worker {
     }
 
     fn event(&mut self, said: Said) {
-        let event = crate::events::event(&self.node, "agent", &said.agent, said.message);
+        let event = crate::events::event(&self.node, said.kind, &said.agent, said.message);
         let reason = said.trouble.then(|| "trouble".to_owned());
         self.say(FromAgent::Event(crate::status::Event { reason, ..event }));
     }
@@ -262,17 +312,43 @@ impl Worker {
 
 /// What the configuration says, as an agent takes it.
 fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
-    let hubs = agent.hubs.iter().map(|hub| hub.parse().with_context(|| hub.clone()));
-    let tls = trusting(agent.ca.as_ref().map(String::as_bytes)).map_err(anyhow::Error::msg).context("ca")?;
-    let proxy = agent.proxy.as_ref().map(|proxy| proxy.text().parse().map_err(anyhow::Error::msg));
     Ok(Settings {
-        hubs: hubs.collect::<anyhow::Result<_>>()?,
+        hubs: hubs(&agent.hubs)?,
         name: agent.name.clone(),
         key: SigningKey::parse(agent.key.text()).context("key")?,
-        dialing: Dialing { tls, proxy: proxy.transpose().context("proxy")? },
+        dialing: dialing(agent.ca.as_ref(), agent.proxy.as_ref())?,
         services: agent.offers.iter().map(service).collect(),
+        wishes: Vec::new(),
         drain: agent.drain,
     })
+}
+
+/// The same of a visit; sockets that are there already are taken over.
+fn visitor(visit: &visit::Visit, before: &[Rc<Agent>]) -> anyhow::Result<Settings> {
+    let wish = |door: &visit::Door| {
+        let listen = Listen::At(door.listen);
+        let bound = before.iter().find_map(|agent| agent.socket_of(listen, door.udp));
+        Wish { bound, ..Wish::new(&door.tunnel, listen, door.udp) }
+    };
+    Ok(Settings {
+        hubs: hubs(&visit.hubs)?,
+        name: visit.name.clone(),
+        key: SigningKey::parse(visit.key.text()).context("key")?,
+        dialing: dialing(visit.ca.as_ref(), visit.proxy.as_ref())?,
+        services: Vec::new(),
+        wishes: visit.doors.iter().map(wish).collect(),
+        drain: visit.drain,
+    })
+}
+
+fn hubs(hubs: &[String]) -> anyhow::Result<Vec<Address>> {
+    hubs.iter().map(|hub| hub.parse().with_context(|| hub.clone())).collect()
+}
+
+fn dialing(ca: Option<&String>, proxy: Option<&ClusterKey>) -> anyhow::Result<Dialing> {
+    let tls = trusting(ca.map(String::as_bytes)).map_err(anyhow::Error::msg).context("ca")?;
+    let proxy = proxy.map(|proxy| proxy.text().parse().map_err(anyhow::Error::msg));
+    Ok(Dialing { tls, proxy: proxy.transpose().context("proxy")? })
 }
 
 fn service(offer: &plan::Offer) -> Service {

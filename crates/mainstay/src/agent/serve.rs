@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_core::proxy_header::{write_binary, write_text};
-use mainstay_link::tunnel::{Code, DATAGRAM_MAX, Incoming, Kind, Open, Stream, splice_stream};
+use mainstay_link::tunnel::{Code, DATAGRAM_MAX, Incoming, Kind, Open, Splice, Stream, splice_stream};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::offer::{Offered, To};
+use super::streams::Counted;
 use super::target::{Targets, reach};
 use super::{Agent, files};
 
@@ -28,24 +29,36 @@ impl Agent {
                 stream.reset(Code::Denied);
                 continue;
             };
-            spawn_local(join(Rc::clone(offered), open, stream));
+            spawn_local(carry(Rc::clone(offered), open, stream));
         }
     }
 }
 
-async fn join(offered: Rc<Offered>, open: Open, stream: Stream) {
+/// Carries a stream. All that is needed to begin is gone when bytes flow: a connection that rests is small.
+async fn carry(offered: Rc<Offered>, open: Open, stream: Stream) {
+    let Some((splice, _counted)) = Box::pin(begin(offered, open, stream)).await else { return };
+    if let Err(error) = splice.await {
+        tracing::debug!("a stream has ended: {error}");
+    }
+}
+
+/// Joins a stream to its target when that is a matter of two sockets, and serves it to its end otherwise.
+async fn begin(offered: Rc<Offered>, open: Open, stream: Stream) -> Option<(Splice, Counted)> {
+    let counted = offered.streams.count();
     match (&offered.to, open.kind) {
-        (To::Tcp(targets), Kind::Bytes) => tcp(&offered, targets, &open, stream).await,
+        (To::Tcp(targets), Kind::Bytes) => {
+            return tcp(&offered, targets, &open, stream).await.map(|splice| (splice, counted));
+        }
         (To::Udp(targets), Kind::Datagrams) => udp(targets, stream).await,
         (To::Files(thread, snapshot), Kind::Bytes) => files::serve(thread, snapshot, stream).await,
         (To::Tcp(_) | To::Files(..), Kind::Datagrams) | (To::Udp(_), Kind::Bytes) => {
             stream.reset(Code::Denied)
         }
     }
+    None
 }
 
-async fn tcp(offered: &Offered, targets: &Rc<Targets>, open: &Open, stream: Stream) {
-    let _counted = targets.count();
+async fn tcp(offered: &Offered, targets: &Rc<Targets>, open: &Open, stream: Stream) -> Option<Splice> {
     for (at, addr) in targets.turn() {
         let mut socket = match reach(&addr).await {
             Ok(socket) => socket,
@@ -60,13 +73,11 @@ async fn tcp(offered: &Offered, targets: &Rc<Targets>, open: &Open, stream: Stre
         {
             continue;
         }
-        if let Err(error) = splice_stream(socket, stream).await {
-            tracing::debug!(target = addr, "a stream has ended: {error}");
-        }
-        return;
+        return Some(splice_stream(socket, stream));
     }
     // Not a byte was handed on: the hub may try another agent.
     stream.reset(Code::Unreachable);
+    None
 }
 
 /// What tells the target who the visitor is.
@@ -81,7 +92,6 @@ fn header(version: Option<u8>, open: &Open) -> Option<Vec<u8>> {
 }
 
 async fn udp(targets: &Rc<Targets>, mut stream: Stream) {
-    let _counted = targets.count();
     let Some((_, addr)) = targets.turn().into_iter().next() else { return stream.reset(Code::Unreachable) };
     let socket = match bind(&addr).await {
         Ok(socket) => socket,

@@ -1,11 +1,16 @@
 //! What an agent is to do, as the command line or the configuration says.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_core::tunnel::address::Address;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::tunnel::keys::SigningKey;
+
+use super::visit::Bound;
 
 /// How long streams may go on when the agent is told to end.
 pub(super) const DRAIN: Duration = Duration::from_secs(30);
@@ -22,8 +27,49 @@ pub struct Settings {
     pub dialing: Dialing,
     /// What it offers.
     pub services: Vec<Service>,
+    /// The private tunnels that it reaches: with any it is a visitor, who offers nothing.
+    pub wishes: Vec<Wish>,
     /// How long streams may go on at the end.
     pub drain: Duration,
+}
+
+/// A private tunnel that a visitor reaches.
+#[derive(Clone)]
+pub struct Wish {
+    /// Its id.
+    pub tunnel: String,
+    /// Where its connections are taken.
+    pub listen: Listen,
+    /// Datagrams instead of bytes.
+    pub udp: bool,
+    /// The socket, when there is one already.
+    pub(super) bound: Option<Rc<Bound>>,
+}
+
+/// Where connections for a tunnel are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address of this machine.
+    At(SocketAddr),
+    /// Standard input and output are the only one.
+    Stdio,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(addr) => addr.fmt(f),
+            Self::Stdio => f.write_str("standard input"),
+        }
+    }
+}
+
+impl Wish {
+    /// A tunnel, and where it is reached.
+    #[must_use]
+    pub fn new(tunnel: &str, listen: Listen, udp: bool) -> Self {
+        Self { tunnel: tunnel.to_owned(), listen, udp, bound: None }
+    }
 }
 
 /// One service that an agent offers.

@@ -22,22 +22,12 @@ struct Target {
 pub(super) struct Targets {
     all: Vec<Target>,
     next: Cell<usize>,
-    open: Cell<u32>,
-}
-
-/// A stream that is counted.
-pub(super) struct Counted(Rc<Targets>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-    }
 }
 
 impl Targets {
     pub(super) fn new(addrs: &[String]) -> Self {
         let target = |addr: &String| Target { addr: addr.clone(), well: Cell::new(true) };
-        Self { all: addrs.iter().map(target).collect(), next: Cell::new(0), open: Cell::new(0) }
+        Self { all: addrs.iter().map(target).collect(), next: Cell::new(0) }
     }
 
     pub(super) fn any_well(&self) -> bool {
@@ -47,15 +37,6 @@ impl Targets {
     /// Each, and whether it is well.
     pub(super) fn shown(&self) -> Vec<(String, bool)> {
         self.all.iter().map(|target| (target.addr.clone(), target.well.get())).collect()
-    }
-
-    pub(super) fn load(&self) -> u32 {
-        self.open.get()
-    }
-
-    pub(super) fn count(self: &Rc<Self>) -> Counted {
-        self.open.set(self.open.get() + 1);
-        Counted(Rc::clone(self))
     }
 
     /// Sets whether a target is well; whether the service as a whole is another than before.

@@ -6,12 +6,14 @@ use tokio::sync::mpsc::UnboundedSender;
 pub(super) enum Voice {
     /// Lines of the log.
     Log,
-    /// Events of the node.
-    Node(UnboundedSender<Said>),
+    /// Events of the node, of this kind.
+    Node(&'static str, UnboundedSender<Said>),
 }
 
 /// What an agent says.
 pub(super) struct Said {
+    /// What it is: an agent or a visit.
+    pub(super) kind: &'static str,
     /// Its name.
     pub(super) agent: String,
     /// A sentence.
@@ -25,7 +27,7 @@ impl Voice {
     pub(super) fn inform(&self, agent: &str, message: String) {
         match self {
             Self::Log => tracing::info!("{message}"),
-            Self::Node(_) => self.tell(agent, message, false),
+            Self::Node(..) => self.tell(agent, message, false),
         }
     }
 
@@ -33,14 +35,14 @@ impl Voice {
     pub(super) fn warn(&self, agent: &str, message: String) {
         match self {
             Self::Log => tracing::warn!("{message}"),
-            Self::Node(_) => self.tell(agent, message, true),
+            Self::Node(..) => self.tell(agent, message, true),
         }
     }
 
     fn tell(&self, agent: &str, message: String, trouble: bool) {
-        if let Self::Node(events) = self {
+        if let Self::Node(kind, events) = self {
             // The role is ending when nobody takes them.
-            let _ = events.send(Said { agent: agent.to_owned(), message, trouble });
+            let _ = events.send(Said { kind, agent: agent.to_owned(), message, trouble });
         }
     }
 }

@@ -72,14 +72,22 @@ fn target(text: &str) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err("write HOST:PORT".to_owned()) }
 }
 
-fn name(text: &str) -> Result<String, String> {
+/// The name of this machine, or another where it has none.
+pub(super) fn own_name(other: &str) -> String {
+    let system = rustix::system::uname();
+    let name: String =
+        system.nodename().to_string_lossy().chars().filter(|c| !c.is_control()).take(60).collect();
+    if name.is_empty() { other.to_owned() } else { name }
+}
+
+pub(super) fn name(text: &str) -> Result<String, String> {
     let fits = !text.is_empty() && text.len() <= 128 && !text.chars().any(char::is_control);
     if fits { Ok(text.to_owned()) } else { Err("up to 128 bytes of text".to_owned()) }
 }
 
 pub(super) fn run(args: AgentArgs) -> anyhow::Result<u8> {
     crate::log::start();
-    let key = secret(args.key.as_deref())?;
+    let key = secret(args.key.as_deref(), KEY, "an agent")?;
     let tls = client_config(args.ca.as_deref()).map_err(anyhow::Error::msg)?;
     anyhow::ensure!(
         name(&args.tunnel).is_ok() && args.tunnel.len() <= 124,
@@ -95,29 +103,27 @@ pub(super) fn run(args: AgentArgs) -> anyhow::Result<u8> {
         header: args.proxy_header,
         ..Service::new(&args.tunnel)
     };
-    let name = args.name.unwrap_or_else(|| {
-        let system = rustix::system::uname();
-        system.nodename().to_string_lossy().chars().filter(|c| !c.is_control()).take(60).collect()
-    });
     crate::agent::run(Settings {
         hubs: args.hub,
-        name: if name.is_empty() { "agent".to_owned() } else { name },
+        name: args.name.unwrap_or_else(|| own_name("agent")),
         key,
         dialing: Dialing { tls, proxy: args.proxy },
         services: vec![service],
+        wishes: Vec::new(),
         drain: std::time::Duration::from_secs(args.drain),
     })?;
     Ok(0)
 }
 
-fn secret(file: Option<&Path>) -> anyhow::Result<SigningKey> {
+/// The secret, from a file or the environment.
+pub(super) fn secret(file: Option<&Path>, variable: &'static str, who: &str) -> anyhow::Result<SigningKey> {
     match file {
         Some(path) => SigningKey::load(path).with_context(|| format!("key {}", path.display())),
         None => {
-            let text = std::env::var(KEY).ok().with_context(|| {
-                format!("an agent needs a key: --key FILE or {KEY}; `mainstay tunnel key FILE` makes one")
+            let text = std::env::var(variable).ok().with_context(|| {
+                format!("{who} needs a key: --key FILE or {variable}; `mainstay tunnel key FILE` makes one")
             })?;
-            SigningKey::parse(&text).context(KEY)
+            SigningKey::parse(&text).context(variable)
         }
     }
 }

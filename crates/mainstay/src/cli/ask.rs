@@ -193,6 +193,14 @@ pub(super) fn pools(dirs: &Dirs, pool: Option<&str>) -> anyhow::Result<u8> {
     local::print(&render::pools(&status))
 }
 
+pub(super) fn hubs(dirs: &Dirs, json: bool) -> anyhow::Result<u8> {
+    let hubs = fetch_status(dirs)?.hubs;
+    if json {
+        return local::print(&format!("{}\n", serde_json::to_string_pretty(&hubs)?));
+    }
+    local::print(&render::hubs(&hubs))
+}
+
 pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::Result<u8> {
     let mut tunnels = fetch_status(dirs)?.tunnels;
     if let Some(id) = tunnel {

@@ -124,7 +124,7 @@ pub(super) fn check(path: &Path, elsewhere: bool) -> anyhow::Result<u8> {
                 count(plan.probes.len(), "probe", "probes"),
                 count(plan.commands.len(), "command", "commands"),
                 edge_of(&plan.edge),
-                agents_of(plan)
+                agents_of(plan) + &visits_of(plan)
             );
             print(&(voters(plan) + &promises(plan)))?;
             Ok(0)
@@ -158,6 +158,15 @@ fn agents_of(plan: &Plan) -> String {
     }
     let offers: usize = plan.agents.iter().map(|agent| agent.offers.len()).sum();
     format!(", {} with {}", count(plan.agents.len(), "agent", "agents"), count(offers, "offer", "offers"))
+}
+
+/// What is reached through hubs elsewhere; nothing without a visit.
+fn visits_of(plan: &Plan) -> String {
+    if plan.visits.is_empty() {
+        return String::new();
+    }
+    let doors: usize = plan.visits.iter().map(|visit| visit.doors.len()).sum();
+    format!(", {} to {}", count(plan.visits.len(), "visit", "visits"), count(doors, "tunnel", "tunnels"))
 }
 
 /// The addresses of this host; none when the kernel does not tell them.

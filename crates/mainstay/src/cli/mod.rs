@@ -11,6 +11,7 @@ mod lock;
 mod man;
 mod render;
 mod top;
+mod visit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +137,8 @@ enum Command {
     Pool(PoolCommand),
     /// Offer what runs here through a tunnel, in the foreground: it dials hubs, and needs no port that is open.
     Agent(Box<agent::AgentArgs>),
+    /// Reach a private tunnel from here, in the foreground: a local port, or standard input and output, leads to it.
+    Visit(Box<visit::VisitArgs>),
     /// What agents offer through this node, and keys of tunnels.
     #[command(subcommand)]
     Tunnel(TunnelCommand),
@@ -339,6 +342,12 @@ enum TunnelCommand {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// One line for each other hub: the sessions with it, the tunnels that it has agents of, and why it is not reached.
+    Hubs {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// One line for each agent: the places of this hub that it has a session to, its connections, what its target does.
     List {
         /// Only this tunnel.
@@ -536,7 +545,9 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(PoolCommand::List { pool }) => ask::pools(&dirs, pool.as_deref()),
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Agent(args) => agent::run(*args),
+        Command::Visit(args) => visit::run(*args),
         Command::Tunnel(TunnelCommand::Key { file }) => agent::key(file.as_deref()),
+        Command::Tunnel(TunnelCommand::Hubs { json }) => ask::hubs(&dirs, json),
         Command::Tunnel(TunnelCommand::List { tunnel, json }) => ask::tunnels(&dirs, tunnel.as_deref(), json),
         Command::Node(command) => node(&dirs, command),
         Command::Cluster(ClusterCommand::List) => ask::cluster(&dirs),

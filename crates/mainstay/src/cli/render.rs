@@ -14,7 +14,7 @@ use crate::status::{Event, Status, VipStatus};
 use crate::words;
 
 pub(super) use cluster::{cluster, lease};
-pub(super) use edge::{pools, tunnels};
+pub(super) use edge::{hubs, pools, tunnels};
 
 /// Blanks between columns.
 const GAP: usize = 2;

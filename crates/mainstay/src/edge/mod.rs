@@ -3,6 +3,7 @@
 mod backends;
 mod hub;
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use mainstay_config::plan::edge::Pool;
 use mainstay_core::name::PoolId;
+use mainstay_core::tunnel::record::Record;
 use mainstay_proxy::pool::Ask;
 use mainstay_proxy::route::Question;
 use mainstay_proxy::shared::{Cells, WORDS};
@@ -20,7 +22,7 @@ use mainstay_proxy::tls::TICKET_KEY;
 use mainstay_proxy::worker::Process;
 use mainstay_sys::shared::Shared;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::ipc::{Channel, Closed, FromEdge, Received, RouteExplained, ToEdge};
@@ -55,17 +57,22 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
         .context("start the threads of the edge")?;
     let (hub, numbers) = (Arc::new(hub), Arc::new(AtomicU16::new(0)));
     let (news, told) = hub::HubNews::new();
+    let offered = news.offered();
     let news = Arc::new(news);
+    let hubs = watch::Sender::default();
     let node = hub.name.clone();
+    let known = hubs.subscribe();
     process.tell(move |thread| {
-        hub::settle(thread, Arc::clone(&hub), Arc::clone(&news), numbers.fetch_add(1, Ordering::Relaxed));
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        hub::settle(thread, Arc::clone(&hub), Arc::clone(&news), known.clone(), number);
     });
     channel.set_nonblocking()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     runtime.block_on(async {
         let channel = crate::ipc::watched(channel).context("watch the channel")?;
-        Control { channel, process, by: None, backends: Backends::default(), node, told }.serve().await
+        let backends = Backends::default();
+        Control { channel, process, by: None, backends, node, told, offered, hubs }.serve().await
     })
 }
 
@@ -80,6 +87,10 @@ struct Control {
     node: String,
     /// What becomes of agents.
     told: mpsc::Receiver<hub::Told>,
+    /// The tunnels that there are agents of.
+    offered: watch::Receiver<BTreeSet<String>>,
+    /// The hubs that registries know.
+    hubs: watch::Sender<Arc<[Record]>>,
 }
 
 impl Control {
@@ -102,6 +113,11 @@ impl Control {
                     let mut event = crate::events::event(&self.node, "tunnel", &about, message);
                     event.to = Some(word.to_owned());
                     self.say(&FromEdge::Event(event)).await?;
+                    continue;
+                }
+                Ok(()) = self.offered.changed() => {
+                    let tunnels = self.offered.borrow_and_update().iter().cloned().collect();
+                    self.say(&FromEdge::Offers(tunnels)).await?;
                     continue;
                 }
                 () = drained(&self.process, self.by) => {
@@ -150,6 +166,7 @@ impl Control {
                     self.process.log(to, fd).context("start a thread that writes a log")?;
                 }
             }
+            ToEdge::Hubs(hubs) => drop(self.hubs.send_replace(hubs.into())),
             ToEdge::Sync(number) => {
                 self.process.come_round().await;
                 self.say(&FromEdge::Synced(number)).await?;

@@ -254,6 +254,8 @@ pub(crate) fn plan() -> Plan {
         mail: None,
         metrics: None,
         agents: Vec::new(),
+        registry: None,
+        visits: Vec::new(),
         edge: mainstay_config::plan::edge::Edge::default(),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::{Edge, LogTarget};
 use mainstay_core::balance::Order;
+use mainstay_core::tunnel::record::Record;
 use mainstay_proxy::pool::{Explained, Standing};
 use mainstay_proxy::route::{Explanation, Question};
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
@@ -40,6 +41,8 @@ pub enum ToEdge {
     Tickets(Vec<Vec<u8>>),
     /// The key of sticky cookies of pools that name none: sixteen bytes.
     Sticky(Vec<u8>),
+    /// All other hubs that a registry knows; those that are reached otherwise may lack.
+    Hubs(Vec<Record>),
     /// Where the lines of these access logs go; the descriptors come with it in this order.
     Logs(Vec<LogTarget>),
     /// Answer with `FromEdge::Synced` once everything that was said before is done.
@@ -62,7 +65,7 @@ pub enum ToEdge {
 pub struct HubIdentity {
     /// The node's id.
     pub name: String,
-    /// Drawn once by each run of the node.
+    /// Each run of the node has its own; a later one has a higher.
     pub instance: u64,
     /// Which of its edge processes it is.
     pub process: u16,
@@ -143,6 +146,8 @@ pub enum FromEdge {
     },
     /// Backends that stand elsewhere than they did.
     Seen(Vec<Seen>),
+    /// The tunnels that this process has agents of; said when they are others than before.
+    Offers(Vec<String>),
     /// Something happened that events should tell.
     Event(Event),
     /// Nothing is accepted any more; so many connections are open.

@@ -8,6 +8,7 @@ use mainstay_core::election::Operator;
 use mainstay_core::lease::VoterList;
 use mainstay_core::lease::external::{Heard, Posted};
 use mainstay_core::name::{CommandId, VipId};
+use mainstay_core::tunnel::record::Record;
 use mainstay_proxy::route::Question;
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +204,8 @@ pub enum ToRegistry {
     Plan(Box<Plan>),
     /// What the vip role says to the voter.
     Posted(Posted),
+    /// This hub, as others are to know it.
+    Own(Record),
 }
 
 /// registry to supervisor.
@@ -214,6 +217,8 @@ pub enum FromRegistry {
     Heard(Heard),
     /// How it does, every second; none when the Plan has no such voter.
     State(Option<ExternalStatus>),
+    /// The hubs that the registry knows, all of them; said when they are others than before.
+    Hubs(Vec<Record>),
     /// It fell silent, came back, has forgotten, ...
     Event(Event),
 }

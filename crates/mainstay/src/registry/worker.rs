@@ -125,6 +125,8 @@ impl Worker {
             match received.message {
                 ToRegistry::Plan(plan) => self.adopt(*plan),
                 ToRegistry::Posted(posted) => self.feed(Input::Posted(posted)),
+                // A voter's store keeps no hubs.
+                ToRegistry::Own(_) => {}
             }
         }
         Ok(())

@@ -7,10 +7,16 @@ use serde::{Deserialize, Serialize};
 pub struct AgentStatus {
     /// What it calls itself.
     pub name: String,
+    /// It is a visit: it offers nothing, and reaches what its doors lead to.
+    #[serde(default)]
+    pub visit: bool,
     /// Hubs that it has met.
     pub hubs: Vec<HubSeen>,
     /// What it offers.
     pub offers: Vec<OfferStatus>,
+    /// What it reaches.
+    #[serde(default)]
+    pub doors: Vec<DoorStatus>,
     /// What is wrong, as sentences.
     pub trouble: Vec<String>,
 }
@@ -39,6 +45,9 @@ pub struct OfferStatus {
     pub targets: Vec<(String, bool)>,
     /// Streams that are open.
     pub streams: u32,
+    /// Streams so far.
+    #[serde(default)]
+    pub opened: u64,
     /// Hubs that have granted it.
     pub granted: usize,
     /// Where it is served, as URLs.
@@ -47,14 +56,41 @@ pub struct OfferStatus {
     pub refused: Vec<(String, String)>,
 }
 
+/// A private tunnel that a visit reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// The tunnel's id.
+    pub tunnel: String,
+    /// Where connections are taken.
+    pub listen: String,
+    /// Datagrams instead of connections.
+    pub udp: bool,
+    /// Connections that are open.
+    pub streams: u32,
+    /// Connections so far.
+    pub opened: u64,
+    /// Those of them that found no way.
+    pub lost: u64,
+    /// Hubs that lead to it.
+    pub granted: usize,
+    /// Why hubs do not: hub and sentence.
+    pub refused: Vec<(String, String)>,
+}
+
 impl AgentStatus {
     /// What is wrong but not fatal.
     #[must_use]
     pub fn degraded(&self) -> Vec<String> {
-        let Self { name, hubs, offers, trouble } = self;
-        let mut said: Vec<String> = trouble.iter().map(|why| format!("agent {name}: {why}")).collect();
+        let Self { name, visit, hubs, offers, doors, trouble } = self;
+        let what = if *visit { "visit" } else { "agent" };
+        let mut said: Vec<String> = trouble.iter().map(|why| format!("{what} {name}: {why}")).collect();
         if hubs.iter().all(|hub| hub.sessions == 0) {
-            said.push(format!("agent {name} has a session to no hub"));
+            said.push(format!("{what} {name} has a session to no hub"));
+        }
+        for door in doors {
+            for (hub, why) in &door.refused {
+                said.push(format!("visit {name}: hub {hub} does not lead to tunnel {}: {why}", door.tunnel));
+            }
         }
         for offer in offers {
             for (hub, why) in &offer.refused {

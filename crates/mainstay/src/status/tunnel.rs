@@ -15,6 +15,39 @@ pub struct TunnelStatus {
     pub places: usize,
     /// Who offers it, by name.
     pub agents: Vec<TunnelAgent>,
+    /// Nobody reaches it but its visitors.
+    #[serde(default)]
+    pub private: bool,
+    /// Visitors that have sessions, by name.
+    #[serde(default)]
+    pub visitors: Vec<TunnelVisitor>,
+}
+
+/// One visitor of a private tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelVisitor {
+    /// What it calls itself.
+    pub visitor: String,
+    /// Its address, of several sessions the first one's.
+    pub from: String,
+    /// Its carrier: `tcp`, `tls`, `ws`, `wss`.
+    pub carrier: String,
+    /// Sessions with this hub.
+    pub sessions: usize,
+    /// Seconds since the oldest of them began.
+    pub seconds: u64,
+    /// The longest of their round trips, in milliseconds; 0 before the first.
+    pub rtt_ms: f64,
+    /// Whether it carries datagrams.
+    pub udp: bool,
+    /// Connections that are open.
+    pub streams: u64,
+    /// Connections so far.
+    pub opened: u64,
+    /// Bytes to the visitor.
+    pub sent: u64,
+    /// Bytes from it.
+    pub received: u64,
 }
 
 /// One agent of a tunnel.
@@ -36,6 +69,9 @@ pub struct TunnelAgent {
     pub weight: u32,
     /// Whether it carries datagrams.
     pub udp: bool,
+    /// Connections that its targets have, of all hubs, as it last said.
+    #[serde(default)]
+    pub load: u32,
     /// Sessions that take no further connections.
     pub leaving: usize,
     /// Why its target cannot serve; nothing when it can.
@@ -55,7 +91,7 @@ impl TunnelStatus {
     #[must_use]
     pub fn new(tunnel: &Tunnel, places: usize, sessions: &[SessionStatus]) -> Self {
         let mut agents: Vec<TunnelAgent> = Vec::new();
-        for session in sessions {
+        for session in sessions.iter().filter(|session| !session.visitor) {
             for offer in session.offers.iter().filter(|offer| offer.tunnel == tunnel.id) {
                 let same = |one: &&mut TunnelAgent| (&one.agent, one.udp) == (&session.agent, offer.udp);
                 match agents.iter_mut().find(same) {
@@ -66,7 +102,63 @@ impl TunnelStatus {
         }
         agents.sort_by(|a, b| (&a.agent, a.udp).cmp(&(&b.agent, b.udp)));
         agents.iter_mut().for_each(|agent| agent.places.sort_unstable());
-        Self { id: tunnel.id.clone(), served: tunnel.served.clone(), places, agents }
+        Self {
+            id: tunnel.id.clone(),
+            served: tunnel.served.clone(),
+            places,
+            agents,
+            private: tunnel.visitors.is_some(),
+            visitors: visitors(&tunnel.id, sessions),
+        }
+    }
+}
+
+/// Those of a tunnel. What calls itself the same and comes from elsewhere is another.
+fn visitors(id: &str, sessions: &[SessionStatus]) -> Vec<TunnelVisitor> {
+    let host = |from: &str| from.rsplit_once(':').map(|(host, _)| host.to_owned());
+    let mut visitors: Vec<TunnelVisitor> = Vec::new();
+    for session in sessions.iter().filter(|session| session.visitor) {
+        for wish in session.offers.iter().filter(|wish| wish.tunnel == id) {
+            let same = |one: &TunnelVisitor| {
+                (&one.visitor, one.udp, host(&one.from)) == (&session.agent, wish.udp, host(&session.from))
+            };
+            let at = visitors.iter().position(same);
+            let at = at.unwrap_or_else(|| {
+                visitors.push(TunnelVisitor::new(session, wish.udp));
+                visitors.len() - 1
+            });
+            visitors[at].add(session, wish);
+        }
+    }
+    visitors.sort_by(|a, b| (&a.visitor, &a.from, a.udp).cmp(&(&b.visitor, &b.from, b.udp)));
+    visitors
+}
+
+impl TunnelVisitor {
+    fn new(session: &SessionStatus, udp: bool) -> Self {
+        Self {
+            visitor: session.agent.clone(),
+            from: session.from.clone(),
+            carrier: session.carrier.clone(),
+            sessions: 0,
+            seconds: 0,
+            rtt_ms: 0.0,
+            udp,
+            streams: 0,
+            opened: 0,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    fn add(&mut self, session: &SessionStatus, wish: &OfferStatus) {
+        self.sessions += 1;
+        self.seconds = self.seconds.max(session.seconds);
+        self.rtt_ms = self.rtt_ms.max(session.rtt_ms);
+        self.streams += wish.streams;
+        self.opened += wish.opened;
+        self.sent += wish.sent;
+        self.received += wish.received;
     }
 }
 
@@ -81,6 +173,7 @@ impl TunnelAgent {
             rtt_ms: 0.0,
             weight: offer.weight,
             udp: offer.udp,
+            load: 0,
             leaving: 0,
             trouble: None,
             streams: 0,
@@ -100,6 +193,7 @@ impl TunnelAgent {
         }
         self.seconds = self.seconds.max(session.seconds);
         self.rtt_ms = self.rtt_ms.max(session.rtt_ms);
+        self.load = self.load.max(session.load);
         self.trouble = self.trouble.take().or_else(|| offer.trouble.clone());
         self.streams += offer.streams;
         self.opened += offer.opened;
@@ -116,11 +210,13 @@ pub(crate) mod tests {
     pub(crate) fn session(agent: &str, place: (u16, u16), trouble: Option<&str>) -> SessionStatus {
         SessionStatus {
             agent: agent.into(),
+            visitor: false,
             from: "192.0.2.7:40000".into(),
             carrier: "wss".into(),
             place,
             seconds: 90,
             rtt_ms: 1.5,
+            load: 7,
             leaving: false,
             offers: vec![OfferStatus {
                 tunnel: "office".into(),
@@ -139,6 +235,7 @@ pub(crate) mod tests {
         Tunnel {
             id: "office".into(),
             agents: Vec::new(),
+            visitors: None,
             served: vec!["app.example.com".into()],
             streams: 0,
             rate_millis: 0,
@@ -161,6 +258,7 @@ pub(crate) mod tests {
             (first.places.as_slice(), first.streams, first.received),
             (&[(0, 0), (1, 0)][..], 4, 10_000)
         );
+        assert_eq!(first.load, 7, "it is said of the agent as a whole");
         assert_eq!(first.trouble.as_deref(), Some("no target of it answers"));
     }
 }

@@ -11,7 +11,8 @@ use crate::status::Status;
 
 /// How long streams of any of the Plan's agents may go on.
 pub(super) fn longest_drain(plan: &Plan) -> Duration {
-    plan.agents.iter().map(|agent| agent.drain).max().unwrap_or_default()
+    let visits = plan.visits.iter().map(|visit| visit.drain);
+    plan.agents.iter().map(|agent| agent.drain).chain(visits).max().unwrap_or_default()
 }
 
 impl Supervisor {

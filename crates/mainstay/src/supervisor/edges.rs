@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use mainstay_config::plan::Plan;
 use mainstay_config::plan::edge::Place as At;
 use mainstay_core::time::Boot;
+use mainstay_core::tunnel::record::Record;
 use mainstay_proxy::pool::Standing;
 use mainstay_proxy::shared::{COLUMNS, Cells, WORDS};
 use mainstay_proxy::worker::{EdgeStatus, SocketKey};
@@ -16,6 +17,7 @@ use mainstay_sys::clock::boot_now;
 use mainstay_sys::shared::Shared;
 
 use super::Supervisor;
+use super::hubs::Run;
 use super::listeners::Listeners;
 use super::logs::Logs;
 use super::secrets::Secrets;
@@ -55,8 +57,12 @@ pub(super) struct Edges {
     pub(super) tickets: TicketKeys,
     /// Key of sticky cookies of pools that name none.
     pub(super) sticky: Vec<u8>,
-    /// This run of the node, as agents of tunnels know it.
-    pub(super) hub: u64,
+    /// This run of the node, as agents of tunnels and other hubs know it.
+    pub(super) run: Run,
+    /// What registries know of other hubs.
+    pub(super) hubs: Vec<Record>,
+    /// What the registry role was told of this one.
+    pub(super) own: Option<Record>,
 }
 
 /// What an edge process has.
@@ -70,6 +76,8 @@ pub(super) struct Has {
     pub(super) status: EdgeStatus,
     /// Where it sees backends stand: pool, backend, address.
     pub(super) seen: HashMap<(String, String, String), Standing>,
+    /// The tunnels that it has agents of.
+    pub(super) offers: Vec<String>,
 }
 
 impl Supervisor {
@@ -87,7 +95,7 @@ impl Supervisor {
         let threads = plan.edge.threads.max(1);
         let hub = HubIdentity {
             name: plan.node.clone(),
-            instance: self.edges.hub,
+            instance: self.edges.run.instance,
             process: worker.instance,
             processes: plan.edge.instances.max(1),
             threads,
@@ -99,6 +107,7 @@ impl Supervisor {
         for status in self.probes.values() {
             self.workers[slot].send(&ToEdge::Health(status.clone()));
         }
+        self.workers[slot].send(&ToEdge::Hubs(self.edges.hubs.clone()));
         let words = self.orders.words();
         self.workers[slot].send(&ToEdge::Orders(words));
         // All that before the Plan, so that it serves everything as it should from the first connection on.
@@ -235,6 +244,7 @@ impl Supervisor {
             }
             FromEdge::Explained { id, explained } => self.route_explained(id, explained),
             FromEdge::Seen(seen) => self.backends_seen(slot, seen),
+            FromEdge::Offers(tunnels) => self.offers_told(slot, tunnels),
             FromEdge::Event(event) => self.news.push_back(event),
             FromEdge::Draining(open) => {
                 tracing::debug!(open, "an edge process drains");
@@ -267,6 +277,7 @@ impl Supervisor {
     pub(super) fn bury_edge(&mut self, slot: usize) {
         let has = std::mem::take(&mut self.workers[slot].edge);
         self.edges.gone.add(&has.status.counted());
+        self.tell_own();
         if let Some(cells) = &self.edges.cells {
             Cells::clear(cells.words(), usize::from(has.column));
         }

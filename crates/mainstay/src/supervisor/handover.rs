@@ -15,6 +15,7 @@ use mainstay_proxy::worker::{EdgeStatus, SocketKey};
 use mainstay_sys::process::{inherit, keep_over_exec};
 use serde::{Deserialize, Serialize};
 
+use super::hubs::Run;
 use super::orders::Orders;
 use super::tickets::TicketKeys;
 use super::worker::Place;
@@ -56,6 +57,9 @@ pub(super) struct State {
     /// Key of sticky cookies.
     #[serde(default)]
     pub(super) sticky: Vec<u8>,
+    /// As agents of tunnels and other hubs know this run.
+    #[serde(default)]
+    pub(super) run: Run,
     /// Pool, backend, address, and where it stands.
     #[serde(default)]
     pub(super) told: Vec<((String, String, String), Standing)>,

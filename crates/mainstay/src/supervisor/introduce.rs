@@ -81,6 +81,6 @@ impl Supervisor {
     pub(super) fn end_unfit(&mut self, why: String) {
         tracing::error!("{why}: this node ends, so that the one that came first is not disturbed");
         self.unfit.get_or_insert(why);
-        self.begin_stop(false);
+        self.begin_stop_hurriedly();
     }
 }

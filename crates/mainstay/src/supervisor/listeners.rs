@@ -1,7 +1,7 @@
 //! The sockets of the edge's listeners: opened all or none, held for as long as the Plan has them.
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::bail;
@@ -177,6 +177,34 @@ impl Listeners {
         {
             tracing::debug!("{key}: {error}");
         }
+    }
+
+    /// Leaves new calls to these addresses unanswered for as long as what is returned is kept; those to other addresses are answered as
+    /// before. Nothing is returned when nobody listens there.
+    pub(super) fn hush(&self, addrs: &[IpAddr]) -> Vec<OwnedFd> {
+        let mut kept = Vec::new();
+        let mut done: HashSet<SocketAddr> = HashSet::new();
+        for (key, held) in self.open.iter().filter(|(key, _)| !key.udp) {
+            let Place::Inet(at) = &key.place else { continue };
+            if addrs.contains(&at.ip()) {
+                match listen::hush(&held.fd) {
+                    Ok(()) => kept.extend(held.fd.try_clone()),
+                    Err(error) => tracing::warn!("{key}: {error}"),
+                }
+            }
+            let family =
+                addrs.iter().filter(|addr| at.ip().is_unspecified() && addr.is_ipv4() == at.is_ipv4());
+            for addr in family.map(|addr| SocketAddr::new(*addr, at.port())) {
+                if !done.insert(addr) {
+                    continue;
+                }
+                match listen::open_hushed(addr) {
+                    Ok(fd) => kept.push(fd),
+                    Err(error) => tracing::warn!("{error}"),
+                }
+            }
+        }
+        kept
     }
 
     /// Closes all.

@@ -8,6 +8,7 @@ mod cluster;
 mod deposits;
 mod edges;
 mod handover;
+mod hubs;
 mod identity;
 mod introduce;
 mod listeners;
@@ -183,7 +184,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.secrets.follow(&supervisor.plan.edge, now);
     edges.tickets.turn(now);
     edges.sticky = tickets::sticky_key()?;
-    edges.hub = tickets::hub_instance()?;
+    edges.run = hubs::Run::begin()?;
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();
     }
@@ -444,7 +445,10 @@ impl Supervisor {
                 worker.send(&ToProbe::Held(self.held.clone()));
                 worker.send(&ToProbe::Plan(plan));
             }
-            Role::Registry => worker.send(&ToRegistry::Plan(plan)),
+            Role::Registry => {
+                worker.send(&ToRegistry::Plan(plan));
+                self.introduce_hub(slot);
+            }
             Role::Agent => worker.send(&ToAgent::Plan(plan)),
             Role::Vip => {
                 worker.send(&ToVip::Plan(plan));

@@ -32,6 +32,8 @@ pub(super) fn part(plan: &Plan, role: Role) -> Plan {
         metrics: plan.metrics,
         // Their keys are for nobody else.
         agents: if role == Role::Agent { plan.agents.clone() } else { Vec::new() },
+        registry: if role == Role::Registry { plan.registry.clone() } else { None },
+        visits: if role == Role::Agent { plan.visits.clone() } else { Vec::new() },
         edge,
     }
 }

@@ -134,6 +134,7 @@ impl Supervisor {
             FromRegistry::Ready => self.confirmed(slot),
             FromRegistry::Heard(heard) => self.tell(Role::Vip, &ToVip::Heard(heard)),
             FromRegistry::State(state) => self.tell(Role::Vip, &ToVip::External(state)),
+            FromRegistry::Hubs(hubs) => self.hubs_told(hubs),
             FromRegistry::Event(event) => self.news.push_back(event),
         }
     }

@@ -119,6 +119,7 @@ impl Supervisor {
         self.fill_slots();
         // Before the others are told: a role that has work from now on is started with this Plan.
         self.send_plans(&old, api_again);
+        self.tell_own();
         self.start_wanted(boot_now());
         self.settle_sockets();
         Ok(())

@@ -9,7 +9,7 @@ use super::Supervisor;
 use super::orders::Orders;
 use crate::ipc::Seen;
 use crate::role::Role;
-use crate::status::{BackendShown, Counter, ListenerStatus, PoolStatus, Status, TunnelStatus};
+use crate::status::{BackendShown, Counter, HubStatus, ListenerStatus, PoolStatus, Status, TunnelStatus};
 use crate::words;
 
 impl Supervisor {
@@ -44,12 +44,21 @@ impl Supervisor {
             status.pools.push(shown);
         }
         let places = usize::from(self.plan.edge.instances) * usize::from(self.plan.edge.threads.max(1));
+        status.hubs = HubStatus::all(places, &sum.hubs);
+        status.degraded.extend(status.hubs.iter().filter_map(HubStatus::degraded));
         for tunnel in &self.plan.edge.tunnels {
             let shown = TunnelStatus::new(tunnel, places, &sum.agents);
             if shown.agents.iter().all(|agent| agent.places.is_empty()) {
-                status
-                    .degraded
-                    .push(format!("tunnel {} is offered by no agent: requests get 503", tunnel.id));
+                let elsewhere = status.hubs.iter().find(|hub| hub.tunnels.contains(&tunnel.id));
+                status.degraded.push(match elsewhere {
+                    Some(hub) => {
+                        let (id, hub) = (&tunnel.id, &hub.hub);
+                        format!(
+                            "no agent of tunnel {id} has met this hub: requests take the way by hub {hub}"
+                        )
+                    }
+                    None => format!("tunnel {} is offered by no agent: requests get 503", tunnel.id),
+                });
             }
             status.tunnels.push(shown);
         }

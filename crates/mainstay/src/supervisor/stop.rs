@@ -1,5 +1,8 @@
-//! An orderly end: vips are given up first, then commands and deliveries under way get a bounded time.
+//! An orderly end: what visitors of vips have under way is answered, vips are given up, then commands and deliveries under way get a
+//! bounded time.
 
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
@@ -11,6 +14,10 @@ use crate::role::Role;
 
 /// How long the vip role may take to stop what its vips own and release them.
 pub(super) const RELEASE_MAX: Duration = Duration::from_secs(35);
+
+/// How long what visitors of vips have under way may take before the vips go. Who calls meanwhile is not answered and asks again after
+/// a second (RFC 6298 section 2), so that the next holder has to be there by then.
+const LULL: Duration = Duration::from_millis(500);
 
 /// How long commands and deliveries may go on after the vips are gone.
 const LINGER_MAX: Duration = Duration::from_secs(5);
@@ -30,10 +37,19 @@ pub(super) struct Stop {
     at_once: bool,
     /// Connections get all the time that the configuration gives them.
     long: bool,
+    /// Vips are kept until then at most, while the edge answers what it has.
+    lull: Option<Boot>,
+    /// Sockets that leave calls to vips unanswered.
+    hushed: Vec<OwnedFd>,
+    /// The edge was told to drain.
+    drains: bool,
 }
 
 impl Stop {
     pub(super) fn deadline(&self, now: Boot) -> Boot {
+        if let Some(lull) = self.lull {
+            return lull;
+        }
         if now < self.by { self.by } else { self.cut.max(self.by) }
     }
 
@@ -55,10 +71,51 @@ impl Supervisor {
             stop.at_once = true;
             return;
         }
-        tracing::info!("stopping: vips are given up first");
         super::tell_systemd(&[sd_notify::NotifyState::Stopping]);
         let by = boot_now() + RELEASE_MAX;
-        self.stop = Some(Stop { vips_gone: false, by, cut: by, at_once: false, long });
+        let hushed = self.hush_vips();
+        let lull = (!hushed.is_empty()).then(|| boot_now() + LULL);
+        self.stop =
+            Some(Stop { vips_gone: false, by, cut: by, at_once: false, long, lull, hushed, drains: false });
+        if lull.is_none() {
+            return self.give_up_vips();
+        }
+        tracing::info!("stopping: what is under way at vips is answered first");
+        self.drain_edges();
+    }
+
+    /// The same without a pause: somebody else may hold what we hold.
+    pub(super) fn begin_stop_hurriedly(&mut self) {
+        self.begin_stop(false);
+        self.end_lull();
+    }
+
+    /// Leaves new calls to vips that are held unanswered, when the edge listens there.
+    fn hush_vips(&self) -> Vec<OwnedFd> {
+        if !self.runs(Role::Edge) {
+            return Vec::new();
+        }
+        let held = self.plan.vips.iter().filter(|vip| self.deposits.holds(vip.spec.name.as_str()));
+        let addrs: Vec<IpAddr> = held.flat_map(|vip| &vip.addrs).map(|addr| addr.addr).collect();
+        self.edges.listeners.hush(&addrs)
+    }
+
+    fn runs(&self, role: Role) -> bool {
+        self.workers.iter().any(|w| w.role == role && w.running.is_some())
+    }
+
+    fn end_lull(&mut self) {
+        if self.stop.as_mut().is_some_and(|stop| stop.lull.take().is_some()) {
+            self.give_up_vips();
+        }
+    }
+
+    fn give_up_vips(&mut self) {
+        tracing::info!("stopping: vips are given up first");
+        if let Some(stop) = &mut self.stop {
+            stop.by = boot_now() + RELEASE_MAX;
+            stop.cut = stop.cut.max(stop.by);
+        }
         let mut told = false;
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Vip && w.running.is_some()) {
             worker.send(&ToVip::Stop);
@@ -69,6 +126,18 @@ impl Supervisor {
         }
     }
 
+    /// Has the edge answer what it has and end.
+    fn drain_edges(&mut self) {
+        let Some(stop) = &mut self.stop else { return };
+        if std::mem::replace(&mut stop.drains, true) {
+            return;
+        }
+        let drain = if stop.long { self.plan.edge.drain } else { self.plan.edge.drain.min(DRAIN_MAX) };
+        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Edge) {
+            worker.send(&ToEdge::Drain(drain));
+        }
+    }
+
     /// The vip role has given everything up, or is dead and its deposit redeemed.
     pub(super) fn vips_are_gone(&mut self) {
         let Some(stop) = &mut self.stop else { return };
@@ -76,16 +145,16 @@ impl Supervisor {
             return;
         }
         stop.vips_gone = true;
+        stop.lull = None;
+        stop.hushed.clear();
         self.close_watchdog();
+        self.drain_edges();
         let Some(stop) = &mut self.stop else { return };
         let drain = if stop.long { self.plan.edge.drain } else { self.plan.edge.drain.min(DRAIN_MAX) };
         let offered = super::agents::longest_drain(&self.plan);
         let offered = if stop.long { offered } else { offered.min(DRAIN_MAX) };
         stop.by = boot_now() + LINGER_MAX;
         stop.cut = boot_now() + drain.max(offered) + END_GRACE;
-        for worker in self.workers.iter_mut().filter(|w| w.role == Role::Edge) {
-            worker.send(&ToEdge::Drain(drain));
-        }
         for worker in self.workers.iter_mut().filter(|w| w.role == Role::Agent) {
             worker.send(&ToAgent::Leave(offered));
         }
@@ -115,6 +184,12 @@ impl Supervisor {
     pub(super) fn press_stop(&mut self, now: Boot) {
         let Some(stop) = &self.stop else { return };
         if stop.vips_gone {
+            return;
+        }
+        if let Some(lull) = stop.lull {
+            if lull <= now || !self.runs(Role::Edge) {
+                self.end_lull();
+            }
             return;
         }
         let alive = self.workers.iter().any(|w| w.role == Role::Vip && w.running.is_some());

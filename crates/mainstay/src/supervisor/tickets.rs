@@ -28,7 +28,7 @@ fn draw(bytes: usize) -> std::io::Result<Vec<u8>> {
     Ok(key)
 }
 
-/// What agents of tunnels tell this run of the node by.
+/// What agents of tunnels and other hubs tell this run of the node by.
 pub(super) fn hub_instance() -> anyhow::Result<u64> {
     let drawn = draw(8).context("draw a number for the hub")?;
     Ok(drawn.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)))

@@ -23,6 +23,7 @@ use mainstay_sys::process::{Exit, PidFd, at_leisure, inherit, keep_over_exec};
 use mainstay_sys::shared::Shared;
 
 use super::handover::{self, State, VERSION};
+use super::hubs::Run;
 use super::worker::{Place, Worker};
 use super::{Options, Role, Supervisor};
 use crate::ipc::{ApiReply, ToApi, ToVip};
@@ -169,6 +170,7 @@ impl Supervisor {
             orders: self.orders.clone(),
             tickets: self.edges.tickets.clone(),
             sticky: self.edges.sticky.clone(),
+            run: self.edges.run,
             told: self.edges.told.iter().map(|(key, state)| (key.clone(), *state)).collect(),
             workers: self.workers.iter().map(Worker::state).collect(),
             written: serde_json::to_value(&*self.written).unwrap_or_default(),
@@ -255,6 +257,7 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     (s.written, s.orders) = (Arc::new(written), orders);
     s.edges.tickets = state.tickets;
     s.edges.sticky = if state.sticky.is_empty() { super::tickets::sticky_key()? } else { state.sticky };
+    s.edges.run = if state.run == Run::default() { Run::begin()? } else { state.run };
     adopt_edges(&mut s, state.sockets, state.cells, state.slots, now);
     s.edges.gone = state.gone;
     s.edges.told = state.told.into_iter().collect();

@@ -176,6 +176,7 @@ impl Worker {
             sockets: was.sockets.into_iter().collect(),
             status: was.status,
             seen: HashMap::new(),
+            offers: Vec::new(),
         };
         let plan = Arc::clone(if state.role == Role::Exec { exec_plan } else { plan });
         worker.running = Some(Running {

@@ -42,6 +42,8 @@ pub(crate) fn binary() -> PathBuf {
 /// The network.
 pub(crate) struct Bed {
     pub(crate) edge: Host,
+    /// Where another hub may be.
+    pub(crate) other: Host,
     pub(crate) client: Host,
     /// Hosts of agents, with a mirror called as the host.
     pub(crate) sites: Vec<(Host, Mirror)>,
@@ -60,6 +62,7 @@ impl Bed {
             Ok(host)
         };
         let edge = plugged("edge", "10.0.4.20/24")?;
+        let other = plugged("other", "10.0.4.21/24")?;
         let client = plugged("client", "10.0.4.9/24")?;
         let site = |name: &str, addr: &str| -> Result<(Host, Mirror)> {
             let host = plugged(name, addr)?;
@@ -68,7 +71,7 @@ impl Bed {
         };
         let sites = vec![site("one", "10.0.4.41/24")?, site("two", "10.0.4.42/24")?];
         let key = SigningKey::parse(KEY)?;
-        Ok(Self { edge, client, sites, key, _lan: lan, _lab: lab })
+        Ok(Self { edge, other, client, sites, key, _lan: lan, _lab: lab })
     }
 
     /// A configuration with one tunnel that this key may offer, and more keys of the tunnel's.

@@ -2,5 +2,11 @@
 
 mod agent;
 mod bed;
+mod carriers;
+mod faults;
 mod hub;
+mod limits;
+mod peers;
 mod role;
+mod rolling;
+mod visit;

@@ -24,7 +24,7 @@ fn config(bed: &Bed, name: &str, more: &str) -> String {
 }
 
 /// Starts the agent of a site and waits until hubs have granted what it offers.
-fn start(bed: &Bed, site: usize, more: &str) -> Result<Mainstay> {
+pub(crate) fn start(bed: &Bed, site: usize, more: &str) -> Result<Mainstay> {
     let name = ["one", "two"][site];
     let node = Mainstay::start(&bed.sites[site].0, &crate::bed::binary(), &config(bed, name, more))?;
     node.daemon()

@@ -79,6 +79,12 @@ impl Bounds {
 }
 
 impl Held {
+    /// Whether bytes may have to wait.
+    #[must_use]
+    pub const fn is_bounded(&self) -> bool {
+        self.bandwidth.is_some()
+    }
+
     /// So many bytes went through.
     pub fn spend(&self, bytes: usize) {
         let Some((cells, key, rate)) = self.bandwidth else { return };
@@ -112,6 +118,7 @@ mod tests {
         Tunnel {
             id: "office".to_owned(),
             agents: Vec::new(),
+            visitors: None,
             served: Vec::new(),
             streams,
             rate_millis,

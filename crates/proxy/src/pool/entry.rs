@@ -11,7 +11,7 @@ use mainstay_core::time::Boot;
 
 use super::set::Set;
 use crate::clock::boot_now;
-use crate::road::Goal;
+use crate::road::{Goal, Load};
 use crate::shared::{Cells, Permit};
 
 /// So many answers make up the mean latency that is shown.
@@ -41,6 +41,8 @@ pub(super) struct Entry {
     pub(super) max: Cell<u32>,
     /// Requests under way on this thread.
     pub(super) here: Cell<u32>,
+    /// Those that others have, when it is an agent, which tells of them.
+    pub(super) elsewhere: RefCell<Option<Load>>,
     pub(super) latency: Cell<Latency>,
     /// The mean of the last answers' latencies in nanoseconds, for people; 0 before the first.
     pub(super) mean: Cell<u64>,
@@ -78,6 +80,7 @@ impl Entry {
             sharing: Cell::default(),
             max: Cell::default(),
             here: Cell::default(),
+            elsewhere: RefCell::default(),
             latency: Cell::default(),
             mean: Cell::default(),
             requests: Cell::default(),
@@ -94,6 +97,9 @@ impl Entry {
 
     /// Its part of the load.
     pub(super) fn part(&self, cells: Cells) -> u64 {
+        if let Some(elsewhere) = &*self.elsewhere.borrow() {
+            return u64::from(self.here.get()) + u64::from(elsewhere.get());
+        }
         match u64::from(self.sharing.get()) {
             0 | 1 => self.load(cells),
             // Of the others' requests nobody knows to which address they went: to all alike, as a rule.

@@ -131,6 +131,17 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Whether an entry of it is asked only when no other is usable; and whether that is so because it is at another hub.
+    pub(super) fn is_backup(&self, entry: &Entry) -> (bool, bool) {
+        let elsewhere = match &entry.goal {
+            Goal::Agent(agent) => self.offers.iter().any(|offer| offer.backup && *offer.agent == *agent.name),
+            Goal::Place(_) => false,
+        };
+        (self.backend.backup || elsewhere, elsewhere)
+    }
+}
+
 impl Set {
     /// Makes the list of backends anew; addresses that stay keep their state.
     pub(super) fn relist(self: &Rc<Self>, pool: &Pool, key: Key, next_id: &Cell<u32>, now: Boot) {
@@ -158,6 +169,7 @@ impl Set {
                 entry.slot.set(source.slot);
                 entry.sharing.set(sharing);
                 entry.max.set(source.backend.max_connections);
+                *entry.elsewhere.borrow_mut() = offer.map(|offer| offer.load.clone());
                 *entry.cookie.borrow_mut() = pool.sticky.as_ref().map(|table| {
                     let value = sticky::value(key, &pool.name, &source.backend.name, &address);
                     (value, sticky::set_cookie(table, value).into())
@@ -210,7 +222,7 @@ fn member(pool: &Pool, backend: &Backend, offer: Option<&Offer>, key: u64) -> Me
     MemberSpec {
         key,
         weight: backend.weight.max(1).saturating_mul(offer.map_or(1, |offer| offer.weight.max(1))),
-        backup: backend.backup,
+        backup: backend.backup || offer.is_some_and(|offer| offer.backup),
         down: backend.down,
         // An agent probes its target and says so.
         probed: backend.probe.is_some() || offer.is_some(),

@@ -143,7 +143,7 @@ impl Set {
             state,
             why,
             degraded: view.degraded || source.trouble.is_some(),
-            backup: source.backend.backup,
+            backup: source.is_backup(entry).0,
             weight: view.weight,
             share: view.share,
             load,

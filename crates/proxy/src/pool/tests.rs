@@ -1,5 +1,6 @@
 //! Pools as their callers meet them.
 
+mod agents;
 mod health;
 mod names;
 mod waiting;

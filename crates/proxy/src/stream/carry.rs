@@ -1,7 +1,8 @@
 //! Bytes between a client and a road through a tunnel.
 //!
-//! Neither end is a socket that a pipe could reach as a rule, so bytes are copied; a connection that waits owns no buffer. What the
-//! client says before the first byte comes back is kept, so that a target that refuses costs no more than another try.
+//! What the client says before the first byte comes back is kept, so that a target that refuses costs no more than another try.
+//! From then on a client's plain TCP socket is joined to the road, which sends and receives for itself; all others are copied. A
+//! connection that waits owns no buffer.
 
 use std::cell::Cell;
 use std::io;
@@ -10,10 +11,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::deadline::Watch;
+use crate::road::{Joint, Road};
 use crate::thread::Thread;
-use crate::transport::Io;
+use crate::transport::{Io, Stream};
 
 /// Bytes that are moved at once; all connections of a thread share the buffer.
 const BUFFER: usize = 32 * 1024;
@@ -29,12 +32,14 @@ thread_local! {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum End {
     /// Both directions came to their end.
     Whole,
-    /// The target was not there, and nothing is lost: what the client said so far is in `early`.
-    Refused,
+    /// The target was not there, and nothing is lost: here is the client, and what it said so far is in `early`.
+    Refused(Io),
+    /// It goes on without being copied.
+    Joined(Joined),
     /// A connection broke.
     Broken,
     /// Nothing moved for too long.
@@ -44,13 +49,33 @@ pub(super) enum End {
 }
 
 /// What became of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Carried {
     pub(super) end: End,
     /// Bytes from the client.
     pub(super) received: u64,
     /// Bytes to the client.
     pub(super) sent: u64,
+}
+
+/// Where bytes come from.
+trait Source {
+    /// Reads into `into`; zero is the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>>;
+}
+
+impl Source for Io {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        Self::poll_fill(self, cx, into)
+    }
+}
+
+impl Source for Box<dyn Road> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(into);
+        ready!(Pin::new(self).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
 }
 
 /// One direction.
@@ -68,12 +93,20 @@ struct Half {
     moved: u64,
 }
 
-/// Moves bytes both ways until both have ended, one broke, or nothing moved for `idle`. `early` goes to the road first; on
-/// [`End::Refused`] it is all that the client has said.
+/// What the copying of a connection comes to.
+enum Step {
+    Over(End),
+    Refused,
+    /// Both ends can be joined.
+    Joins,
+}
+
+/// Moves bytes both ways until both have ended, one broke, or nothing moved for `idle`; or until the two can be joined. `early`
+/// goes to the road first; on [`End::Refused`] it is all that the client has said.
 pub(super) async fn carry(
     thread: &Rc<Thread>,
-    client: &mut Io,
-    mut road: Io,
+    mut client: Io,
+    mut road: Box<dyn Road>,
     early: &mut Vec<u8>,
     idle: Duration,
 ) -> Carried {
@@ -82,22 +115,31 @@ pub(super) async fn carry(
     let mut outward = Half::default();
     let (mut seen, mut due) = (0, watch.now() + idle);
     let mut keeps = true;
+    let joins = road.joins() && matches!(client.direct(), Some(Stream::Tcp(_)));
     let moving = std::future::poll_fn(|cx| {
+        if joins && inward.is_clear() && outward.is_clear() {
+            let answered = !keeps || matches!(road.poll_answered(cx), Poll::Ready(Ok(())));
+            if answered {
+                return Poll::Ready(Step::Joins);
+            }
+        }
         let kept = if keeps { Some(&mut *early) } else { None };
-        let up = inward.poll(cx, client, &mut road, kept);
-        let down = outward.poll(cx, &mut road, client, None);
+        let up = inward.poll(cx, &mut client, &mut road, kept);
+        let down = outward.poll(cx, &mut road, &mut client, None);
         let refused = |half: &Poll<io::Result<()>>| matches!(half, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused);
         if refused(&up) || refused(&down) {
-            let end = if keeps && outward.moved == 0 { End::Refused } else { End::Broken };
-            return Poll::Ready(end);
+            let lost = !keeps || outward.moved > 0;
+            return Poll::Ready(if lost { Step::Over(End::Broken) } else { Step::Refused });
         }
         match (&up, &down) {
-            (_, Poll::Ready(Err(_))) => return Poll::Ready(End::Broken),
+            (_, Poll::Ready(Err(_))) => return Poll::Ready(Step::Over(End::Broken)),
             // A target that takes no more may have answered already.
-            (Poll::Ready(Err(_)), Poll::Pending) if outward.ended => return Poll::Ready(End::Broken),
-            (Poll::Ready(Err(_)), Poll::Ready(Ok(()))) => return Poll::Ready(End::Broken),
+            (Poll::Ready(Err(_)), Poll::Pending) if outward.ended => {
+                return Poll::Ready(Step::Over(End::Broken));
+            }
+            (Poll::Ready(Err(_)), Poll::Ready(Ok(()))) => return Poll::Ready(Step::Over(End::Broken)),
             (Poll::Ready(Err(_)), Poll::Pending) => inward.give_up(),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Whole),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Step::Over(End::Whole)),
             (Poll::Ready(Ok(())) | Poll::Pending, Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => {}
         }
         if keeps && (outward.moved > 0 || early.len() > KEPT) {
@@ -109,15 +151,57 @@ pub(super) async fn carry(
             (seen, due) = (moved, watch.now() + idle);
         }
         if watch.has_passed(cx, due) && watch.now() >= due {
-            return Poll::Ready(End::Idle);
+            return Poll::Ready(Step::Over(End::Idle));
         }
         Poll::Pending
     });
-    let end = tokio::select! {
-        end = moving => end,
-        () = thread.is_cut() => End::Cut,
+    let step = tokio::select! {
+        step = moving => step,
+        () = thread.is_cut() => Step::Over(End::Cut),
+    };
+    let end = match step {
+        Step::Over(end) => end,
+        Step::Refused => End::Refused(client),
+        Step::Joins => match client.into_tcp().and_then(|client| road.join(client)) {
+            Some(joint) => End::Joined(Joined { joint, watch }),
+            None => End::Broken,
+        },
     };
     Carried { end, received: inward.moved, sent: outward.moved }
+}
+
+/// A client that is joined to its road.
+#[derive(Debug)]
+pub(super) struct Joined {
+    joint: Box<dyn Joint>,
+    watch: Watch,
+}
+
+impl Joined {
+    /// Waits until both directions have ended, one broke, or nothing moved for `idle` or up to twice as long.
+    pub(super) async fn run(mut self, thread: &Rc<Thread>, idle: Duration) -> Carried {
+        let (mut seen, mut due) = (self.joint.moved(), self.watch.now() + idle);
+        let end = std::future::poll_fn(|cx| {
+            if let Poll::Ready(moving) = self.joint.poll_moving(cx) {
+                return Poll::Ready(if moving.is_ok() { End::Whole } else { End::Broken });
+            }
+            if thread.was_cut() {
+                return Poll::Ready(End::Cut);
+            }
+            if self.watch.has_passed(cx, due) {
+                let moved = self.joint.moved();
+                if moved == seen {
+                    return Poll::Ready(End::Idle);
+                }
+                (seen, due) = (moved, self.watch.now() + idle);
+                let _ = self.watch.has_passed(cx, due);
+            }
+            Poll::Pending
+        })
+        .await;
+        let (received, sent) = self.joint.moved();
+        Carried { end, received, sent }
+    }
 }
 
 impl Half {
@@ -125,8 +209,8 @@ impl Half {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Io,
-        to: &mut Io,
+        from: &mut impl Source,
+        to: &mut (impl AsyncWrite + Unpin),
         mut kept: Option<&mut Vec<u8>>,
     ) -> Poll<io::Result<()>> {
         if self.done {
@@ -170,8 +254,8 @@ impl Half {
     fn turn(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Io,
-        to: &mut Io,
+        from: &mut impl Source,
+        to: &mut (impl AsyncWrite + Unpin),
         buffer: &mut [u8],
         kept: Option<&mut Vec<u8>>,
     ) -> Poll<io::Result<()>> {
@@ -202,6 +286,11 @@ impl Half {
         self.moved += count as u64;
         self.fresh = true;
         Ok(())
+    }
+
+    /// Whether nothing is on its way, and the destination has not failed.
+    fn is_clear(&self) -> bool {
+        self.rest.is_empty() && (!self.done || self.ended)
     }
 
     /// The destination takes no more: what comes is not wanted.

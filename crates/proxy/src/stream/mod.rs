@@ -10,7 +10,9 @@ pub mod relay;
 mod session;
 mod slow;
 mod udp;
+mod visit;
 
 pub(crate) use open::admits;
 pub use open::open;
 pub use udp::udp;
+pub use visit::visit;

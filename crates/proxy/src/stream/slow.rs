@@ -13,7 +13,7 @@ use mainstay_core::time::Boot;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::carry::{self, carry};
+use super::carry::{self, Carried, Joined, carry};
 use super::open::connect;
 use crate::clock::boot_now;
 use crate::exchange::Connection;
@@ -74,6 +74,16 @@ fn greeting(pool: &Pool, ends: Option<Ends>) -> Vec<u8> {
     first
 }
 
+/// What became of a client.
+enum Served {
+    /// No backend was found.
+    Nobody,
+    /// It was relayed.
+    Relayed { received: u64, sent: u64 },
+    /// It is joined to its road, which took so long; so many bytes passed before.
+    Joined(Joined, Lease, Duration, Carried),
+}
+
 /// Relays between a client whose TLS has ended here, or whose backend is behind a tunnel, and a backend.
 pub(super) async fn relay(
     thread: &Rc<Thread>,
@@ -83,63 +93,92 @@ pub(super) async fn relay(
     pool: PoolId,
     started: Boot,
 ) {
-    let Client { io: mut client, mut early, mut tried, lease: mut leased } = client;
     let index = connection.listener;
     let listener = &snapshot.edge.listeners[index as usize];
-    let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
-    let (mut received, mut sent) = (0, 0);
-    let mut status = 502;
-    loop {
-        let lease = match leased.take() {
-            Some(lease) => lease,
-            None => {
-                let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
-                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else { break };
-                tried.push(lease.backend());
-                lease
-            }
-        };
-        let began = boot_now();
-        let ends = connection.proxy.or(connection.peer.zip(connection.local));
-        match dial(thread, &lease, ends, listener.connect_timeout).await {
-            Ok(mut backend) => {
-                let mut first = greeting(&snapshot.edge.pools[pool.index()], ends);
-                let took = boot_now().since(began);
-                if let Io::Road(_) = &backend {
-                    // What is said to the target before it answers costs nothing to say again.
-                    if !first.is_empty() && backend.write_all(&first).await.is_err() {
-                        lease.ended(Outcome::ConnectFailed, took);
-                        continue;
-                    }
-                    let carried =
-                        carry(thread, &mut client, backend, &mut early, listener.idle_timeout).await;
-                    if carried.end == carry::End::Refused {
-                        lease.ended(Outcome::ConnectFailed, boot_now().since(began));
-                        continue;
-                    }
-                    (received, sent) = (carried.received, carried.sent);
-                } else {
-                    first.append(&mut early);
-                    if backend.write_all(&first).await.is_ok() {
-                        (received, sent) = copy(client, backend, listener.idle_timeout, thread).await;
-                    }
-                }
-                status = 200;
-                lease.ended(Outcome::Answered(200), took);
-                break;
-            }
-            Err(error) => {
-                tracing::debug!(backend = &**lease.address(), %error, "connect");
-                lease.ended(Outcome::ConnectFailed, boot_now().since(began));
-            }
+    // What looks for a backend and copies is large; one that is joined to its road keeps none of it.
+    let serving = Box::pin(serve(thread, snapshot, &connection, client, pool));
+    let (status, received, sent) = match serving.await {
+        Served::Nobody => (502, 0, 0),
+        Served::Relayed { received, sent } => (200, received, sent),
+        Served::Joined(joined, lease, took, before) => {
+            let after = joined.run(thread, listener.idle_timeout).await;
+            lease.ended(Outcome::Answered(200), took);
+            (200, before.received + after.received, before.sent + after.sent)
         }
-    }
+    };
     thread.counters.stream_done(connection.counts, received, sent);
     thread.counters.closed(connection.counts);
     if !listener.logs.is_empty() {
         let mut exchange = crate::exchange::Exchange::of_stream(connection, started);
         (exchange.status, exchange.received, exchange.sent) = (status, received, sent);
         super::open::write_log(thread, snapshot, index, &exchange);
+    }
+}
+
+async fn serve(
+    thread: &Rc<Thread>,
+    snapshot: &Arc<Snapshot>,
+    connection: &Connection,
+    client: Client,
+    pool: PoolId,
+) -> Served {
+    let Client { io: mut client, mut early, mut tried, lease: mut leased } = client;
+    let listener = &snapshot.edge.listeners[connection.listener as usize];
+    let source = connection.proxy.map(|(source, _)| source).or(connection.peer);
+    let ends = connection.proxy.or(connection.peer.zip(connection.local));
+    loop {
+        let lease = match leased.take() {
+            Some(lease) => lease,
+            None => {
+                let ask = Ask { client: source.map(|s| s.ip()), key: None, cookie: None, tried: &tried };
+                let Ok(lease) = thread.pools.lease(snapshot, pool, &ask).await else {
+                    if let Io::Road(road) = &mut client {
+                        road.refuse();
+                    }
+                    return Served::Nobody;
+                };
+                tried.push(lease.backend());
+                lease
+            }
+        };
+        let began = boot_now();
+        let backend = dial(thread, &lease, ends, listener.connect_timeout).await;
+        let mut first = greeting(&snapshot.edge.pools[pool.index()], ends);
+        let took = boot_now().since(began);
+        match backend {
+            Ok(Io::Road(mut road)) => {
+                // What is said to the target before it answers costs nothing to say again.
+                if !first.is_empty() && road.write_all(&first).await.is_err() {
+                    lease.ended(Outcome::ConnectFailed, took);
+                    continue;
+                }
+                let mut carried = carry(thread, client, road, &mut early, listener.idle_timeout).await;
+                match std::mem::replace(&mut carried.end, carry::End::Whole) {
+                    carry::End::Refused(again) => {
+                        client = again;
+                        lease.ended(Outcome::ConnectFailed, boot_now().since(began));
+                    }
+                    carry::End::Joined(joined) => return Served::Joined(joined, lease, took, carried),
+                    carry::End::Whole | carry::End::Broken | carry::End::Idle | carry::End::Cut => {
+                        lease.ended(Outcome::Answered(200), took);
+                        return Served::Relayed { received: carried.received, sent: carried.sent };
+                    }
+                }
+            }
+            Ok(mut backend) => {
+                first.append(&mut early);
+                let (mut received, mut sent) = (0, 0);
+                if backend.write_all(&first).await.is_ok() {
+                    (received, sent) = copy(client, backend, listener.idle_timeout, thread).await;
+                }
+                lease.ended(Outcome::Answered(200), took);
+                return Served::Relayed { received, sent };
+            }
+            Err(error) => {
+                tracing::debug!(backend = &**lease.address(), %error, "connect");
+                lease.ended(Outcome::ConnectFailed, boot_now().since(began));
+            }
+        }
     }
 }
 

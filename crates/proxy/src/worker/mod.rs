@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::log::Writers;
 use crate::metrics::{Counters, ListenerCounts, Names, RouteCounts};
 use crate::pool::{self, BackendStatus, Standing};
-use crate::road::SessionStatus;
+use crate::road::{HubSession, SessionStatus};
 use crate::shared::Cells;
 use crate::snapshot::{Error, Snapshot};
 use crate::thread::Thread;
@@ -60,6 +60,9 @@ pub struct EdgeStatus {
     /// Sessions of agents.
     #[serde(default)]
     pub agents: Vec<SessionStatus>,
+    /// Sessions with other hubs.
+    #[serde(default)]
+    pub hubs: Vec<HubSession>,
 }
 
 impl EdgeStatus {
@@ -71,6 +74,7 @@ impl EdgeStatus {
         self.backends = BackendStatus::merge(backends.into_iter().chain(other.backends.iter().cloned()));
         self.log_lines_dropped += other.log_lines_dropped;
         self.agents.extend(other.agents.iter().cloned());
+        self.hubs.extend(other.hubs.iter().cloned());
     }
 
     /// What is left of it when its process is gone: what was counted.
@@ -78,6 +82,7 @@ impl EdgeStatus {
     pub fn counted(&self) -> Self {
         let mut counted = self.clone();
         counted.agents.clear();
+        counted.hubs.clear();
         for backend in &mut counted.backends {
             (backend.state, backend.degraded) = (Standing::Up, false);
             (backend.load, backend.threads, backend.aside_on) = (0, 0, 0);
@@ -252,7 +257,8 @@ impl Process {
     pub async fn status(&self) -> EdgeStatus {
         let backends = self.backends().await;
         let agents = self.ask(|thread| thread.agents()).await.into_iter().flatten().collect();
-        EdgeStatus { backends, agents, log_lines_dropped: self.writers.dropped(), ..self.counted() }
+        let hubs = self.ask(|thread| thread.hubs()).await.into_iter().flatten().collect();
+        EdgeStatus { backends, agents, hubs, log_lines_dropped: self.writers.dropped(), ..self.counted() }
     }
 
     /// How the backends are, as all threads together see them.

@@ -39,6 +39,15 @@ impl Resolver<'_> {
         let protocol = protocol(raw);
         self.keys_of_other_protocols(raw, protocol, &who);
         let bound = self.places(raw, protocol, &who, places);
+        self.where_it_goes(raw, protocol, &who);
+        self.listener_at(raw, bound, pools)
+    }
+
+    /// A listener that is bound at these places.
+    pub(super) fn listener_at(&mut self, raw: &raw::Listener, bound: Vec<Place>, pools: &[Pool]) -> Listener {
+        let name = text_of(&raw.name);
+        let who = format!("listener \"{name}\"");
+        let protocol = protocol(raw);
         let idle = match protocol {
             Protocol::Http => SECOND * 75,
             Protocol::Tcp | Protocol::Passthrough => SECOND * 600,
@@ -68,7 +77,6 @@ impl Resolver<'_> {
         let pool = raw.pool.as_ref().and_then(|pool| self.stream_pool(pool, protocol, pools, &who));
         let sni = self.sni(raw.sni.as_ref(), pools, &who);
         let answer = raw.answer.as_ref().map(|answer| self.template(answer, &who));
-        self.where_it_goes(raw, protocol, &who);
         let most = self.count(&raw.max_connections, 20_000, 1..=MOST_CONNECTIONS, &who, "max_connections");
         let udp_responses = raw
             .udp_responses

@@ -1,6 +1,7 @@
 //! The edge: what its tables name is registered first, so that order in the file never matters.
 
 mod forward;
+mod hub;
 mod jwt;
 mod kinds;
 mod listener;
@@ -43,6 +44,8 @@ pub(super) struct Tables {
     logs: Vec<At<raw::Log>>,
     hub: Option<At<raw::Hub>>,
     tunnels: Vec<At<raw::Tunnel>>,
+    /// Pools of private tunnels.
+    private: Vec<At<raw::Pool>>,
 }
 
 /// More of one kind is a mistake in a template; each is looked at on the way of a request.
@@ -71,6 +74,7 @@ impl Tables {
             logs: list(&mut root.log),
             hub: root.hub.take(),
             tunnels: list(&mut root.tunnel),
+            private: Vec::new(),
         }
     }
 }
@@ -79,6 +83,7 @@ impl Resolver<'_> {
     /// Registers every name of the edge.
     pub(super) fn edge_names(&mut self, tables: &mut Tables) {
         self.tunnel_tables(tables);
+        self.hub_listener(tables);
         self.at_most(&mut tables.listeners, MOST_LISTENERS, "listeners");
         self.at_most(&mut tables.routes, MOST, "routes");
         self.at_most(&mut tables.pools, MOST, "pools");
@@ -116,6 +121,7 @@ impl Resolver<'_> {
         edge.hub = self.hub(tables.hub.as_ref());
         edge.tunnels = self.tunnels(tables, &edge.hub);
         edge.listeners = self.listeners(&tables.listeners, &edge.pools);
+        edge.listeners.extend(self.visit_listeners(tables, &edge.pools));
         edge.routes = self.routes(&tables.routes, &edge);
         self.unknown_variables();
         if !self.findings.has_errors() {
@@ -125,7 +131,11 @@ impl Resolver<'_> {
     }
 
     pub(super) fn pools_of(&mut self, tables: &Tables, probes: &mut Vec<crate::plan::Probe>) -> Vec<Pool> {
-        tables.pools.iter().map(|at| self.pool(at, probes)).collect()
+        // The pools of private tunnels come last, and nothing can name them.
+        let mut pools: Vec<Pool> = tables.pools.iter().map(|at| self.pool(at, probes)).collect();
+        self.edge.leads_private = true;
+        pools.extend(tables.private.iter().map(|at| self.pool(at, probes)));
+        pools
     }
 
     fn edge_table(&mut self, raw: Option<&At<raw::Edge>>) -> Edge {

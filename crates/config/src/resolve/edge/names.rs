@@ -49,6 +49,10 @@ pub(in crate::resolve) struct State {
     own: BTreeMap<String, (Definer, Span)>,
     uses: Vec<(String, Span, String)>,
     patterns: HashMap<(String, bool), Vec<String>>,
+    /// Ids of private tunnels.
+    pub(super) private: HashSet<String>,
+    /// The pools that are resolved are those of private tunnels.
+    pub(super) leads_private: bool,
     /// Names made for routes that have none, by position.
     pub(super) route_names: HashMap<usize, String>,
 }

@@ -141,6 +141,10 @@ impl Resolver<'_> {
         if let Some(id) = text.strip_prefix("tunnel:") {
             let id = At::new(id.to_owned(), at.span);
             self.named(Kind::Tunnel, &id, who)?;
+            if self.edge.private.contains(&id.value) && !self.edge.leads_private {
+                let message = format!("{who}: tunnel \"{}\" is private: it stands in no pool", id.value);
+                self.error(at.span, message, "take it out; its visitors run `mainstay visit`");
+            }
             return Some(Target::Tunnel(id.value));
         }
         if let Some(path) = text.strip_prefix("unix:") {

@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mainstay_core::name::PoolId;
 use md5::{Digest as _, Md5};
 
 use super::listener::protocol;
 use super::names::Kind;
-use super::{Tables, span_of, text_of};
-use crate::plan::edge::{Hub, Protocol, Tunnel};
-use crate::plan::tunnel::made_name;
+use super::{Tables, flag, span_of, text_of};
+use crate::plan::edge::{Hub, Listener, Pool, Protocol, Tunnel};
+use crate::plan::tunnel::{PEERS_LISTENER, made_name};
 use crate::raw;
 use crate::read::Header;
 use crate::resolve::Resolver;
@@ -45,7 +46,11 @@ impl Resolver<'_> {
             let span = id.span;
             let Some(id) = self.unique(Some(id), &mut taken, "tunnel") else { continue };
             self.enter(Kind::Tunnel, id.clone(), nth, span);
-            self.ways_to(&id, span, raw, domain.as_ref(), tables);
+            if flag(&raw.private, false) {
+                self.private_way_to(&id, span, raw, tables);
+            } else {
+                self.ways_to(&id, span, raw, domain.as_ref(), tables);
+            }
         }
         tables.tunnels = tunnels;
     }
@@ -59,6 +64,50 @@ impl Resolver<'_> {
             self.error(id.span, message, "write 1 to 57 letters, digits, points, _ and -");
         }
         fits
+    }
+
+    /// The pool of a private tunnel. It has no name that anything could lead to it by.
+    fn private_way_to(&mut self, id: &str, span: Span, raw: &raw::Tunnel, tables: &mut Tables) {
+        let who = format!("tunnel \"{id}\"");
+        let public = [
+            ("listener", span_of(&raw.listener)),
+            ("hosts", span_of(&raw.hosts)),
+            ("tcp", span_of(&raw.tcp)),
+            ("udp", span_of(&raw.udp)),
+        ];
+        for (key, span) in public {
+            let Some(span) = span else { continue };
+            let message = format!("{who}: `{key}` leads everybody to a private tunnel");
+            self.error(span, message, "take it out, or `private`; its visitors run `mainstay visit`");
+        }
+        let name = made_name(id);
+        let wrong = tables.pools.iter().find(|pool| text_of(&pool.value.name) == name);
+        if let Some(pool) = wrong {
+            let message = format!("pool \"{name}\" has the name that private tunnel \"{id}\" needs");
+            self.error(pool.span, message, "call it otherwise");
+        }
+        self.edge.private.insert(id.to_owned());
+        tables
+            .private
+            .push(At::new(pool_of(&At::new(name, span), Header { span, spoiled: Vec::new() }, raw), span));
+    }
+
+    /// What holds for the connections of visitors of private tunnels: a listener each that is bound nowhere. Their pools are the
+    /// last ones.
+    pub(super) fn visit_listeners(&mut self, tables: &Tables, pools: &[Pool]) -> Vec<Listener> {
+        let first = pools.len() - tables.private.len();
+        let mut made = Vec::new();
+        for (nth, at) in tables.private.iter().enumerate() {
+            let id = text_of(&at.value.name);
+            let raw = raw::Listener {
+                name: Some(At::new(format!("{id}/visit"), at.span)),
+                protocol: Some(At::new(ProtocolWord::Tcp, at.span)),
+                ..raw::Listener::default()
+            };
+            let pool = u32::try_from(first + nth).ok().map(PoolId);
+            made.push(Listener { pool, ..self.listener_at(&raw, Vec::new(), pools) });
+        }
+        made
     }
 
     /// The pool, the route and the listeners of a tunnel.
@@ -102,19 +151,7 @@ impl Resolver<'_> {
             }
         }
         if made {
-            let backend = raw::BackendTable {
-                head: head.clone(),
-                addr: Some(name.clone()),
-                ..raw::BackendTable::default()
-            };
-            let pool = raw::Pool {
-                head,
-                name: Some(name),
-                balance: raw.balance.clone(),
-                backends: Some(At::new(vec![At::new(BackendEntry(backend), span)], span)),
-                ..raw::Pool::default()
-            };
-            tables.pools.push(At::new(pool, span));
+            tables.pools.push(At::new(pool_of(&name, head, raw), span));
         } else {
             self.foreign(
                 span_of(&raw.balance),
@@ -161,13 +198,20 @@ impl Resolver<'_> {
                 "one for each hub is enough",
             );
         }
-        Hub { domain: raw.domain.as_ref().map(|domain| domain.value.to_ascii_lowercase()), addrs }
+        Hub {
+            domain: raw.domain.as_ref().map(|domain| domain.value.to_ascii_lowercase()),
+            addrs,
+            advertise: self.advertise(raw),
+            among: self.among(raw),
+        }
     }
 
     pub(super) fn tunnels(&mut self, tables: &Tables, hub: &Hub) -> Vec<Tunnel> {
         let tunnels: Vec<Tunnel> = tables.tunnels.iter().map(|at| self.tunnel(&at.value, hub)).collect();
-        let comes_in =
-            |at: &At<raw::Listener>| at.value.agents.is_some() || protocol(&at.value) == Protocol::Hub;
+        let comes_in = |at: &At<raw::Listener>| {
+            at.value.agents.is_some()
+                || (protocol(&at.value) == Protocol::Hub && text_of(&at.value.name) != PEERS_LISTENER)
+        };
         if let (Some(first), false) = (tables.tunnels.first(), tables.listeners.iter().any(comes_in))
             && !self.findings.has_errors()
         {
@@ -180,15 +224,14 @@ impl Resolver<'_> {
     fn tunnel(&mut self, raw: &raw::Tunnel, hub: &Hub) -> Tunnel {
         let id = text_of(&raw.id);
         let who = format!("tunnel \"{id}\"");
-        for (key, span) in [("private", span_of(&raw.private)), ("visitors", span_of(&raw.visitors))] {
-            if let Some(span) = span {
-                let message = format!("{who}: `{key}`: visitors are not served by this version");
-                self.error(span, message, "take it out; what leads to a tunnel is public");
-            }
+        let private = flag(&raw.private, false);
+        if let (Some(span), false) = (span_of(&raw.visitors), private) {
+            let message = format!("{who}: `visitors` means nothing: everybody may reach it");
+            self.error(span, message, "write private = true, and take `hosts`, `tcp` and `udp` out");
         }
         let mut served: Vec<String> =
             raw.hosts.iter().flat_map(|list| &list.value).map(|host| host.value.clone()).collect();
-        if let (Some(domain), None) = (&hub.domain, &raw.hosts) {
+        if let (Some(domain), None, false) = (&hub.domain, &raw.hosts, private) {
             served.push(generated(&id, domain));
         }
         for (binds, scheme) in [(&raw.tcp, "tcp://"), (&raw.udp, "udp://")] {
@@ -196,7 +239,8 @@ impl Resolver<'_> {
             served.extend(binds.map(|bind| format!("{scheme}{}", bind.value)));
         }
         Tunnel {
-            agents: self.public_keys(raw, &who),
+            agents: self.public_keys(&raw.agents, &raw.head, &who, &AGENTS),
+            visitors: private.then(|| self.public_keys(&raw.visitors, &raw.head, &who, &VISITORS)),
             served,
             streams: self.count(&raw.streams, 0, 0..=MOST, &who, "streams"),
             rate_millis: raw.rate.as_ref().map_or(0, |rate| rate.value.0),
@@ -205,30 +249,62 @@ impl Resolver<'_> {
         }
     }
 
-    fn public_keys(&mut self, raw: &raw::Tunnel, who: &str) -> Vec<[u8; 32]> {
-        let Some(list) = self.required(&raw.agents, &raw.head, who, "agents") else { return Vec::new() };
+    fn public_keys(
+        &mut self,
+        list: &Option<At<Vec<At<String>>>>,
+        head: &Header,
+        who: &str,
+        whose: &Whose,
+    ) -> Vec<[u8; 32]> {
+        let key = whose.key;
+        let Some(list) = self.required(list, head, who, key) else { return Vec::new() };
         if list.value.is_empty() {
-            let message = format!("{who}: nobody may offer it");
-            self.findings.warn(list.span, message, "write the agents' public keys, or take the tunnel out");
+            let help = format!("write the {key}' public keys, or take the tunnel out");
+            self.findings.warn(list.span, format!("{who}: nobody may {} it", whose.may), help);
         }
         if let Some(extra) = list.value.get(MOST_KEYS) {
-            self.error(extra.span, format!("{who}: more than {MOST_KEYS} agents"), "several may share a key");
+            self.error(extra.span, format!("{who}: more than {MOST_KEYS} {key}"), "several may share a key");
         }
         let mut seen = HashSet::new();
         let mut keys = Vec::new();
         for text in &list.value {
             let bytes = text.value.strip_prefix(ED25519).and_then(|key| STANDARD.decode(key).ok());
-            let Some(key) = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
-                let message = format!("{who}: agents: \"{}\" is not a public key", text.value.escape_debug());
+            let Some(public) = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) else {
+                let message = format!("{who}: {key}: \"{}\" is not a public key", text.value.escape_debug());
                 self.error(text.span, message, "write \"ed25519:...\" as `mainstay tunnel key` prints it");
                 continue;
             };
-            if !seen.insert(key) {
-                self.error(text.span, format!("{who}: agents: this key stands there twice"), "write it once");
+            if !seen.insert(public) {
+                self.error(text.span, format!("{who}: {key}: this key stands there twice"), "write it once");
             }
-            keys.push(key);
+            keys.push(public);
         }
         keys
+    }
+}
+
+/// Those who have keys.
+struct Whose {
+    /// How their list is written.
+    key: &'static str,
+    /// What they may do with the tunnel.
+    may: &'static str,
+}
+
+const AGENTS: Whose = Whose { key: "agents", may: "offer" };
+const VISITORS: Whose = Whose { key: "visitors", may: "reach" };
+
+/// The pool of a tunnel's agents.
+fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
+    let span = head.span;
+    let backend =
+        raw::BackendTable { head: head.clone(), addr: Some(name.clone()), ..raw::BackendTable::default() };
+    raw::Pool {
+        head,
+        name: Some(name.clone()),
+        balance: raw.balance.clone(),
+        backends: Some(At::new(vec![At::new(BackendEntry(backend), span)], span)),
+        ..raw::Pool::default()
     }
 }
 

@@ -111,7 +111,7 @@ fn hear(session: &mut Session, mut input: &[u8], keys: &mut Vec<Key>, dice: &mut
                 keys.retain(|kept| *kept != key);
                 session.forget(key);
             }
-            Heard::Left => panic!("smux has no farewell"),
+            Heard::Left | Heard::News => panic!("smux has no such word"),
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn hear(to: &mut Session, bytes: &[u8], now: Boot) -> Vec<Told> {
             }
             Heard::Ended(key) => Told::Ended(key),
             Heard::Reset(key, code) => Told::Reset(key, code),
-            Heard::Left => panic!("smux has no farewell"),
+            Heard::Left | Heard::News => panic!("smux has no such word"),
         });
     }
     told.extend(effects(to));

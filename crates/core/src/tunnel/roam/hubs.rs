@@ -58,6 +58,24 @@ impl Hub {
         self.slots.iter().filter(|slot| slot.held == Held::Free).count()
     }
 
+    /// A dial has come out at a place, and one is enough; `again` says that it is the run of the hub that is known.
+    fn only(&mut self, dial: u64, at: (u16, u16), again: bool) -> Came {
+        let held = self.slots.iter_mut().find(|slot| slot.held != Held::Free);
+        let came = match held.map(|slot| (slot.held, slot)) {
+            None => Came::Wanted,
+            Some((Held::Session(old, _), slot)) if !again => {
+                slot.held = Held::Free;
+                Came::Instead(old)
+            }
+            Some((Held::Free | Held::Dial(_) | Held::Session(..), _)) => return Came::Known,
+        };
+        let Some(slot) = self.slots.iter_mut().find(|slot| (slot.process, slot.thread) == at) else {
+            return Came::Known;
+        };
+        slot.held = Held::Dial(dial);
+        came
+    }
+
     /// Whether any session ends there.
     pub(super) fn held(&self) -> bool {
         self.slots.iter().any(|slot| matches!(slot.held, Held::Session(..)))
@@ -70,6 +88,8 @@ pub(super) struct Hubs {
     pub(super) all: Vec<Hub>,
     /// Names that hubs have told of.
     pub(super) named: Vec<String>,
+    /// One place of each is enough.
+    pub(super) one_each: bool,
 }
 
 /// What came of a dial that has come out at a place.
@@ -88,6 +108,16 @@ impl Hubs {
         self.all.iter().find(|hub| hub.name == name)
     }
 
+    /// How many places of a hub are wanted and have nothing.
+    pub(super) fn lacks(&self, hub: &Hub, now: Boot) -> usize {
+        let lacks = hub.lacks(now);
+        match self.one_each {
+            true if hub.slots.iter().any(|slot| slot.held != Held::Free) => 0,
+            true => lacks.min(1),
+            false => lacks,
+        }
+    }
+
     /// A dial has come out at a place of a hub.
     pub(super) fn meets(&mut self, dial: u64, name: &str, instance: u64, place: Place, now: Boot) -> Came {
         let at = self.all.iter().position(|hub| hub.name == name);
@@ -102,6 +132,9 @@ impl Hubs {
         hub.seen = now;
         hub.shape(instance, place);
         let at = (place.process, place.thread);
+        if self.one_each {
+            return hub.only(dial, at, again);
+        }
         let Some(slot) = hub.slots.iter_mut().find(|slot| (slot.process, slot.thread) == at) else {
             return Came::Known;
         };

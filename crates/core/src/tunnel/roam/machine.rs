@@ -28,6 +28,8 @@ pub enum Input {
         /// Their names.
         names: Vec<String>,
     },
+    /// The addresses that somebody else tells of: those that no longer are among them are forgotten.
+    Told(Vec<String>),
     /// A session takes no new streams: its hub leaves.
     Leaving(u64),
     /// A session has ended.
@@ -74,6 +76,14 @@ impl Roam {
         Self { sources, hubs: Hubs::default(), dials: 0, effects: VecDeque::new(), chance: 0 }
     }
 
+    /// The same for who is content with one session at each hub, wherever in it.
+    #[must_use]
+    pub fn one_each<'a>(urls: impl IntoIterator<Item = &'a str>, now: Boot) -> Self {
+        let mut roam = Self::new(urls, now);
+        roam.hubs.one_each = true;
+        roam
+    }
+
     /// A dial has come out at this place: whether it is wanted. The place is kept for the dial until an input ends it.
     pub fn meets(&mut self, dial: u64, challenge: &Challenge, now: Boot) -> bool {
         let name = &challenge.hub;
@@ -104,6 +114,7 @@ impl Roam {
             Input::Known(dial) => self.land(dial, now, Source::met),
             Input::Refused(dial, cause) => self.refused(dial, cause, now),
             Input::Welcome { dial, hubs, names } => self.welcome(dial, hubs, names, now),
+            Input::Told(hubs) => self.told(&hubs, now),
             Input::Leaving(session) => self.ended(session, now, true),
             Input::Lost(session) => self.ended(session, now, false),
         }
@@ -223,7 +234,7 @@ impl Roam {
             return 1;
         }
         let led = source.leads.iter().filter_map(|name| self.hubs.get(name));
-        led.map(|hub| hub.lacks(now)).sum::<usize>() + self.hubs.unmet()
+        led.map(|hub| self.hubs.lacks(hub, now)).sum::<usize>() + self.hubs.unmet()
     }
 
     fn due(&self, source: &Source, now: Boot) -> Boot {

@@ -247,3 +247,42 @@ fn a_session_whose_hub_leaves_keeps_its_streams_and_loses_its_place() {
     roam.handle(Input::Lost(first), 6, soon);
     assert_eq!(roam.view(soon)[0].places[0].session, Some(next[0].0), "the old one's end changes nothing");
 }
+
+#[test]
+fn who_is_content_with_one_session_at_each_hub_asks_for_no_more_and_finds_all_hubs() {
+    for seed in 1..20 {
+        let mut world = World::new(3, &["tcp://all"], seed);
+        world.roam = Roam::one_each(["tcp://all"], world.now);
+        let one_at_each =
+            |world: &World| (0..3).all(|hub| world.places(hub) == usize::from(world.hubs[hub].up));
+        assert!(world.until(SECOND * 10, one_at_each), "seed {seed}: {:?}", world.sessions);
+        world.kill(1);
+        assert!(world.until(SECOND, |world| world.places(0) == 1 && world.places(2) == 1), "seed {seed}");
+        world.back(1);
+        assert!(world.until(SECOND * 60, one_at_each), "seed {seed}: {:?}", world.sessions);
+        let dials = world.dials;
+        assert!(
+            world.until(SECOND * 20, |world| world.sessions.len() > 3 || world.dials > dials + 4) == false
+        );
+    }
+}
+
+#[test]
+fn of_one_session_at_each_hub_that_of_a_run_which_is_over_gives_way() {
+    let now = Boot::from_nanos(1);
+    let mut roam = Roam::one_each(["tcp://a"], now);
+    roam.handle(Input::Tick, 1, now);
+    let first = dials(&mut roam)[0].0;
+    assert!(roam.meets(first, &challenge("a", 1, 0, 2), now));
+    roam.handle(welcome(first), 2, now);
+    let second = dials(&mut roam)[0].0;
+    assert!(!roam.meets(second, &challenge("a", 1, 1, 2), now), "one is enough");
+    roam.handle(Input::Known(second), 3, now);
+    let later = now + SECOND;
+    roam.handle(Input::Tick, 4, later);
+    let third = dials(&mut roam)[0].0;
+    assert!(roam.meets(third, &challenge("a", 2, 1, 2), later), "another run of the hub");
+    assert_eq!(roam.poll_effect(), Some(Effect::Drain(first)));
+    roam.handle(Input::Leaving(third), 5, later);
+    assert!(!roam.view(later).iter().any(|hub| hub.places.iter().any(|place| place.session.is_some())));
+}

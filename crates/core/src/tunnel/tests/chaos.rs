@@ -171,7 +171,7 @@ impl World {
                     self.sides[side].deliver(key, bytes, taken, self.now);
                 }
                 Heard::Datagram(..) => panic!("no datagrams here"),
-                Heard::Ended(_) | Heard::Left => {}
+                Heard::Ended(_) | Heard::Left | Heard::News => {}
                 Heard::Reset(key, _) => {
                     self.talks[side].get_mut(&key).expect("a stream that we know").reset = true;
                     let ended = matches!(self.sides[side].unread_of(key), Ok(Unread::Bytes(_)));

@@ -23,6 +23,7 @@ fn a_stream_that_is_drained_fast_over_a_long_way_gets_a_wider_window_and_a_slow_
     for (pause, wide) in [(Duration::from_millis(1), true), (Duration::from_secs(30), false)] {
         let mut rig = Rig::new(Limits { silence: Duration::from_secs(3600), ..limits });
         rig.agent.rtt = Some(Duration::from_millis(100));
+        rig.agent.shortest = [rig.agent.rtt; 2];
         let (ours, theirs) = rig.open();
         for _ in 0..40 {
             while fill(&mut rig.hub, ours) > 0 {
@@ -35,6 +36,30 @@ fn a_stream_that_is_drained_fast_over_a_long_way_gets_a_wider_window_and_a_slow_
         let window = rig.agent.streams.get(theirs).unwrap().receive_window;
         assert_eq!(window > 256 << 10, wide, "{window} after pauses of {pause:?}");
         assert!(window <= 4 << 20);
+    }
+}
+
+#[test]
+fn a_queue_on_the_way_does_not_widen_the_window_that_fills_it() {
+    let limits = Limits { budget: 16 << 20, window: 256 << 10, window_max: 4 << 20, ..SMALL };
+    // With nothing in the way a PING takes 1 ms; behind what the window lets stand there, 100. The second time nobody remembers.
+    for (least, widest) in [(1, 256 << 10), (100, 512 << 10)] {
+        let mut rig = Rig::new(Limits { silence: Duration::from_secs(3600), ..limits });
+        rig.agent.rtt = Some(Duration::from_millis(100));
+        rig.agent.shortest = [Some(Duration::from_millis(least)); 2];
+        let (ours, theirs) = rig.open();
+        for _ in 0..40 {
+            while fill(&mut rig.hub, ours) > 0 {
+                rig.agent_hears();
+            }
+            let stream = rig.agent.streams.get(theirs).unwrap();
+            // 256 KiB in 100 ms is all that the way carries.
+            rig.now += Duration::from_millis(100) * stream.held / (256 << 10);
+            read(&mut rig.agent, theirs, rig.now);
+            rig.settle();
+        }
+        let window = rig.agent.streams.get(theirs).unwrap().receive_window;
+        assert!(window <= widest + 1024, "{window}, where {least} ms are the shortest");
     }
 }
 

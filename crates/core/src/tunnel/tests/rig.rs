@@ -24,6 +24,7 @@ pub(super) enum Told {
     Ended(Key),
     Reset(Key, Code),
     Left,
+    News,
     Writable(Key),
     Closed(Closed),
 }
@@ -104,6 +105,7 @@ pub(super) fn hear(to: &mut Mux, bytes: &[u8], now: Boot) -> Vec<Told> {
             Heard::Ended(key) => Told::Ended(key),
             Heard::Reset(key, code) => Told::Reset(key, code),
             Heard::Left => Told::Left,
+            Heard::News => Told::News,
         });
     }
     told.extend(effects(to));

@@ -1,15 +1,18 @@
 //! What is under a session: TCP, TLS or WebSocket, from an address to a stream of bytes.
 
 mod proxy;
+mod tcp;
 mod tls;
 mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_core::tunnel::address::{Address, Way};
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, lookup_host};
@@ -19,6 +22,8 @@ pub use proxy::Proxy;
 pub use tls::{ALPN, client_config, trusting};
 pub use websocket::{WebSocket, accept_key};
 
+use tcp::Tcp;
+
 use super::Carrier;
 
 /// How long a TCP connection may take.
@@ -26,6 +31,9 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// How long all of it may take, names and handshakes included.
 const DEADLINE: Duration = Duration::from_secs(8);
+
+/// What the kernel may keep of a session that it cannot send yet, in bytes: two turns.
+const UNSENT: u32 = 32 * 1024;
 
 /// The longest answer of a proxy or a server to what asks for bytes.
 const HEAD_MAX: usize = 8 * 1024;
@@ -104,7 +112,22 @@ async fn run(address: &Address, turn: u32, dialing: &Dialing) -> Result<Connecte
     Ok(Connected { carrier, to })
 }
 
-async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr), Error> {
+/// A TCP connection and nothing on it yet; of several addresses that a name stands for, `turn` says which.
+///
+/// # Errors
+/// When there is none within three seconds of an address being known.
+pub async fn plain(host: &str, port: u16, turn: u32) -> Result<Connected, Error> {
+    let (stream, to) = tcp(host, port, turn).await?;
+    Ok(Connected { carrier: Box::new(stream), to })
+}
+
+/// Prepares a TCP socket for a session: what the network cannot take yet stays with us, where streams have their turns.
+pub fn tune(socket: &impl AsFd) {
+    // Where the kernel does not know it, messages wait longer behind bulk.
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT);
+}
+
+async fn tcp(host: &str, port: u16, turn: u32) -> Result<(Tcp, SocketAddr), Error> {
     let unknown = || Error::Name(host.to_owned());
     let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
     let at = (turn as usize).checked_rem(found.len()).ok_or_else(unknown)?;
@@ -112,7 +135,8 @@ async fn tcp(host: &str, port: u16, turn: u32) -> Result<(TcpStream, SocketAddr)
     let stream = timeout(CONNECT, TcpStream::connect(to)).await.map_err(|_| Error::Late(CONNECT))?;
     let stream = stream.map_err(|error| Error::Connect(to, error))?;
     stream.set_nodelay(true)?;
-    Ok((stream, to))
+    tune(&stream);
+    Ok((Tcp::new(stream), to))
 }
 
 /// Reads an HTTP head, up to the empty line and nothing behind it.

@@ -6,9 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_core::tunnel::address::Address;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
-use super::{Error, read_head, refused, status};
+use super::{Error, Tcp, read_head, refused, status};
 
 /// An HTTP proxy.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl FromStr for Proxy {
 }
 
 /// Asks for a way to a hub.
-pub(super) async fn ask(stream: &mut TcpStream, proxy: &Proxy, address: &Address) -> Result<(), Error> {
+pub(super) async fn ask(stream: &mut Tcp, proxy: &Proxy, address: &Address) -> Result<(), Error> {
     let to = address.authority();
     let credentials =
         proxy.credentials.as_ref().map_or(String::new(), |shown| format!("Proxy-Authorization: {shown}\r\n"));

@@ -7,11 +7,10 @@ use mainstay_core::tunnel::address::Address;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Error;
+use super::{Error, Tcp};
 
 /// The protocol that a hub's own listener agrees on.
 pub const ALPN: &[u8] = b"mainstay-tunnel/1";
@@ -54,11 +53,11 @@ pub fn trusting(pem: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
 
 /// The handshake; `own` when it is with the hub itself, and not with what stands before it.
 pub(super) async fn connect(
-    stream: TcpStream,
+    stream: Tcp,
     address: &Address,
     config: &Arc<ClientConfig>,
     own: bool,
-) -> Result<TlsStream<TcpStream>, Error> {
+) -> Result<TlsStream<Tcp>, Error> {
     let wrong = |error: &dyn std::fmt::Display| Error::Tls(error.to_string());
     let name = ServerName::try_from(address.host.clone()).map_err(|error| wrong(&error))?;
     let mut config = ClientConfig::clone(config);

@@ -4,7 +4,7 @@ use mainstay_proxy::metrics::{BUCKETS, RequestCounts, RouteCounts};
 use mainstay_proxy::pool::Standing;
 
 use super::Families;
-use crate::status::{BackendShown, Status, TunnelStatus};
+use crate::status::{BackendShown, HubStatus, Status, TunnelStatus};
 use crate::words;
 
 /// Classes of statuses, in the order in which they are counted.
@@ -41,6 +41,19 @@ pub(super) fn add(families: &mut Families, status: &Status) {
     let backends = status.pools.iter().flat_map(|pool| &pool.backends);
     backends.for_each(|shown| backend(families, shown));
     status.tunnels.iter().for_each(|shown| tunnel(families, shown));
+    status.hubs.iter().filter(|shown| !shown.hub.is_empty()).for_each(|shown| hub(families, shown));
+}
+
+fn hub(families: &mut Families, hub: &HubStatus) {
+    let labels = [("hub", hub.hub.as_str())];
+    families.add("hub_peer_sessions", "gauge", &labels, &hub.sessions.to_string());
+    families.add("hub_peer_incoming", "gauge", &labels, &hub.incoming.to_string());
+    families.add("hub_peer_tunnels", "gauge", &labels, &hub.tunnels.len().to_string());
+    families.add("hub_peer_rtt_seconds", "gauge", &labels, &format!("{:.6}", hub.rtt_ms / 1000.0));
+    families.add("hub_peer_connections", "gauge", &labels, &hub.streams.to_string());
+    families.add("hub_peer_connections_total", "counter", &labels, &hub.opened.to_string());
+    families.add("hub_peer_sent_bytes_total", "counter", &labels, &hub.sent.to_string());
+    families.add("hub_peer_received_bytes_total", "counter", &labels, &hub.received.to_string());
 }
 
 fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {
@@ -55,6 +68,22 @@ fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {
         families.add("tunnel_received_bytes_total", "counter", &labels, &agent.received.to_string());
         families.add("tunnel_rtt_seconds", "gauge", &labels, &format!("{:.6}", agent.rtt_ms / 1000.0));
         families.add("tunnel_sent_bytes_total", "counter", &labels, &agent.sent.to_string());
+    }
+    for visitor in &tunnel.visitors {
+        let kind = if visitor.udp { "udp" } else { "tcp" };
+        let host = visitor.from.rsplit_once(':').map_or("", |(host, _)| host);
+        let labels =
+            [("tunnel", tunnel.id.as_str()), ("visitor", &visitor.visitor), ("from", host), ("kind", kind)];
+        families.add("tunnel_visitor_sessions", "gauge", &labels, &visitor.sessions.to_string());
+        families.add("tunnel_visitor_connections", "gauge", &labels, &visitor.streams.to_string());
+        families.add("tunnel_visitor_connections_total", "counter", &labels, &visitor.opened.to_string());
+        families.add(
+            "tunnel_visitor_received_bytes_total",
+            "counter",
+            &labels,
+            &visitor.received.to_string(),
+        );
+        families.add("tunnel_visitor_sent_bytes_total", "counter", &labels, &visitor.sent.to_string());
     }
     let places = tunnel.places.to_string();
     families.add("tunnel_places", "gauge", &[("tunnel", &tunnel.id)], &places);

@@ -1,9 +1,9 @@
 //! Agents of this node as people read them.
 
 use super::{Table, paint_state};
-use crate::status::Status;
+use crate::status::{AgentStatus, Status};
 
-/// A line for each offer, and one for each hub.
+/// A line for each offer, one for each door of a visit, and one for each hub.
 pub(super) fn agents(status: &Status) -> String {
     let mut offers = Table::new(&["AGENT", "TUNNEL", "STATE", "STREAMS", "TO", "SERVED AT"]);
     let mut hubs = Table::new(&["AGENT", "HUB", "SESSIONS", "STREAMS", "RTT"]);
@@ -38,7 +38,7 @@ pub(super) fn agents(status: &Status) -> String {
             met = true;
             let rtt = hub.rtt_ms.map_or_else(|| "-".into(), |rtt| format!("{rtt:.1} ms"));
             hubs.row(vec![
-                agent.name.clone(),
+                if agent.visit { format!("{} (visit)", agent.name) } else { agent.name.clone() },
                 hub.hub.clone(),
                 format!("{} of {}", hub.sessions, hub.places),
                 hub.streams.to_string(),
@@ -50,10 +50,40 @@ pub(super) fn agents(status: &Status) -> String {
         2 => paint_state(cell, text),
         _ => text,
     };
-    let mut out = offers.render(paint);
-    if met {
-        out.push('\n');
-        out.push_str(&hubs.render(|_, _, text| text));
+    let visits: Vec<&AgentStatus> = status.agents.iter().filter(|agent| agent.visit).collect();
+    let mut tables = Vec::new();
+    if visits.len() < status.agents.len() {
+        tables.push(offers.render(paint));
     }
-    out
+    if !visits.is_empty() {
+        tables.push(doors(&visits));
+    }
+    if met {
+        tables.push(hubs.render(|_, _, text| text));
+    }
+    tables.join("\n")
+}
+
+fn doors(visits: &[&AgentStatus]) -> String {
+    let mut table = Table::new(&["VISIT", "TUNNEL", "STATE", "LISTENS AT", "OPEN", "TOTAL", "LOST"]);
+    for visit in visits {
+        for door in &visit.doors {
+            let kind = if door.udp { " (udp)" } else { "" };
+            let state = match (door.granted, door.refused.is_empty()) {
+                (0, true) => "pending",
+                (0, false) => "refused",
+                _ => "up",
+            };
+            table.row(vec![
+                visit.name.clone(),
+                format!("{}{kind}", door.tunnel),
+                state.into(),
+                door.listen.clone(),
+                door.streams.to_string(),
+                door.opened.to_string(),
+                door.lost.to_string(),
+            ]);
+        }
+    }
+    table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
 }

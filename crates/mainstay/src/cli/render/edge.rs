@@ -1,7 +1,7 @@
 //! Listeners and pools as people read them.
 
 use super::{Table, paint_state};
-use crate::status::{BackendShown, PoolStatus, Status, TunnelAgent, TunnelStatus};
+use crate::status::{BackendShown, HubStatus, PoolStatus, Status, TunnelAgent, TunnelStatus};
 use crate::words;
 
 /// One line for each listener.
@@ -48,7 +48,34 @@ pub(in crate::cli) fn pools(status: &Status) -> String {
     table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
 }
 
-/// One line for each agent.
+/// One line for each other hub.
+pub(in crate::cli) fn hubs(hubs: &[HubStatus]) -> String {
+    let mut table = Table::new(&[
+        "HUB", "ADDRESS", "STATE", "SESSIONS", "IN", "RTT", "TUNNELS", "SINCE", "OPEN", "TOTAL", "TO IT",
+        "FROM IT", "WHY",
+    ]);
+    for hub in hubs {
+        let rtt = if hub.rtt_ms > 0.0 { format!("{:.1} ms", hub.rtt_ms) } else { String::new() };
+        table.row(vec![
+            if hub.hub.is_empty() { "?".to_owned() } else { hub.hub.clone() },
+            hub.address.clone(),
+            hub.state().to_owned(),
+            format!("{}/{}", hub.sessions, hub.places),
+            hub.incoming.to_string(),
+            rtt,
+            hub.tunnels.len().to_string(),
+            format!("{} s", hub.seconds),
+            hub.streams.to_string(),
+            hub.opened.to_string(),
+            hub.sent.to_string(),
+            hub.received.to_string(),
+            hub.trouble.clone().unwrap_or_default(),
+        ]);
+    }
+    table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
+}
+
+/// One line for each agent, and below one for each visitor.
 pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus]) -> String {
     let mut table = Table::new(&[
         "TUNNEL", "AGENT", "STATE", "PLACES", "BY", "RTT", "OPEN", "TOTAL", "TO IT", "FROM IT", "WHY",
@@ -61,7 +88,42 @@ pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus]) -> String {
         }
         tunnel.agents.iter().for_each(|agent| table.row(agent_row(tunnel, agent)));
     }
-    table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text })
+    let mut out = table.render(|column, cell, text| if column == 2 { paint_state(cell, text) } else { text });
+    if tunnels.iter().any(|tunnel| tunnel.private) {
+        out.push('\n');
+        out.push_str(&visitors(tunnels));
+    }
+    out
+}
+
+fn visitors(tunnels: &[TunnelStatus]) -> String {
+    let mut table = Table::new(&[
+        "PRIVATE", "VISITOR", "SESSIONS", "SINCE", "BY", "RTT", "OPEN", "TOTAL", "TO IT", "FROM IT",
+    ]);
+    for tunnel in tunnels.iter().filter(|tunnel| tunnel.private) {
+        if tunnel.visitors.is_empty() {
+            let mut cells = vec![tunnel.id.clone(), "none".into()];
+            cells.resize(10, String::new());
+            table.row(cells);
+        }
+        for visitor in &tunnel.visitors {
+            let kind = if visitor.udp { " (udp)" } else { "" };
+            let rtt = if visitor.rtt_ms > 0.0 { format!("{:.1} ms", visitor.rtt_ms) } else { String::new() };
+            table.row(vec![
+                tunnel.id.clone(),
+                format!("{}{kind}", visitor.visitor),
+                visitor.sessions.to_string(),
+                format!("{} s", visitor.seconds),
+                format!("{} {}", visitor.carrier, visitor.from),
+                rtt,
+                visitor.streams.to_string(),
+                visitor.opened.to_string(),
+                visitor.sent.to_string(),
+                visitor.received.to_string(),
+            ]);
+        }
+    }
+    table.render(|_, _, text| text)
 }
 
 fn agent_row(tunnel: &TunnelStatus, agent: &TunnelAgent) -> Vec<String> {

@@ -2,21 +2,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Claims, Grant, Kind, Offer, Refused, Welcome};
 use mainstay_link::tunnel::hello::{self as said, Asked, Failed};
 use mainstay_link::tunnel::keys::PublicKey;
 use mainstay_link::tunnel::{Limits, Session, Side};
 use mainstay_proxy::clock::boot_now;
-use mainstay_proxy::road::Arrival;
+use mainstay_proxy::road::{Arrival, Load};
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use super::carrier::{Carrier, carrier_of};
 use super::seat::{self, Offered, Seat};
+use super::visitor::{self, Came, GUESTS_MAX};
 use super::{Desk, Spec};
 
 /// Agents of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
 const GREETED_MAX: usize = 1024;
+
+/// What one that is not let in may take to hear so.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Counts one that is not let in yet.
 struct Greeted<'a>(&'a Cell<usize>);
@@ -41,7 +48,7 @@ impl Drop for Greeted<'_> {
 pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     let from = arrival.from;
     let kind = super::carrier::name(&arrival);
-    let Arrival { io, early, way, open, .. } = arrival;
+    let Arrival { io, early, way, open, connection, .. } = arrival;
     let mut carrier = carrier_of(io, early, way);
     let admitted = {
         let Some(_greeted) = Greeted::new(&desk.greeted) else { return };
@@ -51,7 +58,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         Ok(admitted) => admitted,
         Err(failed) => {
             if let Failed::Refused(refused) = &failed {
-                tracing::info!(from = ?from, why = %refused.sentence, "an agent is refused");
+                tracing::info!(from = ?from, why = %refused.sentence, "somebody is refused");
                 let from = from.map(|from| from.to_string()).unwrap_or_default();
                 desk.news.refused(&from, &refused.sentence);
             } else {
@@ -60,9 +67,15 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
             if let Some(answer) = failed_answer(&failed) {
                 let _ = said::refuse(&mut carrier, answer).await;
             }
+            // In order, so that it can be read to its end.
+            let _ = timeout(PARTING, carrier.shutdown()).await;
             return;
         }
     };
+    if asked.hello.caller == Caller::Visitor {
+        let came = Came { from, ours: connection.local, carrier: kind, open };
+        return visitor::receive(desk, carrier, came, asked.hello, claims.key, offers);
+    }
     let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
     let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
     let seat = Rc::new(Seat {
@@ -75,6 +88,8 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         session,
         offers: granted.into_iter().map(|(offer, _)| Rc::new(offered(&offer))).collect(),
         refused: refused.into_iter().map(|(offer, _)| offer.tunnel).collect(),
+        load: Load::default(),
+        told: Cell::new(0),
         superseded: Cell::new(false),
         leaving: Cell::new(false),
     });
@@ -101,7 +116,7 @@ fn failed_answer(failed: &Failed) -> Option<Refused> {
 }
 
 /// An offer, and why it is not granted.
-type Judged = (Offer, Option<String>);
+pub(super) type Judged = (Offer, Option<String>);
 
 async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
     let refuse = |cause, sentence: String| Err(Failed::Refused(Refused { cause, sentence }));
@@ -111,24 +126,29 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
     }
     match asked.hello.caller {
         Caller::Agent => {}
-        Caller::Visitor => {
-            return refuse(Cause::Forbidden, "this hub does not serve visitors".to_owned());
+        Caller::Visitor if desk.guests.borrow().len() >= GUESTS_MAX => {
+            return refuse(
+                Cause::Full,
+                "this thread of the hub has as many visitors as it may have".to_owned(),
+            );
         }
+        Caller::Visitor => {}
         Caller::Hub => {
-            return refuse(Cause::Forbidden, "this hub does not forward for others".to_owned());
+            return refuse(Cause::Forbidden, "other hubs come in at `bind` of [hub]".to_owned());
         }
     }
+    let caller = asked.hello.caller;
     let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
     let claims = asked.prove(carrier, challenge, b"").await?;
     let judged: Vec<Judged> =
-        claims.offers.iter().map(|offer| (offer.clone(), desk.judge(offer, &claims.key))).collect();
+        claims.offers.iter().map(|offer| (offer.clone(), desk.judge(caller, offer, &claims.key))).collect();
     if judged.iter().all(|(_, why)| why.is_some()) {
         let why = judged.into_iter().find_map(|(_, why)| why);
-        let why = why.unwrap_or_else(|| "it offers nothing".to_owned());
+        let why = why.unwrap_or_else(|| "it names no tunnel".to_owned());
         return refuse(Cause::Forbidden, why);
     }
-    let welcome =
-        Welcome { grants: desk.grants(&judged), hubs: desk.addrs.borrow().clone(), ..Welcome::default() };
+    let (hubs, names) = (desk.peers.urls(desk), desk.peers.names(desk));
+    let welcome = Welcome { grants: desk.grants(&judged), hubs, names, ..Welcome::default() };
     said::welcome(carrier, welcome).await?;
     Ok((asked, claims, judged))
 }
@@ -142,14 +162,17 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
-        sent: Cell::new(0),
-        received: Cell::new(0),
+        tally: Rc::default(),
     }
 }
 
 impl Desk {
-    /// Why an offer is not granted; nothing when it is.
-    fn judge(&self, offer: &Offer, key: &[u8; 32]) -> Option<String> {
+    /// Why an offer, or a visitor's wish, is not granted; nothing when it is.
+    fn judge(&self, caller: Caller, offer: &Offer, key: &[u8; 32]) -> Option<String> {
+        if caller == Caller::Visitor {
+            let no = || format!("{} may not reach tunnel {}", PublicKey(*key), offer.tunnel);
+            return (!self.may_visit(&offer.tunnel, key)).then(no);
+        }
         let tunnels = self.tunnels.borrow();
         // Whether a tunnel exists is told to those alone who may offer it.
         let Some(spec) = tunnels.get(&offer.tunnel).filter(|spec| spec.agents.contains(key)) else {

@@ -7,24 +7,30 @@
 mod carrier;
 mod hello;
 mod news;
+mod peers;
 mod road;
 mod seat;
+mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use mainstay_config::plan::tunnel::PEERS_LISTENER;
 use mainstay_core::tunnel::hello::Place;
 use mainstay_link::tunnel::{Health, Kind, News, Open};
-use mainstay_proxy::policy::tunnel::{self as bounds, Unbounded};
-use mainstay_proxy::road::{Agent, Arrival, Ends, Freight, Hub, NoRoad, Offer, Road, Roads, SessionStatus};
+use mainstay_proxy::policy::tunnel::{self as bounds, Held, Unbounded};
+use mainstay_proxy::road::{
+    Agent, Arrival, Ends, Freight, Hub, HubSession, NoRoad, Offer, Road, Roads, SessionStatus,
+};
 use mainstay_proxy::snapshot::Snapshot;
 use mainstay_proxy::thread::Thread;
 use tokio::task::spawn_local;
 
 use crate::ipc::HubIdentity;
-use road::Through;
+use peers::{Known, Peers};
+use road::{Near, Through};
 use seat::{Offered, Seat};
 
 pub(super) use news::News as HubNews;
@@ -47,6 +53,9 @@ pub(super) struct Desk {
     /// What agents are told of the cluster's hubs.
     addrs: RefCell<Vec<String>>,
     seats: RefCell<Vec<Rc<Seat>>>,
+    /// Other hubs.
+    peers: Peers,
+    guests: RefCell<Vec<Rc<visitor::Guest>>>,
     /// Agents that are not let in yet.
     greeted: Cell<usize>,
     draining: Cell<bool>,
@@ -56,6 +65,8 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub(super) struct Spec {
     agents: Vec<[u8; 32]>,
+    /// Those who may reach it, when it is private.
+    visitors: Option<Vec<[u8; 32]>>,
     /// Hosts without wildcards are URLs.
     urls: Vec<String>,
     hosts: Vec<String>,
@@ -63,7 +74,13 @@ pub(super) struct Spec {
 }
 
 /// Gives a thread its tunnels; to be done before its first connection.
-pub(super) fn settle(thread: &Rc<Thread>, hub: Arc<HubIdentity>, news: Arc<HubNews>, number: u16) {
+pub(super) fn settle(
+    thread: &Rc<Thread>,
+    hub: Arc<HubIdentity>,
+    news: Arc<HubNews>,
+    known: Known,
+    number: u16,
+) {
     let place =
         Place { process: hub.process, processes: hub.processes, thread: number, threads: hub.threads };
     let desk = Rc::new_cyclic(|own| Desk {
@@ -75,6 +92,8 @@ pub(super) fn settle(thread: &Rc<Thread>, hub: Arc<HubIdentity>, news: Arc<HubNe
         tunnels: RefCell::default(),
         addrs: RefCell::default(),
         seats: RefCell::default(),
+        peers: Peers::new(own.clone(), known),
+        guests: RefCell::default(),
         greeted: Cell::new(0),
         draining: Cell::new(false),
     });
@@ -131,10 +150,19 @@ impl Desk {
         }
     }
 
-    /// Tells the pools who offers these tunnels.
+    /// Tells the pools and other hubs who offers these tunnels.
     fn publish<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
+        self.peers.changed();
+        self.tell_pools(tunnels);
+    }
+
+    /// Tells the pools who offers these tunnels: our own agents first, those of other hubs behind them.
+    fn tell_pools<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
         let Some(thread) = self.thread.upgrade() else { return };
         for tunnel in tunnels {
+            if !self.tunnels.borrow().contains_key(tunnel) {
+                continue;
+            }
             let mut offers: Vec<Offer> = Vec::new();
             for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
                 let of = seat.offers.iter().filter(|offer| offer.tunnel == tunnel);
@@ -145,11 +173,13 @@ impl Desk {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
                             let (agent, weight) = (seat.label.clone(), offer.weight);
-                            offers.push(Offer { agent, weight, trouble });
+                            let load = seat.load.clone();
+                            offers.push(Offer { agent, weight, trouble, load, backup: false });
                         }
                     }
                 }
             }
+            self.peers.offers(tunnel, &mut offers);
             thread.pools.offers(tunnel, offers);
         }
     }
@@ -180,7 +210,8 @@ impl Desk {
     async fn wind_up(self: Rc<Self>) {
         loop {
             let Some(thread) = self.thread.upgrade() else { return };
-            let own = self.seats.borrow().len() + self.greeted.get();
+            let own = self.seats.borrow().len() + self.guests.borrow().len() + self.greeted.get();
+            let own = own + self.peers.open_in_all();
             if thread.counters.open_in_all() <= own as u64 {
                 break;
             }
@@ -188,24 +219,40 @@ impl Desk {
         }
         let within = self.drain_time();
         self.seats.borrow().iter().for_each(|seat| seat.leave(within));
+        self.peers.leave(within);
         self.let_go();
+    }
+
+    /// A place for one more connection of a tunnel; why not, or nothing when there is no such tunnel.
+    fn hold(&self, tunnel: &str) -> Result<Held, Option<Unbounded>> {
+        let thread = self.thread.upgrade().ok_or(None)?;
+        let spec = self.tunnels.borrow().get(tunnel).map(Rc::clone).ok_or(None)?;
+        spec.bounds.open(thread.cells).map_err(Some)
     }
 }
 
 impl Roads for Desk {
     fn open(&self, agent: &Agent, ends: Option<Ends>, freight: Freight) -> Result<Box<dyn Road>, NoRoad> {
-        let thread = self.thread.upgrade().ok_or(NoRoad::Gone)?;
+        let desk = self.own.upgrade().ok_or(NoRoad::Gone)?;
         let udp = freight == Freight::Datagrams;
-        let Some((seat, offer)) = self.find(agent, udp) else {
+        let near = self.find(agent, udp);
+        let far = if near.is_none() { self.peers.find(agent, udp) } else { None };
+        if near.is_none() && far.is_none() {
             // It has left, and the pools do not know yet.
             self.publish(std::iter::once(&*agent.tunnel));
             return Err(NoRoad::Gone);
-        };
-        let bounds = self.tunnels.borrow().get(&*agent.tunnel).map(|spec| spec.bounds.clone());
-        let held = bounds.ok_or(NoRoad::Gone)?.open(thread.cells).map_err(|full| match full {
-            Unbounded::Streams => NoRoad::Full,
-            Unbounded::Rate => NoRoad::TooMany,
+        }
+        let held = self.hold(&agent.tunnel).map_err(|full| match full {
+            None => NoRoad::Gone,
+            Some(Unbounded::Streams) => NoRoad::Full,
+            Some(Unbounded::Rate) => NoRoad::TooMany,
         })?;
+        if let Some(far) = far {
+            return self.peers.open(&desk, far, (agent, ends, udp), held).inspect_err(|_| {
+                self.publish(std::iter::once(&*agent.tunnel));
+            });
+        }
+        let (seat, offer) = near.ok_or(NoRoad::Gone)?;
         let open = Open {
             kind: if udp { Kind::Datagrams } else { Kind::Bytes },
             target: offer.route.clone(),
@@ -217,15 +264,18 @@ impl Roads for Desk {
             self.publish(std::iter::once(&*agent.tunnel));
             return Err(NoRoad::Gone);
         };
-        let desk = self.own.upgrade().ok_or(NoRoad::Gone)?;
-        Ok(Box::new(Through::new(stream, desk, seat, offer, held)))
+        Ok(Box::new(Through::new(stream, Near::new(desk, seat, offer), held, udp)))
     }
 }
 
 impl Hub for Desk {
     fn take(&self, arrival: Arrival) {
         let Some(desk) = self.own.upgrade() else { return };
-        spawn_local(hello::greet(desk, arrival));
+        if *arrival.listener == *PEERS_LISTENER {
+            spawn_local(peers::greet(desk, arrival));
+        } else {
+            spawn_local(hello::greet(desk, arrival));
+        }
     }
 
     fn adopt(&self, snapshot: &Arc<Snapshot>) {
@@ -233,6 +283,10 @@ impl Hub for Desk {
         let specs = edge.tunnels.iter().map(|tunnel| (tunnel.id.clone(), Rc::new(Spec::new(tunnel, edge))));
         self.tunnels.replace(specs.collect());
         self.addrs.replace(edge.hub.addrs.clone());
+        if let Some(desk) = self.own.upgrade() {
+            self.peers.adopt(&desk, edge.hub.among.as_ref());
+        }
+        self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()));
         let seats = self.seats.borrow().clone();
         for seat in seats {
             let revoked = seat.offers.iter().find(|offer| !self.may_offer(&offer.tunnel, &seat.key));
@@ -245,6 +299,7 @@ impl Hub for Desk {
                 self.let_go();
             }
         }
+        self.look_at_guests(edge.drain);
     }
 
     fn drain(&self) {
@@ -253,17 +308,28 @@ impl Hub for Desk {
         }
         let news = News { load: 0, targets: vec![(LEAVING.to_owned(), Health::Down)] };
         self.seats.borrow().iter().for_each(|seat| seat.session.tell(news.clone()));
+        self.peers.drain(self.drain_time());
+        self.guests.borrow().iter().for_each(|guest| guest.session.tell(news.clone()));
         if let Some(desk) = self.own.upgrade() {
+            spawn_local(Rc::clone(&desk).see_off());
             spawn_local(desk.wind_up());
         }
     }
 
     fn cut(&self) {
+        self.peers.cut();
         self.seats.borrow().iter().for_each(|seat| seat.session.close());
+        self.guests.borrow().iter().for_each(|guest| guest.session.close());
+    }
+
+    fn hubs(&self) -> Vec<HubSession> {
+        self.peers.status(self)
     }
 
     fn sessions(&self) -> Vec<SessionStatus> {
-        self.seats.borrow().iter().map(|seat| seat.status((self.place.process, self.place.thread))).collect()
+        let place = (self.place.process, self.place.thread);
+        let agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        agents.into_iter().chain(self.guests.borrow().iter().map(|guest| guest.status(place))).collect()
     }
 }
 
@@ -271,6 +337,7 @@ impl Spec {
     fn new(tunnel: &mainstay_config::plan::edge::Tunnel, edge: &mainstay_config::plan::edge::Edge) -> Self {
         Self {
             agents: tunnel.agents.clone(),
+            visitors: tunnel.visitors.clone(),
             urls: urls(tunnel, edge),
             hosts: tunnel.served.clone(),
             bounds: bounds::Bounds::new(tunnel),

@@ -7,15 +7,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_core::time::Boot;
-use mainstay_link::tunnel::{Code, Health, Incoming, News, Session};
+use mainstay_link::tunnel::{Code, Health, Incoming, News, Session, Tally};
 use mainstay_proxy::clock::boot_now;
-use mainstay_proxy::road::{OfferStatus, SessionStatus};
-use tokio::time::{MissedTickBehavior, interval};
+use mainstay_proxy::road::{Load, OfferStatus, SessionStatus};
 
 use super::Desk;
-
-/// How often it is looked what an agent has said of its targets.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// A session.
 pub(super) struct Seat {
@@ -31,6 +27,10 @@ pub(super) struct Seat {
     pub(super) offers: Vec<Rc<Offered>>,
     /// Tunnels that it wanted to offer and may not.
     pub(super) refused: Vec<String>,
+    /// What its targets are kept busy with from elsewhere.
+    pub(super) load: Load,
+    /// All that they are, as it last said.
+    pub(super) told: Cell<u32>,
     /// A later session has its name.
     pub(super) superseded: Cell<bool>,
     /// It takes no further streams.
@@ -49,8 +49,8 @@ pub(super) struct Offered {
     pub(super) trouble: RefCell<Option<String>>,
     pub(super) streams: Cell<u64>,
     pub(super) opened: Cell<u64>,
-    pub(super) sent: Cell<u64>,
-    pub(super) received: Cell<u64>,
+    /// Bytes to it and from it.
+    pub(super) tally: Rc<Tally>,
 }
 
 impl fmt::Debug for Seat {
@@ -85,18 +85,24 @@ impl Seat {
     pub(super) fn status(&self, place: (u16, u16)) -> SessionStatus {
         SessionStatus {
             agent: self.label.clone(),
+            visitor: false,
             from: self.from.map(|from| from.to_string()).unwrap_or_default(),
             carrier: self.carrier.to_owned(),
             place,
             seconds: boot_now().since(self.began).as_secs(),
             rtt_ms: self.session.counters().rtt.map_or(0.0, |rtt| rtt.as_secs_f64() * 1000.0),
+            load: self.told.get(),
             leaving: !self.serves(),
             offers: self.offers.iter().map(|offer| offer.status()).collect(),
         }
     }
 
-    /// Takes in what the agent says of its targets; whether anything of it is news.
+    /// Takes in what the agent says of its targets; whether anything of it is news to the pools.
     fn hear(&self, news: &News) -> bool {
+        // What this thread gives it is counted here, from moment to moment.
+        let ours = self.offers.iter().map(|offer| offer.streams.get()).fold(0, u64::saturating_add);
+        self.told.set(news.load);
+        self.load.set(news.load.saturating_sub(u32::try_from(ours).unwrap_or(u32::MAX)));
         let mut changed = false;
         for offer in &self.offers {
             let Some((_, health)) = news.targets.iter().find(|(target, _)| *target == offer.route) else {
@@ -126,16 +132,15 @@ impl Offered {
             trouble: self.trouble.borrow().clone(),
             streams: self.streams.get(),
             opened: self.opened.get(),
-            sent: self.sent.get(),
-            received: self.received.get(),
+            sent: self.tally.sent.get(),
+            received: self.tally.received.get(),
         }
     }
 }
 
 /// Keeps a session until it ends.
 pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming) {
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = 0;
     let why = loop {
         tokio::select! {
             why = seat.session.closed() => break why,
@@ -143,7 +148,8 @@ pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming)
                 tracing::debug!(agent = %seat.label, target = %open.target, "an agent opens no connections");
                 stream.reset(Code::Denied);
             }
-            _ = look.tick() => {
+            now = seat.session.changed(known) => {
+                known = now;
                 let left = seat.session.has_left() && !seat.leaving.replace(true);
                 if seat.hear(&seat.session.heard()) || left {
                     desk.publish(seat.tunnels());

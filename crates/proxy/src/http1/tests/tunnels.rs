@@ -17,7 +17,9 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::rig::{Rig, run};
-use crate::road::{Agent, Arrival, Ends, Freight, Hub, NoRoad, Offer, Road, Roads, SessionStatus};
+use crate::road::{
+    Agent, Arrival, Ends, Freight, Hub, HubSession, Load, NoRoad, Offer, Road, Roads, SessionStatus,
+};
 use crate::snapshot::Snapshot;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -135,6 +137,10 @@ impl Road for Fake {
 struct Nobody;
 
 impl Hub for Nobody {
+    fn hubs(&self) -> Vec<HubSession> {
+        Vec::new()
+    }
+
     fn take(&self, arrival: Arrival) {
         panic!("{arrival:?}");
     }
@@ -175,9 +181,11 @@ async fn rig(agents: &[(&str, Does)]) -> (Rig, Rc<Agents>) {
 
 fn offer(rig: &Rig, agents: &[(&str, Option<&str>)]) {
     let offer = |(agent, trouble): &(&str, Option<&str>)| Offer {
+        load: Load::default(),
         agent: (*agent).to_owned(),
         weight: 1,
         trouble: trouble.map(str::to_owned),
+        backup: false,
     };
     rig.thread.pools.offers("office", agents.iter().map(offer).collect());
 }
