@@ -38,7 +38,7 @@ const fn tool(command: &'static str, package: &'static str, need: Need, why: &'s
     Tool { command, package, service: None, need, why }
 }
 
-const TOOLS: [Tool; 20] = [
+const TOOLS: [Tool; 23] = [
     tool("clang", "clang", Need::Build, "compiles the tc eBPF gate; without it only the nft gate is built"),
     tool("ip", "iproute2", Need::Demo, "shows and breaks what the lab built; has tc"),
     tool("nft", "nftables", Need::Demo, "flushes rulesets behind our back, drops VRRP on a wire"),
@@ -90,6 +90,19 @@ const TOOLS: [Tool; 20] = [
     },
     tool("etcdctl", "etcd-client", Need::Test, "looks into etcd, and makes users there"),
     tool("nghttp", "nghttp2-client", Need::Test, "an HTTP/2 client that is not ours, and its load"),
+    tool("go", "golang-go", Need::Test, "builds the peer that speaks gost's tunnels"),
+    tool(
+        "/usr/share/gocode/src/github.com/xtaci/smux/session.go",
+        "golang-github-xtaci-smux-dev",
+        Need::Test,
+        "the real smux in that peer",
+    ),
+    tool(
+        "/usr/share/gocode/src/github.com/gorilla/websocket/conn.go",
+        "golang-github-gorilla-websocket-dev",
+        Need::Test,
+        "its WebSockets",
+    ),
     tool("openssl", "openssl", Need::Test, "makes certificates for the lab, asks TLS servers"),
     tool("wrk", "wrk", Need::Bench, "the load of HTTP/1.1"),
     tool("taskset", "util-linux", Need::Bench, "keeps a proxy and its load on cores of their own"),

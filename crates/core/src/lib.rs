@@ -6,6 +6,7 @@ pub mod balance;
 mod checksum;
 pub mod conflict;
 pub mod election;
+pub mod gost;
 pub mod hello;
 pub mod http1;
 pub mod http2;

@@ -157,6 +157,12 @@ pub enum Wrong {
     /// More unread bytes than the budget.
     #[error("it sends more than the session's budget")]
     Budget,
+    /// A frame of another version of smux, of which both sides must speak the same.
+    #[error("it speaks version {0} of smux")]
+    Version(u8),
+    /// A frame of a kind that smux does not have.
+    #[error("a frame of kind {0}, which smux does not have")]
+    Kind(u8),
     /// More frames that carry nothing than anybody needs.
     #[error("it floods: {0}")]
     Flood(Flood),

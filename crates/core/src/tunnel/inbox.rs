@@ -7,7 +7,7 @@ const CHUNK: usize = 4 << 10;
 
 /// Bytes, or datagrams, in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     chunks: VecDeque<Vec<u8>>,
     /// Bytes of the first chunk that were taken.
     at: usize,
@@ -16,15 +16,15 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Unread bytes.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -42,12 +42,12 @@ impl Inbox {
         self.chunks.push_back(chunk);
     }
 
-    pub(super) fn front(&self) -> &[u8] {
+    pub(crate) fn front(&self) -> &[u8] {
         self.chunks.front().map_or(&[], |chunk| &chunk[self.at..])
     }
 
     /// Forgets bytes of the front; no more than it has.
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         debug_assert!(count <= self.front().len());
         self.at += count;
         self.len -= count;
@@ -58,12 +58,12 @@ impl Inbox {
     }
 
     /// A datagram, kept apart from others.
-    pub(super) fn push_datagram(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn push_datagram(&mut self, bytes: Vec<u8>) {
         self.len += bytes.len();
         self.chunks.push_back(bytes);
     }
 
-    pub(super) fn pop_datagram(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn pop_datagram(&mut self) -> Option<Vec<u8>> {
         let bytes = self.chunks.pop_front()?;
         self.len -= bytes.len();
         Some(bytes)

@@ -9,18 +9,18 @@ pub mod directory;
 mod fields;
 mod frame;
 pub mod hello;
-mod inbox;
+pub(crate) mod inbox;
 pub mod keeper;
 mod limits;
 mod mux;
 mod news;
 mod open;
-mod outbox;
+pub(crate) mod outbox;
 mod receive;
 pub mod record;
 pub mod roam;
 mod send;
-mod stream;
+pub(crate) mod stream;
 pub mod websocket;
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub struct Mux {
     /// What the other side allows.
     pub(super) granted: Granted,
     pub(super) phase: Phase,
-    pub(super) streams: Table,
+    pub(super) streams: Table<Stream>,
     pub(super) next_own: u32,
     pub(super) next_peer: u32,
     /// Streams of ours, and of the other side's, that are kept.
@@ -465,7 +465,7 @@ impl Mux {
             return;
         }
         if !stream.forgotten {
-            return self.streams.unlist(key.id);
+            return self.streams.unlist(key);
         }
         self.drop_unread(key);
         let Some(Stream { ours, .. }) = self.streams.remove(key) else { return };

@@ -7,11 +7,11 @@ use super::{HEADER, STAGE, TURN};
 const SMALL: usize = TURN / 4;
 
 /// What nobody reads is staged up to here: answers, credits, resets; beyond it the other side is to blame.
-pub(super) const OUTBOX_MAX: usize = 1 << 20;
+pub(crate) const OUTBOX_MAX: usize = 1 << 20;
 
 /// The buffer. Its bytes are made once: room that is lent is not cleared again.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     buf: Vec<u8>,
     head: usize,
     tail: usize,
@@ -22,15 +22,15 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) const fn staged(&self) -> usize {
+    pub(crate) const fn staged(&self) -> usize {
         self.tail - self.head
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.buf[self.head..self.tail]
     }
 
-    pub(super) fn sent(&mut self, count: usize) {
+    pub(crate) fn sent(&mut self, count: usize) {
         self.head += count.min(self.staged());
         if self.head == self.tail {
             (self.head, self.tail, self.last) = (0, 0, None);
@@ -38,33 +38,51 @@ impl Outbox {
     }
 
     /// Room for the payload of a frame, as long as wanted.
-    pub(super) fn room(&mut self, len: usize) -> &mut [u8] {
+    pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
         self.reserve(HEADER + len);
         &mut self.buf[self.tail + HEADER..][..len]
     }
 
     /// Makes what stands in the room a frame.
     pub(super) fn commit(&mut self, header: Header) {
-        self.buf[self.tail..][..HEADER].copy_from_slice(&header.bytes());
+        self.commit_as(header.bytes(), header.len.into());
+    }
+
+    /// The same under a header of another protocol, which has as many bytes.
+    pub(crate) fn commit_as(&mut self, header: [u8; HEADER], len: usize) {
+        self.buf[self.tail..][..HEADER].copy_from_slice(&header);
         self.last = Some(self.tail);
-        self.tail += HEADER + usize::from(header.len);
+        self.tail += HEADER + len;
         self.most = self.most.max(self.staged());
     }
 
     /// A frame from its parts, which are as long together as its header says.
     pub(super) fn push(&mut self, header: Header, parts: &[&[u8]]) {
-        let mut room = self.room(header.len.into());
+        self.push_as(header.bytes(), header.len.into(), parts);
+    }
+
+    /// The same under a header of another protocol.
+    pub(crate) fn push_as(&mut self, header: [u8; HEADER], len: usize, parts: &[&[u8]]) {
+        let mut room = self.room(len);
         for part in parts {
             let (now, rest) = room.split_at_mut(part.len());
             now.copy_from_slice(part);
             room = rest;
         }
         debug_assert!(room.is_empty());
-        self.commit(header);
+        self.commit_as(header, len);
+    }
+
+    /// Bytes that are no frame.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        self.buf[self.tail..][..bytes.len()].copy_from_slice(bytes);
+        self.last = None;
+        self.tail += bytes.len();
     }
 
     /// Adds a flag to the last frame, when it is one of this stream's and was not sent.
-    pub(super) fn flag(&mut self, id: u32, flag: u8) -> bool {
+    pub(crate) fn flag(&mut self, id: u32, flag: u8) -> bool {
         let Some(at) = self.last.filter(|at| *at >= self.head) else { return false };
         let Some(header) = self.buf[at..].first_chunk().map(|bytes| Header::read(*bytes)) else {
             return false;
@@ -77,7 +95,7 @@ impl Outbox {
     }
 
     /// Gives memory back that was not needed of late.
-    pub(super) fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         let needed = std::mem::take(&mut self.most);
         if self.staged() == 0 && self.buf.len() > SMALL && needed < self.buf.len() / 4 {
             self.buf = Vec::new();

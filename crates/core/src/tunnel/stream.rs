@@ -10,8 +10,8 @@ use crate::time::Boot;
 /// Names a stream from when it is opened until it is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    pub(super) index: u32,
-    pub(super) id: u32,
+    pub(crate) index: u32,
+    pub(crate) id: u32,
 }
 
 impl Key {
@@ -126,7 +126,7 @@ pub(super) const fn excess(bytes: u32) -> u64 {
 
 /// Numbers of streams rise one by one, which spreads them well enough.
 #[derive(Default)]
-pub(super) struct Spread(u64);
+pub(crate) struct Spread(u64);
 
 impl Hasher for Spread {
     fn finish(&self) -> u64 {
@@ -144,18 +144,36 @@ impl Hasher for Spread {
     }
 }
 
+/// What has a number on the wire.
+pub(crate) trait Numbered {
+    /// The number.
+    fn id(&self) -> u32;
+}
+
+impl Numbered for Stream {
+    fn id(&self) -> u32 {
+        self.id
+    }
+}
+
 /// All streams of a session.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    slots: Vec<Option<Stream>>,
+#[derive(Debug)]
+pub(crate) struct Table<S> {
+    slots: Vec<Option<S>>,
     free: Vec<u32>,
     /// Those that frames may still be for.
     ids: HashMap<u32, u32, BuildHasherDefault<Spread>>,
 }
 
-impl Table {
-    pub(super) fn insert(&mut self, stream: Stream) -> Key {
-        let id = stream.id;
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), ids: HashMap::default() }
+    }
+}
+
+impl<S: Numbered> Table<S> {
+    pub(crate) fn insert(&mut self, stream: S) -> Key {
+        let id = stream.id();
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             (self.slots.len() - 1) as u32
@@ -165,31 +183,33 @@ impl Table {
         Key { index, id }
     }
 
-    pub(super) fn find(&self, id: u32) -> Option<Key> {
+    pub(crate) fn find(&self, id: u32) -> Option<Key> {
         self.ids.get(&id).map(|index| Key { index: *index, id })
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Stream> {
-        self.slots.get(key.index())?.as_ref().filter(|stream| stream.id == key.id)
+    pub(crate) fn get(&self, key: Key) -> Option<&S> {
+        self.slots.get(key.index())?.as_ref().filter(|stream| stream.id() == key.id)
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Stream> {
-        self.slots.get_mut(key.index())?.as_mut().filter(|stream| stream.id == key.id)
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut S> {
+        self.slots.get_mut(key.index())?.as_mut().filter(|stream| stream.id() == key.id)
     }
 
-    /// No further frames are for it.
-    pub(super) fn unlist(&mut self, id: u32) {
-        self.ids.remove(&id);
+    /// No further frames are for it: those with its number may be for another.
+    pub(crate) fn unlist(&mut self, key: Key) {
+        if self.ids.get(&key.id) == Some(&key.index) {
+            self.ids.remove(&key.id);
+        }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<Stream> {
+    pub(crate) fn remove(&mut self, key: Key) -> Option<S> {
         let slot = self.slots.get_mut(key.index())?;
-        if slot.as_ref().is_none_or(|stream| stream.id != key.id) {
+        if slot.as_ref().is_none_or(|stream| stream.id() != key.id) {
             return None;
         }
         self.free.push(key.index);
-        self.ids.remove(&key.id);
         let gone = slot.take();
+        self.unlist(key);
         if self.free.len() == self.slots.len() && self.slots.len() > KEPT {
             // A crowd leaves nothing behind.
             *self = Self::default();
@@ -197,15 +217,15 @@ impl Table {
         gone
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let named = |(index, slot): (usize, &Option<Stream>)| {
-            slot.as_ref().map(|stream| Key { index: index as u32, id: stream.id })
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        let named = |(index, slot): (usize, &Option<S>)| {
+            slot.as_ref().map(|stream| Key { index: index as u32, id: stream.id() })
         };
         self.slots.iter().enumerate().filter_map(named)
     }
 
     /// Streams that are not forgotten and over.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 }

@@ -1,6 +1,7 @@
 //! Programs that lab hosts run: keepalived, nginx, haproxy, etcd, redis and Mainstay itself.
 
 mod etcd;
+mod gost;
 mod haproxy;
 mod keepalived;
 mod mainstay;
@@ -11,6 +12,7 @@ use anyhow::Result;
 use rustix::process::Pid;
 
 pub use etcd::Etcd;
+pub use gost::Gost;
 pub use haproxy::Haproxy;
 pub use keepalived::Keepalived;
 pub use mainstay::Mainstay;
