@@ -43,7 +43,7 @@ fn an_agent_is_called_as_its_node_and_looks_at_its_targets_each_second() {
     let targets = vec!["127.0.0.1:8000".to_owned(), "web:80".to_owned()];
     let second = Duration::from_secs(1);
     let look = Look { interval: second, timeout: second, fall: 1, rise: 1, http: None };
-    let service = Service::Tcp { targets: targets.clone(), look: Some(look), header: None };
+    let service = Service::Tcp { targets: targets.clone(), look: Some(Box::new(look)), header: None };
     assert_eq!(offer.service, service);
     let more = "weight = 3\nhost = \"app.example.com\"\nprobe = { tcp = false }\nproxy_header = 2";
     let offer = plan(&with(more)).agents[0].offers[0].clone();
@@ -82,7 +82,7 @@ fn a_key_file_that_changes_is_read_again_and_one_that_is_none_is_not_taken() {
     let text = instead(&format!("\"{secret}\""), &format!("{{ file = \"{}\" }}", file.display()));
     let checks = Checks { files: true, ..Checks::NONE };
     let mut plan = parse_str("t.toml", &text, &no_env, checks).unwrap().plan;
-    assert_eq!(plan.files(), [file.clone()]);
+    assert_eq!(plan.files(), std::slice::from_ref(&file));
     assert!(!plan.reread().unwrap(), "nothing has changed");
     let other = secret.replace("AAAAAA", "BBBBBB");
     std::fs::write(&file, format!("{other}\n")).unwrap();

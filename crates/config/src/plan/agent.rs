@@ -65,7 +65,7 @@ pub enum Service {
         /// host:port of each.
         targets: Vec<String>,
         /// How they are looked at; never, when absent.
-        look: Option<Look>,
+        look: Option<Box<Look>>,
         /// The version of the PROXY header.
         header: Option<u8>,
     },

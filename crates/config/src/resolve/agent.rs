@@ -218,7 +218,11 @@ impl Resolver<'_> {
             (Some(to), None) => {
                 let header = raw.proxy_header.as_ref();
                 let header = header.map(|_| self.byte_within(&raw.proxy_header, who));
-                Some(Service::Tcp { targets: self.targets(to, who), look: self.look(raw, who), header })
+                Some(Service::Tcp {
+                    targets: self.targets(to, who),
+                    look: self.look(raw, who).map(Box::new),
+                    header,
+                })
             }
             (None, Some(files)) => {
                 let udp = raw.udp.as_ref().filter(|_| udp).map(|at| ("udp", at.span));

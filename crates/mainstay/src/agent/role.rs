@@ -398,7 +398,7 @@ fn service(offer: &plan::Offer) -> Service {
     let usual = Service { weight: offer.weight, host: offer.host.clone(), ..Service::new(&offer.tunnel) };
     match &offer.service {
         plan::Service::Tcp { targets, look, header } => {
-            Service { targets: targets.clone(), look: look.clone(), header: *header, ..usual }
+            Service { targets: targets.clone(), look: look.as_deref().cloned(), header: *header, ..usual }
         }
         plan::Service::Udp { targets } => Service { targets: targets.clone(), udp: true, ..usual },
         plan::Service::Files { root } => Service { files: Some(root.clone()), ..usual },
