@@ -110,7 +110,7 @@ async fn a_question_names_each_agent_its_load_and_why_another_is_not_asked() {
     let ill = offer("three", 1, Some("no target of it answers"));
     rig.pools.offers("office", vec![one, two, ill]);
     let _lease = rig.lease().await.unwrap();
-    let explained = rig.pools.explain(&rig.snapshot, PoolId(0), &Ask::default());
+    let explained = rig.pools.explain(&rig.snapshot, PoolId(0), &Ask::default()).unwrap();
     let said: Vec<_> =
         explained.backends.iter().map(|one| (one.address.as_str(), one.chosen, one.why.as_str())).collect();
     assert_eq!(
