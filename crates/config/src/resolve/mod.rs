@@ -353,6 +353,7 @@ fn example(key: &str) -> &'static str {
     match key {
         "addrs" => "[\"10.0.4.99\"]",
         "interface" => "\"eth0\"",
+        "agents" => "[\"ed25519:...\"], public keys as `mainstay tunnel key` prints them",
         "etcd" => "[\"http://10.0.5.1:2379\"]",
         "vrid" => "51, the same number on each node of the pair",
         "vips" => "[\"a\", \"b\"]",

@@ -20,6 +20,9 @@ const OPEN_WEIGHT: Duration = Duration::from_micros(200);
 /// A stream that is reset, twenty thousand a second, or a frame that does nothing.
 const FRAME_WEIGHT: Duration = Duration::from_micros(50);
 
+/// One for a stream that is over: a window of them may be on the way when it ends.
+const LATE_WEIGHT: Duration = Duration::from_micros(20);
+
 /// What has come.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard<'a> {
@@ -178,6 +181,7 @@ impl Mux {
             Some(key) => Ok(Some(key)),
             None if self.was_opened(id) => {
                 self.counts.late += 1;
+                self.weigh(LATE_WEIGHT, Flood::Idle);
                 Ok(None)
             }
             None => Err(Wrong::Unopened(id)),
@@ -288,6 +292,9 @@ impl Mux {
             Ok(_) if left > self.limits.window as usize => Code::Overrun,
             Ok(open) => return self.accept(header, left, open),
         };
+        if code == Code::Malformed {
+            self.weigh(OPEN_WEIGHT, Flood::Opens);
+        }
         self.counts.refused += 1;
         self.stage(Header { id, len: 0, kind: frame::RESET, flags: 0 }, &[&code.number().to_be_bytes()]);
         None

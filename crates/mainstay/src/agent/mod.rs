@@ -309,7 +309,7 @@ impl Agent {
         self.leaving.set(true);
         let within = self.drain.get();
         let sessions: Vec<Session> = self.sessions.borrow().values().cloned().collect();
-        tracing::info!(sessions = sessions.len(), "the agent leaves: streams that are open are let end");
+        tracing::info!(sessions = sessions.len(), "it leaves: streams that are open are let end");
         sessions.iter().for_each(|session| session.drain(within));
         let ended = async {
             for session in &sessions {

@@ -124,9 +124,15 @@ impl Offered {
     }
 
     /// A target did not answer: when it is looked at, it is out until it answers again.
-    pub(super) fn failed(&self, at: usize) {
+    pub(super) fn failed(&self, at: usize, addr: &str, why: &str) {
         let To::Tcp(targets) = &self.to else { return };
-        if self.service.look.is_some() && targets.set(at, false) {
+        if self.service.look.is_none() {
+            return;
+        }
+        if targets.is_well(at) {
+            tracing::warn!("tunnel {}: target {addr} is out: {why}", self.service.tunnel);
+        }
+        if targets.set(at, false) {
             self.changed.notify_one();
         }
     }

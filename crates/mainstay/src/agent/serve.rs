@@ -65,7 +65,7 @@ async fn tcp(offered: &Offered, targets: &Rc<Targets>, open: &Open, stream: Stre
             Ok(socket) => socket,
             Err(why) => {
                 tracing::debug!(target = addr, "{why}");
-                offered.failed(at);
+                offered.failed(at, &addr, &why.to_string());
                 continue;
             }
         };

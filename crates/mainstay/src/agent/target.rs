@@ -60,6 +60,10 @@ impl Targets {
         self.all.iter().any(|target| target.well.get())
     }
 
+    pub(super) fn is_well(&self, at: usize) -> bool {
+        self.all[at].well.get()
+    }
+
     /// Each, and whether it is well.
     pub(super) fn shown(&self) -> Vec<(String, bool)> {
         self.all.iter().map(|target| (target.addr.clone(), target.well.get())).collect()

@@ -202,7 +202,7 @@ pub(super) fn hubs(dirs: &Dirs, json: bool) -> anyhow::Result<u8> {
 }
 
 pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::Result<u8> {
-    let mut tunnels = fetch_status(dirs)?.tunnels;
+    let Status { mut tunnels, hubs, .. } = fetch_status(dirs)?;
     if let Some(id) = tunnel {
         let known: Vec<String> = tunnels.iter().map(|t| t.id.clone()).collect();
         tunnels.retain(|t| t.id == id);
@@ -213,7 +213,7 @@ pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::
     if json {
         return local::print(&format!("{}\n", serde_json::to_string_pretty(&tunnels)?));
     }
-    local::print(&render::tunnels(&tunnels))
+    local::print(&render::tunnels(&tunnels, &hubs))
 }
 
 pub(super) fn pool(dirs: &Dirs, word: Option<(String, PoolAction)>) -> anyhow::Result<u8> {

@@ -33,6 +33,22 @@ fn requests_go_to_the_agents_of_a_tunnel_in_turn_and_past_one_that_died() {
 }
 
 #[test]
+fn a_tunnel_with_more_hosts_than_a_welcome_has_room_for_still_lets_its_agents_in() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let label = "a".repeat(60);
+        let hosts: Vec<String> =
+            (0..64).map(|nth| format!("\"h{nth}.{label}.{label}.{label}.example.com\"")).collect();
+        let hosts = format!("hosts = [\"app.example.com\", {}]", hosts.join(", "));
+        let node = bed.start(&bed.config("").replace("hosts = [\"app.example.com\"]", &hosts))?;
+        let _agent = bed.agent(0)?;
+        ensure!(bed.whose()? == "one", "it is let in, and told of as many hosts as there is room for");
+        drop(node);
+        Ok(())
+    });
+}
+
+#[test]
 fn a_key_that_is_not_listed_offers_nothing_and_one_that_is_taken_out_is_cut_off() {
     mainstay_lab::test(|| {
         let bed = Bed::make()?;

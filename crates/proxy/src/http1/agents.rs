@@ -27,6 +27,10 @@ pub(super) fn accept(exchange: &Exchange) -> Result<String, u16> {
     if request.bytes(request.method) != b"GET" || request.field("sec-websocket-version") != Some(b"13") {
         return Err(400);
     }
+    // What follows the head would be the first of the session's bytes, whatever a proxy before us makes of it.
+    if ["content-length", "transfer-encoding"].into_iter().any(|name| request.field(name).is_some()) {
+        return Err(400);
+    }
     let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, SALT].concat()));
     Ok(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
@@ -63,6 +67,8 @@ mod tests {
             ("GET", "POST", 400),
             ("Version: 13", "Version: 8", 400),
             ("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", 400),
+            ("Host: x\n", "Host: x\nContent-Length: 5\n", 400),
+            ("Host: x\n", "Host: x\nTransfer-Encoding: chunked\n", 400),
         ] {
             assert_eq!(accept(&asked(&UPGRADE.replace(from, to))), Err(status), "{to}");
         }

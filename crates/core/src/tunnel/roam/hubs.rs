@@ -2,7 +2,7 @@
 
 use crate::time::Boot;
 use crate::tunnel::hello::Place;
-use crate::tunnel::roam::{FORGET, MOST, PLACES_MOST};
+use crate::tunnel::roam::{FORGET, MOST, PLACES_MOST, STEADY};
 
 /// What is at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub(super) enum Held {
     Dial(u64),
     /// A session, since then.
     Session(u64, Boot),
+}
+
+impl Held {
+    /// Whether it is a session that has not lasted yet.
+    fn is_young(self, now: Boot) -> bool {
+        matches!(self, Self::Session(_, since) if now.since(since) < STEADY)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +137,10 @@ impl Hubs {
         let Some(hub) = at.map(|at| &mut self.all[at]) else { return Came::Known };
         let again = hub.instance == instance;
         hub.seen = now;
+        if !again && hub.slots.iter().any(|slot| slot.held.is_young(now)) {
+            // Two of one name, or one that begins again and again: whom we have met is kept for a while.
+            return Came::Known;
+        }
         hub.shape(instance, place);
         let at = (place.process, place.thread);
         if self.one_each {

@@ -233,7 +233,7 @@ impl Roam {
             if steady {
                 source.hurry(chance, now);
             } else {
-                source.failed(chance, now);
+                source.dropped(since, chance, now);
             }
         }
     }

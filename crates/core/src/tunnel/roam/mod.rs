@@ -45,6 +45,9 @@ pub const SCOUT: Duration = Duration::from_secs(30);
 /// A session that was lost sooner counts as a dial that came to nothing.
 pub const STEADY: Duration = Duration::from_secs(5);
 
+/// So many times in a row, and an address that gives us sessions is dialled as one that gives none.
+pub const DROPS: u32 = 3;
+
 /// A hub without a session for so long, and that no other hub names, is forgotten.
 pub const FORGET: Duration = Duration::from_secs(600);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::time::Boot;
 use crate::tunnel::roam::{
-    AT_ONCE, AT_ONCE_SLOW, FIRST_WAIT, MET_WAIT, OLD_WAIT, SCOUT, SLOW, YOUNG, YOUNG_WAIT,
+    AT_ONCE, AT_ONCE_SLOW, DROPS, FIRST_WAIT, MET_WAIT, OLD_WAIT, SCOUT, SLOW, STEADY, YOUNG, YOUNG_WAIT,
 };
 
 #[derive(Clone, Debug)]
@@ -23,6 +23,9 @@ pub(super) struct Source {
     addrs: Vec<SocketAddr>,
     /// Dials that are due until each of those had its turn, since there was a new one among them.
     owed: usize,
+    /// Times in a row that sessions were lost before they had lasted, and the last of them.
+    drops: u32,
+    dropped: Boot,
     /// Dials in a row that came to nothing.
     streak: u32,
     /// Since when.
@@ -45,6 +48,8 @@ impl Source {
             turn: 0,
             addrs: Vec::new(),
             owed: 0,
+            drops: 0,
+            dropped: Boot::ZERO,
             streak: 0,
             since: None,
             barren: 0,
@@ -91,8 +96,11 @@ impl Source {
         self.flying.len() < before
     }
 
-    /// A dial has given us a session: the next may follow at once.
+    /// A dial has given us a session: the next may follow at once, unless such sessions do not last.
     pub(super) fn bore_fruit(&mut self, now: Boot) {
+        if self.drops >= DROPS && now.since(self.dropped) < STEADY {
+            return;
+        }
         self.streak = self.streak.min(2);
         self.since = None;
         self.barren = 0;
@@ -107,6 +115,16 @@ impl Source {
         // Each of its addresses is dialled as often as if it were the only one.
         let turns = u32::try_from(self.addrs.len()).unwrap_or(u32::MAX).max(1);
         self.wait(longest / turns, chance, now);
+    }
+
+    /// A session that began then is lost before it has lasted.
+    pub(super) fn dropped(&mut self, since: Boot, chance: u64, now: Boot) {
+        // Those that are lost together count once.
+        if since >= self.dropped {
+            self.drops = if now.since(self.dropped) < 2 * STEADY { self.drops + 1 } else { 1 };
+            self.dropped = now;
+        }
+        self.failed(chance, now);
     }
 
     /// A dial has led to a place that we have.

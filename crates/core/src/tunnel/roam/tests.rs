@@ -65,6 +65,7 @@ fn the_session_of_a_run_that_is_over_gives_way() {
     assert!(roam.meets(first, &challenge("a", 1, 0, 2), now));
     roam.handle(welcome(first), 2, now);
     let second = dials(&mut roam)[0].0;
+    let now = now + 2 * STEADY;
     assert!(roam.meets(second, &challenge("a", 2, 0, 2), now));
     assert_eq!(roam.poll_effect(), Some(Effect::Drain(first)));
     roam.handle(Input::Lost(first), 3, now);
@@ -283,7 +284,7 @@ fn of_one_session_at_each_hub_that_of_a_run_which_is_over_gives_way() {
     let second = dials(&mut roam)[0].0;
     assert!(!roam.meets(second, &challenge("a", 1, 1, 2), now), "one is enough");
     roam.handle(Input::Known(second), 3, now);
-    let later = now + SECOND;
+    let later = now + 2 * STEADY;
     roam.handle(Input::Tick, 4, later);
     let third = dials(&mut roam)[0].0;
     assert!(roam.meets(third, &challenge("a", 2, 1, 2), later), "another run of the hub");
@@ -322,5 +323,42 @@ fn of_several_addresses_behind_a_name_one_that_is_down_is_back_within_a_second()
         world.back(1);
         assert!(world.until(SECOND + SECOND / 10, |world| world.places(1) > 0), "seed {seed}");
         assert!(world.until(5 * SECOND, World::complete), "seed {seed}");
+    }
+}
+
+/// Dials of ten seconds to a hub that does this with each session once it has begun; whether each is with another run of the hub.
+fn dials_of_ten_seconds(other_runs: bool, lives: Duration) -> u64 {
+    let mut now = Boot::from_nanos(1);
+    let mut roam = Roam::new(["tcp://a"], now);
+    let (mut count, mut sessions) = (0, Vec::new());
+    let end = now + 10 * SECOND;
+    roam.handle(Input::Tick, 1, now);
+    while now < end {
+        for (dial, _) in dials(&mut roam) {
+            count += 1;
+            let instance = if other_runs { count } else { 1 };
+            let met = roam.meets(dial, &challenge("a", instance, (count % 4) as u16, 4), now);
+            let said = if met { welcome(dial) } else { Input::Known(dial) };
+            roam.handle(said, count * 7919, now);
+            if met {
+                sessions.push((dial, now + lives));
+            }
+        }
+        now += Duration::from_millis(1);
+        for (session, _) in sessions.extract_if(.., |(_, ends)| *ends <= now) {
+            roam.handle(Input::Lost(session), count * 104_729, now);
+        }
+        roam.handle(Input::Tick, count, now);
+    }
+    count
+}
+
+#[test]
+fn a_hub_that_drops_what_it_has_let_in_is_not_hammered() {
+    for lives in [Duration::from_millis(1), Duration::from_millis(50), SECOND] {
+        for other_runs in [false, true] {
+            let count = dials_of_ten_seconds(other_runs, lives);
+            assert!(count < 120, "{count} dials, sessions of {lives:?}, other runs: {other_runs}");
+        }
     }
 }

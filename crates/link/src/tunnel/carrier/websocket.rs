@@ -23,6 +23,9 @@ const FRAME: usize = 64 * 1024;
 /// Answers to PINGs that wait to be written; a side that asks for more and does not read is cut off.
 const OWED: usize = 16 * 1024;
 
+/// Reads in a row that bring nothing but frames without bytes, before others have their turn.
+const EMPTY_MAX: u32 = 4;
+
 /// What a server answers to a client's key (`Sec-WebSocket-Accept`).
 #[must_use]
 pub fn accept_key(key: &str) -> String {
@@ -137,7 +140,15 @@ impl<C: AsyncWrite + Unpin> WebSocket<C> {
 impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<C> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while !this.ended {
+        for empty in 0.. {
+            if this.ended {
+                break;
+            }
+            if empty == EMPTY_MAX {
+                // Frames without a byte for us: others have their turn before more of them.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             if buf.filled().len() == before {

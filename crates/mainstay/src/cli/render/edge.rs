@@ -76,14 +76,21 @@ pub(in crate::cli) fn hubs(hubs: &[HubStatus]) -> String {
 }
 
 /// One line for each agent, and below one for each visitor.
-pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus]) -> String {
+pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus], hubs: &[HubStatus]) -> String {
     let mut table = Table::new(&[
         "TUNNEL", "AGENT", "STATE", "PLACES", "BY", "RTT", "OPEN", "LOAD", "TOTAL", "TO IT", "FROM IT", "WHY",
     ]);
     for tunnel in tunnels {
         if tunnel.agents.is_empty() {
-            let mut cells = vec![tunnel.id.clone(), "none".into(), "down".into()];
-            cells.resize(12, String::new());
+            let by = hubs.iter().filter(|hub| hub.tunnels.contains(&tunnel.id)).map(|hub| hub.hub.as_str());
+            let by = by.collect::<Vec<_>>().join(", ");
+            let (state, why) = match by.as_str() {
+                "" => ("down", "no agent has a session".to_owned()),
+                by => ("up", format!("by hub {by}")),
+            };
+            let mut cells = vec![tunnel.id.clone(), "none here".into(), state.into()];
+            cells.resize(11, String::new());
+            cells.push(why);
             table.row(cells);
         }
         tunnel.agents.iter().for_each(|agent| table.row(agent_row(tunnel, agent)));

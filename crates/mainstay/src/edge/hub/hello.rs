@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_core::tunnel::hello::{Answer, Caller, Cause, Claims, Grant, Kind, Offer, Refused, Welcome};
+use mainstay_core::tunnel::hello::{
+    Answer, Caller, Cause, Claims, Grant, HEAD, Kind, MESSAGE_MAX, Offer, Refused, TEXT_MAX, Welcome,
+};
 use mainstay_link::tunnel::hello::{self as said, Asked, Failed};
 use mainstay_link::tunnel::keys::PublicKey;
 use mainstay_link::tunnel::{Limits, Session, Side};
@@ -20,30 +22,19 @@ use super::seat::{self, Offered, Seat};
 use super::visitor::{self, Came, GUESTS_MAX};
 use super::{Desk, Spec};
 
-/// Agents of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
-const GREETED_MAX: usize = 1024;
+/// Agents and visitors of a thread that have not shown yet who they are: more than this is an attack, or a stampede that comes again.
+pub(super) const GREETED_MAX: usize = 1024;
+
+/// The longest sentence of a refusal, in bytes.
+const SENTENCE: usize = 200;
+
+/// What a text costs in a message besides its bytes, and an answer to an offer; and what is left unused.
+const FIELD: usize = 4;
+const GRANT: usize = 16;
+const SPARE: usize = 128;
 
 /// What one that is not let in may take to hear so.
 const PARTING: Duration = Duration::from_secs(1);
-
-/// Counts one that is not let in yet.
-struct Greeted<'a>(&'a Cell<usize>);
-
-impl<'a> Greeted<'a> {
-    fn new(count: &'a Cell<usize>) -> Option<Self> {
-        if count.get() >= GREETED_MAX {
-            return None;
-        }
-        count.set(count.get() + 1);
-        Some(Self(count))
-    }
-}
-
-impl Drop for Greeted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
 
 /// Lets an agent in, or not; then keeps its session.
 pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
@@ -51,9 +42,8 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     let kind = super::carrier::name(&arrival);
     let Arrival { io, early, way, open, connection, .. } = arrival;
     let mut carrier = carrier_of(io, early, way);
-    let admitted = {
-        let Some(_greeted) = Greeted::new(&desk.greeted) else { return };
-        admit(&desk, &mut carrier).await
+    let Some(admitted) = desk.greeted.wait(admit(&desk, &mut carrier)).await else {
+        return desk.news.refused(&shown(from), &desk.greeted.full());
     };
     let (asked, claims, offers) = match admitted {
         Ok(admitted) => admitted,
@@ -99,8 +89,10 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
 async fn turn_away(desk: &Desk, carrier: &mut Carrier, failed: &Failed, from: Option<SocketAddr>) {
     if let Failed::Refused(refused) = failed {
         tracing::info!(from = ?from, why = %refused.sentence, "somebody is refused");
-        let from = from.map(|from| from.to_string()).unwrap_or_default();
-        desk.news.refused(&from, &refused.sentence);
+        desk.news.refused(&shown(from), &refused.sentence);
+    } else if let Failed::Unfit(_) = failed {
+        tracing::warn!(from = ?from, "somebody can't be let in: {failed}");
+        desk.news.refused(&shown(from), &failed.to_string());
     } else {
         tracing::debug!(from = ?from, "an agent did not come in: {failed}");
     }
@@ -109,6 +101,10 @@ async fn turn_away(desk: &Desk, carrier: &mut Carrier, failed: &Failed, from: Op
     }
     // In order, so that it can be read to its end.
     let _ = timeout(PARTING, carrier.shutdown()).await;
+}
+
+fn shown(from: Option<SocketAddr>) -> String {
+    from.map(|from| from.to_string()).unwrap_or_default()
 }
 
 /// A name as it stands in addresses of backends.
@@ -155,15 +151,22 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
     let caller = asked.hello.caller;
     let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
     let claims = asked.prove(carrier, challenge, b"").await?;
-    let judged: Vec<Judged> =
-        claims.offers.iter().map(|offer| (offer.clone(), desk.judge(caller, offer, &claims.key))).collect();
+    let judged: Vec<Judged> = (0..claims.offers.len())
+        .map(|at| {
+            let offer = &claims.offers[at];
+            let twice = claims.offers[..at].iter().any(|before| before.route() == offer.route());
+            let twice = twice.then(|| format!("tunnel {} is named twice", offer.tunnel));
+            (offer.clone(), twice.or_else(|| desk.judge(caller, offer, &claims.key)))
+        })
+        .collect();
     if judged.iter().all(|(_, why)| why.is_some()) {
         let why = judged.into_iter().find_map(|(_, why)| why);
         let why = why.unwrap_or_else(|| "it names no tunnel".to_owned());
-        return refuse(Cause::Forbidden, why);
+        return refuse(Cause::Forbidden, cut(&why, TEXT_MAX).to_owned());
     }
     let (hubs, names) = (desk.peers.urls(desk), desk.peers.names(desk));
-    let welcome = Welcome { grants: desk.grants(&judged), hubs, names, ..Welcome::default() };
+    let said: usize = hubs.iter().chain(&names).map(|text| text.len() + FIELD).sum();
+    let welcome = Welcome { grants: desk.grants(&judged, said), hubs, names, ..Welcome::default() };
     said::welcome(carrier, welcome).await?;
     Ok((asked, claims, judged))
 }
@@ -197,18 +200,36 @@ impl Desk {
         Some(format!("{host} is not one of the hosts of tunnel {} on this hub", offer.tunnel))
     }
 
-    fn grants(&self, judged: &[Judged]) -> Vec<Grant> {
+    /// The answers to offers, in what a welcome has room for beside so many bytes: URLs are for people, and left out first.
+    fn grants(&self, judged: &[Judged], beside: usize) -> Vec<Grant> {
         let tunnels = self.tunnels.borrow();
-        let answer = |(offer, why): &Judged| {
-            let served = || tunnels.get(&offer.tunnel).map(|spec| spec.urls.clone()).unwrap_or_default();
+        let room = MESSAGE_MAX.saturating_sub(HEAD + beside + judged.len() * GRANT + SPARE);
+        // Refusals first: without one nobody knows what to do.
+        let refusals = judged.iter().filter(|(_, why)| why.is_some()).count();
+        let each = (room / refusals.max(1)).min(SENTENCE);
+        let mut left = room.saturating_sub(refusals * each);
+        let mut fits = |url: &&String| {
+            let fits = url.len() <= TEXT_MAX && url.len() + FIELD <= left;
+            left -= if fits { url.len() + FIELD } else { 0 };
+            fits
+        };
+        let mut answer = |(offer, why): &Judged| {
             let answer = match why {
-                Some(why) => Answer::Refused(why.chars().take(200).collect()),
-                None => Answer::Served(served()),
+                Some(why) => Answer::Refused(cut(why, each).to_owned()),
+                None => {
+                    let urls = tunnels.get(&offer.tunnel).map(|spec| spec.urls.iter().filter(&mut fits));
+                    Answer::Served(urls.map(|urls| urls.cloned().collect()).unwrap_or_default())
+                }
             };
             Grant { index: offer.index, answer }
         };
-        judged.iter().map(answer).collect()
+        judged.iter().map(&mut answer).collect()
     }
+}
+
+/// A text of so many bytes at most.
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 impl Spec {

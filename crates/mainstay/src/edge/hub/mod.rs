@@ -6,6 +6,7 @@
 
 mod carrier;
 mod hello;
+mod lobby;
 mod news;
 mod peers;
 mod road;
@@ -13,7 +14,7 @@ mod seat;
 mod visitor;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use mainstay_proxy::thread::Thread;
 use tokio::task::spawn_local;
 
 use crate::ipc::HubIdentity;
+use lobby::Lobby;
 use peers::{Known, Peers};
 use road::{Near, Through};
 use seat::{Offered, Seat};
@@ -58,7 +60,7 @@ pub(super) struct Desk {
     peers: Peers,
     guests: RefCell<Vec<Rc<visitor::Guest>>>,
     /// Agents that are not let in yet.
-    greeted: Cell<usize>,
+    greeted: Lobby,
     draining: Cell<bool>,
 }
 
@@ -95,7 +97,7 @@ pub(super) fn settle(
         seats: RefCell::default(),
         peers: Peers::new(own.clone(), known),
         guests: RefCell::default(),
-        greeted: Cell::new(0),
+        greeted: Lobby::new(hello::GREETED_MAX),
         draining: Cell::new(false),
     });
     desk.adopt(&thread.snapshot());
@@ -172,7 +174,7 @@ impl Desk {
     /// Tells the pools who offers these tunnels: our own agents first, those of other hubs behind them.
     fn tell_pools<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
         let Some(thread) = self.thread.upgrade() else { return };
-        for tunnel in tunnels {
+        for tunnel in tunnels.collect::<BTreeSet<_>>() {
             if !self.tunnels.borrow().contains_key(tunnel) {
                 continue;
             }
@@ -223,7 +225,7 @@ impl Desk {
     async fn wind_up(self: Rc<Self>) {
         loop {
             let Some(thread) = self.thread.upgrade() else { return };
-            let own = self.seats.borrow().len() + self.guests.borrow().len() + self.greeted.get();
+            let own = self.seats.borrow().len() + self.guests.borrow().len() + self.greeted.len();
             let own = own + self.peers.open_in_all();
             if thread.counters.open_in_all() <= own as u64 {
                 break;

@@ -15,7 +15,7 @@ use crate::edge::hub::Desk;
 use crate::edge::hub::hello::failed_answer;
 
 /// Hubs of a thread that have not shown yet who they are.
-const GREETED_MAX: usize = 256;
+pub(super) const GREETED_MAX: usize = 256;
 
 /// Sessions of other hubs with one thread: each thread of each of them has one.
 const GUESTS_MAX: usize = 4096;
@@ -25,21 +25,21 @@ pub(in crate::edge::hub) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     let peers = &desk.peers;
     let Arrival { io, early, from, open, .. } = arrival;
     let Some(keys) = peers.keys.borrow().clone() else { return };
-    if peers.greeted.get() >= GREETED_MAX || peers.guests.borrow().len() >= GUESTS_MAX {
-        return;
-    }
-    peers.greeted.set(peers.greeted.get() + 1);
-    let sealed = keys.accept(Ahead::new(early, io)).await;
-    let admitted = match sealed {
-        Ok(sealed) => admit(&desk, &keys, sealed).await,
-        Err(stranger) => Err(stranger.to_string()),
+    let coming = async {
+        match keys.accept(Ahead::new(early, io)).await {
+            Ok(_) if peers.guests.borrow().len() >= GUESTS_MAX => {
+                Err(format!("{GUESTS_MAX} sessions of hubs are as many as a thread may have"))
+            }
+            Ok(sealed) => admit(&desk, &keys, sealed).await,
+            Err(stranger) => Err(stranger.to_string()),
+        }
     };
-    peers.greeted.set(peers.greeted.get() - 1);
+    let admitted = peers.greeted.wait(coming).await.unwrap_or_else(|| Err(peers.greeted.full()));
     let (asked, session, incoming) = match admitted {
         Ok(admitted) => admitted,
         Err(why) => {
             let from = from.map(|from| from.to_string()).unwrap_or_default();
-            tracing::info!(from, why, "a hub is not let in");
+            tracing::debug!(from, why, "a hub is not let in");
             return desk.news.stranger(&from, &why);
         }
     };

@@ -34,6 +34,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::Desk;
+use super::lobby::Lobby;
 use super::road::{End, Through};
 
 /// The hubs that registries know.
@@ -55,7 +56,7 @@ pub(super) struct Peers {
     /// Sessions of hubs that have dialled us.
     guests: RefCell<Vec<Rc<Guest>>>,
     /// Hubs that are not let in yet.
-    greeted: Cell<usize>,
+    greeted: Lobby,
     /// Something of what we push is otherwise.
     changed: watch::Sender<()>,
 }
@@ -129,7 +130,7 @@ impl Peers {
             book: RefCell::default(),
             lines: RefCell::default(),
             guests: RefCell::default(),
-            greeted: Cell::new(0),
+            greeted: Lobby::new(accept::GREETED_MAX),
             changed: watch::Sender::new(()),
         }
     }
@@ -198,7 +199,7 @@ impl Peers {
 
     /// Connections of hubs that are open.
     pub(super) fn open_in_all(&self) -> usize {
-        self.guests.borrow().len() + self.greeted.get()
+        self.guests.borrow().len() + self.greeted.len()
     }
 
     /// The agents of a tunnel at other hubs, as the pools call them.
