@@ -105,9 +105,9 @@ fn a_hub_that_speaks_to_no_other_has_no_use_for_one() {
 
 #[test]
 fn a_password_without_tls_is_warned_of() {
-    let text = "[registry]\nredis = [\"redis://h\"]\npassword = \"p\"\n";
+    let text = format!("{HUB}[registry]\nredis = [\"redis://h\"]\npassword = \"p\"\n");
     let loaded =
-        parse_str("t.toml", text, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
+        parse_str("t.toml", &text, &|_| None, Checks::NONE).unwrap_or_else(|report| panic!("{report}"));
     let warnings = format!("{:?}", loaded.warnings);
     assert!(warnings.contains("the password goes to redis unencrypted"), "{warnings}");
 }
