@@ -15,7 +15,7 @@ table! {
         bind: Words,
         /// Other hubs, as `HOST:PORT`; a name may stand for several, this hub among them. Default: none.
         peers: List<String>,
-        /// The secret that makes a hub one of ours, the same on all of them. Default: the key of [cluster].
+        /// The secret that makes a hub one of ours, the same on all of them. Default: the key of `[cluster]`.
         key: Secret,
         /// Where other hubs are told to reach this one. Default: `bind`, when that is one address.
         advertise: String,
