@@ -402,13 +402,13 @@ impl Resolver<'_> {
         }
     }
 
-    /// Listeners that speak http and have nothing to say.
+    /// Listeners that speak http and have nothing to say. Where agents come in there is something.
     fn idle_listeners(&mut self, routes: &[Route], edge: &Edge) {
         let routes = routes.iter().filter(|route| route.path != PathMatch::Never);
         let taken: HashSet<u32> = routes.flat_map(|route| route.listeners.iter().copied()).collect();
         for (nth, listener) in edge.listeners.iter().enumerate() {
             let taken = u32::try_from(nth).is_ok_and(|nth| taken.contains(&nth));
-            if listener.protocol != Protocol::Http || taken {
+            if listener.protocol != Protocol::Http || listener.agents.is_some() || taken {
                 continue;
             }
             let Some(span) = self.span_of_name(Kind::Listener, &listener.name) else { continue };
