@@ -151,10 +151,10 @@ fn a_private_tunnel_has_a_pool_that_nothing_can_name() {
         "[[pool]]\nname = \"tunnel:{ID}\"\nbackends = [\"10.0.0.1:80\"]\n[[route]]\npool = \"tunnel:{ID}\""
     );
     for (more, line, says) in [
-        (in_pool, 14, "is private: it stands in no pool"),
-        (routed, 13, "there is no pool"),
-        (streamed, 16, "there is no pool"),
-        (named, 12, "has the name that private tunnel"),
+        (in_pool, 15, "is private: it stands in no pool"),
+        (routed, 14, "there is no pool"),
+        (streamed, 17, "there is no pool"),
+        (named, 13, "has the name that private tunnel"),
     ] {
         refused(&format!("{private}{more}"), line, says);
     }
