@@ -6,10 +6,12 @@
 pub mod carrier;
 mod clock;
 mod drive;
+pub mod gost;
 pub mod hello;
 pub mod hubs;
 mod inner;
 pub mod keys;
+mod machine;
 mod session;
 mod socket;
 mod splice;
