@@ -52,6 +52,9 @@ pub struct Tunnel {
     pub bandwidth: u64,
 }
 
+/// Stands for the tunnels that no file names: the pool and the route `tunnel:*` are theirs. It is no id.
+pub const OPEN: &str = "*";
+
 /// The name of the pool, the route and the listeners that are made for a tunnel, and of the backend that is its agents.
 #[must_use]
 pub fn made_name(id: &str) -> String {

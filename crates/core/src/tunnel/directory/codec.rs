@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{AGENTS_MAX, About, Agent, Message, Offers, TROUBLE_MAX};
+use super::{AGENTS_MAX, About, Agent, Gost, HOST_MAX, HOSTS_MAX, Message, Offers, TROUBLE_MAX};
 use crate::tunnel::fields::{Broken, Fields, put, text};
 use crate::tunnel::hello::{LIST_MAX, NAME_MAX, TEXT_MAX};
 
@@ -20,9 +20,13 @@ const HUB_LEAVING: u8 = 2;
 
 const TUNNEL_ID: u8 = 1;
 const TUNNEL_AGENT: u8 = 2;
+const TUNNEL_GOST: u8 = 3;
+const TUNNEL_HOST: u8 = 4;
 
 const BYTES: u8 = 1;
 const DATAGRAMS: u8 = 2;
+
+const PRIVATE: u8 = 1;
 
 /// Why bytes are no message between hubs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -60,6 +64,12 @@ pub fn encode(message: &Message) -> Vec<u8> {
             put(&mut out, TUNNEL_ID, offers.tunnel.as_bytes());
             for agent in offers.agents.iter().filter(|agent| is_name(&agent.name)).take(AGENTS_MAX) {
                 put(&mut out, TUNNEL_AGENT, &agent_bytes(agent));
+            }
+            if let Some(gost) = &offers.gost {
+                put(&mut out, TUNNEL_GOST, &[if gost.private { PRIVATE } else { 0 }]);
+                for host in gost.hosts.iter().filter(|host| is_host(host)).take(HOSTS_MAX) {
+                    put(&mut out, TUNNEL_HOST, host.as_bytes());
+                }
             }
         }
     }
@@ -148,6 +158,18 @@ fn offers(body: &[u8]) -> Result<Offers, Wrong> {
             TUNNEL_ID => offers.tunnel = name(bytes)?,
             TUNNEL_AGENT if offers.agents.len() == AGENTS_MAX => return Err(Wrong::List),
             TUNNEL_AGENT => offers.agents.push(agent(bytes)?),
+            TUNNEL_GOST => {
+                let flags = bytes.first().ok_or(Wrong::Broken)?;
+                offers.gost.get_or_insert_default().private = flags & PRIVATE != 0;
+            }
+            TUNNEL_HOST => {
+                let hosts = &mut offers.gost.get_or_insert_with(Gost::default).hosts;
+                if hosts.len() == HOSTS_MAX {
+                    return Err(Wrong::List);
+                }
+                let host = text(bytes, HOST_MAX)?;
+                hosts.push(if host.is_empty() { return Err(Wrong::Broken) } else { host });
+            }
             _ => {}
         }
     }
@@ -180,6 +202,10 @@ fn name(bytes: &[u8]) -> Result<String, Wrong> {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && fits(name, NAME_MAX)
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && fits(host, HOST_MAX)
 }
 
 fn fits(text: &str, most: usize) -> bool {

@@ -116,7 +116,7 @@ impl World {
             .collect();
         let truth = self.sessions.get_mut(&session).unwrap();
         truth.tunnels.insert(tunnel.clone(), agents.clone());
-        self.say(session, &Message::Tunnel(Offers { tunnel, agents }));
+        self.say(session, &Message::Tunnel(Offers { tunnel, agents, gost: None }));
     }
 
     /// Over the wire, in pieces.
