@@ -11,6 +11,7 @@ pub mod hubs;
 mod inner;
 pub mod keys;
 mod session;
+pub mod siblings;
 mod socket;
 mod splice;
 mod stream;
