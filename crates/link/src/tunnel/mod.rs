@@ -13,6 +13,7 @@ mod inner;
 pub mod keys;
 mod machine;
 mod session;
+pub mod siblings;
 mod socket;
 mod splice;
 mod stream;
