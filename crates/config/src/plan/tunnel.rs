@@ -39,6 +39,9 @@ pub struct Tunnel {
     pub id: String,
     /// Ed25519 public keys of those who may offer it.
     pub agents: Vec<[u8; 32]>,
+    /// Whether gost's clients may offer it.
+    #[serde(default)]
+    pub gost: bool,
     /// Ed25519 public keys of those who may reach it, when it is private.
     #[serde(default)]
     pub visitors: Option<Vec<[u8; 32]>>,

@@ -78,7 +78,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
     out
 }
 
-/// Flags 1, weight 4, name behind its length, trouble behind its length.
+/// Flags 1, weight 4, name behind its length, trouble behind its length; when they are said run 8, load 4.
 fn agent_bytes(agent: &Agent) -> Vec<u8> {
     let flag = |is: bool, bit: u8| if is { bit } else { 0 };
     let mut out = vec![flag(agent.bytes, BYTES) | flag(agent.datagrams, DATAGRAMS)];
@@ -94,6 +94,10 @@ fn agent_bytes(agent: &Agent) -> Vec<u8> {
     for part in [agent.name.as_bytes(), trouble.as_bytes()] {
         out.push(u8::try_from(part.len()).expect("names and sentences are shorter than 256 bytes"));
         out.extend_from_slice(part);
+    }
+    if (agent.run, agent.load) != (0, 0) {
+        out.extend(agent.run.to_be_bytes());
+        out.extend(agent.load.to_be_bytes());
     }
     out
 }
@@ -179,14 +183,18 @@ fn offers(body: &[u8]) -> Result<Offers, Wrong> {
 fn agent(bytes: &[u8]) -> Result<Agent, Wrong> {
     let (&[flags, a, b, c, d], rest) = bytes.split_first_chunk::<5>().ok_or(Wrong::Broken)?;
     let (called, rest) = behind_length(rest)?;
-    let (trouble, _) = behind_length(rest)?;
+    let (trouble, rest) = behind_length(rest)?;
     let trouble = text(trouble, TROUBLE_MAX)?;
+    let (run, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let (load, _) = rest.split_first_chunk().unwrap_or((&[0; 4], &[]));
     Ok(Agent {
         name: name(called)?,
         bytes: flags & BYTES != 0,
         datagrams: flags & DATAGRAMS != 0,
         weight: u32::from_be_bytes([a, b, c, d]).max(1),
         trouble: Some(trouble).filter(|text| !text.is_empty()),
+        run: u64::from_be_bytes(*run),
+        load: u32::from_be_bytes(*load),
     })
 }
 

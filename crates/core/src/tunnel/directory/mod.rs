@@ -86,4 +86,8 @@ pub struct Agent {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// What tells it from others of its name, and the same one from itself at several places; 0 is not said.
+    pub run: u64,
+    /// Connections that it has, as far as that place knows.
+    pub load: u32,
 }

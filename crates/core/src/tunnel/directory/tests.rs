@@ -5,7 +5,7 @@ use super::*;
 use crate::tunnel::record::TUNNELS_MAX;
 
 fn agent(name: &str) -> Agent {
-    Agent { name: name.into(), bytes: true, datagrams: false, weight: 3, trouble: None }
+    Agent { name: name.into(), bytes: true, datagrams: false, weight: 3, trouble: None, run: 0, load: 0 }
 }
 
 fn offers(tunnel: &str, names: &[&str]) -> Message {
@@ -42,6 +42,13 @@ fn a_message_is_these_bytes() {
     let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![told], gost: None });
     let wanted =
         [&[0, 17, 2, 0][..], &[1, 0, 1, b't'], &[2, 0, 10, 1, 0, 0, 0, 3, 1, b'a', 2, b'n', b'o']].concat();
+    assert_eq!(encode(&message), wanted);
+    assert_eq!(read(&wanted), Ok(vec![message]));
+    let mut sibling = agent("a");
+    (sibling.run, sibling.load) = (1, 2);
+    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![sibling] });
+    let tail = [2, 0, 20, 1, 0, 0, 0, 3, 1, b'a', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    let wanted = [&[0, 27, 2, 0][..], &[1, 0, 1, b't'], &tail].concat();
     assert_eq!(encode(&message), wanted);
     assert_eq!(read(&wanted), Ok(vec![message]));
     let hub = Message::Hub(About { urls: vec!["x".into()], leaving: true });

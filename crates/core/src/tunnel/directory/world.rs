@@ -112,6 +112,8 @@ impl World {
                 datagrams: false,
                 weight: 1,
                 trouble: (self.draw(3) == 0).then(|| "no target of it answers".to_owned()),
+                run: self.draw(2),
+                load: 0,
             })
             .collect();
         let truth = self.sessions.get_mut(&session).unwrap();
