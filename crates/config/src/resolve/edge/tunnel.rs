@@ -51,6 +51,7 @@ impl Resolver<'_> {
             }
         }
         tables.tunnels = tunnels;
+        self.open_tables(tables);
     }
 
     /// Ids stand in addresses, names of pools and first labels of hosts.
@@ -301,7 +302,7 @@ const AGENTS: Whose = Whose { key: "agents", may: "offer" };
 const VISITORS: Whose = Whose { key: "visitors", may: "reach" };
 
 /// The pool of a tunnel's agents.
-fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
+pub(super) fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
     let span = head.span;
     let backend =
         raw::BackendTable { head: head.clone(), addr: Some(name.clone()), ..raw::BackendTable::default() };
