@@ -49,7 +49,7 @@ impl Resolver<'_> {
     pub(super) fn open_pool(&mut self, pools: &[Pool]) {
         let name = made_name(OPEN);
         if let Some(at) = pools.iter().position(|pool| pool.name == name) {
-            let span = self.span_of_name(Kind::Tunnel, OPEN).unwrap_or_else(Span::default);
+            let span = self.span_of_name(Kind::Tunnel, OPEN).unwrap_or_default();
             self.enter(Kind::Pool, name, at, span);
         }
     }
