@@ -147,6 +147,7 @@ impl Worker {
                 .map(|(b, _)| b.clone())
                 .collect(),
             column: self.edge.column,
+            threads: self.edge.threads,
             sockets: self.edge.sockets.iter().cloned().collect(),
             status: self.edge.status.clone(),
             retire_by: self.retire_by,
@@ -173,6 +174,7 @@ impl Worker {
         worker.retire_by = was.retire_by;
         worker.edge = Has {
             column: was.column,
+            threads: was.threads,
             sockets: was.sockets.into_iter().collect(),
             status: was.status,
             seen: HashMap::new(),
