@@ -75,8 +75,8 @@ pub struct HubIdentity {
     pub processes: u16,
     /// Threads of each.
     pub threads: u16,
-    /// Its column in the memory that the processes share.
-    pub column: u16,
+    /// The process among those of its node.
+    pub own: Sibling,
     /// What only the edge processes of this run of the node know.
     pub secret: RunSecret,
 }
@@ -98,6 +98,8 @@ pub struct Sibling {
     pub column: u16,
     /// How many threads it has.
     pub threads: u16,
+    /// When it was started, in nanoseconds since boot: of two the later one dials the other.
+    pub born: u64,
 }
 
 /// An edge's part of the Plan, with its secrets.

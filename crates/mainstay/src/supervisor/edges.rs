@@ -99,13 +99,14 @@ impl Supervisor {
         let worker = &mut self.workers[slot];
         let threads = plan.edge.threads.max(1);
         worker.edge = Has { column, threads, ..Has::default() };
+        let own = worker.sibling();
         let hub = HubIdentity {
             name: plan.node.clone(),
             instance: self.edges.run.instance,
             process: worker.instance,
             processes: plan.edge.instances.max(1),
             threads,
-            column,
+            own,
             secret: self.edges.secret.clone(),
         };
         worker.send_with(&ToEdge::Start { column, threads, hub }, vec![memory]);
@@ -116,6 +117,7 @@ impl Supervisor {
             self.workers[slot].send(&ToEdge::Health(status.clone()));
         }
         self.workers[slot].send(&ToEdge::Hubs(self.edges.hubs.clone()));
+        self.tell_siblings();
         self.workers[slot].send(&ToEdge::Siblings(self.edges.siblings.clone()));
         let words = self.orders.words();
         self.workers[slot].send(&ToEdge::Orders(words));

@@ -46,8 +46,7 @@ impl Supervisor {
             w.role == Role::Edge && w.place != Place::Retired && w.edge.threads > 0 && ready
         };
         let all = self.workers.iter().filter(serves);
-        let all: Vec<Sibling> =
-            all.map(|w| Sibling { column: w.edge.column, threads: w.edge.threads }).collect();
+        let all: Vec<Sibling> = all.map(super::Worker::sibling).collect();
         if self.edges.siblings == all {
             return;
         }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::Has;
 use super::handover::{RunningState, WorkerState};
-use crate::ipc::{Channel, Closed};
+use crate::ipc::{Channel, Closed, Sibling};
 use crate::role::Role;
 
 /// The first wait before a dead worker is started again; it doubles up to `BACKOFF_MAX`.
@@ -154,6 +154,12 @@ impl Worker {
         });
         let (role, instance, place) = (self.role, self.instance, self.place);
         WorkerState { role, instance, place, restarts: self.restarts, running }
+    }
+
+    /// An edge process as its siblings know it.
+    pub(super) fn sibling(&self) -> Sibling {
+        let started = self.running.as_ref().map_or(Boot::ZERO, |running| running.started);
+        Sibling { column: self.edge.column, threads: self.edge.threads, born: started.as_nanos() }
     }
 
     /// A worker that the program before this one has started.

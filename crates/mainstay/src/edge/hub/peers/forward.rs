@@ -12,6 +12,10 @@ use super::Count;
 use super::join::{Counted, To, Toll, join};
 use crate::edge::hub::Desk;
 
+/// What a thread says to another of its node when the agent that was asked for is not there: it has left, and the other has not
+/// heard so yet. No other side of a session says it.
+pub(in crate::edge::hub) const ELSEWHERE: Code = Code::Other(0x4553);
+
 /// Where a stream comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::edge::hub) enum Whence {
@@ -65,7 +69,8 @@ fn goal(open: &Open) -> Result<Agent, (Code, &'static str)> {
 }
 
 fn from_sibling(desk: &Rc<Desk>, open: &Open) -> Onward {
-    let (stream, counted) = to_agent(desk, &goal(open)?, open, open.hops.clone())?;
+    let went = to_agent(desk, &goal(open)?, open, open.hops.clone());
+    let (stream, counted) = went.map_err(|(_, why)| (ELSEWHERE, why))?;
     Ok((stream, Toll::new(To::Agent(counted), None)))
 }
 

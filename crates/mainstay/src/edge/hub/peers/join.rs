@@ -71,6 +71,14 @@ impl Toll {
         }
     }
 
+    /// Whether it says that another thread has not what it was asked for.
+    fn is_refusal(&self, code: Code) -> bool {
+        match &self.to {
+            To::Agent(_) => false,
+            To::Sibling(lent) => lent.refused(code),
+        }
+    }
+
     fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.held.as_ref().map_or(Poll::Ready(()), |held| held.poll_turn(cx))
     }
@@ -117,6 +125,7 @@ pub(super) async fn join(mut hub: Stream, mut agent: Stream, datagrams: bool, to
         // Whoever is left hears why, and whether anything was touched; that a session has ended is of that session alone.
         let code = match code_of(&error) {
             Some(Code::Gone) | None => Code::Cancel,
+            Some(code) if !by_hub && toll.is_refusal(code) => Code::Refused,
             Some(code) => code,
         };
         if by_hub { agent.reset(code) } else { hub.reset(code) }

@@ -1,4 +1,4 @@
-//! How threads of one node come together: each listens at an abstract unix socket, and of two the later one in order dials.
+//! How threads of one node come together: each listens at an abstract unix socket, and of two the one that began later dials.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -147,9 +147,16 @@ async fn stay(desk: &Rc<Desk>, spot: Spot, session: Session, mut incoming: Incom
     let line = siblings.began(desk, spot, session);
     tracing::debug!(?spot, "another thread of this node is reached");
     let pushes = spawn_local(push::run(Rc::clone(desk), line.session.clone(), push::To::Sibling));
+    let mut known = 0;
     let why = loop {
         tokio::select! {
             why = line.session.closed() => break why,
+            now = line.session.changed(known) => {
+                known = now;
+                if line.session.has_left() && !line.leaving.replace(true) {
+                    siblings.turned(desk);
+                }
+            }
             Some((open, stream)) = incoming.next() => {
                 if open.target == RECORDS {
                     let (desk, line) = (Rc::clone(desk), Rc::clone(&line));
@@ -175,20 +182,18 @@ async fn stay(desk: &Rc<Desk>, spot: Spot, session: Session, mut incoming: Incom
 }
 
 impl Desk {
-    /// The threads that this one dials: those before it in order, so that each two have one session.
+    /// The threads that this one dials: those that were there before it, so that each two have one session.
     fn siblings_to_dial(&self) -> Vec<Spot> {
-        let siblings = &self.siblings;
         if self.draining.get() {
             return Vec::new();
         }
-        let own = siblings.own;
-        let processes = siblings.processes.borrow();
-        let others = processes.iter().filter(|process| process.column != own.column);
-        let others = others.map(|process| (process.column, process.threads));
-        others
-            .chain([(own.column, siblings.threads)])
-            .flat_map(|(column, threads)| (0..threads).map(move |thread| Spot { column, thread }))
-            .filter(|spot| *spot < own)
-            .collect()
+        let (own, process) = (self.siblings.own, self.siblings.process);
+        let others = self.siblings.processes.borrow();
+        let others = others.iter().filter(|other| other.column != own.column).chain([&process]);
+        let all = others.flat_map(|of| {
+            let spots = (0..of.threads).map(move |thread| Spot { column: of.column, thread });
+            spots.filter(move |spot| (of.born, *spot) < (process.born, own))
+        });
+        all.collect()
     }
 }

@@ -6,7 +6,7 @@
 mod meet;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,15 +15,17 @@ use std::time::Duration;
 use mainstay_config::plan::edge::Edge;
 use mainstay_core::tunnel::directory::{self, About, Directory, Effect, Message};
 use mainstay_link::tunnel::siblings::{Secret, Spot};
-use mainstay_link::tunnel::{Kind, Open, Refused, Session, Stream, Tally};
+use mainstay_link::tunnel::{Code, Kind, Open, Refused, Session, Stream, Tally};
 use mainstay_proxy::policy::tunnel::Held;
 use mainstay_proxy::road::{Agent, Ends, Load, NoRoad, Offer, Road};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
 
 use super::Desk;
 use super::lobby::Lobby;
 use super::peers::Count;
+use super::peers::forward::ELSEWHERE;
 use super::road::{End, Through};
 use super::seat::apart;
 use crate::ipc::{HubIdentity, Sibling};
@@ -35,8 +37,8 @@ pub(super) type Processes = watch::Receiver<Arc<[Sibling]>>;
 #[derive(Debug)]
 pub(super) struct Siblings {
     own: Spot,
-    /// How many threads this process has.
-    threads: u16,
+    /// This process among those of its node.
+    process: Sibling,
     secret: Secret,
     processes: Processes,
     /// Listens and dials, while agents may come in here.
@@ -50,7 +52,15 @@ pub(super) struct Siblings {
     book: RefCell<Directory>,
     /// The agents of other threads by tunnel, as the pools call them.
     shown: RefCell<HashMap<String, Vec<Shown>>>,
+    /// Agents that were not where they were told to be, and are not asked for a while.
+    strays: RefCell<HashSet<Stray>>,
 }
+
+/// A session, a tunnel and an agent's run.
+type Stray = (u64, Rc<str>, u64);
+
+/// So long an agent is not asked that was not there: that it has left is told within moments.
+const STRAYS: Duration = Duration::from_secs(1);
 
 /// A session with another thread.
 pub(super) struct Line {
@@ -109,8 +119,8 @@ fn wanted(edge: &Edge) -> bool {
 impl Siblings {
     pub(super) fn new(hub: &HubIdentity, thread: u16, processes: Processes) -> Self {
         Self {
-            own: Spot { column: hub.column, thread },
-            threads: hub.threads,
+            own: Spot { column: hub.own.column, thread },
+            process: hub.own,
             secret: Secret::new(&hub.secret.0),
             processes,
             tasks: RefCell::default(),
@@ -120,6 +130,7 @@ impl Siblings {
             numbers: Cell::new(0),
             book: RefCell::default(),
             shown: RefCell::default(),
+            strays: RefCell::default(),
         }
     }
 
@@ -166,6 +177,9 @@ impl Siblings {
                     continue;
                 };
                 let run = told.agent.run;
+                if self.strays.borrow().contains(&(told.session, tunnel.into(), run)) {
+                    continue;
+                }
                 let name = match names.iter().find(|(_, known)| *known == run) {
                     Some((name, _)) => name.clone(),
                     None => {
@@ -215,7 +229,28 @@ impl Siblings {
         let mut named = all.filter(|one| *one.name == *agent.name && one.line.opens());
         let one = named.find(|one| if udp { one.agent.datagrams } else { one.agent.bytes })?;
         let (line, busy) = (Rc::clone(&one.line), Rc::clone(&one.busy));
-        Some(Via { line, busy, name: one.agent.name.clone() })
+        let stray = (line.number, Rc::clone(&agent.tunnel), one.agent.run);
+        Some(Via { line, busy, name: one.agent.name.clone(), stray })
+    }
+
+    /// An agent is not where it was told to be.
+    fn strayed(&self, desk: &Rc<Desk>, stray: &Stray) {
+        if self.strays.borrow_mut().insert(stray.clone()) {
+            desk.publish(std::iter::once(&*stray.1));
+            let (desk, stray) = (Rc::clone(desk), stray.clone());
+            spawn_local(async move {
+                sleep(STRAYS).await;
+                desk.siblings.strays.borrow_mut().remove(&stray);
+                desk.publish(std::iter::once(&*stray.1));
+            });
+        }
+    }
+
+    /// Another thread takes other streams than before, or none.
+    fn turned(&self, desk: &Desk) {
+        let tunnels: Vec<String> = desk.tunnels.borrow().keys().cloned().collect();
+        desk.publish(tunnels.iter().map(String::as_str));
+        desk.let_go();
     }
 
     /// Another thread has said something.
@@ -223,9 +258,7 @@ impl Siblings {
         match message {
             Message::Hub(about) => {
                 if line.leaving.replace(about.leaving) != about.leaving {
-                    let tunnels: Vec<String> = desk.tunnels.borrow().keys().cloned().collect();
-                    desk.publish(tunnels.iter().map(String::as_str));
-                    desk.let_go();
+                    self.turned(desk);
                 }
                 // What it offers counts until it is gone.
                 let about = Message::Hub(About { leaving: false, ..about });
@@ -285,6 +318,7 @@ pub(super) struct Via {
     busy: Rc<Busy>,
     /// What that thread calls it.
     name: String,
+    stray: Stray,
 }
 
 impl Via {
@@ -295,7 +329,7 @@ impl Via {
         self.line.count.begin();
         self.busy.ours.set(self.busy.ours.get() + 1);
         self.busy.recount();
-        Ok((stream, Lent { desk: Rc::clone(desk), line: self.line, busy: self.busy }))
+        Ok((stream, Lent { desk: Rc::clone(desk), line: self.line, busy: self.busy, stray: self.stray }))
     }
 }
 
@@ -322,6 +356,7 @@ pub(super) struct Lent {
     desk: Rc<Desk>,
     line: Rc<Line>,
     busy: Rc<Busy>,
+    stray: Stray,
 }
 
 impl fmt::Debug for Lent {
@@ -339,6 +374,14 @@ impl End for Lent {
         if self.line.session.is_closed() {
             self.desk.siblings.lost(&self.desk, &self.line);
         }
+    }
+
+    fn refused(&self, code: Code) -> bool {
+        let elsewhere = code == ELSEWHERE;
+        if elsewhere {
+            self.desk.siblings.strayed(&self.desk, &self.stray);
+        }
+        elsewhere
     }
 
     fn tally(&self) -> &Rc<Tally> {
