@@ -6,6 +6,7 @@
 
 pub mod ask;
 pub mod datagram;
+pub mod plugin;
 pub mod relay;
 mod session;
 pub mod smux;
