@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod book;
 pub mod datagram;
+pub mod plugin;
 pub mod relay;
 mod session;
 pub mod smux;
