@@ -2,7 +2,7 @@
 
 use super::List;
 use crate::read::table;
-use crate::values::{ClientAuthWord, LogEntry, ProtocolWord, Size, Templated, Time, Words};
+use crate::values::{ClientAuthWord, CompatWord, LogEntry, ProtocolWord, Size, Templated, Time, Words};
 
 table! {
     /// Where connections are taken.
@@ -79,6 +79,8 @@ table! {
         answer: Templated,
         /// Path at which agents of tunnels come in, by WebSocket (http).
         agents: String,
+        /// Another protocol whose clients are served beside this one's: `"gost"` (http, hub).
+        compat: CompatWord,
     }
 }
 

@@ -6,11 +6,14 @@
 pub mod carrier;
 mod clock;
 mod drive;
+pub mod gost;
 pub mod hello;
 pub mod hubs;
 mod inner;
 pub mod keys;
+mod machine;
 mod session;
+pub mod siblings;
 mod socket;
 mod splice;
 mod stream;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::name::PoolId;
 
+use super::gost::compat;
 use super::names::Kind;
 use super::{Seen, WAIT_OR_NONE, flag, span_of, text_of};
 use crate::plan::edge::{
@@ -99,6 +100,7 @@ impl Resolver<'_> {
             logs: self.log_uses(raw.log.as_ref(), &who),
             answer,
             agents: self.agents_path(raw, &who),
+            compat: compat(raw),
             name,
         }
     }
@@ -138,7 +140,7 @@ impl Resolver<'_> {
     fn keys_of_other_protocols(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
         use Protocol::{Http, Hub, Passthrough, Tcp, Udp};
         let routed = "tcp, udp and passthrough: with http a [[route]] says it";
-        let keys: [(Option<Span>, &str, &[Protocol], &str); 30] = [
+        let keys: [(Option<Span>, &str, &[Protocol], &str); 31] = [
             (span_of(&raw.http2), "http2", &[Http], "http"),
             (span_of(&raw.head_max), "head_max", &[Http], "http"),
             (span_of(&raw.fields_max), "fields_max", &[Http], "http"),
@@ -177,6 +179,7 @@ impl Resolver<'_> {
             (span_of(&raw.sni), "sni", &[Passthrough], "passthrough"),
             (span_of(&raw.udp_responses), "udp_responses", &[Udp], "udp"),
             (span_of(&raw.answer), "answer", &[Tcp], "tcp: with http a [[route]] says it"),
+            (span_of(&raw.compat), "compat", &[Http, Hub], "http and hub"),
             (
                 span_of(&raw.agents),
                 "agents",

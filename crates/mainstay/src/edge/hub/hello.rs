@@ -76,6 +76,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         told: Cell::new(0),
         superseded: Cell::new(false),
         leaving: Cell::new(false),
+        gost: None,
     });
     tracing::info!(agent = %seat.label(), from = ?from, carrier = kind, "an agent has joined");
     desk.seat(Rc::clone(&seat));
