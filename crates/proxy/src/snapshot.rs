@@ -68,9 +68,7 @@ impl Snapshot {
         );
         let mut sockets = HashMap::new();
         for (listener, position) in edge.listeners.iter().zip(0..) {
-            for place in &listener.places {
-                sockets.insert((place.clone(), listener.protocol == Protocol::Udp), position);
-            }
+            sockets.extend(listener.sockets().map(|(place, udp)| ((place.clone(), udp), position)));
         }
         Ok(Self {
             generation: before.map_or(1, |before| before.generation + 1),

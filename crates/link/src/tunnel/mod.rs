@@ -10,6 +10,7 @@ pub mod hello;
 pub mod hubs;
 mod inner;
 pub mod keys;
+pub mod quic;
 mod session;
 mod socket;
 mod splice;
