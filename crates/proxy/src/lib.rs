@@ -20,6 +20,7 @@ pub mod forward;
 pub mod gzip;
 pub mod http1;
 pub mod http2;
+pub mod lead;
 pub mod log;
 pub mod metrics;
 pub mod policy;

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -124,8 +125,37 @@ pub enum NoRoad {
     TooMany,
 }
 
+/// Where a host leads.
+pub enum Lead {
+    /// To the tunnel of this id.
+    To(Rc<str>),
+    /// To no tunnel that is known.
+    Nowhere,
+    /// To a tunnel that is for its visitors alone.
+    Private,
+    /// That is to be found out; it does not answer so itself.
+    Wait(Pin<Box<dyn Future<Output = Self>>>),
+}
+
+impl fmt::Debug for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(tunnel) => f.debug_tuple("To").field(tunnel).finish(),
+            Self::Nowhere => f.write_str("Nowhere"),
+            Self::Private => f.write_str("Private"),
+            Self::Wait(_) => f.write_str("Wait"),
+        }
+    }
+}
+
 /// The agents of one thread.
 pub trait Roads: fmt::Debug {
+    /// Where a host leads that no route of the file has: lower case, without its port and without a point at its end.
+    fn lead(&self, host: &str, port: u16) -> Lead {
+        let _ = (host, port);
+        Lead::Nowhere
+    }
+
     /// Opens a connection to an agent's target. Nothing is waited for: what is written goes along at once, and a target that
     /// cannot be reached is an error of kind `ConnectionRefused` at the first read.
     ///

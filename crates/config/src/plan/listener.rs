@@ -8,6 +8,7 @@ use mainstay_core::name::PoolId;
 use serde::{Deserialize, Serialize};
 
 use super::edge::{Access, LogUse, Net, Template};
+use super::gost::Compat;
 
 /// Where connections are taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Listener {
     pub answer: Option<Template>,
     /// Path at which agents of tunnels come in, by WebSocket.
     pub agents: Option<String>,
+    /// What is spoken beside `protocol`.
+    #[serde(default)]
+    pub compat: Option<Compat>,
     /// Agents come in by QUIC too: each place is one of UDP as well.
     #[serde(default)]
     pub quic: bool,

@@ -36,6 +36,9 @@ pub struct Tunnel {
     pub id: String,
     /// Ed25519 public keys of those who may offer it.
     pub agents: Vec<[u8; 32]>,
+    /// Whether gost's clients may offer it.
+    #[serde(default)]
+    pub gost: bool,
     /// Ed25519 public keys of those who may reach it, when it is private.
     #[serde(default)]
     pub visitors: Option<Vec<[u8; 32]>>,
@@ -48,6 +51,9 @@ pub struct Tunnel {
     /// Bytes per second; 0 is without bound.
     pub bandwidth: u64,
 }
+
+/// Stands for the tunnels that no file names: the pool and the route `tunnel:*` are theirs. It is no id.
+pub const OPEN: &str = "*";
 
 /// The name of the pool, the route and the listeners that are made for a tunnel, and of the backend that is its agents.
 #[must_use]

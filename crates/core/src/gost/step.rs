@@ -59,6 +59,12 @@ impl Door {
         }
     }
 
+    /// How many bytes it takes before it can say more; never one behind the message.
+    #[must_use]
+    pub fn wants(&self) -> usize {
+        self.reader.wants()
+    }
+
     /// When [`Self::tick`] is to be called.
     #[must_use]
     pub const fn poll_timeout(&self) -> Boot {
@@ -143,6 +149,12 @@ impl Call {
         let Some(message) = self.reader.receive(input)? else { return Ok(None) };
         granted(&message).map_err(Failed::Told)?;
         Grant::read(&message).map(Some).map_err(Failed::Told)
+    }
+
+    /// How many bytes it takes before it can say more; never one behind the message.
+    #[must_use]
+    pub fn wants(&self) -> usize {
+        self.reader.wants()
     }
 
     /// When [`Self::tick`] is to be called.

@@ -109,6 +109,9 @@ impl Future for Drive {
                 inner.mux.lost(why);
             }
             this.clock(inner, cx);
+            if inner.full && !inner.mux.is_full() {
+                inner.ask();
+            }
             // Streams that were woken stage what they have after this: only then is the next write worth its price.
             inner.effects();
             if more || !inner.mux.output().is_empty() || inner.mux.has_waiting() {
@@ -133,6 +136,11 @@ fn read(inner: &mut Inner, cx: &mut Context<'_>) -> bool {
         }
         for _ in 0..READS {
             if inner.mux.is_closed() {
+                return false;
+            }
+            // Whoever takes of what is unread has this go on.
+            inner.full = inner.mux.is_full();
+            if inner.full {
                 return false;
             }
             let Some(carrier) = &mut inner.carrier else { return false };

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use mainstay_core::time::Boot;
-use mainstay_core::tunnel::{Closed, Code, Effect, Heard, Key, Mux, Open};
+use mainstay_core::tunnel::{Closed, Code, Effect, Heard, Key, Open};
 
 use super::Carrier;
+use super::machine::Machine;
 use super::stream::Sink;
 
 /// Shared on one thread.
@@ -26,7 +27,7 @@ pub(super) struct Slot {
 
 /// The shared state.
 pub(super) struct Inner {
-    pub(super) mux: Mux,
+    pub(super) mux: Machine,
     /// There until the session is over and what it had to say was said.
     pub(super) carrier: Option<Box<dyn Carrier>>,
     pub(super) slots: Vec<Slot>,
@@ -43,6 +44,8 @@ pub(super) struct Inner {
     pub(super) blocked: bool,
     /// The carrier may keep what it was given.
     unflushed: bool,
+    /// The carrier is not read until some of what is unread was taken.
+    pub(super) full: bool,
     /// The carrier takes nothing any more; what it still gives may say why.
     pub(super) broken: Option<String>,
     pub(super) closed: Option<Closed>,
@@ -56,7 +59,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(mux: Mux, carrier: Box<dyn Carrier>, now: Boot) -> Self {
+    pub(super) fn new(mux: Machine, carrier: Box<dyn Carrier>, now: Boot) -> Self {
         Self {
             mux,
             carrier: Some(carrier),
@@ -68,6 +71,7 @@ impl Inner {
             asked: false,
             blocked: false,
             unflushed: false,
+            full: false,
             broken: None,
             closed: None,
             mourners: Vec::new(),
@@ -95,6 +99,9 @@ impl Inner {
 
     /// Something was staged: now, when there is nobody to wait for, else once at the end of this turn of the loop.
     pub(super) fn staged(&mut self) {
+        if self.full && !self.mux.is_full() {
+            self.ask();
+        }
         if self.blocked || self.asked || self.mux.output().is_empty() {
             return;
         }
@@ -170,7 +177,7 @@ impl Inner {
                     }
                 }
                 Heard::Datagram(key, bytes) => {
-                    self.mux.deliver_datagram(key, bytes.len(), Some(bytes), self.now);
+                    self.mux.keep_datagram(key, bytes, self.now);
                     wake(&mut self.slot(key).reader);
                 }
                 Heard::Opened(key, open) => self.arrived(key, open),

@@ -6,12 +6,15 @@
 pub mod carrier;
 mod clock;
 mod drive;
+pub mod gost;
 pub mod hello;
 pub mod hubs;
 mod inner;
 pub mod keys;
 pub mod quic;
+mod machine;
 mod session;
+pub mod siblings;
 mod socket;
 mod splice;
 mod stream;

@@ -6,12 +6,15 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use mainstay_core::tunnel::{Closed, Code, Counts, Limits, Mux, News, Open, Refused, Side};
+use mainstay_core::gost::{self, smux};
+use mainstay_core::time::Boot;
+use mainstay_core::tunnel::{Closed, Code, Counts, Kind, Limits, Mux, News, Open, Refused, Side};
 
 use super::Carrier;
 use super::clock::boot_now;
 use super::drive::Drive;
 use super::inner::{Inner, Shared, remember};
+use super::machine::Machine;
 use super::stream::Stream;
 
 /// Ends the session with the last handle.
@@ -50,7 +53,30 @@ impl Session {
     #[must_use]
     pub fn start(carrier: impl Carrier, side: Side, limits: Limits) -> (Self, Incoming) {
         let now = boot_now();
-        let inner = Inner::new(Mux::new(side, limits, now), Box::new(carrier), now);
+        Self::run(Machine::Own(Mux::new(side, limits, now)), Box::new(carrier), now)
+    }
+
+    /// Starts a session in gost's protocol, over a carrier whose request was granted (see [`super::gost`]): its streams carry what
+    /// `kind` says. `greeting` goes before everything: what is granted, of the side that grants. [`Side::Hub`] was dialled and
+    /// opens all streams, so [`Side::Agent`] can open none.
+    ///
+    /// The other side is told nothing by [`Self::tell`] and [`Self::set_load`], and never says that it leaves. While more is
+    /// unread than `limits` allow, the carrier is not read.
+    #[must_use]
+    pub fn start_gost(
+        carrier: impl Carrier,
+        side: Side,
+        kind: Kind,
+        greeting: &[u8],
+        limits: smux::Limits,
+    ) -> (Self, Incoming) {
+        let now = boot_now();
+        let machine = Machine::Gost(gost::Session::new(side, kind, limits, greeting, now));
+        Self::run(machine, Box::new(carrier), now)
+    }
+
+    fn run(machine: Machine, carrier: Box<dyn Carrier>, now: Boot) -> (Self, Incoming) {
+        let inner = Inner::new(machine, carrier, now);
         let shared = Rc::new(RefCell::new(inner));
         tokio::task::spawn_local(Drive::new(Rc::clone(&shared)));
         let hold = Rc::new(Hold(shared));
@@ -112,7 +138,7 @@ impl Session {
     /// What the other side has told last.
     #[must_use]
     pub fn heard(&self) -> News {
-        self.0.0.borrow().mux.heard().clone()
+        self.0.0.borrow().mux.heard()
     }
 
     /// Whether the other side takes no new streams.

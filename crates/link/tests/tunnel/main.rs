@@ -1,5 +1,6 @@
 //! Sessions on real sockets and in memory: streams, ends, drains, cuts.
 
 mod ends;
+mod gost;
 mod rig;
 mod streams;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::name::PoolId;
 
+use super::gost::compat;
 use super::names::Kind;
 use super::{Seen, WAIT_OR_NONE, flag, span_of, text_of};
 use crate::plan::edge::{
@@ -101,6 +102,7 @@ impl Resolver<'_> {
             answer,
             agents: self.agents_path(raw, &who),
             quic: protocol == Protocol::Hub && flag(&raw.quic, false),
+            compat: compat(raw),
             name,
         }
     }
@@ -163,7 +165,7 @@ impl Resolver<'_> {
     fn keys_of_other_protocols(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
         use Protocol::{Http, Hub, Passthrough, Tcp, Udp};
         let routed = "tcp, udp and passthrough: with http a [[route]] says it";
-        let keys: [(Option<Span>, &str, &[Protocol], &str); 31] = [
+        let keys: [(Option<Span>, &str, &[Protocol], &str); 32] = [
             (span_of(&raw.http2), "http2", &[Http], "http"),
             (span_of(&raw.head_max), "head_max", &[Http], "http"),
             (span_of(&raw.fields_max), "fields_max", &[Http], "http"),
@@ -202,6 +204,7 @@ impl Resolver<'_> {
             (span_of(&raw.sni), "sni", &[Passthrough], "passthrough"),
             (span_of(&raw.udp_responses), "udp_responses", &[Udp], "udp"),
             (span_of(&raw.answer), "answer", &[Tcp], "tcp: with http a [[route]] says it"),
+            (span_of(&raw.compat), "compat", &[Http, Hub], "http and hub"),
             (
                 span_of(&raw.agents),
                 "agents",

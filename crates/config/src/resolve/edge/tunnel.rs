@@ -207,7 +207,8 @@ impl Resolver<'_> {
     }
 
     pub(super) fn tunnels(&mut self, tables: &Tables, hub: &Hub) -> Vec<Tunnel> {
-        let tunnels: Vec<Tunnel> = tables.tunnels.iter().map(|at| self.tunnel(&at.value, hub)).collect();
+        let tunnels: Vec<Tunnel> =
+            tables.tunnels.iter().map(|at| self.tunnel(&at.value, hub, tables)).collect();
         let comes_in = |at: &At<raw::Listener>| {
             at.value.agents.is_some()
                 || (protocol(&at.value) == Protocol::Hub && text_of(&at.value.name) != PEERS_LISTENER)
@@ -221,7 +222,7 @@ impl Resolver<'_> {
         tunnels
     }
 
-    fn tunnel(&mut self, raw: &raw::Tunnel, hub: &Hub) -> Tunnel {
+    fn tunnel(&mut self, raw: &raw::Tunnel, hub: &Hub, tables: &Tables) -> Tunnel {
         let id = text_of(&raw.id);
         let who = format!("tunnel \"{id}\"");
         let private = flag(&raw.private, false);
@@ -238,9 +239,16 @@ impl Resolver<'_> {
             let binds = binds.iter().flat_map(|list| &list.value);
             served.extend(binds.map(|bind| format!("{scheme}{}", bind.value)));
         }
+        let gost = self.gost_tunnel(raw, &id, tables);
+        let keys = |this: &mut Self, list: &Option<_>, whose| {
+            // Those of gost's have no keys.
+            let none = gost && list.is_none();
+            if none { Vec::new() } else { this.public_keys(list, &raw.head, &who, whose) }
+        };
         Tunnel {
-            agents: self.public_keys(&raw.agents, &raw.head, &who, &AGENTS),
-            visitors: private.then(|| self.public_keys(&raw.visitors, &raw.head, &who, &VISITORS)),
+            agents: keys(self, &raw.agents, &AGENTS),
+            visitors: private.then(|| keys(self, &raw.visitors, &VISITORS)),
+            gost,
             served,
             streams: self.count(&raw.streams, 0, 0..=MOST, &who, "streams"),
             rate_millis: raw.rate.as_ref().map_or(0, |rate| rate.value.0),

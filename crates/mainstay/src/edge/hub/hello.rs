@@ -88,6 +88,7 @@ pub(super) async fn receive(
         told: Cell::new(0),
         superseded: Cell::new(false),
         leaving: Cell::new(false),
+        gost: None,
     });
     tracing::info!(agent = %seat.label(), from = ?from, carrier = kind, "an agent has joined");
     desk.seat(Rc::clone(&seat));

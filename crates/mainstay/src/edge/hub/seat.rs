@@ -39,6 +39,22 @@ pub(super) struct Seat {
     pub(super) superseded: Cell<bool>,
     /// It takes no further streams.
     pub(super) leaving: Cell<bool>,
+    /// It is one of gost's clients.
+    pub(super) gost: Option<GostSeat>,
+}
+
+/// What only gost's clients have.
+#[expect(dead_code, reason = "clients are let in by what follows")]
+#[derive(Debug)]
+pub(super) struct GostSeat {
+    /// The number that we gave it: a UUID.
+    pub(super) connector: String,
+    /// The host that it wanted and got, beside the generated one; in lower case.
+    pub(super) own_host: Option<String>,
+    /// It has all of the tunnel's connections while it is there (weight 255).
+    pub(super) exclusive: bool,
+    /// Who knows the tunnel's host does not reach it (`$` before its id).
+    pub(super) private: bool,
 }
 
 /// What it offers under one tunnel.

@@ -58,7 +58,7 @@ pub(super) async fn run(desk: Rc<Desk>, guest: Rc<Guest>) {
 }
 
 fn said(tunnel: &str, agents: Vec<Agent>) -> Vec<u8> {
-    encode(&Message::Tunnel(Offers { tunnel: tunnel.to_owned(), agents }))
+    encode(&Message::Tunnel(Offers { tunnel: tunnel.to_owned(), agents, gost: None }))
 }
 
 impl Desk {
