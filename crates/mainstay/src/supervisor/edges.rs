@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_config::plan::Plan;
-use mainstay_config::plan::edge::Place as At;
+use mainstay_config::plan::edge::{Listener, Place as At};
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::record::Record;
 use mainstay_proxy::pool::Standing;
@@ -272,8 +272,8 @@ impl Supervisor {
     /// It has finished the sockets of places that the Plan does not have.
     fn edge_took_plan(&mut self, slot: usize) {
         let Some(plan) = self.workers[slot].running.as_ref().map(|r| Arc::clone(&r.plan)) else { return };
-        let places: HashSet<_> = plan.edge.listeners.iter().flat_map(|l| &l.places).collect();
-        self.workers[slot].edge.sockets.retain(|key| places.contains(&key.place));
+        let places: HashSet<_> = plan.edge.listeners.iter().flat_map(Listener::sockets).collect();
+        self.workers[slot].edge.sockets.retain(|key| places.contains(&(&key.place, key.udp)));
         self.close_sockets();
         self.settle_sockets();
     }

@@ -9,6 +9,7 @@ mod hello;
 mod lobby;
 mod news;
 mod peers;
+mod quic;
 mod road;
 mod seat;
 mod siblings;
@@ -16,6 +17,8 @@ mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -24,7 +27,7 @@ use mainstay_core::tunnel::hello::Place;
 use mainstay_link::tunnel::{Health, Kind, News, Open};
 use mainstay_proxy::policy::tunnel::{self as bounds, Held, Unbounded};
 use mainstay_proxy::road::{
-    Agent, Arrival, Ends, Freight, Hub, HubSession, NoRoad, Offer, Road, Roads, SessionStatus,
+    Agent, Arrival, Door, Ends, Freight, Hub, HubSession, NoRoad, Offer, Road, Roads, SessionStatus,
 };
 use mainstay_proxy::snapshot::Snapshot;
 use mainstay_proxy::thread::Thread;
@@ -65,6 +68,8 @@ pub(super) struct Desk {
     /// Agents that are not let in yet.
     greeted: Lobby,
     draining: Cell<bool>,
+    /// Where agents come in by QUIC.
+    quic: quic::Calls,
 }
 
 /// A tunnel as the configuration in force has it.
@@ -112,6 +117,7 @@ pub(super) fn settle(
         guests: RefCell::default(),
         greeted: Lobby::new(hello::GREETED_MAX),
         draining: Cell::new(false),
+        quic: quic::Calls::default(),
     });
     desk.adopt(&thread.snapshot());
     thread.tunnel_by(Rc::clone(&desk) as Rc<dyn Roads>, desk);
@@ -316,6 +322,11 @@ impl Hub for Desk {
         } else {
             spawn_local(hello::greet(desk, arrival));
         }
+    }
+
+    fn listen(&self, socket: OwnedFd, number: u16, listener: Rc<Cell<u32>>) -> io::Result<Box<dyn Door>> {
+        let desk = self.own.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        quic::listen(&desk, socket, number, listener)
     }
 
     fn adopt(&self, snapshot: &Arc<Snapshot>) {

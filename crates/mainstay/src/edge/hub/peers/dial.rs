@@ -149,7 +149,7 @@ impl Desk {
     ) -> Result<(Rc<Line>, Incoming), Ended> {
         let (host, port) =
             address::authority(url, PEERS_PORT).map_err(|why| Ended::Failed(why.to_string()))?;
-        let Connected { carrier, to } = plain(host, port, turn).await?;
+        let Connected { carrier, to, .. } = plain(host, port, turn).await?;
         let Sealed { mut carrier, binding, shown } = keys.connect(carrier).await?;
         let own = &self.hub.name;
         let dialer = Dialer {
