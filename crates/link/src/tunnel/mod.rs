@@ -11,6 +11,7 @@ pub mod hello;
 pub mod hubs;
 mod inner;
 pub mod keys;
+pub mod quic;
 mod machine;
 mod session;
 pub mod siblings;

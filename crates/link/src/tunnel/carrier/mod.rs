@@ -1,4 +1,4 @@
-//! What is under a session: TCP, TLS or WebSocket, from an address to a stream of bytes.
+//! What is under a session: TCP, TLS, WebSocket or QUIC, from an address to a stream of bytes.
 
 mod proxy;
 mod tcp;
@@ -24,7 +24,7 @@ pub use websocket::{WebSocket, accept_key};
 
 use tcp::Tcp;
 
-use super::Carrier;
+use super::{Carrier, quic};
 
 /// How long a TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -61,6 +61,12 @@ pub enum Error {
         /// Its first line.
         says: String,
     },
+    /// QUIC, and nothing leads out of here but a proxy for TCP.
+    #[error("an HTTP proxy carries no QUIC")]
+    Proxied,
+    /// There is no connection of QUIC.
+    #[error("{0}")]
+    Quic(#[from] quic::Error),
     /// The connection breaks.
     #[error("{0}")]
     Broken(#[from] io::Error),
@@ -81,6 +87,8 @@ pub struct Connected {
     pub carrier: Box<dyn Carrier>,
     /// Where it leads: of a proxy's, the proxy.
     pub to: SocketAddr,
+    /// What a hello over it is tied to; empty where the two ends share nothing that others do not know.
+    pub binding: Vec<u8>,
 }
 
 /// Dials a hub; of several addresses that a name stands for, `turn` says which.
@@ -110,6 +118,9 @@ async fn run(
     dialing: &Dialing,
     found: impl FnOnce(&[SocketAddr]),
 ) -> Result<Connected, Error> {
+    if address.way == Way::Quic {
+        return by_quic(address, turn, dialing, found).await;
+    }
     let (stream, to) = match &dialing.proxy {
         Some(proxy) => {
             let (mut stream, to) = tcp(&proxy.host, proxy.port, turn, |_| {}).await?;
@@ -126,8 +137,25 @@ async fn run(
             let stream = tls::connect(stream, address, &dialing.tls, false).await?;
             Box::new(websocket::connect(stream, address).await?)
         }
+        Way::Quic => return Err(Error::Proxied),
     };
-    Ok(Connected { carrier, to })
+    Ok(Connected { carrier, to, binding: Vec::new() })
+}
+
+async fn by_quic(
+    address: &Address,
+    turn: u32,
+    dialing: &Dialing,
+    found: impl FnOnce(&[SocketAddr]),
+) -> Result<Connected, Error> {
+    if dialing.proxy.is_some() {
+        return Err(Error::Proxied);
+    }
+    let to = resolve(&address.host, address.port, turn, found).await?;
+    let connecting = quic::connect(to, &address.host, &dialing.tls);
+    let carrier = timeout(CONNECT, connecting).await.map_err(|_| Error::Late(CONNECT))??;
+    let binding = carrier.binding().to_vec();
+    Ok(Connected { carrier: Box::new(carrier), to, binding })
 }
 
 /// A TCP connection and nothing on it yet; of several addresses that a name stands for, `turn` says which.
@@ -136,7 +164,7 @@ async fn run(
 /// When there is none within three seconds of an address being known.
 pub async fn plain(host: &str, port: u16, turn: u32) -> Result<Connected, Error> {
     let (stream, to) = tcp(host, port, turn, |_| ()).await?;
-    Ok(Connected { carrier: Box::new(stream), to })
+    Ok(Connected { carrier: Box::new(stream), to, binding: Vec::new() })
 }
 
 /// Prepares a TCP socket for a session: what the network cannot take yet stays with us, where streams have their turns.
@@ -151,6 +179,21 @@ async fn tcp(
     turn: u32,
     told: impl FnOnce(&[SocketAddr]),
 ) -> Result<(Tcp, SocketAddr), Error> {
+    let to = resolve(host, port, turn, told).await?;
+    let stream = timeout(CONNECT, TcpStream::connect(to)).await.map_err(|_| Error::Late(CONNECT))?;
+    let stream = stream.map_err(|error| Error::Connect(to, error))?;
+    stream.set_nodelay(true)?;
+    tune(&stream);
+    Ok((Tcp::new(stream), to))
+}
+
+/// The address of a host whose turn it is.
+async fn resolve(
+    host: &str,
+    port: u16,
+    turn: u32,
+    told: impl FnOnce(&[SocketAddr]),
+) -> Result<SocketAddr, Error> {
     let unknown = || Error::Name(host.to_owned());
     let mut found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
     // Resolvers shuffle what they give, and each is to have its turn.
@@ -158,12 +201,7 @@ async fn tcp(
     found.dedup();
     let at = (turn as usize).checked_rem(found.len()).ok_or_else(unknown)?;
     told(&found);
-    let to = found[at];
-    let stream = timeout(CONNECT, TcpStream::connect(to)).await.map_err(|_| Error::Late(CONNECT))?;
-    let stream = stream.map_err(|error| Error::Connect(to, error))?;
-    stream.set_nodelay(true)?;
-    tune(&stream);
-    Ok((Tcp::new(stream), to))
+    Ok(found[at])
 }
 
 /// Reads an HTTP head, up to the empty line and nothing behind it.

@@ -42,9 +42,22 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     let kind = super::carrier::name(&arrival);
     let Arrival { io, early, way, open, connection, .. } = arrival;
     let mut carrier = carrier_of(io, early, way);
-    let Some(admitted) = desk.greeted.wait(admit(&desk, &mut carrier)).await else {
+    // The end of TLS over TCP cannot tell what ties a hello to it yet.
+    let Some(admitted) = desk.greeted.wait(admit(&desk, &mut carrier, b"")).await else {
         return desk.news.refused(&shown(from), &desk.greeted.full());
     };
+    let came = Came { from, ours: connection.local, carrier: kind, open };
+    Box::pin(receive(desk, carrier, came, admitted)).await;
+}
+
+/// Takes in who has shown who it is, or turns it away.
+pub(super) async fn receive(
+    desk: Rc<Desk>,
+    mut carrier: Carrier,
+    came: Came,
+    admitted: Result<(Asked, Claims, Vec<Judged>), Failed>,
+) {
+    let (from, kind) = (came.from, came.carrier);
     let (asked, claims, offers) = match admitted {
         Ok(admitted) => admitted,
         Err(failed) => {
@@ -53,7 +66,6 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         }
     };
     if asked.hello.caller == Caller::Visitor {
-        let came = Came { from, ours: connection.local, carrier: kind, open };
         return visitor::receive(desk, carrier, came, asked.hello, claims.key, offers);
     }
     let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
@@ -82,7 +94,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     desk.seat(Rc::clone(&seat));
     spawn_local(async move {
         seat::keep(desk, seat, incoming).await;
-        drop(open);
+        drop(came.open);
     });
 }
 
@@ -104,7 +116,7 @@ async fn turn_away(desk: &Desk, carrier: &mut Carrier, failed: &Failed, from: Op
     let _ = timeout(PARTING, carrier.shutdown()).await;
 }
 
-fn shown(from: Option<SocketAddr>) -> String {
+pub(super) fn shown(from: Option<SocketAddr>) -> String {
     from.map(|from| from.to_string()).unwrap_or_default()
 }
 
@@ -130,7 +142,12 @@ pub(super) fn failed_answer(failed: &Failed) -> Option<Refused> {
 /// An offer, and why it is not granted.
 pub(super) type Judged = (Offer, Option<String>);
 
-async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
+/// Has somebody show who it is, over a carrier that what it signs is tied to.
+pub(super) async fn admit(
+    desk: &Rc<Desk>,
+    carrier: &mut Carrier,
+    binding: &[u8],
+) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
     let refuse = |cause, sentence: String| Err(Failed::Refused(Refused { cause, sentence }));
     let asked = Asked::read(carrier).await?;
     if desk.draining.get() {
@@ -151,7 +168,7 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
     }
     let caller = asked.hello.caller;
     let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
-    let claims = asked.prove(carrier, challenge, b"").await?;
+    let claims = asked.prove(carrier, challenge, binding).await?;
     let judged: Vec<Judged> = (0..claims.offers.len())
         .map(|at| {
             let offer = &claims.offers[at];
@@ -181,6 +198,7 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
+        forwarded: Cell::new(0),
         tally: Rc::default(),
     }
 }

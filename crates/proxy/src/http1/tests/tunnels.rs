@@ -169,6 +169,10 @@ impl Hub for Nobody {
         panic!("{arrival:?}");
     }
 
+    fn listen(&self, _: OwnedFd, _: u16, _: Rc<Cell<u32>>) -> io::Result<Box<dyn crate::road::Door>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn adopt(&self, _: &Arc<Snapshot>) {}
 
     fn drain(&self) {}
