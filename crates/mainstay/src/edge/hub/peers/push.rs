@@ -81,6 +81,8 @@ impl Desk {
                         datagrams: offer.udp,
                         weight: offer.weight,
                         trouble,
+                        run: 0,
+                        load: 0,
                     }),
                 }
             }
