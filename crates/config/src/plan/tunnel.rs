@@ -1,5 +1,8 @@
 //! What agents offer through us.
 
+use std::fmt::Write as _;
+
+use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterKey;
@@ -50,6 +53,26 @@ pub struct Tunnel {
     pub rate_millis: u64,
     /// Bytes per second; 0 is without bound.
     pub bandwidth: u64,
+}
+
+/// Digits of the label that is generated for a tunnel.
+pub const GENERATED: usize = 16;
+
+/// The first label of the host that is generated for a tunnel: the first half of its id's MD5, as gost makes it.
+#[must_use]
+pub fn label(id: &str) -> String {
+    let digest = Md5::digest(id.as_bytes());
+    let mut label = String::with_capacity(GENERATED);
+    for byte in &digest[..GENERATED / 2] {
+        write!(label, "{byte:02x}").expect("a string takes all");
+    }
+    label
+}
+
+/// The host that is generated for a tunnel, in lower case.
+#[must_use]
+pub fn generated(id: &str, domain: &str) -> String {
+    format!("{}.{}", label(id), domain.to_ascii_lowercase())
 }
 
 /// Stands for the tunnels that no file names: the pool and the route `tunnel:*` are theirs. It is no id.

@@ -1,18 +1,16 @@
 //! Tunnels: what leads to them is written for the operator as routes, listeners and pools, and judged as those are.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_core::name::PoolId;
-use md5::{Digest as _, Md5};
 
 use super::listener::protocol;
 use super::names::Kind;
 use super::{Tables, flag, span_of, text_of};
 use crate::plan::edge::{Hub, Listener, Pool, Protocol, Tunnel};
-use crate::plan::tunnel::{PEERS_LISTENER, made_name};
+use crate::plan::tunnel::{PEERS_LISTENER, generated, made_name};
 use crate::raw;
 use crate::read::Header;
 use crate::resolve::Resolver;
@@ -53,6 +51,7 @@ impl Resolver<'_> {
             }
         }
         tables.tunnels = tunnels;
+        self.open_tables(tables);
     }
 
     /// Ids stand in addresses, names of pools and first labels of hosts.
@@ -303,7 +302,7 @@ const AGENTS: Whose = Whose { key: "agents", may: "offer" };
 const VISITORS: Whose = Whose { key: "visitors", may: "reach" };
 
 /// The pool of a tunnel's agents.
-fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
+pub(super) fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
     let span = head.span;
     let backend =
         raw::BackendTable { head: head.clone(), addr: Some(name.clone()), ..raw::BackendTable::default() };
@@ -362,18 +361,6 @@ fn sorted(named: Option<&[At<String>]>, tables: &Tables) -> (Vec<usize>, Option<
         }
     }
     (through, Some(routed))
-}
-
-/// The host of a tunnel that has none of its own: the first half of its id's MD5, as gost makes it.
-fn generated(id: &str, domain: &str) -> String {
-    let digest = Md5::digest(id.as_bytes());
-    let mut host = String::new();
-    for byte in &digest[..8] {
-        write!(host, "{byte:02x}").expect("a string takes all");
-    }
-    host.push('.');
-    host.push_str(&domain.to_ascii_lowercase());
-    host
 }
 
 #[cfg(test)]

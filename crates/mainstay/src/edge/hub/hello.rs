@@ -198,6 +198,7 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
+        forwarded: Cell::new(0),
         tally: Rc::default(),
     }
 }

@@ -12,6 +12,7 @@ mod peers;
 mod quic;
 mod road;
 mod seat;
+mod siblings;
 mod visitor;
 
 use std::cell::{Cell, RefCell};
@@ -22,7 +23,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use mainstay_config::plan::tunnel::PEERS_LISTENER;
-use mainstay_core::balance::hash::hash;
 use mainstay_core::tunnel::hello::Place;
 use mainstay_link::tunnel::{Health, Kind, News, Open};
 use mainstay_proxy::policy::tunnel::{self as bounds, Held, Unbounded};
@@ -38,6 +38,7 @@ use lobby::Lobby;
 use peers::{Known, Peers};
 use road::{Near, Through};
 use seat::{Offered, Seat};
+use siblings::{Processes, Siblings};
 
 pub(super) use news::News as HubNews;
 pub(super) use news::Told;
@@ -61,6 +62,8 @@ pub(super) struct Desk {
     seats: RefCell<Vec<Rc<Seat>>>,
     /// Other hubs.
     peers: Peers,
+    /// The node's other threads.
+    siblings: Siblings,
     guests: RefCell<Vec<Rc<visitor::Guest>>>,
     /// Agents that are not let in yet.
     greeted: Lobby,
@@ -81,12 +84,21 @@ pub(super) struct Spec {
     bounds: bounds::Bounds,
 }
 
+/// Who else there is, as the supervisor tells.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    /// Other hubs that registries know.
+    pub(super) hubs: Known,
+    /// The node's edge processes.
+    pub(super) siblings: Processes,
+}
+
 /// Gives a thread its tunnels; to be done before its first connection.
 pub(super) fn settle(
     thread: &Rc<Thread>,
     hub: Arc<HubIdentity>,
     news: Arc<HubNews>,
-    known: Known,
+    around: Around,
     number: u16,
 ) {
     let place =
@@ -94,13 +106,14 @@ pub(super) fn settle(
     let desk = Rc::new_cyclic(|own| Desk {
         own: own.clone(),
         thread: Rc::downgrade(thread),
-        hub,
         news,
         place,
         tunnels: RefCell::default(),
         addrs: RefCell::default(),
         seats: RefCell::default(),
-        peers: Peers::new(own.clone(), known),
+        peers: Peers::new(own.clone(), around.hubs),
+        siblings: Siblings::new(&hub, number, around.siblings),
+        hub,
         guests: RefCell::default(),
         greeted: Lobby::new(hello::GREETED_MAX),
         draining: Cell::new(false),
@@ -122,9 +135,9 @@ impl Desk {
         if !self.seats.borrow().iter().any(|seat| seat.is_other(name, instance, key)) {
             return name.to_owned();
         }
-        let run = hash([instance, 0], key) & 0xff_ffff;
+        let run = seat::run_of(instance, key);
         tracing::warn!(agent = name, "two agents call themselves so: give each a name of its own");
-        format!("{name}~{run:06x}")
+        seat::apart(name, run)
     }
 
     /// Gives agents their own names whose namesakes have gone.
@@ -177,7 +190,8 @@ impl Desk {
         self.tell_pools(tunnels);
     }
 
-    /// Tells the pools who offers these tunnels: our own agents first, those of other hubs behind them.
+    /// Tells the pools who offers these tunnels: our own agents first, then those of the node's other threads, those of other hubs
+    /// behind them.
     fn tell_pools<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
         let Some(thread) = self.thread.upgrade() else { return };
         for tunnel in tunnels.collect::<BTreeSet<_>>() {
@@ -185,6 +199,7 @@ impl Desk {
                 continue;
             }
             let mut offers: Vec<Offer> = Vec::new();
+            let mut near = Vec::new();
             for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
                 let of = seat.offers.iter().filter(|offer| offer.tunnel == tunnel);
                 for offer in of {
@@ -194,12 +209,14 @@ impl Desk {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
                             let (agent, weight) = (seat.label(), offer.weight);
+                            near.push((agent.clone(), seat.run()));
                             let load = seat.load.clone();
                             offers.push(Offer { agent, weight, trouble, load, backup: false });
                         }
                     }
                 }
             }
+            self.siblings.offers(tunnel, near, &mut offers);
             self.peers.offers(tunnel, &mut offers);
             thread.pools.offers(tunnel, offers);
         }
@@ -241,6 +258,7 @@ impl Desk {
         let within = self.drain_time();
         self.seats.borrow().iter().for_each(|seat| seat.leave(within));
         self.peers.leave(within);
+        self.siblings.leave(within);
         self.let_go();
     }
 
@@ -257,8 +275,10 @@ impl Roads for Desk {
         let desk = self.own.upgrade().ok_or(NoRoad::Gone)?;
         let udp = freight == Freight::Datagrams;
         let near = self.find(agent, udp);
-        let far = if near.is_none() { self.peers.find(agent, udp) } else { None };
-        if near.is_none() && far.is_none() {
+        let lent = if near.is_none() { self.siblings.find(agent, udp) } else { None };
+        let here = near.is_some() || lent.is_some();
+        let far = if here { None } else { self.peers.find(agent, udp) };
+        if !here && far.is_none() {
             // It has left, and the pools do not know yet.
             self.publish(std::iter::once(&*agent.tunnel));
             return Err(NoRoad::Gone);
@@ -270,6 +290,11 @@ impl Roads for Desk {
         })?;
         if let Some(far) = far {
             return self.peers.open(&desk, far, (agent, ends, udp), held).inspect_err(|_| {
+                self.publish(std::iter::once(&*agent.tunnel));
+            });
+        }
+        if let Some(lent) = lent {
+            return siblings::open(&desk, lent, (agent, ends, udp), held).inspect_err(|_| {
                 self.publish(std::iter::once(&*agent.tunnel));
             });
         }
@@ -311,6 +336,7 @@ impl Hub for Desk {
         self.addrs.replace(edge.hub.addrs.clone());
         if let Some(desk) = self.own.upgrade() {
             self.peers.adopt(&desk, edge.hub.among.as_ref());
+            self.siblings.adopt(&desk, edge);
         }
         self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()));
         let seats = self.seats.borrow().clone();
@@ -344,6 +370,7 @@ impl Hub for Desk {
 
     fn cut(&self) {
         self.peers.cut();
+        self.siblings.cut();
         self.seats.borrow().iter().for_each(|seat| seat.session.close());
         self.guests.borrow().iter().for_each(|guest| guest.session.close());
     }

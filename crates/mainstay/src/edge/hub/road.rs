@@ -23,6 +23,11 @@ pub(super) trait End: fmt::Debug + Unpin {
     /// A stream says that its session has ended.
     fn broken(&self);
 
+    /// A stream was refused with this code: whether that means that not a byte was handed on, which other codes do not say.
+    fn refused(&self, _code: Code) -> bool {
+        false
+    }
+
     /// What has gone there and come from there, over all connections.
     fn tally(&self) -> &Rc<Tally>;
 }
@@ -103,7 +108,9 @@ impl<E: End> Pass<E> {
     /// tells the pools at once, so that nobody else is sent there.
     fn told(&self, error: io::Error) -> io::Error {
         match code_of(&error) {
-            Some(code) if code.is_untouched() => io::Error::new(io::ErrorKind::ConnectionRefused, code),
+            Some(code) if code.is_untouched() || self.end.refused(code) => {
+                io::Error::new(io::ErrorKind::ConnectionRefused, code)
+            }
             Some(Code::Gone) => {
                 self.end.broken();
                 error
