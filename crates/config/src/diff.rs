@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::plan::cluster::Cluster;
-use crate::plan::edge::Edge;
+use crate::plan::edge::{Edge, Gost};
 use crate::plan::registry::Registry;
 use crate::plan::{Command, Plan};
 
@@ -55,6 +55,8 @@ pub struct Changes {
     pub logs: Kind,
     /// What agents are told.
     pub hub: bool,
+    /// Keys of `[gost]`.
+    pub gost: Vec<String>,
     /// Keys of `[registry]`.
     pub registry: Vec<String>,
     /// Tunnels by id.
@@ -167,6 +169,9 @@ impl Changes {
         if self.hub {
             out.push("agents are told of other hubs or hosts".to_owned());
         }
+        if !self.gost.is_empty() {
+            out.push(format!("gost's clients have other {}", self.gost.join(", ")));
+        }
         if !self.registry.is_empty() {
             out.push(format!("the registry has other {}", self.registry.join(", ")));
         }
@@ -207,6 +212,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Changes {
         maps: between(old, new, |plan| all(plan, &plan.edge.maps, |map| &map.name)),
         logs: between(old, new, |plan| all(plan, &plan.edge.logs, |log| &log.name)),
         hub: old.edge.hub != new.edge.hub,
+        gost: gost_keys(old.edge.gost.as_ref(), new.edge.gost.as_ref()),
         registry: registry_keys(old.registry.as_ref(), new.registry.as_ref()),
         tunnels: between(old, new, |plan| all(plan, &plan.edge.tunnels, |tunnel| &tunnel.id)),
     }
@@ -252,6 +258,33 @@ fn registry_keys(old: Option<&Registry>, new: Option<&Registry>) -> Vec<String> 
         ("prefix", old.prefix != new.prefix),
         ("ttl", old.ttl != new.ttl),
         ("access", old.access != new.access),
+    ]
+    .into_iter()
+    .filter(|(_, differs)| *differs)
+    .map(|(key, _)| key.to_owned())
+    .collect()
+}
+
+/// What `[gost]` says.
+fn gost_keys(old: Option<&Gost>, new: Option<&Gost>) -> Vec<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return Vec::new(),
+        (Some(old), Some(new)) => (old, new),
+        (None, Some(_)) | (Some(_), None) => return vec!["listeners".to_owned()],
+    };
+    [
+        ("users", old.users != new.users),
+        ("tunnels", old.tunnels != new.tunnels),
+        ("entrypoint", old.entrypoint != new.entrypoint),
+        ("direct", old.direct != new.direct),
+        ("hosts", old.hosts != new.hosts),
+        ("advertise", old.advertise != new.advertise),
+        ("sd", old.sd != new.sd),
+        ("ingress", old.ingress != new.ingress),
+        ("token", old.token != new.token),
+        ("ca", old.ca != new.ca),
+        ("timeout", old.timeout != new.timeout),
+        ("renew", old.renew != new.renew),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

@@ -258,6 +258,7 @@ fn join(root: &mut Root, later: Root, findings: &mut Findings) {
     append(&mut root.map, later.map);
     append(&mut root.log, later.log);
     join_table(&mut root.hub, later.hub, findings);
+    join_table(&mut root.gost, later.gost, findings);
     join_table(&mut root.registry, later.registry, findings);
     append(&mut root.tunnel, later.tunnel);
 }
@@ -285,6 +286,7 @@ fn override_from_environment(root: &mut Root, findings: &mut Findings, env: &dyn
     override_table(&mut root.mail, "MAIL", findings, env);
     override_table(&mut root.edge, "EDGE", findings, env);
     override_table(&mut root.hub, "HUB", findings, env);
+    override_table(&mut root.gost, "GOST", findings, env);
     override_table(&mut root.registry, "REGISTRY", findings, env);
 }
 

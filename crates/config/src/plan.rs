@@ -5,6 +5,7 @@ pub mod agent;
 pub mod arbitration;
 pub mod cluster;
 pub mod edge;
+pub mod gost;
 mod guard;
 mod listener;
 mod parse;

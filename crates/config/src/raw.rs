@@ -7,6 +7,7 @@ mod agent;
 mod cluster;
 mod edge;
 mod forward;
+mod gost;
 mod listener;
 mod policy;
 mod pool;
@@ -25,6 +26,7 @@ pub(crate) use agent::*;
 pub(crate) use cluster::*;
 pub(crate) use edge::*;
 pub(crate) use forward::*;
+pub(crate) use gost::*;
 pub(crate) use listener::*;
 pub(crate) use policy::*;
 pub(crate) use pool::*;
@@ -70,6 +72,8 @@ table! {
         log: List<Log>,
         /// The hub as a whole.
         hub: Hub,
+        /// What holds for gost's clients and visitors.
+        gost: Gost,
         /// Where hubs find each other.
         registry: Registry,
         /// What agents offer through us.

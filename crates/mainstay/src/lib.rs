@@ -20,6 +20,7 @@ pub mod log;
 pub mod notify;
 #[cfg(test)]
 mod pages;
+pub mod plugin;
 pub mod probe;
 mod proof;
 pub mod registry;

@@ -5,8 +5,10 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -123,8 +125,37 @@ pub enum NoRoad {
     TooMany,
 }
 
+/// Where a host leads.
+pub enum Lead {
+    /// To the tunnel of this id.
+    To(Rc<str>),
+    /// To no tunnel that is known.
+    Nowhere,
+    /// To a tunnel that is for its visitors alone.
+    Private,
+    /// That is to be found out; it does not answer so itself.
+    Wait(Pin<Box<dyn Future<Output = Self>>>),
+}
+
+impl fmt::Debug for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(tunnel) => f.debug_tuple("To").field(tunnel).finish(),
+            Self::Nowhere => f.write_str("Nowhere"),
+            Self::Private => f.write_str("Private"),
+            Self::Wait(_) => f.write_str("Wait"),
+        }
+    }
+}
+
 /// The agents of one thread.
 pub trait Roads: fmt::Debug {
+    /// Where a host leads that no route of the file has: lower case, without its port and without a point at its end.
+    fn lead(&self, host: &str, port: u16) -> Lead {
+        let _ = (host, port);
+        Lead::Nowhere
+    }
+
     /// Opens a connection to an agent's target. Nothing is waited for: what is written goes along at once, and a target that
     /// cannot be reached is an error of kind `ConnectionRefused` at the first read.
     ///
@@ -168,10 +199,22 @@ pub trait Joint: fmt::Debug {
     fn moved(&self) -> (u64, u64);
 }
 
+/// A socket of datagrams that agents come in by. Dropped, the socket is left to others who hold it too.
+pub trait Door {
+    /// Nobody new is to come in here, and perhaps nobody else takes what comes; who is in stays.
+    fn finish(self: Box<Self>);
+}
+
 /// Takes the connections of agents.
 pub trait Hub: fmt::Debug {
     /// An agent may be at the other end; whoever takes the connection ends it in its own time.
     fn take(&self, arrival: Arrival);
+
+    /// Agents come in by QUIC at this socket, which has this number among those of its place, for the listener at this position.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    fn listen(&self, socket: OwnedFd, number: u16, listener: Rc<Cell<u32>>) -> io::Result<Box<dyn Door>>;
 
     /// Another configuration is in force: who may no longer offer what it offers is cut.
     fn adopt(&self, snapshot: &Arc<Snapshot>);
@@ -299,7 +342,7 @@ pub struct Arrival {
 /// A connection that its listener counts as open.
 #[derive(Debug)]
 pub struct Counted {
-    counters: Arc<Counters>,
+    counters: Option<Arc<Counters>>,
     counts: u32,
 }
 
@@ -307,13 +350,20 @@ impl Counted {
     /// One that was counted as accepted.
     #[must_use]
     pub(crate) const fn new(counters: Arc<Counters>, counts: u32) -> Self {
-        Self { counters, counts }
+        Self { counters: Some(counters), counts }
+    }
+
+    /// Whoever takes the connection over counts it from here on.
+    pub(crate) fn hand_on(mut self) {
+        self.counters = None;
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counters.closed(self.counts);
+        if let Some(counters) = &self.counters {
+            counters.closed(self.counts);
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! A configuration as the threads use it: compiled once in a process, swapped as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use mainstay_config::plan::edge::{Edge, Listener, Place, Protocol};
+use mainstay_config::plan::edge::{Edge, Listener, Place, Pool, Protocol, Target};
+use mainstay_config::plan::tunnel::{OPEN, made_name};
+use mainstay_core::name::PoolId;
 
 use crate::metrics::{Names, Places};
 use crate::tls::{self, Tickets};
@@ -27,6 +29,12 @@ pub struct Snapshot {
     pub places: Places,
     /// The listener of each place.
     sockets: HashMap<(Place, bool), u32>,
+    /// The pools that are made for the file's tunnels.
+    tunnels: HashMap<String, PoolId>,
+    /// The tunnels that pools of the file have agents of.
+    behind: HashSet<String>,
+    /// What the pools of other tunnels are made of.
+    template: Option<PoolId>,
 }
 
 /// A configuration that cannot be used.
@@ -68,11 +76,23 @@ impl Snapshot {
         );
         let mut sockets = HashMap::new();
         for (listener, position) in edge.listeners.iter().zip(0..) {
-            for place in &listener.places {
-                sockets.insert((place.clone(), listener.protocol == Protocol::Udp), position);
-            }
+            sockets.extend(listener.sockets().map(|(place, udp)| ((place.clone(), udp), position)));
         }
+        let pools: HashMap<&str, PoolId> = names_of(&edge.pools);
+        let made = |id: &str| pools.get(made_name(id).as_str()).copied();
+        let tunnels =
+            edge.tunnels.iter().filter_map(|tunnel| Some((tunnel.id.clone(), made(&tunnel.id)?))).collect();
+        let behind = edge.pools.iter().flat_map(|pool| &pool.backends);
+        let behind = behind.filter_map(|backend| match &backend.target {
+            Target::Tunnel(id) => Some(id.clone()),
+            Target::Inet(_) | Target::Name { .. } | Target::Unix(_) | Target::Asked => None,
+        });
+        let behind = behind.collect();
+        let template = made(OPEN);
         Ok(Self {
+            tunnels,
+            behind,
+            template,
             generation: before.map_or(1, |before| before.generation + 1),
             guards: crate::policy::Compiled::new(&edge)?,
             tls,
@@ -82,6 +102,39 @@ impl Snapshot {
             sockets,
             edge,
         })
+    }
+
+    /// What a pool is like; those of tunnels that no file names are all alike.
+    #[must_use]
+    pub fn pool(&self, id: PoolId) -> Option<&Pool> {
+        self.edge.pools.get(self.place_of(id)?.index())
+    }
+
+    /// Where a pool stands in the file; for those of tunnels that no file names, what they are made of.
+    #[must_use]
+    pub fn place_of(&self, id: PoolId) -> Option<PoolId> {
+        if crate::pool::is_open(id) { self.template } else { Some(id) }
+    }
+
+    /// Whether a pool is only what others are made of: which one takes a request, its host says.
+    #[must_use]
+    pub fn is_template(&self, id: PoolId) -> bool {
+        self.template == Some(id)
+    }
+
+    /// What the pools of tunnels are made of that no file names.
+    pub(crate) fn template(&self) -> Option<&Pool> {
+        self.edge.pools.get(self.template?.index())
+    }
+
+    /// The pool that is made for a tunnel of the file.
+    pub(crate) fn pool_of_tunnel(&self, tunnel: &str) -> Option<PoolId> {
+        self.tunnels.get(tunnel).copied()
+    }
+
+    /// Whether a pool of the file has the agents of a tunnel.
+    pub(crate) fn has_behind(&self, tunnel: &str) -> bool {
+        self.behind.contains(tunnel)
     }
 
     /// The position of the listener that has this place.
@@ -103,6 +156,11 @@ impl Snapshot {
         }
         self.edge.listeners.iter().zip(0..).find_map(|(l, position)| (l.name == *name).then_some(position))
     }
+}
+
+/// The pools by their names.
+fn names_of(pools: &[Pool]) -> HashMap<&str, PoolId> {
+    pools.iter().zip(0..).map(|(pool, at)| (pool.name.as_str(), PoolId(at))).collect()
 }
 
 /// TLS of a listener, the same as before when nothing of it has changed.

@@ -287,7 +287,7 @@ impl Thread {
         if let Some((_, _, config)) = known.iter().find(of_pool) {
             return Some(Arc::clone(config));
         }
-        let settings = snapshot.edge.pools.get(pool.index())?;
+        let settings = snapshot.pool(pool)?;
         let http2 = settings.http == BackendHttp::Http2;
         let config = crate::tls::client_config(settings.tls.as_ref()?, http2);
         let config =

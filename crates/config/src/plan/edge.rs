@@ -11,6 +11,7 @@ pub use super::action::{
     Action, Answer, ErrorPage, Expires, Fallback, Files, Forward, Gzip, HeaderChange, HeaderOp, Page, Retry,
     RetryOn, TextPattern, TextRewrite, Uri,
 };
+pub use super::gost::{Compat, Gost};
 pub use super::guard::{Access, Auth, ConcurrencyUse, Jwt, JwtKey, RateUse, TokenSource, Zone};
 pub use super::listener::{
     ClientAuth, HttpLimits, Listener, Place, Protocol, RealIp, RealIpSource, SniRule, TlsMaterial, TlsServer,
@@ -53,6 +54,9 @@ pub struct Edge {
     pub hub: Hub,
     /// What they may offer.
     pub tunnels: Vec<Tunnel>,
+    /// What holds for gost's clients and visitors; nothing when none come.
+    #[serde(default)]
+    pub gost: Option<Gost>,
 }
 
 /// What is done with the requests that match.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Plan;
 use super::agent::Agent;
 use super::cluster::ClusterKey;
-use super::edge::{Auth, Edge, JwtKey, Pool, SharedKey, TlsMaterial};
+use super::edge::{Auth, Edge, Gost, JwtKey, Pool, SharedKey, TlsMaterial};
 use crate::material::{self, Part};
 
 impl Edge {
@@ -29,6 +29,11 @@ impl Edge {
         }
         files
             .extend(self.pools.iter().filter_map(|pool| pool.sticky.as_ref()?.key.as_ref()?.file.as_deref()));
+        if let Some(gost) = &self.gost {
+            let secrets = gost.users.iter().map(|user| &user.password).chain(&gost.token);
+            files.extend(secrets.filter_map(|secret| secret.file.as_deref()));
+            files.extend(gost.ca.iter().map(|(file, _)| file.as_path()));
+        }
         let mut files: Vec<PathBuf> = files.into_iter().map(Path::to_path_buf).collect();
         files.sort_unstable();
         files.dedup();
@@ -58,6 +63,10 @@ impl Edge {
             }
         }
         fresh.pools.iter_mut().filter_map(shared_key).try_for_each(reread_shared)?;
+        if let Some(gost) = &mut fresh.gost {
+            gost_secrets(gost).try_for_each(reread_plain)?;
+            gost.ca.iter_mut().try_for_each(reread_authorities)?;
+        }
         let changed = fresh != *self;
         *self = fresh;
         Ok(changed)
@@ -74,6 +83,7 @@ impl Edge {
             material.key.clear();
         }
         edge.pools.iter_mut().filter_map(shared_key).for_each(|key| key.text.clear());
+        edge.gost.iter_mut().flat_map(gost_secrets).for_each(|key| key.text.clear());
         for auth in edge.routes.iter_mut().filter_map(|route| route.auth.as_mut()) {
             match auth {
                 Auth::Basic { users, .. } => users.iter_mut().for_each(|(_, hash)| hash.clear()),
@@ -173,6 +183,21 @@ fn reread_shared(key: &mut SharedKey) -> Result<(), String> {
     let fresh = read(file)?.trim_end_matches(['\r', '\n']).to_owned();
     if fresh.len() < material::SHORTEST_SHARED {
         return Err(format!("{}: a key of {} bytes can be guessed", file.display(), fresh.len()));
+    }
+    key.text = fresh;
+    Ok(())
+}
+
+/// Passwords of gost's users, and what its plugins know us by.
+fn gost_secrets(gost: &mut Gost) -> impl Iterator<Item = &mut SharedKey> {
+    gost.users.iter_mut().map(|user| &mut user.password).chain(&mut gost.token)
+}
+
+fn reread_plain(key: &mut SharedKey) -> Result<(), String> {
+    let Some(file) = &key.file else { return Ok(()) };
+    let fresh = read(file)?.trim_end_matches(['\r', '\n']).to_owned();
+    if fresh.is_empty() {
+        return Err(format!("{}: the password is empty", file.display()));
     }
     key.text = fresh;
     Ok(())

@@ -1,5 +1,8 @@
 //! What agents offer through us.
 
+use std::fmt::Write as _;
+
+use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::cluster::ClusterKey;
@@ -36,6 +39,9 @@ pub struct Tunnel {
     pub id: String,
     /// Ed25519 public keys of those who may offer it.
     pub agents: Vec<[u8; 32]>,
+    /// Whether gost's clients may offer it.
+    #[serde(default)]
+    pub gost: bool,
     /// Ed25519 public keys of those who may reach it, when it is private.
     #[serde(default)]
     pub visitors: Option<Vec<[u8; 32]>>,
@@ -48,6 +54,29 @@ pub struct Tunnel {
     /// Bytes per second; 0 is without bound.
     pub bandwidth: u64,
 }
+
+/// Digits of the label that is generated for a tunnel.
+pub const GENERATED: usize = 16;
+
+/// The first label of the host that is generated for a tunnel: the first half of its id's MD5, as gost makes it.
+#[must_use]
+pub fn label(id: &str) -> String {
+    let digest = Md5::digest(id.as_bytes());
+    let mut label = String::with_capacity(GENERATED);
+    for byte in &digest[..GENERATED / 2] {
+        write!(label, "{byte:02x}").expect("a string takes all");
+    }
+    label
+}
+
+/// The host that is generated for a tunnel, in lower case.
+#[must_use]
+pub fn generated(id: &str, domain: &str) -> String {
+    format!("{}.{}", label(id), domain.to_ascii_lowercase())
+}
+
+/// Stands for the tunnels that no file names: the pool and the route `tunnel:*` are theirs. It is no id.
+pub const OPEN: &str = "*";
 
 /// The name of the pool, the route and the listeners that are made for a tunnel, and of the backend that is its agents.
 #[must_use]

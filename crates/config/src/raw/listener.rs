@@ -2,7 +2,7 @@
 
 use super::List;
 use crate::read::table;
-use crate::values::{ClientAuthWord, LogEntry, ProtocolWord, Size, Templated, Time, Words};
+use crate::values::{ClientAuthWord, CompatWord, LogEntry, ProtocolWord, Size, Templated, Time, Words};
 
 table! {
     /// Where connections are taken.
@@ -79,6 +79,10 @@ table! {
         answer: Templated,
         /// Path at which agents of tunnels come in, by WebSocket (http).
         agents: String,
+        /// Whether agents come in by QUIC too, at the same port of UDP (hub; needs `tls`). Default false.
+        quic: bool,
+        /// Another protocol whose clients are served beside this one's: `"gost"` (http, hub).
+        compat: CompatWord,
     }
 }
 

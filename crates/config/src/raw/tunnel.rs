@@ -28,8 +28,7 @@ table! {
         /// Its id: what agents and `tunnel:ID` in pools name. It authorises nothing.
         #[schemars(required)]
         id: String,
-        /// Public keys of those who may offer it, as `mainstay tunnel key` prints them.
-        #[schemars(required)]
+        /// Public keys of those who may offer it, as `mainstay tunnel key` prints them; may be absent with `gost`.
         agents: List<String>,
         /// Listeners where its hosts are served; every http listener when absent.
         listener: Words,
@@ -51,5 +50,7 @@ table! {
         private: bool,
         /// Public keys of those who may reach a private tunnel, as `mainstay tunnel key` prints them.
         visitors: List<String>,
+        /// Whether gost's clients may offer it, and its visitors reach it. Default false.
+        gost: bool,
     }
 }

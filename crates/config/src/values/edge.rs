@@ -446,6 +446,29 @@ choice! {
 }
 
 choice! {
+    /// What a listener speaks beside its own protocol.
+    CompatWord "another protocol" {
+        "gost" => Gost,
+    }
+}
+
+choice! {
+    /// Which tunnels gost's clients may offer.
+    GostTunnelsWord "a set of tunnels" {
+        "listed" => Listed,
+        "any" => Any,
+    }
+}
+
+choice! {
+    /// Which hosts gost's clients get.
+    GostHostsWord "a set of hosts" {
+        "generated" => Generated,
+        "any" => Any,
+    }
+}
+
+choice! {
     /// Whether clients are asked for certificates.
     ClientAuthWord "a way to ask for certificates" {
         "off" => Off,

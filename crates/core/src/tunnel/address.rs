@@ -38,13 +38,15 @@ pub enum Way {
     Ws,
     /// WebSocket over TLS.
     Wss,
+    /// QUIC, over UDP.
+    Quic,
 }
 
 impl Way {
     /// Whether nobody between the two can read or change what goes over it.
     #[must_use]
     pub const fn is_sealed(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
+        matches!(self, Self::Tls | Self::Wss | Self::Quic)
     }
 
     const fn word(self) -> &'static str {
@@ -53,13 +55,14 @@ impl Way {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Quic => "quic",
         }
     }
 
     const fn port(self, gost: bool) -> u16 {
         match self {
             Self::Tcp | Self::Tls if gost => GOST_PORT,
-            Self::Tcp | Self::Tls => PORT,
+            Self::Tcp | Self::Tls | Self::Quic => PORT,
             Self::Ws => 80,
             Self::Wss => 443,
         }
@@ -85,7 +88,7 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Wrong {
     /// It does not begin as one does.
-    #[error("write wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT")]
+    #[error("write wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT")]
     Scheme,
     /// It has no host, or one that cannot be.
     #[error("there is no host in it that could be dialled")]
@@ -110,14 +113,18 @@ impl FromStr for Address {
         }
         let (gost, text) = text.strip_prefix(GOST).map_or((false, text), |rest| (true, rest));
         let (scheme, rest) = text.split_once("://").ok_or(Wrong::Scheme)?;
-        let ways = [Way::Tcp, Way::Tls, Way::Ws, Way::Wss];
+        let ways = [Way::Tcp, Way::Tls, Way::Ws, Way::Wss, Way::Quic];
         let way = ways.into_iter().find(|way| way.word() == scheme).ok_or(Wrong::Scheme)?;
+        if gost && way == Way::Quic {
+            // gost's is another.
+            return Err(Wrong::Scheme);
+        }
         let at = rest.find('/').unwrap_or(rest.len());
         let (authority, path) = rest.split_at(at);
         let (host, port) = split(authority, way.port(gost))?;
         let path = match way {
-            Way::Tcp | Way::Tls if matches!(path, "" | "/") => "",
-            Way::Tcp | Way::Tls => return Err(Wrong::Path),
+            Way::Tcp | Way::Tls | Way::Quic if matches!(path, "" | "/") => "",
+            Way::Tcp | Way::Tls | Way::Quic => return Err(Wrong::Path),
             Way::Ws | Way::Wss if matches!(path, "" | "/") => usual_path(gost),
             Way::Ws | Way::Wss if path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => path,
             Way::Ws | Way::Wss => return Err(Wrong::Path),
@@ -211,6 +218,8 @@ mod tests {
         assert_eq!(parts("ws://[::1]:8080/in"), owned("ws://[::1]:8080/in", "::1", 8080, "/in"));
         assert_eq!(parts("tls://10.0.0.1/"), owned("tls://10.0.0.1:7000", "10.0.0.1", 7000, ""));
         assert_eq!(parts("tcp://[fe80::1]"), owned("tcp://[fe80::1]:7000", "fe80::1", 7000, ""));
+        assert_eq!(parts("quic://hub.lan:443"), owned("quic://hub.lan:443", "hub.lan", 443, ""));
+        assert!("quic://hub.lan".parse::<Address>().unwrap().way.is_sealed());
     }
 
     #[test]
@@ -226,7 +235,9 @@ mod tests {
             assert!(address.gost);
             assert_eq!((address.to_string().as_str(), address.port, &*address.path), (shown, port, path));
         }
-        assert!("gost+http://a".parse::<Address>().is_err() && "gost://a".parse::<Address>().is_err());
+        for wrong in ["gost+http://a", "gost+quic://a", "gost://a"] {
+            assert_eq!(wrong.parse::<Address>(), Err(Wrong::Scheme));
+        }
     }
 
     #[test]
@@ -251,6 +262,7 @@ mod tests {
         assert_eq!(wrong("tcp://a:0"), Wrong::Port("0".into()));
         assert_eq!(wrong("tcp://a:70000"), Wrong::Port("70000".into()));
         assert_eq!(wrong("tcp://a:1/path"), Wrong::Path);
+        assert_eq!(wrong("quic://a:1/path"), Wrong::Path);
         assert_eq!(wrong("ws://a/b c"), Wrong::Path);
         assert_eq!(wrong("ws://a/b\r\nX: y"), Wrong::Path);
         assert_eq!(wrong(&format!("tcp://{}", "a".repeat(300))), Wrong::Long);

@@ -98,8 +98,8 @@ impl Agent {
             instance: self.instance,
             key: &key,
             offers: &offers,
-            // No end of TLS here can tell its exporter yet, and an Ingress may be what ends it.
-            binding: &[],
+            // Of TLS over TCP no end here can tell its exporter yet, and an Ingress may be what ends it.
+            binding: &connected.binding,
         };
         let look = |challenge: &Challenge| {
             let wanted = !self.leaving.get()

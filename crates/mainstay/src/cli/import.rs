@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mainstay_config::import::{Import, Severity};
-use mainstay_config::{keepalived, nginx};
+use mainstay_config::{gost, keepalived, nginx};
 
 use super::local::print;
 
@@ -15,6 +15,18 @@ pub(super) fn nginx(file: &Path, lenient: bool, options: &nginx::Options) -> any
     // Relative includes and files start at the file's directory, wherever this is called from.
     let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     show(&nginx::import(&whole, &nginx::Disk, options), lenient)
+}
+
+pub(super) fn gost(
+    file: Option<&Path>,
+    args: &[String],
+    lenient: bool,
+    options: &gost::Options,
+) -> anyhow::Result<u8> {
+    match file {
+        Some(file) => show(&gost::import(file, &gost::Disk, options), lenient),
+        None => show(&gost::import_line(args, &gost::Disk, options), lenient),
+    }
 }
 
 fn show(import: &Import, lenient: bool) -> anyhow::Result<u8> {

@@ -242,6 +242,27 @@ enum Import {
         #[arg(long)]
         lenient: bool,
     },
+    /// Turn gost's configuration, or its command line, into ours.
+    #[command(
+        override_usage = "mainstay import gost [OPTIONS] FILE\n       mainstay import gost [OPTIONS] -- -L ADDRESS... -F ADDRESS"
+    )]
+    Gost {
+        /// The file: YAML, JSON, or Kubernetes manifests with it in a ConfigMap.
+        #[arg(value_name = "FILE", conflicts_with = "args", required_unless_present = "args")]
+        file: Option<PathBuf>,
+        /// What stands behind `gost` on its command line.
+        #[arg(last = true, value_name = "ARGUMENTS")]
+        args: Vec<String>,
+        /// What gost-plugins' ingress is told by --domain: generated hosts are under it.
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
+        /// The directory that gost is started in; this one by default.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Exit 0 even when something that changes behaviour was dropped.
+        #[arg(long)]
+        lenient: bool,
+    },
 }
 
 /// The part of an nginx configuration that a file is.
@@ -503,6 +524,11 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Import(Import::Nginx { file, context, prefix, lenient }) => {
             let options = mainstay_config::nginx::Options { part: context.into(), prefix };
             import::nginx(&file, lenient, &options)
+        }
+        Command::Import(Import::Gost { file, args, domain, dir, lenient }) => {
+            let dir = std::path::absolute(dir.as_deref().unwrap_or(".".as_ref())).unwrap_or_default();
+            let options = mainstay_config::gost::Options { dir, domain };
+            import::gost(file.as_deref(), &args, lenient, &options)
         }
         Command::Status { json } => ask::status(&dirs, json),
         Command::Top { once, interval } => top::run(&dirs, once, std::time::Duration::from_secs(interval)),

@@ -235,6 +235,7 @@ pub(crate) mod tests {
         Tunnel {
             id: "office".into(),
             agents: Vec::new(),
+            gost: false,
             visitors: None,
             served: vec!["app.example.com".into()],
             streams: 0,

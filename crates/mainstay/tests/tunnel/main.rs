@@ -11,4 +11,5 @@ mod peers;
 mod registry;
 mod role;
 mod rolling;
+mod siblings;
 mod visit;

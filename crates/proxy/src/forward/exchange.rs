@@ -13,6 +13,7 @@ use super::replay::Replay;
 use super::{Broken, Client, More, Way, once};
 use crate::buffers;
 use crate::exchange::{Decision, Exchange};
+use crate::lead::Lost;
 use crate::pool::{Ask, Lease, Outcome, Refused};
 use crate::route::{self, Aim};
 
@@ -89,6 +90,11 @@ pub(super) async fn forward<C: Client>(
             Some(To::Place(there)) => place = Some(there),
             None => return Some(route::failed(way.snapshot, way.thread, exchange, 502)),
         }
+    } else if way.snapshot.is_template(pool_id) {
+        match Box::pin(led(way, exchange)).await {
+            Ok(id) => pool_id = id,
+            Err(lost) => return Some(astray(way, exchange, client, lost)),
+        }
     }
     let mut job = Job {
         way,
@@ -108,6 +114,26 @@ pub(super) async fn forward<C: Client>(
     buffers::give_back_text(job.method);
     buffers::give_back_text(job.target);
     decision
+}
+
+/// Finds the pool of the tunnel that the request's host leads to.
+async fn led(way: Way<'_>, exchange: &Exchange) -> Result<PoolId, Lost> {
+    let authority = exchange.request.bytes(exchange.request.authority);
+    let host = route::host_of(authority).unwrap_or_default().to_owned();
+    let port = exchange.connection.local.map_or(0, |ours| ours.port());
+    crate::lead::lead(way.thread, way.snapshot, &host, port).await
+}
+
+/// Tells a client whose host leads to no tunnel.
+fn astray<C: Client>(way: Way<'_>, exchange: &mut Exchange, client: &mut C, lost: Lost) -> Decision {
+    let status = match lost {
+        Lost::Nowhere => 404,
+        Lost::Private => {
+            client.close_after();
+            502
+        }
+    };
+    route::failed(way.snapshot, way.thread, exchange, status)
 }
 
 /// What a route's text leads to.

@@ -218,7 +218,8 @@ impl Try<'_, '_> {
         let pool = self.job.pool;
         let most = if pool.proxy == ProxyHeader::Off && self.job.place.is_none() { pool.keep } else { 0 };
         Keep {
-            pool: self.job.pool_id.0,
+            // Those of tunnels that no file names share the bound of what they are made of.
+            pool: self.job.way.snapshot.place_of(self.job.pool_id).unwrap_or(self.job.pool_id).0,
             most,
             requests: pool.keep_requests,
             time: pool.keep_timeout,

@@ -12,6 +12,7 @@ mod ask;
 mod entry;
 mod explain;
 mod names;
+mod open;
 mod queue;
 mod set;
 mod source;
@@ -39,6 +40,8 @@ pub use self::ask::{Ask, Reason, Refused};
 pub use self::entry::{Lease, Outcome};
 pub use self::explain::{Explained, ExplainedBackend};
 pub use self::names::Names;
+use self::open::Open;
+pub(crate) use self::open::is_open;
 use self::set::Set;
 pub(crate) use self::source::written;
 use self::source::{Source, host};
@@ -69,6 +72,8 @@ pub struct Pools {
     names: Names,
     /// Which agents offer which tunnel.
     tunnels: RefCell<Tunnels>,
+    /// Those of tunnels that no file names.
+    open: RefCell<Open>,
     /// A snapshot was put in force.
     adopted: Notify,
     /// The newest first.
@@ -102,6 +107,7 @@ impl Pools {
             seed: Cell::new(seed),
             names,
             tunnels: RefCell::new(Tunnels::new(boot_now())),
+            open: RefCell::default(),
             adopted: Notify::new(),
             tables: RefCell::default(),
         }
@@ -111,6 +117,16 @@ impl Pools {
     /// the first [`Self::adopt`].
     pub fn set_key(&self, key: [u8; 16]) {
         self.key.set(sticky::from_bytes(key));
+    }
+
+    /// The key of sticky cookies of pools that name none: a secret that all threads of the node's processes share.
+    #[must_use]
+    pub fn key(&self) -> [u8; 16] {
+        let [low, high] = self.key.get();
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&low.to_le_bytes());
+        key[8..].copy_from_slice(&high.to_le_bytes());
+        key
     }
 
     /// Puts a snapshot in force. Backends that stay (by pool, name and address) keep their state; requests of older snapshots go on under theirs.
@@ -147,13 +163,22 @@ impl Pools {
         tables.retain(|one| one.generation != snapshot.generation && one.snapshot.strong_count() > 0);
         tables.insert(0, table);
         drop(tables);
+        self.adopt_open(snapshot);
         self.take_names();
         self.adopted.notify_one();
     }
 
     /// These agents offer a tunnel, and no others.
     pub fn offers(&self, tunnel: &str, offers: Vec<Offer>) {
-        if self.tunnels.borrow_mut().replace(tunnel, offers, boot_now()) {
+        if !self.tunnels.borrow_mut().replace(tunnel, offers, boot_now()) {
+            return;
+        }
+        self.offer_open(tunnel);
+        let tables = self.tables.borrow();
+        let newest = tables.first().and_then(|table| table.snapshot.upgrade());
+        drop(tables);
+        // There may be very many that no file names, and no pool of the file has any of them.
+        if newest.is_none_or(|snapshot| snapshot.has_behind(tunnel)) {
             self.take_names();
         }
     }
@@ -250,14 +275,14 @@ impl Pools {
         let tables = self.tables.borrow();
         tables
             .first()
-            .map(|table| table.sets.iter().flat_map(|set| set.status()).collect())
+            .map(|table| table.sets.iter().flat_map(|set| self.status_of(set)).collect())
             .unwrap_or_default()
     }
 
     /// Which backend a request would get, and why not each other one.
     #[must_use]
     pub fn explain(&self, snapshot: &Snapshot, pool: PoolId, ask: &Ask<'_>) -> Option<Explained> {
-        let balance = &snapshot.edge.pools.get(pool.index())?.balance;
+        let balance = &snapshot.pool(pool)?.balance;
         Some(self.set(snapshot, pool)?.explain(ask, balance))
     }
 
@@ -300,6 +325,9 @@ impl Pools {
     }
 
     fn set(&self, snapshot: &Snapshot, pool: PoolId) -> Option<Rc<Set>> {
+        if is_open(pool) {
+            return self.open.borrow().set(pool);
+        }
         let tables = self.tables.borrow();
         let known = tables.iter().find(|table| table.generation == snapshot.generation);
         if let Some(table) = known {

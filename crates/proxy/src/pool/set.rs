@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::ask::{Ask, Reason, Refused};
 use super::entry::{Entry, Lease, latency};
+use super::open::Counts;
 use super::queue::Queue;
 use super::source::Source;
 use crate::clock::boot_now;
@@ -43,6 +44,8 @@ pub(super) struct Set {
     pub(super) pending: Cell<bool>,
     /// Until then it is worth waiting for an agent of a tunnel.
     pub(super) awaits: Cell<Boot>,
+    /// What backends have counted that are not in the list any more.
+    pub(super) gone: Cell<Counts>,
     /// The backends as they are written.
     pub(super) sources: RefCell<Vec<Source>>,
     pub(super) inner: RefCell<Inner>,
@@ -78,6 +81,7 @@ impl Set {
             random: Cell::new(seed),
             pending: Cell::new(false),
             awaits: Cell::new(Boot::ZERO),
+            gone: Cell::default(),
             sources: RefCell::default(),
             inner: RefCell::new(Inner {
                 roster: Roster::new(spec(pool)),
@@ -152,6 +156,16 @@ impl Set {
             let fresh_cookie = self.sticky.get() && matches!(bound, Bound::Free);
             return Ok(Lease::new(entry, permit, ticket, fresh_cookie));
         }
+    }
+
+    /// What all of its backends have counted.
+    pub(super) fn counts(&self) -> Counts {
+        self.inner.borrow().entries.iter().fold(self.gone.get(), |counts, entry| counts.and(entry))
+    }
+
+    /// Requests under way on this thread.
+    pub(super) fn here(&self) -> u64 {
+        self.inner.borrow().entries.iter().map(|entry| u64::from(entry.here.get())).sum()
     }
 
     /// Tells the machine something, and tells of what follows.

@@ -182,6 +182,8 @@ impl Set {
                 inner.entries.push(entry);
             }
         }
+        let left = old.iter().filter(|one| one.at.get() == u32::MAX);
+        self.gone.set(left.fold(self.gone.get(), |counts, entry| counts.and(entry)));
         self.bounded.set(sources.iter().any(|source| source.backend.max_connections > 0));
         self.pending.set(sources.iter().any(Source::is_pending));
         let awaited = sources.iter().map(|source| source.awaited).max().unwrap_or(Boot::ZERO);

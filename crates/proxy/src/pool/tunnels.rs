@@ -39,6 +39,11 @@ impl Tunnels {
         }
     }
 
+    /// Nothing is known of it any more: as one that never was there, but that nobody is waited for.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.known.remove(id);
+    }
+
     /// Takes in who offers a tunnel; whether that is news.
     pub(super) fn replace(&mut self, id: &str, offers: Vec<Offer>, now: Boot) -> bool {
         match self.known.get_mut(id) {

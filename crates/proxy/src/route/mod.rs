@@ -36,6 +36,7 @@ pub(crate) use decide::comes_in;
 pub use decide::{decide, failed, verdict};
 pub use explain::{Candidate, Explanation, Question, Stage, Way, explain};
 pub use fields::request_fields;
+pub(crate) use host::of as host_of;
 pub use memory::Memory;
 pub use reply::{rate_bytes, response_fields, shown_status};
 pub use table::{Error, Table};

@@ -9,10 +9,12 @@ mod prepare;
 pub mod relay;
 mod session;
 mod slow;
+mod through;
 mod udp;
 mod visit;
 
 pub(crate) use open::admits;
 pub use open::open;
+pub use through::pass_through;
 pub use udp::udp;
-pub use visit::visit;
+pub use visit::{visit, visit_tunnel};

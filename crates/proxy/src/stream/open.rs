@@ -82,7 +82,7 @@ impl Job {
 
     /// What `balance = "hash"` goes by: of a stream only its ends are known.
     fn key(&self) -> Option<Vec<u8>> {
-        let pool = self.snapshot.edge.pools.get(self.pool.index())?;
+        let pool = self.snapshot.pool(self.pool)?;
         let mainstay_config::plan::edge::Balance::Hash(template) = &pool.balance else { return None };
         let mut key = Vec::new();
         let exchange = crate::exchange::Exchange::of_stream(self.connection.clone(), self.started);
@@ -210,10 +210,10 @@ impl Job {
 
     /// What the backend gets first: the PROXY header where it is wanted, then what the client has said.
     fn greeting(&self) -> Vec<u8> {
-        let pool = &self.snapshot.edge.pools[self.pool.index()];
+        let proxy = self.snapshot.pool(self.pool).map_or(ProxyHeader::Off, |pool| pool.proxy);
         let ends = self.connection.proxy.or(self.connection.peer.zip(self.connection.local));
         let mut first = Vec::new();
-        match pool.proxy {
+        match proxy {
             ProxyHeader::Off => {}
             ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
             ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),

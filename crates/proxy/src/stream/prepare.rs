@@ -10,7 +10,7 @@ use mainstay_core::hello;
 use mainstay_core::name::PoolId;
 use mainstay_core::proxy_header::Header;
 use mainstay_core::time::Boot;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::open::Job;
@@ -22,7 +22,7 @@ use crate::thread::Thread;
 use crate::transport::{Socket, Stream};
 
 /// How long a PROXY header or a ClientHello may take.
-const FIRST_WORDS: Duration = Duration::from_secs(10);
+pub(super) const FIRST_WORDS: Duration = Duration::from_secs(10);
 
 /// Reads what decides, then hands the connection on.
 pub(super) async fn prepare(
@@ -146,7 +146,10 @@ fn socket(stream: Stream, first: &[u8]) -> Socket {
 }
 
 /// The server name of the ClientHello, all of which stays in `first`.
-async fn read_hello(stream: &mut Stream, first: &mut Vec<u8>) -> Result<Option<String>, &'static str> {
+pub(super) async fn read_hello<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    first: &mut Vec<u8>,
+) -> Result<Option<String>, &'static str> {
     loop {
         match hello::parse(first) {
             Ok(Some(hello)) => return Ok(hello.server_name),
@@ -162,7 +165,7 @@ async fn read_hello(stream: &mut Stream, first: &mut Vec<u8>) -> Result<Option<S
 }
 
 /// The pool of the rule that fits best: exact, longest suffix, longest prefix, expressions in order, any; else the listener's own.
-fn chosen(listener: &Listener, name: Option<&str>) -> Option<PoolId> {
+pub(super) fn chosen(listener: &Listener, name: Option<&str>) -> Option<PoolId> {
     let rules = &listener.sni;
     let best = name.and_then(|name| {
         let rank = |rule: &&SniRule| match &rule.host {

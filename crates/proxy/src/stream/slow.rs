@@ -64,9 +64,9 @@ impl Client {
 }
 
 /// What a backend gets first: the PROXY header where it is wanted.
-fn greeting(pool: &Pool, ends: Option<Ends>) -> Vec<u8> {
+fn greeting(pool: Option<&Pool>, ends: Option<Ends>) -> Vec<u8> {
     let mut first = Vec::new();
-    match pool.proxy {
+    match pool.map_or(ProxyHeader::Off, |pool| pool.proxy) {
         ProxyHeader::Off => {}
         ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut first),
         ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, false, &mut first),
@@ -141,7 +141,7 @@ async fn serve(
         };
         let began = boot_now();
         let backend = dial(thread, &lease, ends, listener.connect_timeout).await;
-        let mut first = greeting(&snapshot.edge.pools[pool.index()], ends);
+        let mut first = greeting(snapshot.pool(pool), ends);
         let took = boot_now().since(began);
         match backend {
             Ok(Io::Road(mut road)) => {

@@ -158,7 +158,7 @@ impl Udp {
                 Ok(backend) => {
                     let mut header = Vec::new();
                     let ends = Some((came.from, came.to));
-                    match snapshot.edge.pools[pool.index()].proxy {
+                    match snapshot.pool(pool).map_or(ProxyHeader::Off, |pool| pool.proxy) {
                         ProxyHeader::Off => {}
                         ProxyHeader::V1 => mainstay_core::proxy_header::write_text(ends, &mut header),
                         ProxyHeader::V2 => mainstay_core::proxy_header::write_binary(ends, true, &mut header),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use mainstay_config::plan::tunnel::{OPEN, visit_name};
 use mainstay_core::name::PoolId;
 use mainstay_core::time::Boot;
 use tokio::io::ReadBuf;
@@ -35,18 +36,38 @@ thread_local! {
 
 /// Takes a visitor's connection to the pool of a listener that is bound nowhere. Nobody to serve it: the road is told so
 /// ([`Road::refuse`]), and whoever is at its end may try elsewhere.
-pub fn visit(
+pub fn visit(thread: &Rc<Thread>, listener: &str, ends: Option<Ends>, freight: Freight, road: Box<dyn Road>) {
+    let snapshot = thread.snapshot();
+    let named = snapshot.edge.listeners.iter().position(|known| known.name == listener);
+    let pool = named.and_then(|at| snapshot.edge.listeners[at].pool);
+    take(thread, snapshot, named.zip(pool), ends, freight, road);
+}
+
+/// The same to a tunnel that is called by its id, whether the file names it or not. What holds for all of these connections the
+/// listener says that stands for visitors of tunnels that no file names.
+pub fn visit_tunnel(
     thread: &Rc<Thread>,
-    listener: &str,
+    tunnel: &str,
+    ends: Option<Ends>,
+    freight: Freight,
+    road: Box<dyn Road>,
+) {
+    let snapshot = thread.snapshot();
+    let name = visit_name(OPEN);
+    let named = snapshot.edge.listeners.iter().position(|known| known.name == name);
+    let pool = thread.pools.of_tunnel(&snapshot, tunnel);
+    take(thread, snapshot, named.zip(pool), ends, freight, road);
+}
+
+fn take(
+    thread: &Rc<Thread>,
+    snapshot: Arc<Snapshot>,
+    by: Option<(usize, PoolId)>,
     ends: Option<Ends>,
     freight: Freight,
     mut road: Box<dyn Road>,
 ) {
-    let snapshot = thread.snapshot();
-    let named = snapshot.edge.listeners.iter().position(|known| known.name == listener);
-    let Some((at, pool)) = named.and_then(|at| Some((at, snapshot.edge.listeners[at].pool?))) else {
-        return road.refuse();
-    };
+    let Some((at, pool)) = by else { return road.refuse() };
     let listener = u32::try_from(at).unwrap_or(u32::MAX);
     let counts = snapshot.places.listener(listener);
     if thread.counters.open(counts) >= u64::from(snapshot.edge.listeners[at].max_connections) {

@@ -1,6 +1,7 @@
 //! The edge: what its tables name is registered first, so that order in the file never matters.
 
 mod forward;
+mod gost;
 mod hub;
 mod jwt;
 mod kinds;
@@ -8,6 +9,7 @@ mod listener;
 mod map;
 mod names;
 mod net;
+mod open;
 mod path;
 mod policy;
 mod pool;
@@ -43,6 +45,7 @@ pub(super) struct Tables {
     maps: Vec<At<raw::Map>>,
     logs: Vec<At<raw::Log>>,
     hub: Option<At<raw::Hub>>,
+    gost: Option<At<raw::Gost>>,
     tunnels: Vec<At<raw::Tunnel>>,
     /// Pools of private tunnels.
     private: Vec<At<raw::Pool>>,
@@ -73,6 +76,7 @@ impl Tables {
             maps: list(&mut root.map),
             logs: list(&mut root.log),
             hub: root.hub.take(),
+            gost: root.gost.take(),
             tunnels: list(&mut root.tunnel),
             private: Vec::new(),
         }
@@ -121,7 +125,9 @@ impl Resolver<'_> {
         edge.hub = self.hub(tables.hub.as_ref());
         edge.tunnels = self.tunnels(tables, &edge.hub);
         edge.listeners = self.listeners(&tables.listeners, &edge.pools);
+        edge.gost = self.gost(tables, &edge.hub, &edge.listeners);
         edge.listeners.extend(self.visit_listeners(tables, &edge.pools));
+        self.open_pool(&edge.pools);
         edge.routes = self.routes(&tables.routes, &edge);
         self.unknown_variables();
         if !self.findings.has_errors() {

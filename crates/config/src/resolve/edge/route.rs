@@ -408,7 +408,11 @@ impl Resolver<'_> {
         let taken: HashSet<u32> = routes.flat_map(|route| route.listeners.iter().copied()).collect();
         for (nth, listener) in edge.listeners.iter().enumerate() {
             let taken = u32::try_from(nth).is_ok_and(|nth| taken.contains(&nth));
-            if listener.protocol != Protocol::Http || listener.agents.is_some() || taken {
+            if listener.protocol != Protocol::Http
+                || listener.agents.is_some()
+                || listener.compat.is_some()
+                || taken
+            {
                 continue;
             }
             let Some(span) = self.span_of_name(Kind::Listener, &listener.name) else { continue };

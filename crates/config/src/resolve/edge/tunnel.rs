@@ -1,18 +1,17 @@
 //! Tunnels: what leads to them is written for the operator as routes, listeners and pools, and judged as those are.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_core::name::PoolId;
-use md5::{Digest as _, Md5};
 
+use super::gost::sorts_too;
 use super::listener::protocol;
 use super::names::Kind;
 use super::{Tables, flag, span_of, text_of};
 use crate::plan::edge::{Hub, Listener, Pool, Protocol, Tunnel};
-use crate::plan::tunnel::{PEERS_LISTENER, made_name};
+use crate::plan::tunnel::{PEERS_LISTENER, generated, made_name};
 use crate::raw;
 use crate::read::Header;
 use crate::resolve::Resolver;
@@ -53,6 +52,7 @@ impl Resolver<'_> {
             }
         }
         tables.tunnels = tunnels;
+        self.open_tables(tables);
     }
 
     /// Ids stand in addresses, names of pools and first labels of hosts.
@@ -92,19 +92,30 @@ impl Resolver<'_> {
             .push(At::new(pool_of(&At::new(name, span), Header { span, spoiled: Vec::new() }, raw), span));
     }
 
-    /// What holds for the connections of visitors of private tunnels: a listener each that is bound nowhere. Their pools are the
-    /// last ones.
+    /// What holds for the connections of visitors of private tunnels and of gost's: a listener each that is bound nowhere. The pools
+    /// of private ones are the last.
     pub(super) fn visit_listeners(&mut self, tables: &Tables, pools: &[Pool]) -> Vec<Listener> {
         let first = pools.len() - tables.private.len();
         let mut made = Vec::new();
-        for (nth, at) in tables.private.iter().enumerate() {
-            let id = text_of(&at.value.name);
+        let private = tables
+            .private
+            .iter()
+            .enumerate()
+            .map(|(nth, at)| (text_of(&at.value.name), at.span, first + nth));
+        // Those of gost's name public tunnels as well.
+        let named = |at: &At<raw::Tunnel>| {
+            let raw = &at.value;
+            let name = made_name(&text_of(&raw.id));
+            let pool = pools[..first].iter().position(|pool| pool.name == name)?;
+            (flag(&raw.gost, false) && !flag(&raw.private, false)).then_some((name, at.span, pool))
+        };
+        for (id, span, pool) in private.chain(tables.tunnels.iter().filter_map(named)) {
             let raw = raw::Listener {
-                name: Some(At::new(format!("{id}/visit"), at.span)),
-                protocol: Some(At::new(ProtocolWord::Tcp, at.span)),
+                name: Some(At::new(format!("{id}/visit"), span)),
+                protocol: Some(At::new(ProtocolWord::Tcp, span)),
                 ..raw::Listener::default()
             };
-            let pool = u32::try_from(first + nth).ok().map(PoolId);
+            let pool = u32::try_from(pool).ok().map(PoolId);
             made.push(Listener { pool, ..self.listener_at(&raw, Vec::new(), pools) });
         }
         made
@@ -150,7 +161,8 @@ impl Resolver<'_> {
                 made = true;
             }
         }
-        if made {
+        // Visitors of gost's name the tunnel itself.
+        if made || flag(&raw.gost, false) {
             tables.pools.push(At::new(pool_of(&name, head, raw), span));
         } else {
             self.foreign(
@@ -207,7 +219,8 @@ impl Resolver<'_> {
     }
 
     pub(super) fn tunnels(&mut self, tables: &Tables, hub: &Hub) -> Vec<Tunnel> {
-        let tunnels: Vec<Tunnel> = tables.tunnels.iter().map(|at| self.tunnel(&at.value, hub)).collect();
+        let tunnels: Vec<Tunnel> =
+            tables.tunnels.iter().map(|at| self.tunnel(&at.value, hub, tables)).collect();
         let comes_in = |at: &At<raw::Listener>| {
             at.value.agents.is_some()
                 || (protocol(&at.value) == Protocol::Hub && text_of(&at.value.name) != PEERS_LISTENER)
@@ -221,7 +234,7 @@ impl Resolver<'_> {
         tunnels
     }
 
-    fn tunnel(&mut self, raw: &raw::Tunnel, hub: &Hub) -> Tunnel {
+    fn tunnel(&mut self, raw: &raw::Tunnel, hub: &Hub, tables: &Tables) -> Tunnel {
         let id = text_of(&raw.id);
         let who = format!("tunnel \"{id}\"");
         let private = flag(&raw.private, false);
@@ -238,9 +251,16 @@ impl Resolver<'_> {
             let binds = binds.iter().flat_map(|list| &list.value);
             served.extend(binds.map(|bind| format!("{scheme}{}", bind.value)));
         }
+        let gost = self.gost_tunnel(raw, &id, tables);
+        let keys = |this: &mut Self, list: &Option<_>, whose| {
+            // Those of gost's have no keys.
+            let none = gost && list.is_none();
+            if none { Vec::new() } else { this.public_keys(list, &raw.head, &who, whose) }
+        };
         Tunnel {
-            agents: self.public_keys(&raw.agents, &raw.head, &who, &AGENTS),
-            visitors: private.then(|| self.public_keys(&raw.visitors, &raw.head, &who, &VISITORS)),
+            agents: keys(self, &raw.agents, &AGENTS),
+            visitors: private.then(|| keys(self, &raw.visitors, &VISITORS)),
+            gost,
             served,
             streams: self.count(&raw.streams, 0, 0..=MOST, &who, "streams"),
             rate_millis: raw.rate.as_ref().map_or(0, |rate| rate.value.0),
@@ -295,7 +315,7 @@ const AGENTS: Whose = Whose { key: "agents", may: "offer" };
 const VISITORS: Whose = Whose { key: "visitors", may: "reach" };
 
 /// The pool of a tunnel's agents.
-fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
+pub(super) fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
     let span = head.span;
     let backend =
         raw::BackendTable { head: head.clone(), addr: Some(name.clone()), ..raw::BackendTable::default() };
@@ -343,7 +363,10 @@ fn lead_hosts(
 /// The listeners that a tunnel's hosts are for: positions of those of passthrough, and names of the others; `None` of those is
 /// every one that speaks http.
 fn sorted(named: Option<&[At<String>]>, tables: &Tables) -> (Vec<usize>, Option<Vec<At<String>>>) {
-    let Some(named) = named else { return (Vec::new(), None) };
+    let Some(named) = named else {
+        let through = tables.listeners.iter().enumerate().filter(|(_, at)| sorts_too(&at.value));
+        return (through.map(|(at, _)| at).collect(), None);
+    };
     let (mut through, mut routed) = (Vec::new(), Vec::new());
     for name in named {
         let at = tables.listeners.iter().position(|at| text_of(&at.value.name) == name.value);
@@ -352,20 +375,9 @@ fn sorted(named: Option<&[At<String>]>, tables: &Tables) -> (Vec<usize>, Option<
             // A name that is wrong is told by the route.
             None => routed.push(name.clone()),
         }
+        through.extend(at.filter(|at| sorts_too(&tables.listeners[*at].value)));
     }
     (through, Some(routed))
-}
-
-/// The host of a tunnel that has none of its own: the first half of its id's MD5, as gost makes it.
-fn generated(id: &str, domain: &str) -> String {
-    let digest = Md5::digest(id.as_bytes());
-    let mut host = String::new();
-    for byte in &digest[..8] {
-        write!(host, "{byte:02x}").expect("a string takes all");
-    }
-    host.push('.');
-    host.push_str(&domain.to_ascii_lowercase());
-    host
 }
 
 #[cfg(test)]

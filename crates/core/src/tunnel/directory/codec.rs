@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{AGENTS_MAX, About, Agent, Message, Offers, TROUBLE_MAX};
+use super::{AGENTS_MAX, About, Agent, Gost, HOST_MAX, HOSTS_MAX, Message, Offers, TROUBLE_MAX};
 use crate::tunnel::fields::{Broken, Fields, put, text};
 use crate::tunnel::hello::{LIST_MAX, NAME_MAX, TEXT_MAX};
 
@@ -20,9 +20,13 @@ const HUB_LEAVING: u8 = 2;
 
 const TUNNEL_ID: u8 = 1;
 const TUNNEL_AGENT: u8 = 2;
+const TUNNEL_GOST: u8 = 3;
+const TUNNEL_HOST: u8 = 4;
 
 const BYTES: u8 = 1;
 const DATAGRAMS: u8 = 2;
+
+const PRIVATE: u8 = 1;
 
 /// Why bytes are no message between hubs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -61,6 +65,12 @@ pub fn encode(message: &Message) -> Vec<u8> {
             for agent in offers.agents.iter().filter(|agent| is_name(&agent.name)).take(AGENTS_MAX) {
                 put(&mut out, TUNNEL_AGENT, &agent_bytes(agent));
             }
+            if let Some(gost) = &offers.gost {
+                put(&mut out, TUNNEL_GOST, &[if gost.private { PRIVATE } else { 0 }]);
+                for host in gost.hosts.iter().filter(|host| is_host(host)).take(HOSTS_MAX) {
+                    put(&mut out, TUNNEL_HOST, host.as_bytes());
+                }
+            }
         }
     }
     let length = u16::try_from(out.len() - HEAD).expect("the bounds of lists and texts keep it below 64 KiB");
@@ -68,7 +78,7 @@ pub fn encode(message: &Message) -> Vec<u8> {
     out
 }
 
-/// Flags 1, weight 4, name behind its length, trouble behind its length.
+/// Flags 1, weight 4, name behind its length, trouble behind its length; when they are said run 8, load 4.
 fn agent_bytes(agent: &Agent) -> Vec<u8> {
     let flag = |is: bool, bit: u8| if is { bit } else { 0 };
     let mut out = vec![flag(agent.bytes, BYTES) | flag(agent.datagrams, DATAGRAMS)];
@@ -84,6 +94,10 @@ fn agent_bytes(agent: &Agent) -> Vec<u8> {
     for part in [agent.name.as_bytes(), trouble.as_bytes()] {
         out.push(u8::try_from(part.len()).expect("names and sentences are shorter than 256 bytes"));
         out.extend_from_slice(part);
+    }
+    if (agent.run, agent.load) != (0, 0) {
+        out.extend(agent.run.to_be_bytes());
+        out.extend(agent.load.to_be_bytes());
     }
     out
 }
@@ -148,6 +162,18 @@ fn offers(body: &[u8]) -> Result<Offers, Wrong> {
             TUNNEL_ID => offers.tunnel = name(bytes)?,
             TUNNEL_AGENT if offers.agents.len() == AGENTS_MAX => return Err(Wrong::List),
             TUNNEL_AGENT => offers.agents.push(agent(bytes)?),
+            TUNNEL_GOST => {
+                let flags = bytes.first().ok_or(Wrong::Broken)?;
+                offers.gost.get_or_insert_default().private = flags & PRIVATE != 0;
+            }
+            TUNNEL_HOST => {
+                let hosts = &mut offers.gost.get_or_insert_with(Gost::default).hosts;
+                if hosts.len() == HOSTS_MAX {
+                    return Err(Wrong::List);
+                }
+                let host = text(bytes, HOST_MAX)?;
+                hosts.push(if host.is_empty() { return Err(Wrong::Broken) } else { host });
+            }
             _ => {}
         }
     }
@@ -157,14 +183,18 @@ fn offers(body: &[u8]) -> Result<Offers, Wrong> {
 fn agent(bytes: &[u8]) -> Result<Agent, Wrong> {
     let (&[flags, a, b, c, d], rest) = bytes.split_first_chunk::<5>().ok_or(Wrong::Broken)?;
     let (called, rest) = behind_length(rest)?;
-    let (trouble, _) = behind_length(rest)?;
+    let (trouble, rest) = behind_length(rest)?;
     let trouble = text(trouble, TROUBLE_MAX)?;
+    let (run, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let (load, _) = rest.split_first_chunk().unwrap_or((&[0; 4], &[]));
     Ok(Agent {
         name: name(called)?,
         bytes: flags & BYTES != 0,
         datagrams: flags & DATAGRAMS != 0,
         weight: u32::from_be_bytes([a, b, c, d]).max(1),
         trouble: Some(trouble).filter(|text| !text.is_empty()),
+        run: u64::from_be_bytes(*run),
+        load: u32::from_be_bytes(*load),
     })
 }
 
@@ -180,6 +210,10 @@ fn name(bytes: &[u8]) -> Result<String, Wrong> {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && fits(name, NAME_MAX)
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && fits(host, HOST_MAX)
 }
 
 fn fits(text: &str, most: usize) -> bool {

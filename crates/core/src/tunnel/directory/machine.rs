@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{About, Agent, Message, Offers, SESSIONS_MAX, TOLD_MAX};
+use super::{About, Agent, Gost, Message, Offers, SESSIONS_MAX, TOLD_MAX};
 use crate::tunnel::hello::NAME_MAX;
 use crate::tunnel::record::TUNNELS_MAX;
 
@@ -52,8 +52,15 @@ struct Told {
     /// A later run of the hub has shown itself: nothing of this one counts, whatever it says.
     outdated: bool,
     about: About,
-    tunnels: BTreeMap<String, Vec<Agent>>,
+    tunnels: BTreeMap<String, Offered>,
     agents: usize,
+}
+
+/// What one session has told of one tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Offered {
+    agents: Vec<Agent>,
+    gost: Option<Gost>,
 }
 
 /// What is known of other hubs.
@@ -92,7 +99,16 @@ impl Directory {
     pub fn offers<'a>(&'a self, tunnel: &'a str) -> impl Iterator<Item = Line<'a>> {
         self.in_force().flat_map(move |(session, told)| {
             let agents = told.tunnels.get(tunnel).filter(|_| !told.about.leaving);
-            agents.into_iter().flatten().map(move |agent| Line { hub: &told.hub, session, agent })
+            let agents = agents.into_iter().flat_map(|offered| &offered.agents);
+            agents.map(move |agent| Line { hub: &told.hub, session, agent })
+        })
+    }
+
+    /// What gost's clients at other hubs want of a tunnel, in the order in which those came.
+    pub fn gost<'a>(&'a self, tunnel: &'a str) -> impl Iterator<Item = &'a Gost> {
+        self.in_force().filter_map(move |(_, told)| {
+            let offered = told.tunnels.get(tunnel).filter(|_| !told.about.leaving)?;
+            offered.gost.as_ref()
         })
     }
 
@@ -166,10 +182,10 @@ impl Directory {
 
     fn said_of_tunnel(&mut self, session: u64, offers: Offers) {
         let Some(told) = self.sessions.get_mut(&session).filter(|told| !told.outdated) else { return };
-        let Offers { tunnel, mut agents } = offers;
+        let Offers { tunnel, mut agents, gost } = offers;
         let mut names = BTreeSet::new();
         agents.retain(|agent| names.insert(agent.name.clone()));
-        let before = told.tunnels.get(&tunnel).map_or(0, Vec::len);
+        let before = told.tunnels.get(&tunnel).map_or(0, |known| known.agents.len());
         let fits = told.agents - before + agents.len() <= TOLD_MAX
             && (told.tunnels.contains_key(&tunnel) || told.tunnels.len() < TUNNELS_MAX);
         if !fits {
@@ -178,12 +194,13 @@ impl Directory {
             agents.clear();
         }
         told.agents = told.agents - before + agents.len();
-        let known = if agents.is_empty() {
+        let now = Offered { gost: gost.filter(|_| !agents.is_empty()), agents };
+        let known = if now.agents.is_empty() {
             told.tunnels.remove(&tunnel).unwrap_or_default()
         } else {
-            told.tunnels.insert(tunnel.clone(), agents.clone()).unwrap_or_default()
+            told.tunnels.insert(tunnel.clone(), now.clone()).unwrap_or_default()
         };
-        if known != agents {
+        if known != now {
             self.changed.insert(tunnel);
         }
     }

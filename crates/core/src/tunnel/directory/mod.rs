@@ -29,6 +29,12 @@ pub const TOLD_MAX: usize = 16_384;
 /// The longest sentence about an agent, in bytes.
 pub const TROUBLE_MAX: usize = 200;
 
+/// The most hosts of its own that a tunnel has.
+pub const HOSTS_MAX: usize = 16;
+
+/// The longest name of a host, in bytes (RFC 1035 2.3.4).
+pub const HOST_MAX: usize = 253;
+
 /// What one hub says to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -54,6 +60,17 @@ pub struct Offers {
     pub tunnel: String,
     /// Who.
     pub agents: Vec<Agent>,
+    /// Some of them are gost's clients, and this is what those want.
+    pub gost: Option<Gost>,
+}
+
+/// What gost's clients want of a tunnel, which other hubs may serve without a word of it in their files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gost {
+    /// Its hosts lead nobody to it.
+    pub private: bool,
+    /// Hosts of its own, those that it has.
+    pub hosts: Vec<String>,
 }
 
 /// An agent at another hub.
@@ -69,4 +86,8 @@ pub struct Agent {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
+    /// What tells it from others of its name, and the same one from itself at several places; 0 is not said.
+    pub run: u64,
+    /// Connections that it has, as far as that place knows.
+    pub load: u32,
 }

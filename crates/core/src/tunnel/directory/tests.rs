@@ -5,12 +5,12 @@ use super::*;
 use crate::tunnel::record::TUNNELS_MAX;
 
 fn agent(name: &str) -> Agent {
-    Agent { name: name.into(), bytes: true, datagrams: false, weight: 3, trouble: None }
+    Agent { name: name.into(), bytes: true, datagrams: false, weight: 3, trouble: None, run: 0, load: 0 }
 }
 
 fn offers(tunnel: &str, names: &[&str]) -> Message {
     let agents = names.iter().map(|name| agent(name)).collect();
-    Message::Tunnel(Offers { tunnel: tunnel.into(), agents })
+    Message::Tunnel(Offers { tunnel: tunnel.into(), agents, gost: None })
 }
 
 fn began(session: u64, hub: &str, epoch: u64) -> Input {
@@ -39,14 +39,77 @@ fn changes(directory: &mut Directory) -> Vec<Effect> {
 fn a_message_is_these_bytes() {
     let mut told = agent("a");
     told.trouble = Some("no".into());
-    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![told] });
+    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![told], gost: None });
     let wanted =
         [&[0, 17, 2, 0][..], &[1, 0, 1, b't'], &[2, 0, 10, 1, 0, 0, 0, 3, 1, b'a', 2, b'n', b'o']].concat();
+    assert_eq!(encode(&message), wanted);
+    assert_eq!(read(&wanted), Ok(vec![message]));
+    let mut sibling = agent("a");
+    (sibling.run, sibling.load) = (1, 2);
+    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![sibling], gost: None });
+    let tail = [2, 0, 20, 1, 0, 0, 0, 3, 1, b'a', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    let wanted = [&[0, 27, 2, 0][..], &[1, 0, 1, b't'], &tail].concat();
     assert_eq!(encode(&message), wanted);
     assert_eq!(read(&wanted), Ok(vec![message]));
     let hub = Message::Hub(About { urls: vec!["x".into()], leaving: true });
     assert_eq!(encode(&hub), [0, 8, 1, 0, 1, 0, 1, b'x', 2, 0, 1, 1]);
     assert_eq!(read(&encode(&hub)), Ok(vec![hub]));
+}
+
+#[test]
+fn what_gosts_clients_want_goes_along_and_who_does_not_know_it_reads_the_rest() {
+    let gost = Gost { private: true, hosts: vec!["a.b".into()] };
+    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![agent("a")], gost: Some(gost) });
+    let wanted = [
+        &[0, 25, 2, 0][..],
+        &[1, 0, 1, b't'],
+        &[2, 0, 8, 1, 0, 0, 0, 3, 1, b'a', 0],
+        &[3, 0, 1, 1],
+        &[4, 0, 3, b'a', b'.', b'b'],
+    ]
+    .concat();
+    assert_eq!(encode(&message), wanted);
+    assert_eq!(read(&wanted), Ok(vec![message]));
+    let full = Offers {
+        tunnel: "t".repeat(100),
+        agents: (0..AGENTS_MAX)
+            .map(|nth| Agent { trouble: Some("x".repeat(TROUBLE_MAX)), ..agent(&format!("{nth:0>128}")) })
+            .collect(),
+        gost: Some(Gost { private: false, hosts: vec!["h".repeat(HOST_MAX); HOSTS_MAX] }),
+    };
+    assert_eq!(read(&encode(&Message::Tunnel(full.clone()))), Ok(vec![Message::Tunnel(full)]), "it fits");
+    for wrong in [&[3, 0, 0][..], &[4, 0, 0], &[4, 0, 1, b'\n']] {
+        let length = u8::try_from(4 + wrong.len()).unwrap();
+        let bytes = [&[0, length, 2, 0][..], &[1, 0, 1, b't'], wrong].concat();
+        assert_eq!(read(&bytes), Err(Wrong::Broken), "{wrong:?}");
+    }
+    let mut many = vec![0, 0, 2, 0, 1, 0, 1, b't'];
+    (0..=HOSTS_MAX).for_each(|_| many.extend([4, 0, 1, b'h']));
+    let length = u16::try_from(many.len() - HEAD).unwrap().to_be_bytes();
+    many[..2].copy_from_slice(&length);
+    assert_eq!(read(&many), Err(Wrong::List));
+}
+
+#[test]
+fn what_gosts_clients_want_is_news_and_gone_with_their_hub() {
+    let mut directory = Directory::default();
+    let wants = |hosts: &[&str]| {
+        let gost = Gost { private: false, hosts: hosts.iter().map(|host| (*host).to_owned()).collect() };
+        Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![agent("a")], gost: Some(gost) })
+    };
+    directory.handle(began(1, "b", 7));
+    directory.handle(Input::Said(1, wants(&["dash"])));
+    changes(&mut directory);
+    directory.handle(Input::Said(1, wants(&["dash", "board"])));
+    assert_eq!(changes(&mut directory), [Effect::Tunnel("t".into())]);
+    let hosts =
+        |directory: &Directory| directory.gost("t").flat_map(|gost| gost.hosts.clone()).collect::<Vec<_>>();
+    assert_eq!(hosts(&directory), ["dash", "board"]);
+    directory.handle(Input::Said(1, offers("t", &[])));
+    assert!(hosts(&directory).is_empty());
+    directory.handle(Input::Said(1, wants(&["dash"])));
+    directory.handle(Input::Ended(1));
+    assert!(hosts(&directory).is_empty());
 }
 
 #[test]
@@ -57,7 +120,7 @@ fn what_is_too_long_is_said_as_far_as_it_may_be() {
     wordless.trouble = Some("\n".into());
     let mut agents: Vec<Agent> = vec![ill, wordless, agent(""), agent(&"n".repeat(200)), agent("a\tb")];
     agents.extend((0..300).map(|nth| agent(&format!("{nth:0>120}"))));
-    let bytes = encode(&Message::Tunnel(Offers { tunnel: "t".into(), agents }));
+    let bytes = encode(&Message::Tunnel(Offers { tunnel: "t".into(), agents, gost: None }));
     let Message::Tunnel(read) = read(&bytes).unwrap().remove(0) else { panic!("it is of a tunnel") };
     assert_eq!(read.agents.len(), AGENTS_MAX);
     assert_eq!(read.agents[0].trouble.as_deref(), Some("ö".repeat(100).as_str()));

@@ -112,11 +112,13 @@ impl World {
                 datagrams: false,
                 weight: 1,
                 trouble: (self.draw(3) == 0).then(|| "no target of it answers".to_owned()),
+                run: self.draw(2),
+                load: 0,
             })
             .collect();
         let truth = self.sessions.get_mut(&session).unwrap();
         truth.tunnels.insert(tunnel.clone(), agents.clone());
-        self.say(session, &Message::Tunnel(Offers { tunnel, agents }));
+        self.say(session, &Message::Tunnel(Offers { tunnel, agents, gost: None }));
     }
 
     /// Over the wire, in pieces.

@@ -1,4 +1,4 @@
-//! What is under a session: TCP, TLS or WebSocket, from an address to a stream of bytes.
+//! What is under a session: TCP, TLS, WebSocket or QUIC, from an address to a stream of bytes.
 
 mod believing;
 mod proxy;
@@ -26,7 +26,7 @@ pub use websocket::{WebSocket, accept_key};
 
 use tcp::Tcp;
 
-use super::Carrier;
+use super::{Carrier, quic};
 
 /// How long a TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -63,6 +63,12 @@ pub enum Error {
         /// Its first line.
         says: String,
     },
+    /// QUIC, and nothing leads out of here but a proxy for TCP.
+    #[error("an HTTP proxy carries no QUIC")]
+    Proxied,
+    /// There is no connection of QUIC.
+    #[error("{0}")]
+    Quic(#[from] quic::Error),
     /// The connection breaks.
     #[error("{0}")]
     Broken(#[from] io::Error),
@@ -83,6 +89,8 @@ pub struct Connected {
     pub carrier: Box<dyn Carrier>,
     /// Where it leads: of a proxy's, the proxy.
     pub to: SocketAddr,
+    /// What a hello over it is tied to; empty where the two ends share nothing that others do not know.
+    pub binding: Vec<u8>,
 }
 
 /// Dials a hub; of several addresses that a name stands for, `turn` says which.
@@ -104,6 +112,9 @@ pub async fn connect_among(
     found: impl FnOnce(&[SocketAddr]),
 ) -> Result<Connected, Error> {
     let dialed = async {
+        if address.way == Way::Quic {
+            return by_quic(address, turn, dialing, found).await;
+        }
         let (stream, to) = match &dialing.proxy {
             Some(proxy) => {
                 let (mut stream, to) = tcp(&proxy.host, proxy.port, turn, |_| {}).await?;
@@ -122,7 +133,12 @@ pub async fn connect_among(
 /// # Errors
 /// When there is no way to it within eight seconds.
 pub async fn connect_at(address: &Address, to: SocketAddr, dialing: &Dialing) -> Result<Connected, Error> {
-    let dialed = async { shake(tcp_to(to).await?, to, address, dialing).await };
+    let dialed = async {
+        match address.way {
+            Way::Quic => quic_to(to, address, dialing).await,
+            Way::Tcp | Way::Tls | Way::Ws | Way::Wss => shake(tcp_to(to).await?, to, address, dialing).await,
+        }
+    };
     timeout(DEADLINE, dialed).await.map_err(|_| Error::Late(DEADLINE))?
 }
 
@@ -150,8 +166,29 @@ async fn shake(
             let stream = tls::connect(stream, address, &dialing.tls, false).await?;
             Box::new(websocket::connect(stream, address).await?)
         }
+        Way::Quic => return Err(Error::Proxied),
     };
-    Ok(Connected { carrier, to })
+    Ok(Connected { carrier, to, binding: Vec::new() })
+}
+
+async fn by_quic(
+    address: &Address,
+    turn: u32,
+    dialing: &Dialing,
+    found: impl FnOnce(&[SocketAddr]),
+) -> Result<Connected, Error> {
+    if dialing.proxy.is_some() {
+        return Err(Error::Proxied);
+    }
+    let to = resolve(&address.host, address.port, turn, found).await?;
+    quic_to(to, address, dialing).await
+}
+
+async fn quic_to(to: SocketAddr, address: &Address, dialing: &Dialing) -> Result<Connected, Error> {
+    let connecting = quic::connect(to, &address.host, &dialing.tls);
+    let carrier = timeout(CONNECT, connecting).await.map_err(|_| Error::Late(CONNECT))??;
+    let binding = carrier.binding().to_vec();
+    Ok(Connected { carrier: Box::new(carrier), to, binding })
 }
 
 /// A TCP connection and nothing on it yet; of several addresses that a name stands for, `turn` says which.
@@ -160,7 +197,7 @@ async fn shake(
 /// When there is none within three seconds of an address being known.
 pub async fn plain(host: &str, port: u16, turn: u32) -> Result<Connected, Error> {
     let (stream, to) = tcp(host, port, turn, |_| ()).await?;
-    Ok(Connected { carrier: Box::new(stream), to })
+    Ok(Connected { carrier: Box::new(stream), to, binding: Vec::new() })
 }
 
 /// Prepares a TCP socket for a session: what the network cannot take yet stays with us, where streams have their turns.
@@ -175,10 +212,20 @@ async fn tcp(
     turn: u32,
     told: impl FnOnce(&[SocketAddr]),
 ) -> Result<(Tcp, SocketAddr), Error> {
+    let to = resolve(host, port, turn, told).await?;
+    Ok((tcp_to(to).await?, to))
+}
+
+/// The address of a host whose turn it is.
+async fn resolve(
+    host: &str,
+    port: u16,
+    turn: u32,
+    told: impl FnOnce(&[SocketAddr]),
+) -> Result<SocketAddr, Error> {
     let found = look_up(host, port).await?;
     told(&found);
-    let to = found[turn as usize % found.len()];
-    Ok((tcp_to(to).await?, to))
+    Ok(found[turn as usize % found.len()])
 }
 
 /// The addresses of a name, of which there is one at least.

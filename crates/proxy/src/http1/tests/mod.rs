@@ -3,6 +3,7 @@
 mod asked;
 mod bodies;
 mod connections;
+mod open;
 mod refused;
 mod retries;
 pub(crate) mod rig;

@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 
 use super::rig::{Rig, run};
 use crate::road::{
-    Agent, Arrival, Ends, Freight, Hub, HubSession, Load, NoRoad, Offer, Road, Roads, SessionStatus,
+    Agent, Arrival, Ends, Freight, Hub, HubSession, Lead, Load, NoRoad, Offer, Road, Roads, SessionStatus,
 };
 use crate::snapshot::Snapshot;
 
@@ -27,7 +27,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnectio
 
 /// What an agent does with a connection.
 #[derive(Clone, Copy, Debug)]
-enum Does {
+pub(super) enum Does {
     /// Says its name to each request.
     Answers,
     /// Breaks off once it has seen a head.
@@ -41,11 +41,22 @@ enum Does {
 }
 
 #[derive(Debug, Default)]
-struct Agents {
-    does: RefCell<HashMap<String, Does>>,
-    opened: RefCell<Vec<String>>,
+pub(super) struct Agents {
+    /// Where hosts lead that no route has.
+    pub(super) leads: RefCell<HashMap<String, Leads>>,
+    pub(super) does: RefCell<HashMap<String, Does>>,
+    pub(super) opened: RefCell<Vec<String>>,
     ends: RefCell<Vec<Option<Ends>>>,
     bell: Rc<Notify>,
+}
+
+/// What is known of a host.
+#[derive(Clone, Debug)]
+pub(super) enum Leads {
+    To(&'static str),
+    /// Once it is found out.
+    Later(&'static str, Rc<Notify>),
+    Private,
 }
 
 #[derive(Debug)]
@@ -55,10 +66,23 @@ struct Fake {
 }
 
 impl Roads for Agents {
+    fn lead(&self, host: &str, _: u16) -> Lead {
+        match self.leads.borrow().get(host).cloned() {
+            Some(Leads::To(tunnel)) => Lead::To(tunnel.into()),
+            Some(Leads::Private) => Lead::Private,
+            Some(Leads::Later(tunnel, when)) => Lead::Wait(Box::pin(async move {
+                when.notified().await;
+                Lead::To(tunnel.into())
+            })),
+            None => Lead::Nowhere,
+        }
+    }
+
     fn open(&self, agent: &Agent, ends: Option<Ends>, _: Freight) -> Result<Box<dyn Road>, NoRoad> {
-        assert_eq!(&*agent.tunnel, "office");
         let does = self.does.borrow().get(&*agent.name).copied().unwrap_or(Does::Away);
-        self.opened.borrow_mut().push(agent.name.to_string());
+        let named = agent.to_string();
+        let named = named.strip_prefix("tunnel:office/").or(named.strip_prefix("tunnel:")).unwrap_or(&named);
+        self.opened.borrow_mut().push(named.to_owned());
         self.ends.borrow_mut().push(ends);
         let (ours, theirs) = tokio::io::duplex(4096);
         match does {
@@ -145,6 +169,10 @@ impl Hub for Nobody {
         panic!("{arrival:?}");
     }
 
+    fn listen(&self, _: OwnedFd, _: u16, _: Rc<Cell<u32>>) -> io::Result<Box<dyn crate::road::Door>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn adopt(&self, _: &Arc<Snapshot>) {}
 
     fn drain(&self) {}
@@ -158,28 +186,42 @@ impl Hub for Nobody {
 
 /// The rig's only backend is the tunnel.
 fn tunnelled(edge: &mut Edge) {
-    edge.pools[0].backends = vec![Backend {
-        name: "tunnel:office".to_owned(),
-        target: Target::Tunnel("office".to_owned()),
+    edge.pools[0].backends = vec![behind("office")];
+}
+
+/// The agents of a tunnel as a backend.
+pub(super) fn behind(tunnel: &str) -> Backend {
+    Backend {
+        name: format!("tunnel:{tunnel}"),
+        target: Target::Tunnel(tunnel.to_owned()),
         weight: 1,
         backup: false,
         down: false,
         max_connections: 0,
         probe: None,
         outlier: None,
-    }];
+    }
 }
 
-async fn rig(agents: &[(&str, Does)]) -> (Rig, Rc<Agents>) {
-    let rig = Rig::with(&[], tunnelled).await;
+pub(super) async fn rig_of(agents: &[(&str, Does)], change: impl FnOnce(&mut Edge)) -> (Rig, Rc<Agents>) {
+    let rig = Rig::with(&[], change).await;
     let roads = Rc::new(Agents::default());
     rig.thread.tunnel_by(Rc::clone(&roads) as Rc<dyn Roads>, Rc::new(Nobody));
     roads.does.borrow_mut().extend(agents.iter().map(|(name, does)| ((*name).to_owned(), *does)));
+    (rig, roads)
+}
+
+async fn rig(agents: &[(&str, Does)]) -> (Rig, Rc<Agents>) {
+    let (rig, roads) = rig_of(agents, tunnelled).await;
     offer(&rig, &agents.iter().map(|(name, _)| (*name, None)).collect::<Vec<_>>());
     (rig, roads)
 }
 
 fn offer(rig: &Rig, agents: &[(&str, Option<&str>)]) {
+    offer_of(rig, "office", agents);
+}
+
+pub(super) fn offer_of(rig: &Rig, tunnel: &str, agents: &[(&str, Option<&str>)]) {
     let offer = |(agent, trouble): &(&str, Option<&str>)| Offer {
         load: Load::default(),
         agent: (*agent).to_owned(),
@@ -187,10 +229,10 @@ fn offer(rig: &Rig, agents: &[(&str, Option<&str>)]) {
         trouble: trouble.map(str::to_owned),
         backup: false,
     };
-    rig.thread.pools.offers("office", agents.iter().map(offer).collect());
+    rig.thread.pools.offers(tunnel, agents.iter().map(offer).collect());
 }
 
-fn body(response: &str) -> &str {
+pub(super) fn body(response: &str) -> &str {
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     response.split_once("\r\n\r\n").unwrap().1
 }

@@ -1,0 +1,315 @@
+//! gost's clients, visitors and plugins: what they may, and where those are.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mainstay_core::gost::relay::Id;
+
+use super::listener::protocol;
+use super::names::Kind;
+use super::{Tables, flag, span_of};
+use crate::plan::edge::{Hub, Listener, Place, Protocol, SharedKey};
+use crate::plan::gost::{Admits, Compat, Gost, Hosts, Plugin, User, Via};
+use crate::raw;
+use crate::resolve::target::host_port_of;
+use crate::resolve::{HOUR, Resolver, SECOND};
+use crate::source::{At, Span};
+use crate::values::{CompatWord, GostHostsWord, GostTunnelsWord, Secret};
+
+const WHO: &str = "[gost]";
+/// Each is compared with what a client says.
+const MOST_USERS: usize = 1024;
+/// The wire has one byte for their lengths.
+const LONGEST: usize = 255;
+const LONGEST_URL: usize = 512;
+/// gost's own.
+const RENEW: Duration = Duration::from_secs(15);
+
+/// What a listener speaks beside its own protocol.
+pub(super) fn compat(raw: &raw::Listener) -> Option<Compat> {
+    raw.compat.as_ref().map(|word| match word.value {
+        CompatWord::Gost => Compat::Gost,
+    })
+}
+
+/// Whether gost's clients offer tunnels at a listener.
+fn takes_clients(raw: &raw::Listener) -> bool {
+    compat(raw).is_some() && (protocol(raw) == Protocol::Hub || raw.agents.is_some())
+}
+
+/// Whether a listener takes requests, and TLS that does not end there.
+pub(super) fn sorts_too(raw: &raw::Listener) -> bool {
+    compat(raw).is_some() && raw.tls.is_none() && protocol(raw) == Protocol::Http
+}
+
+impl Resolver<'_> {
+    /// What holds for gost's clients and visitors; nothing when none come.
+    pub(super) fn gost(&mut self, tables: &Tables, hub: &Hub, listeners: &[Listener]) -> Option<Gost> {
+        let first = tables.listeners.iter().find_map(|at| at.value.compat.as_ref());
+        let raw = match (&tables.gost, first) {
+            (None, None) => return None,
+            (Some(at), first) => {
+                if first.is_none() {
+                    let message = format!("{WHO} holds for no listener: none has compat = \"gost\"");
+                    let help = "write compat = \"gost\" in the [[listener]] that they come to, or take the table out";
+                    self.findings.warn(at.span, message, help);
+                }
+                at.value.clone()
+            }
+            (None, Some(_)) => raw::Gost::default(),
+        };
+        let span = tables.gost.as_ref().map(|at| at.span).or(first.map(|at| at.span)).unwrap_or_default();
+        let tunnels = match raw.tunnels.as_ref().map(|word| word.value) {
+            None | Some(GostTunnelsWord::Listed) => Admits::Listed,
+            Some(GostTunnelsWord::Any) => Admits::Any,
+        };
+        let hosts = match raw.hosts.as_ref().map(|word| word.value) {
+            None | Some(GostHostsWord::Generated) => Hosts::Generated,
+            Some(GostHostsWord::Any) => Hosts::Any,
+        };
+        if raw.users.is_none() && first.is_some() {
+            let may = match tunnels {
+                Admits::Listed => "whoever knows a tunnel's id may offer it",
+                Admits::Any => "everybody may offer tunnels",
+            };
+            let help =
+                "write users = [{ name = \"NAME\", password = { file = \"/etc/mainstay/gost.password\" } }]";
+            self.findings.warn(span, format!("{WHO}: nobody is asked who they are: {may}"), help);
+        }
+        if let (Some(word), Admits::Any, Hosts::Generated, None) =
+            (&raw.tunnels, tunnels, hosts, hub.domain.as_ref())
+        {
+            let message =
+                format!("{WHO}: without `domain` in [hub] nothing leads to tunnels that no file names");
+            self.findings.warn(word.span, message, "write [hub] with domain = \"gost.local\"");
+        }
+        let (sd, ingress) = (self.plugin(&raw.sd, "sd"), self.plugin(&raw.ingress, "ingress"));
+        let secure = [&sd, &ingress].into_iter().flatten().any(|plugin| plugin.tls);
+        if let (Some(ca), false) = (&raw.ca, secure) {
+            let message = format!("{WHO}: `ca` means nothing without TLS");
+            self.error(ca.span, message, "write grpcs:// or https:// in `sd` and `ingress`, or take it out");
+        }
+        self.needs_plugin(&raw);
+        Some(Gost {
+            users: self.gost_users(raw.users.as_ref()),
+            tunnels,
+            entrypoint: raw.entrypoint.as_ref().and_then(|id| self.entrypoint(id)),
+            direct: flag(&raw.direct, false),
+            hosts,
+            advertise: self.gost_advertise(&raw, listeners),
+            sd,
+            ingress,
+            token: raw.token.as_ref().and_then(|token| self.gost_secret(token, WHO, "token")),
+            ca: raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, WHO)),
+            timeout: self.time(&raw.timeout, SECOND, SECOND / 10..=SECOND * 60, WHO, "timeout"),
+            renew: self.time(&raw.renew, RENEW, SECOND..=HOUR, WHO, "renew"),
+        })
+    }
+
+    /// Keys that only plugins have a use for.
+    fn needs_plugin(&mut self, raw: &raw::Gost) {
+        let none = raw.sd.is_none() && raw.ingress.is_none();
+        for (key, span) in [
+            ("token", span_of(&raw.token)),
+            ("timeout", span_of(&raw.timeout)),
+            ("renew", span_of(&raw.renew)),
+        ] {
+            if let (Some(span), true) = (span, none) {
+                let message = format!("{WHO}: `{key}` means nothing without a plugin");
+                self.error(span, message, "write sd = \"grpc://HOST:PORT\" too, or take it out");
+            }
+        }
+        if let (Some(span), None) = (span_of(&raw.advertise), &raw.sd) {
+            let message = format!("{WHO}: `advertise` means nothing without `sd`, which is told it");
+            self.error(span, message, "write sd = \"grpc://HOST:PORT\" too, or take it out");
+        }
+    }
+
+    fn gost_users(&mut self, list: Option<&At<Vec<At<raw::GostUser>>>>) -> Vec<User> {
+        let Some(list) = list else { return Vec::new() };
+        if list.value.is_empty() || list.value.len() > MOST_USERS {
+            let message = format!("{WHO}: `users` names {}", list.value.len());
+            self.error(list.span, message, format!("write 1 to {MOST_USERS}, or take `users` out"));
+        }
+        let mut seen: HashMap<String, Span> = HashMap::new();
+        let mut users = Vec::new();
+        for At { value: raw, .. } in &list.value {
+            let who = "gost.users";
+            let name = self.required(&raw.name, &raw.head, who, "name");
+            let password = self.required(&raw.password, &raw.head, who, "password");
+            let (Some(name), Some(password)) = (name, password) else { continue };
+            if name.value.is_empty() || name.value.len() > LONGEST || name.value.contains(char::is_control) {
+                let message = format!("{WHO}: \"{}\" can't be the name of a user", name.value.escape_debug());
+                self.error(name.span, message, format!("write 1 to {LONGEST} bytes"));
+            }
+            if let Some(first) = seen.insert(name.value.clone(), name.span) {
+                let place = self.findings.line_of(first);
+                let message = format!("{WHO}: user \"{}\" stands there twice, first at {place}", name.value);
+                self.error(name.span, message, "keep one of them");
+            }
+            let who = format!("{WHO}: user \"{}\"", name.value);
+            let Some(secret) = self.gost_secret(&password, &who, "password") else { continue };
+            if secret.text.len() > LONGEST {
+                let message = format!("{who}: the password has {} bytes", secret.text.len());
+                self.error(password.span, message, format!("gost's protocol carries {LONGEST} at most"));
+            }
+            users.push(User { name: name.value, password: secret });
+        }
+        users
+    }
+
+    fn gost_secret(&mut self, at: &At<Secret>, who: &str, key: &str) -> Option<SharedKey> {
+        let (file, unread) = self.secret_place(&at.value);
+        let text = self.secret(at, who, key)?;
+        if text.is_empty() && !unread {
+            self.error(at.span, format!("{who}: the {key} is empty"), "write one");
+        }
+        Some(SharedKey { file, text })
+    }
+
+    fn entrypoint(&mut self, id: &At<String>) -> Option<String> {
+        let known = id.value.parse::<Id>().ok().filter(|id| !id.is_zero() && !id.is_private());
+        let Some(known) = known.map(|id| id.to_string()) else {
+            let message =
+                format!("{WHO}: entrypoint: \"{}\" can't be the id of one", id.value.escape_debug());
+            self.error(id.span, message, "write a UUID as `uuidgen` prints it");
+            return None;
+        };
+        if let Some(first) = self.span_of_name(Kind::Tunnel, &known) {
+            let place = self.findings.line_of(first);
+            let message = format!("{WHO}: entrypoint: this is the id of the tunnel at {place}");
+            self.error(id.span, message, "write an id that no tunnel has");
+        }
+        Some(known)
+    }
+
+    /// What other nodes are told of this one.
+    fn gost_advertise(&mut self, raw: &raw::Gost, listeners: &[Listener]) -> String {
+        if let Some(text) = &raw.advertise {
+            let place = text.value.trim();
+            // Without a host it is this node's own.
+            let whole = if place.starts_with(':') { format!("localhost{place}") } else { place.to_owned() };
+            let judged = host_port_of(&whole);
+            if let Err(wrong) = judged {
+                let message = format!("{WHO}: advertise: \"{}\": {wrong}", text.value.escape_debug());
+                self.error(
+                    text.span,
+                    message,
+                    "write \"10.0.4.20:80\", or \":80\" on a node with one address",
+                );
+            }
+            return place.to_owned();
+        }
+        let port = |place: &Place| match place {
+            Place::Inet(at) => Some(at.port()),
+            Place::Unix(_) => None,
+        };
+        let entry = |listener: &&Listener| listener.compat.is_some() && listener.protocol == Protocol::Http;
+        let port = listeners.iter().filter(entry).flat_map(|listener| &listener.places).find_map(port);
+        if let (Some(sd), None) = (&raw.sd, port) {
+            let message =
+                format!("{WHO}: `sd` is told where visitors reach this node, and no listener says it");
+            let help = "write an http [[listener]] with compat = \"gost\", or advertise = \"ADDRESS:PORT\"";
+            self.error(sd.span, message, help);
+        }
+        port.map(|port| format!(":{port}")).unwrap_or_default()
+    }
+
+    fn plugin(&mut self, text: &Option<At<String>>, key: &str) -> Option<Plugin> {
+        let text = text.as_ref()?;
+        match plugin_of(text.value.trim()) {
+            Ok(plugin) => Some(plugin),
+            Err(wrong) => {
+                let message = format!(
+                    "{WHO}: {key}: \"{}\" is not where a plugin is: {wrong}",
+                    text.value.escape_debug()
+                );
+                let help = "write \"grpc://sd-plugin:8000\", or \"http://sd-plugin:8000/sd\"";
+                self.error(text.span, message, help);
+                None
+            }
+        }
+    }
+
+    /// What makes a tunnel of the file one that gost's clients may offer.
+    pub(super) fn gost_tunnel(&mut self, raw: &raw::Tunnel, id: &str, tables: &Tables) -> bool {
+        let Some(At { value: true, span }) = raw.gost else { return false };
+        let who = format!("tunnel \"{id}\"");
+        let known = id.parse::<Id>().ok().filter(|id| !id.is_zero() && !id.is_private());
+        match known.map(|known| known.to_string()) {
+            None => {
+                let message = format!("{who}: gost's clients name tunnels by UUIDs, and this is none");
+                self.error(span, message, "write an id as `uuidgen` prints it, or take `gost` out");
+            }
+            Some(known) if known != id => {
+                let help = format!("write id = \"{known}\", as gost makes hosts of it");
+                self.error(span, format!("{who}: its id is not in lower case"), help);
+            }
+            Some(_) => {}
+        }
+        if !tables.listeners.iter().any(|at| takes_clients(&at.value)) {
+            let message = format!("{who}: gost's clients come to no listener");
+            let help =
+                "write compat = \"gost\" in a [[listener]] with protocol = \"hub\", or in one with `agents`";
+            self.error(span, message, help);
+        }
+        true
+    }
+}
+
+fn plugin_of(url: &str) -> Result<Plugin, &'static str> {
+    let schemes = [
+        ("grpc://", Via::Grpc, false, None),
+        ("grpcs://", Via::Grpc, true, None),
+        ("http://", Via::Http, false, Some(80)),
+        ("https://", Via::Http, true, Some(443)),
+    ];
+    if url.len() > LONGEST_URL || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("it is too long, or has blanks");
+    }
+    let found = schemes
+        .into_iter()
+        .find_map(|(scheme, via, tls, usual)| Some((url.strip_prefix(scheme)?, via, tls, usual)));
+    let Some((rest, via, tls, usual)) = found else {
+        return Err("it does not begin with grpc://, grpcs://, http:// or https://");
+    };
+    let (place, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    if place.contains('@') || path.contains(['?', '#']) {
+        return Err("it has more than a host, a port and a path");
+    }
+    let has_port = place.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    let with_port = match usual {
+        Some(port) if !has_port => format!("{place}:{port}"),
+        Some(_) | None => place.to_owned(),
+    };
+    let (host, port) = host_port_of(&with_port)?;
+    let path = match via {
+        Via::Grpc if path.len() > 1 => return Err("gRPC has no path"),
+        Via::Grpc => String::new(),
+        Via::Http if path.is_empty() => "/".to_owned(),
+        Via::Http => path.to_owned(),
+    };
+    Ok(Plugin { via, tls, host: host.to_owned(), port, path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_read_as_it_is_written() {
+        for (text, shown) in [
+            ("grpc://sd-plugin:8000", "grpc://sd-plugin:8000"),
+            ("grpcs://[2001:db8::1]:8000/", "grpcs://[2001:db8::1]:8000"),
+            ("http://sd", "http://sd:80/"),
+            ("https://sd:8443/v1/sd", "https://sd:8443/v1/sd"),
+        ] {
+            assert_eq!(plugin_of(text).expect(text).to_string(), shown);
+        }
+        for wrong in
+            ["sd:8000", "grpc://sd", "grpc://sd:1/x", "http://a@b/", "http://a/?b", "tcp://a:1", "http://"]
+        {
+            assert!(plugin_of(wrong).is_err(), "{wrong}");
+        }
+    }
+}
