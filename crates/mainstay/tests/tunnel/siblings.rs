@@ -3,15 +3,16 @@
 use std::net::UdpSocket;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use mainstay_core::tunnel::hello::Kind;
 use mainstay_lab::peer::{Keeper as _, Mainstay};
+use mainstay_link::tunnel::keys::SigningKey;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{Agent, As};
-use crate::bed::{Bed, HUB, LIMIT, TUNNEL, binary, reload, talk};
+use crate::bed::{Bed, HUB, LIMIT, STRANGER, TUNNEL, binary, reload, talk};
 use crate::peers::{HUBS, among, config, start_as, whose};
 
 const KEY: &str = "a key that all hubs have";
@@ -60,6 +61,33 @@ fn one_session_serves_what_comes_to_any_thread_of_any_process() {
         for nth in 0..32 {
             ensure!(bed.whose()? == "two", "request {nth} after one has died");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_that_has_met_all_threads_is_one_backend_and_its_namesake_another() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let other = SigningKey::parse(STRANGER)?;
+        let keys = format!("\"{}\", \"{}\"", bed.key.public(), other.public());
+        let node = bed.start(&bed.config("").replace(&format!("\"{}\"", bed.key.public()), &keys))?;
+        let _all = bed.agent(0)?;
+        let backends = || -> Result<Vec<String>> {
+            let explained = node.say(&["explain", "route", "http://app.example.com/"])?;
+            let words = explained.split(|c: char| c.is_whitespace() || c == ',' || c == '(' || c == ')');
+            let mut all: Vec<String> =
+                words.filter(|word| word.starts_with("tunnel:office/")).map(str::to_owned).collect();
+            all.sort_unstable();
+            all.dedup();
+            Ok(all)
+        };
+        node.daemon().wait_until("it is one backend", LIMIT, || Ok(backends()? == ["tunnel:office/one"]))?;
+        let who = As { target: bed.who(1)?.target, ..bed.who(0)? };
+        let namesake = Agent::start_once(&bed.sites[1].0, HUB, &other.secret(), who)?;
+        namesake.wait_met()?;
+        node.daemon().wait_until("they are two", LIMIT, || Ok(backends()?.len() == 2))?;
+        ensure!(bed.all(32)? == ["one", "two"], "both serve on every thread");
         Ok(())
     });
 }
@@ -129,7 +157,8 @@ fn a_reload_with_other_threads_and_one_without_the_tunnel_leave_nothing_behind()
         for nth in 0..24 {
             ensure!(bed.whose()? == "one", "request {nth} after all");
         }
-        drop(node);
+        node.daemon().stop()?;
+        node.daemon().wait_ended(LIMIT)?;
         ensure!(sockets(&bed)? == 0, "nothing outlives the node");
         Ok(())
     });
@@ -158,9 +187,10 @@ fn an_upgrade_under_load_fails_no_request() {
             let visits = || {
                 let (mut served, mut failed) = (0, Vec::new());
                 while !over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
                     match bed.whose() {
                         Ok(_) => served += 1,
-                        Err(why) => failed.push(format!("{why:#}")),
+                        Err(why) => failed.push(format!("{why:#} after {:?}", began.elapsed())),
                     }
                 }
                 (served, failed)
