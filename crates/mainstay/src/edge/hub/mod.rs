@@ -1,8 +1,8 @@
 //! The hub inside the edge: what a thread of it knows of agents, between the proxy's pools and the sessions of `link`.
 //!
 //! A [`Desk`] is one thread's. Agents come in by connections that the proxy hands over ([`hello`] lets them in or not), each session
-//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Nothing of a
-//! request's way leaves its thread.
+//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Agents that only
+//! other threads have are lent by those ([`siblings`]).
 
 mod carrier;
 mod gost;
