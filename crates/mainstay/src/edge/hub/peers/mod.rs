@@ -215,6 +215,16 @@ impl Peers {
         }
     }
 
+    /// What gost's clients at other hubs want of a tunnel.
+    pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
+        self.book.borrow().gost(tunnel).for_each(told);
+    }
+
+    /// The tunnels that other hubs have agents of.
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        self.book.borrow().tunnels().map(str::to_owned).collect()
+    }
+
     fn line(&self, number: u64) -> Option<Rc<Line>> {
         self.lines.borrow().iter().find(|line| line.number == number).map(Rc::clone)
     }
