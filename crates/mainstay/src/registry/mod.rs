@@ -10,8 +10,10 @@ mod hubs;
 mod redis;
 mod shelf;
 mod store;
-mod tls;
+pub(crate) mod tls;
 mod worker;
+
+pub(crate) use self::redis::Client as Redis;
 
 use std::time::Duration;
 

@@ -151,7 +151,7 @@ impl Book {
     /// A sentence that says why not.
     pub(super) fn may_offer(&self, tunnel: &str) -> Result<(), String> {
         if !self.rules.admits(tunnel) {
-            return Err(format!("tunnel {tunnel} is not one that gost's clients may offer here"));
+            return Err(format!("gost's clients may not serve tunnel {tunnel}"));
         }
         let full = self.open >= TUNNELS_MAX && !self.tunnels.contains_key(tunnel);
         if full && !self.rules.listed.contains_key(tunnel) {

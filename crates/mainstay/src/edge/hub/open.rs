@@ -101,6 +101,18 @@ impl Desk {
         self.hosts.book.borrow().may_have(tunnel, host)
     }
 
+    /// Tells that a client does not get a host that it wanted.
+    pub(super) fn holds_back(&self, tunnel: &str, host: &str, why: &str) {
+        let why = format!("tunnel {tunnel} does not get host {}: {why}", host.escape_debug());
+        tracing::warn!(tunnel, "{why}");
+        self.news.kept_back(tunnel, &why);
+    }
+
+    /// Whether a host is this tunnel's, be it private.
+    pub(super) fn leads_to(&self, host: &str, tunnel: &str) -> bool {
+        self.hosts.book.borrow().find(host).is_some_and(|owner| *owner.tunnel == *tunnel)
+    }
+
     /// Takes over what a configuration says of hosts; which tunnels it does not name are to be told of again.
     pub(super) fn adopt_hosts(&self, edge: &Edge) -> Vec<Rc<str>> {
         let before = self.hosts.book.borrow().open_ones();
