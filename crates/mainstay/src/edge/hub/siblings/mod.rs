@@ -205,6 +205,16 @@ impl Siblings {
         }
     }
 
+    /// What gost's clients at other threads want of a tunnel.
+    pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
+        self.book.borrow().gost(tunnel).for_each(told);
+    }
+
+    /// The tunnels that other threads have agents of.
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        self.book.borrow().tunnels().map(str::to_owned).collect()
+    }
+
     /// Tells of each agent that other threads have, by the tunnel and under the name that it has here.
     pub(super) fn lent(&self, mut tell: impl FnMut(&str, directory::Agent)) {
         for (tunnel, all) in &*self.shown.borrow() {
