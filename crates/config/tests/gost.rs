@@ -154,3 +154,15 @@ fn hosts_that_no_route_has_lead_to_tunnels_that_no_file_names_on_compat_listener
     let (plan, _) = loaded(&format!("{other}{own}"));
     assert!(plan.edge.pools.is_empty() && plan.edge.routes.len() == 1);
 }
+
+#[test]
+fn visitors_name_a_tunnel_and_tls_is_sorted_where_requests_are_taken() {
+    let tunnel = format!("[[tunnel]]\nid = \"{ID}\"\ngost = true\n");
+    let edge = loaded(&format!("{HUB}{ENTRY}{tunnel}hosts = [\"app.example.com\"]\n")).0.edge;
+    assert_eq!(edge.listeners[1].sni.len(), 1, "{:?}", edge.listeners[1].sni);
+    let visit = edge.listeners.last().expect("it is made");
+    assert_eq!((visit.name.as_str(), visit.places.len()), (format!("tunnel:{ID}/visit").as_str(), 0));
+    assert_eq!(visit.pool.map(|pool| edge.pools[pool.index()].name.clone()), Some(format!("tunnel:{ID}")));
+    let edge = loaded(&format!("{HUB}{tunnel}")).0.edge;
+    assert_eq!(edge.pools.len(), 1, "a tunnel without hosts has a pool for visitors");
+}

@@ -16,6 +16,11 @@ pub fn start() {
     start_from("info");
 }
 
+/// The same, from another level on where nobody asks for one.
+pub fn start_at(level: &'static str) {
+    start_from(level);
+}
+
 /// The same for who is run by another program: without being asked, it tells of trouble alone.
 pub fn start_quiet() {
     start_from("warn");

@@ -342,7 +342,7 @@ pub struct Arrival {
 /// A connection that its listener counts as open.
 #[derive(Debug)]
 pub struct Counted {
-    counters: Arc<Counters>,
+    counters: Option<Arc<Counters>>,
     counts: u32,
 }
 
@@ -350,13 +350,20 @@ impl Counted {
     /// One that was counted as accepted.
     #[must_use]
     pub(crate) const fn new(counters: Arc<Counters>, counts: u32) -> Self {
-        Self { counters, counts }
+        Self { counters: Some(counters), counts }
+    }
+
+    /// Whoever takes the connection over counts it from here on.
+    pub(crate) fn hand_on(mut self) {
+        self.counters = None;
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counters.closed(self.counts);
+        if let Some(counters) = &self.counters {
+            counters.closed(self.counts);
+        }
     }
 }
 

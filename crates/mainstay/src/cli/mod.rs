@@ -9,6 +9,7 @@ mod join;
 mod local;
 mod lock;
 mod man;
+mod plugin;
 mod render;
 mod top;
 mod tunnel;
@@ -141,6 +142,10 @@ enum Command {
     Agent(Box<agent::AgentArgs>),
     /// Reach a private tunnel from here, in the foreground: a local port, or standard input and output, leads to it.
     Visit(Box<visit::VisitArgs>),
+    /// Serve gost's servers as a plugin that shares who offers what, in the foreground: with gost-plugins' options, over its redis
+    /// or from memory.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// What agents offer through this node, and keys of tunnels.
     #[command(subcommand)]
     Tunnel(TunnelCommand),
@@ -550,6 +555,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Pool(command) => ask::pool(&dirs, command.into_action()),
         Command::Agent(args) => agent::run(*args),
         Command::Visit(args) => visit::run(*args),
+        Command::Plugin(command) => plugin::run(command),
         Command::Tunnel(TunnelCommand::Key { file }) => agent::key(file.as_deref()),
         Command::Tunnel(TunnelCommand::Hubs { json }) => ask::hubs(&dirs, json),
         Command::Tunnel(TunnelCommand::List { tunnel, json }) => ask::tunnels(&dirs, tunnel.as_deref(), json),

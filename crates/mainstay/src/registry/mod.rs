@@ -13,6 +13,8 @@ mod store;
 pub(crate) mod tls;
 mod worker;
 
+pub(crate) use self::redis::Client as Redis;
+
 use std::time::Duration;
 
 use anyhow::Context;

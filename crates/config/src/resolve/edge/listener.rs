@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::name::PoolId;
 
-use super::gost::compat;
+use super::gost::{compat, sorts_too};
 use super::names::Kind;
 use super::{Seen, WAIT_OR_NONE, flag, span_of, text_of};
 use crate::plan::edge::{
@@ -201,7 +201,12 @@ impl Resolver<'_> {
             (span_of(&raw.pool), "pool", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.log), "log", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.connect_timeout), "connect_timeout", &[Tcp, Udp, Passthrough], routed),
-            (span_of(&raw.sni), "sni", &[Passthrough], "passthrough"),
+            (
+                span_of(&raw.sni).filter(|_| !sorts_too(raw)),
+                "sni",
+                &[Passthrough],
+                "passthrough, and http with `compat` and without `tls`",
+            ),
             (span_of(&raw.udp_responses), "udp_responses", &[Udp], "udp"),
             (span_of(&raw.answer), "answer", &[Tcp], "tcp: with http a [[route]] says it"),
             (span_of(&raw.compat), "compat", &[Http, Hub], "http and hub"),

@@ -10,7 +10,7 @@ use crate::plan::tunnel::{OPEN, made_name};
 use crate::raw;
 use crate::read::Header;
 use crate::resolve::Resolver;
-use crate::source::{At, Span};
+use crate::source::At;
 use crate::values::Words;
 
 impl Resolver<'_> {

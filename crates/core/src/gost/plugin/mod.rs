@@ -93,6 +93,16 @@ pub struct Record {
     pub renewed: u64,
 }
 
+impl Record {
+    /// Whether a plugin would have written it for a client with this id.
+    #[must_use]
+    pub fn is_sound(&self, id: &str) -> bool {
+        let Self { node, network, address, .. } = self;
+        let filled = [id, node, address].into_iter().all(|text| !text.is_empty());
+        filled && [id, node, network, address].into_iter().all(text::fits)
+    }
+}
+
 /// What is asked of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {

@@ -38,15 +38,18 @@ const PARTING: Duration = Duration::from_secs(1);
 
 /// Lets an agent in, or not; then keeps its session.
 pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
-    let from = arrival.from;
-    let kind = super::carrier::name(&arrival);
-    let Arrival { io, early, way, open, connection, .. } = arrival;
-    let mut carrier = carrier_of(io, early, way);
+    let carrier = super::carrier::name(&arrival);
+    let Arrival { io, early, way, open, connection, from, .. } = arrival;
+    begin(desk, carrier_of(io, early, way), Came { from, ours: connection.local, carrier, open }).await;
+}
+
+/// The same, once it is known that it is one of ours.
+pub(super) async fn begin(desk: Rc<Desk>, mut carrier: Carrier, came: Came) {
+    let from = came.from;
     // The end of TLS over TCP cannot tell what ties a hello to it yet.
     let Some(admitted) = desk.greeted.wait(admit(&desk, &mut carrier, b"")).await else {
         return desk.news.refused(&shown(from), &desk.greeted.full());
     };
-    let came = Came { from, ours: connection.local, carrier: kind, open };
     Box::pin(receive(desk, carrier, came, admitted)).await;
 }
 
@@ -57,7 +60,7 @@ pub(super) async fn receive(
     came: Came,
     admitted: Result<(Asked, Claims, Vec<Judged>), Failed>,
 ) {
-    let (from, kind) = (came.from, came.carrier);
+    let from = came.from;
     let (asked, claims, offers) = match admitted {
         Ok(admitted) => admitted,
         Err(failed) => {
@@ -68,6 +71,7 @@ pub(super) async fn receive(
     if asked.hello.caller == Caller::Visitor {
         return visitor::receive(desk, carrier, came, asked.hello, claims.key, offers);
     }
+    let kind = came.carrier;
     let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
     let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
     let name = plain(&asked.hello.name);
@@ -200,6 +204,7 @@ fn offered(offer: &Offer) -> Offered {
         opened: Cell::new(0),
         forwarded: Cell::new(0),
         tally: Rc::default(),
+        aside: Cell::new(false),
     }
 }
 
@@ -253,7 +258,7 @@ fn cut(text: &str, most: usize) -> &str {
 
 impl Spec {
     /// Whether the tunnel is served under this host.
-    fn has(&self, host: &str) -> bool {
+    pub(super) fn has(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.hosts.iter().map(|own| own.to_ascii_lowercase()).any(|own| match own.strip_prefix('*') {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),

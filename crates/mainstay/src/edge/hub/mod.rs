@@ -6,6 +6,7 @@
 
 mod book;
 mod carrier;
+mod gost;
 mod hello;
 mod lobby;
 mod news;
@@ -79,6 +80,8 @@ pub(super) struct Desk {
 #[derive(Debug)]
 pub(super) struct Spec {
     agents: Vec<[u8; 32]>,
+    /// Whether gost's clients may serve it.
+    gost: bool,
     /// Those who may reach it, when it is private.
     visitors: Option<Vec<[u8; 32]>>,
     /// Hosts without wildcards are URLs.
@@ -204,11 +207,11 @@ impl Desk {
             if !self.tunnels.borrow().contains_key(tunnel) {
                 continue;
             }
+            self.set_aside(tunnel);
             let mut offers: Vec<Offer> = Vec::new();
             let mut near = Vec::new();
             for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
-                let of = seat.offers.iter().filter(|offer| offer.tunnel == tunnel);
-                for offer in of {
+                for offer in seat.offered().filter(|offer| offer.tunnel == tunnel) {
                     // Bytes and datagrams of one tunnel are one backend: the worse of the two is told.
                     let trouble = offer.trouble.borrow().clone();
                     match offers.iter_mut().find(|known| seat.is_called(&known.agent)) {
@@ -250,6 +253,20 @@ impl Desk {
             let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
             Some((Rc::clone(seat), Rc::clone(offer)))
         })
+    }
+
+    /// Another agent of a tunnel of gost's clients, when the one that a pool has chosen does not carry this: pools know agents, not what
+    /// they carry, and each of those carries one kind.
+    fn instead(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
+        let seats = self.seats.borrow();
+        let serving = || seats.iter().filter(|seat| seat.serves());
+        let of_gosts =
+            |seat: &&Rc<Seat>| seat.gost.is_some() && seat.tunnels().any(|id| *id == *agent.tunnel);
+        serving().find(of_gosts)?;
+        let fits = |offer: &&Rc<Offered>| offer.udp == udp && *offer.tunnel == *agent.tunnel;
+        let others = serving().filter_map(|seat| Some((seat, seat.offered().find(fits)?)));
+        let least = others.min_by_key(|(_, offer)| offer.streams.get());
+        least.map(|(seat, offer)| (Rc::clone(seat), Rc::clone(offer)))
     }
 
     /// Ends connections that are kept for later through sessions that leave.
@@ -309,6 +326,7 @@ impl Roads for Desk {
         let udp = freight == Freight::Datagrams;
         let near = self.find(agent, udp);
         let lent = if near.is_none() { self.siblings.find(agent, udp) } else { None };
+        let near = near.or_else(|| if lent.is_none() { self.instead(agent, udp) } else { None });
         let here = near.is_some() || lent.is_some();
         let far = if here { None } else { self.peers.find(agent, udp) };
         if !here && far.is_none() {
@@ -337,6 +355,7 @@ impl Roads for Desk {
             target: offer.route.clone(),
             visitor: ends.map(|(visitor, _)| visitor),
             destination: ends.map(|(_, ours)| ours),
+            host: seat.gost.as_ref().and_then(|gost| self.shown_host(gost, &agent.tunnel)),
             ..Open::default()
         };
         let Ok(stream) = seat.session.open(&open, &[]) else {
@@ -352,6 +371,8 @@ impl Hub for Desk {
         let Some(desk) = self.own.upgrade() else { return };
         if *arrival.listener == *PEERS_LISTENER {
             spawn_local(peers::greet(desk, arrival));
+        } else if self.is_compat(&arrival.listener) {
+            spawn_local(gost::greet(desk, arrival));
         } else {
             spawn_local(hello::greet(desk, arrival));
         }
@@ -375,9 +396,12 @@ impl Hub for Desk {
         self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()));
         let seats = self.seats.borrow().clone();
         for seat in seats {
-            let revoked = seat.offers.iter().find(|offer| !self.may_offer(&offer.tunnel, &seat.key));
+            let revoked = seat.offers.iter().find(|offer| match &seat.gost {
+                Some(gost) => !self.may_stay(gost, &offer.tunnel),
+                None => !self.may_offer(&offer.tunnel, &seat.key),
+            });
             if let Some(offer) = revoked {
-                tracing::warn!(agent = %seat.label(), tunnel = %offer.tunnel, "its key may not offer the tunnel any more: its session is cut");
+                tracing::warn!(agent = %seat.label(), tunnel = %offer.tunnel, "it may not offer the tunnel any more: its session is cut");
                 seat.session.close();
             } else if seat.refused.iter().any(|tunnel| self.may_offer(tunnel, &seat.key)) {
                 // It may offer more than it does: it comes again and asks.
@@ -426,6 +450,7 @@ impl Spec {
     fn new(tunnel: &mainstay_config::plan::edge::Tunnel, edge: &mainstay_config::plan::edge::Edge) -> Self {
         Self {
             agents: tunnel.agents.clone(),
+            gost: tunnel.gost,
             visitors: tunnel.visitors.clone(),
             urls: urls(tunnel, edge),
             hosts: tunnel.served.clone(),

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_core::balance::hash::hash;
+use mainstay_core::gost::relay::Login;
 use mainstay_core::time::Boot;
-use mainstay_link::tunnel::{Code, Health, Incoming, News, Session, Tally};
+use mainstay_link::tunnel::{Closed, Code, Health, Incoming, News, Session, Tally};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::road::{Load, OfferStatus, SessionStatus};
 
@@ -45,7 +46,6 @@ pub(super) struct Seat {
 }
 
 /// What only gost's clients have.
-#[expect(dead_code, reason = "clients are let in by what follows")]
 #[derive(Debug)]
 pub(super) struct GostSeat {
     /// The number that we gave it: a UUID.
@@ -56,6 +56,8 @@ pub(super) struct GostSeat {
     pub(super) exclusive: bool,
     /// Who knows the tunnel's host does not reach it (`$` before its id).
     pub(super) private: bool,
+    /// Who it said it is.
+    pub(super) login: Option<Login>,
 }
 
 /// What it offers under one tunnel.
@@ -74,6 +76,8 @@ pub(super) struct Offered {
     pub(super) forwarded: Cell<u64>,
     /// Bytes to it and from it.
     pub(super) tally: Rc<Tally>,
+    /// Another client takes all of the tunnel's connections.
+    pub(super) aside: Cell<bool>,
 }
 
 /// What tells agents of one name apart, the same on all threads of all hubs.
@@ -130,6 +134,16 @@ impl Seat {
         let own = self.offers.iter().map(|offer| offer.streams.get() - offer.forwarded.get());
         let own = own.fold(0, u64::saturating_add);
         self.load.set(self.busy().saturating_sub(u32::try_from(own).unwrap_or(u32::MAX)));
+    }
+
+    /// What it gets connections for.
+    pub(super) fn offered(&self) -> impl Iterator<Item = &Rc<Offered>> {
+        self.offers.iter().filter(|offer| !offer.aside.get())
+    }
+
+    /// Whether it takes all of its tunnel's connections.
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.gost.as_ref().is_some_and(|gost| gost.exclusive)
     }
 
     /// The tunnels that it offers.
@@ -198,7 +212,7 @@ impl Offered {
 }
 
 /// Keeps a session until it ends.
-pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming) {
+pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming) -> Closed {
     let mut known = 0;
     let why = loop {
         tokio::select! {
@@ -222,4 +236,5 @@ pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming)
     };
     desk.unseat(&seat, &why.to_string());
     tracing::info!(agent = %seat.label(), from = ?seat.from, %why, "an agent has left");
+    why
 }

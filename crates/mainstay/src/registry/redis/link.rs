@@ -14,17 +14,16 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::probe::dial::{Lane, connect};
-use crate::registry::shelf::{ANSWER_MAX, DEADLINE, LIST_MAX};
+use crate::registry::shelf::{ANSWER_MAX, DEADLINE};
 use crate::registry::store::Account;
 use crate::registry::tls;
-
-/// A value that is longer than a record can be is left out by name; one beyond this ends the call.
-const BOUNDS: Bounds = Bounds { value: 1 << 20, list: LIST_MAX };
 
 const READ: usize = 16 << 10;
 
 /// How a redis is spoken to.
-pub(super) struct Client {
+pub(crate) struct Client {
+    /// What is borne of a reply.
+    bounds: Bounds,
     places: Vec<Place>,
     /// Which of them is spoken to.
     at: usize,
@@ -43,13 +42,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 struct Link {
     wire: Box<dyn Wire>,
     heard: Vec<u8>,
+    bounds: Bounds,
 }
 
 impl Client {
-    pub(super) fn new(places: &[Place], access: &Access) -> anyhow::Result<Self> {
+    /// A client of the redis that is at these addresses.
+    pub(crate) fn new(places: &[Place], access: &Access, bounds: Bounds) -> anyhow::Result<Self> {
         ensure!(!places.is_empty(), "there is no address");
         let tls = places.iter().any(|place| place.tls).then(|| tls::client(access)).transpose()?;
         Ok(Self {
+            bounds,
             places: places.to_vec(),
             at: 0,
             link: None,
@@ -66,9 +68,18 @@ impl Client {
 
     /// Sends commands and returns what each is answered, none of which is an error. After a failure the next address has its turn.
     pub(super) async fn call(&mut self, commands: &[Vec<&[u8]>]) -> anyhow::Result<Vec<Reply>> {
+        self.ask(commands, |_| false).await
+    }
+
+    /// The same, where an error that is borne is an answer.
+    pub(crate) async fn ask(
+        &mut self,
+        commands: &[Vec<&[u8]>],
+        bears: fn(&str) -> bool,
+    ) -> anyhow::Result<Vec<Reply>> {
         self.account.calls += 1;
         let began = boot_now();
-        let said = timeout(DEADLINE, self.say(commands)).await;
+        let said = timeout(DEADLINE, self.say(commands, bears)).await;
         let why = match said {
             Ok(Ok(replies)) => {
                 self.account.rtt = Some(boot_now().since(began));
@@ -84,12 +95,12 @@ impl Client {
         Err(why.context(at))
     }
 
-    async fn say(&mut self, commands: &[Vec<&[u8]>]) -> anyhow::Result<Vec<Reply>> {
+    async fn say(&mut self, commands: &[Vec<&[u8]>], bears: fn(&str) -> bool) -> anyhow::Result<Vec<Reply>> {
         if self.link.is_none() {
             self.link = Some(self.connect().await?);
         }
         let link = self.link.as_mut().context("the connection is open")?;
-        link.ask(commands).await
+        link.ask(commands, bears).await
     }
 
     /// Connects to the first address that can be reached, from the one whose turn it is.
@@ -122,7 +133,7 @@ impl Client {
             }
             None => Box::new(stream),
         };
-        let mut link = Link { wire, heard: Vec::new() };
+        let mut link = Link { wire, heard: Vec::new(), bounds: self.bounds };
         let database = place.database.to_string();
         let mut hello: Vec<Vec<&[u8]>> = Vec::new();
         match &self.user {
@@ -134,14 +145,14 @@ impl Client {
             hello.push(vec![b"SELECT", database.as_bytes()]);
         }
         if !hello.is_empty() {
-            link.ask(&hello).await?;
+            link.ask(&hello, |_| false).await?;
         }
         Ok(link)
     }
 }
 
 impl Link {
-    async fn ask(&mut self, commands: &[Vec<&[u8]>]) -> anyhow::Result<Vec<Reply>> {
+    async fn ask(&mut self, commands: &[Vec<&[u8]>], bears: fn(&str) -> bool) -> anyhow::Result<Vec<Reply>> {
         let mut said = Vec::new();
         commands.iter().for_each(|words| resp::command(&mut said, words));
         self.wire.write_all(&said).await.context("send")?;
@@ -152,7 +163,7 @@ impl Link {
         }
         ensure!(self.heard.is_empty(), "redis answers more than was asked");
         let wrong = replies.iter().find_map(|reply| match reply {
-            Reply::Error(why) => Some(why),
+            Reply::Error(why) => Some(why).filter(|why| !bears(why)),
             Reply::Word(_) | Reply::Number(_) | Reply::Bytes(_) | Reply::Nothing | Reply::List(_) => None,
         });
         match wrong {
@@ -163,7 +174,7 @@ impl Link {
 
     async fn hear(&mut self) -> anyhow::Result<Reply> {
         loop {
-            if let Some((reply, length)) = resp::reply(&self.heard, BOUNDS)? {
+            if let Some((reply, length)) = resp::reply(&self.heard, self.bounds)? {
                 self.heard.drain(..length);
                 return Ok(reply);
             }

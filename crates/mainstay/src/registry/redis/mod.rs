@@ -11,12 +11,15 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use mainstay_config::plan::cluster::Access;
 use mainstay_config::plan::registry::Redis as Place;
-use mainstay_core::resp::Reply;
+use mainstay_core::resp::{Bounds, Reply};
 use mainstay_core::tunnel::record::Record;
 
-use self::link::Client;
+pub(crate) use self::link::Client;
 use super::shelf::{Calling, LIST_MAX, Listing, Shelf, key};
 use super::store::Account;
+
+/// A value that is longer than a record can be is left out by name; one beyond this ends the call.
+const BOUNDS: Bounds = Bounds { value: 1 << 20, list: LIST_MAX };
 
 /// The index ends so many lifetimes of a record after the last was written: nothing stays behind.
 const INDEX_LASTS: u32 = 10;
@@ -31,7 +34,7 @@ pub(super) struct RedisShelf {
 
 impl RedisShelf {
     pub(super) fn new(places: &[Place], access: &Access, prefix: &str) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(places, access)?, prefix: prefix.into(), over: Vec::new() })
+        Ok(Self { client: Client::new(places, access, BOUNDS)?, prefix: prefix.into(), over: Vec::new() })
     }
 
     fn index(&self) -> Vec<u8> {

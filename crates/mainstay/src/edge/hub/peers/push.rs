@@ -105,7 +105,7 @@ impl Desk {
                 To::Hub => (0, 0),
                 To::Sibling => (seat.run(), seat.busy()),
             };
-            for offer in &seat.offers {
+            for offer in seat.offered() {
                 let trouble = offer.trouble.borrow().clone();
                 let agent = Agent {
                     name: seat.label(),

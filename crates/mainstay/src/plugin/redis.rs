@@ -1,0 +1,226 @@
+//! A redis in the layout of gost-plugins, so that both can share it.
+//!
+//! A tunnel's clients are a hash under its id, of which each field is a connector's id and holds JSON: `Node`, `Network`, `Address`,
+//! `Renew`. A host's tunnel is a string under the host, or its first label. Beside those there is one key of ours, [`EPOCH`], which is how
+//! a redis that has lost everything is known.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use mainstay_config::plan::cluster::Access;
+use mainstay_config::plan::registry::Redis as Place;
+use mainstay_core::gost::plugin::{CLIENTS_MAX, Found, Record, Step};
+use mainstay_core::resp::{Bounds, Reply};
+use mainstay_link::{Entropy as _, SystemEntropy};
+use serde::{Deserialize, Serialize};
+
+use super::shelf::{Shelf, Taken, Taking};
+use crate::registry::Redis as Client;
+
+/// The key whose value nobody but a redis that was emptied is without.
+const EPOCH: &[u8] = b"mainstay:plugin:epoch";
+
+/// It ends some time after the last plugin did, which costs those that run a needless write of all.
+const EPOCH_LASTS: &[u8] = b"604800";
+
+/// The longest value that is read, and twice the fields of a hash beside some that nobody of us wrote.
+const BOUNDS: Bounds = Bounds { value: 4096, list: 4 * CLIENTS_MAX };
+
+/// What stands in a field.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Value {
+    node: String,
+    network: String,
+    address: String,
+    renew: i64,
+}
+
+/// A redis.
+pub(super) struct RedisShelf {
+    client: Client,
+    place: Place,
+    epoch: Vec<u8>,
+}
+
+impl RedisShelf {
+    pub(super) fn new(place: &Place, access: &Access) -> anyhow::Result<Self> {
+        let client = Client::new(std::slice::from_ref(place), access, BOUNDS)?;
+        Ok(Self { client, place: place.clone(), epoch: Vec::new() })
+    }
+
+    async fn all(&mut self, steps: &[Step]) -> anyhow::Result<Taken> {
+        let (mut found, mut epoch) = self.once(steps).await?;
+        if epoch != self.epoch {
+            // It was emptied, perhaps in the middle: from here on nothing is lost unseen.
+            (found, epoch) = self.once(steps).await?;
+        }
+        self.epoch.clone_from(&epoch);
+        self.extend(steps, &found).await?;
+        Ok(Taken { found, epoch })
+    }
+
+    /// All steps in one go, and the epoch behind them: what was lost before it is seen by it.
+    async fn once(&mut self, steps: &[Step]) -> anyhow::Result<(Vec<Found>, Vec<u8>)> {
+        let mut name = [0; 12];
+        SystemEntropy.fill(&mut name);
+        let name = name.map(|byte| format!("{byte:02x}")).concat();
+        let mut words: Vec<Vec<Vec<u8>>> = Vec::new();
+        let mut counts = Vec::with_capacity(steps.len());
+        for step in steps {
+            let before = words.len();
+            commands(&mut words, step)?;
+            counts.push(words.len() - before);
+        }
+        let set: [&[u8]; 6] = [b"SET", EPOCH, name.as_bytes(), b"EX", EPOCH_LASTS, b"NX"];
+        let mut all: Vec<Vec<&[u8]>> =
+            words.iter().map(|words| words.iter().map(Vec::as_slice).collect()).collect();
+        all.extend([set.to_vec(), vec![b"GET", EPOCH]]);
+        let replies = self.client.ask(&all, |why| why.starts_with("WRONGTYPE")).await?;
+        ensure!(replies.len() == all.len(), "redis answers {} of {} commands", replies.len(), all.len());
+        let mut replies = replies.into_iter();
+        let read = |(step, count): (&Step, usize)| {
+            let of: Vec<Reply> = replies.by_ref().take(count).collect();
+            found(step, of)
+        };
+        let found = steps.iter().zip(counts).map(read).collect::<anyhow::Result<Vec<_>>>()?;
+        match replies.nth(1) {
+            Some(Reply::Bytes(epoch)) => Ok((found, epoch)),
+            _ => bail!("the key {} holds what is none of ours", String::from_utf8_lossy(EPOCH)),
+        }
+    }
+
+    /// Hosts that are this tunnel's last anew.
+    async fn extend(&mut self, steps: &[Step], found: &[Found]) -> anyhow::Result<()> {
+        let mut words = Vec::new();
+        for (step, found) in steps.iter().zip(found) {
+            if let (Step::Claim { key, endpoint, lasts, .. }, Found::Owner(Some(owner))) = (step, found)
+                && owner == endpoint
+            {
+                words.push([b"PEXPIRE".to_vec(), key.as_bytes().to_vec(), millis(*lasts)]);
+            }
+        }
+        if words.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<Vec<&[u8]>> =
+            words.iter().map(|words| words.iter().map(Vec::as_slice).collect()).collect();
+        self.client.ask(&all, |_| false).await.map(drop)
+    }
+}
+
+impl Shelf for RedisShelf {
+    fn take<'a>(&'a mut self, steps: &'a [Step]) -> Taking<'a> {
+        Box::pin(self.all(steps))
+    }
+
+    fn place(&self) -> String {
+        self.place.to_string()
+    }
+}
+
+/// What redis is told for a step.
+fn commands(words: &mut Vec<Vec<Vec<u8>>>, step: &Step) -> anyhow::Result<()> {
+    let mut say = |command: &str, rest: &[&[u8]]| {
+        let first = std::iter::once(command.as_bytes());
+        words.push(first.chain(rest.iter().copied()).map(<[u8]>::to_vec).collect());
+    };
+    match step {
+        Step::Nod => {}
+        Step::List { name } => say("HGETALL", &[name.as_bytes()]),
+        Step::Put { name, id, record, lasts } => {
+            let renew = i64::try_from(record.renewed).context("the clock")?;
+            let Record { node, network, address, .. } = record.clone();
+            let value = serde_json::to_vec(&Value { node, network, address, renew }).context("encode")?;
+            say("HSET", &[name.as_bytes(), id.as_bytes(), &value]);
+            say("PEXPIRE", &[name.as_bytes(), &millis(*lasts)]);
+        }
+        Step::Remove { name, id } => say("HDEL", &[name.as_bytes(), id.as_bytes()]),
+        Step::Look { key } => say("GET", &[key.as_bytes()]),
+        Step::Claim { key, endpoint, lasts, by_right: true } => {
+            say("SET", &[key.as_bytes(), endpoint.as_bytes(), b"PX", &millis(*lasts)]);
+            say("GET", &[key.as_bytes()]);
+        }
+        Step::Claim { key, endpoint, lasts, by_right: false } => {
+            say("SET", &[key.as_bytes(), endpoint.as_bytes(), b"PX", &millis(*lasts), b"NX"]);
+            say("GET", &[key.as_bytes()]);
+        }
+    }
+    Ok(())
+}
+
+fn millis(lasts: Duration) -> Vec<u8> {
+    lasts.as_millis().max(1).to_string().into_bytes()
+}
+
+/// What redis' replies to a step mean.
+fn found(step: &Step, replies: Vec<Reply>) -> anyhow::Result<Found> {
+    if replies.iter().any(|reply| matches!(reply, Reply::Error(_))) {
+        return Ok(Found::Unfit);
+    }
+    match step {
+        Step::Nod | Step::Put { .. } | Step::Remove { .. } => Ok(Found::Done),
+        Step::List { .. } => match replies.into_iter().next() {
+            Some(Reply::List(list)) => Ok(Found::Clients(clients(list))),
+            _ => bail!("redis answers HGETALL with what is no list"),
+        },
+        Step::Look { .. } | Step::Claim { .. } => match replies.into_iter().next_back() {
+            Some(Reply::Bytes(owner)) => Ok(Found::Owner(String::from_utf8(owner).ok())),
+            Some(Reply::Nothing) => Ok(Found::Owner(None)),
+            _ => bail!("redis answers GET with what is no value"),
+        },
+    }
+}
+
+/// The fields of a hash that a plugin would write, as many as a tunnel may have; the latest of them when there are more.
+fn clients(list: Vec<Reply>) -> Vec<(String, Record)> {
+    let mut clients = Vec::new();
+    let mut list = list.into_iter();
+    while let (Some(Reply::Bytes(id)), Some(Reply::Bytes(value))) = (list.next(), list.next()) {
+        let Ok(id) = String::from_utf8(id) else { continue };
+        let Ok(Value { node, network, address, renew }) = serde_json::from_slice(&value) else { continue };
+        let renewed = u64::try_from(renew).unwrap_or(0);
+        let record = Record { node, network, address, renewed };
+        if record.is_sound(&id) {
+            clients.push((id, record));
+        }
+    }
+    clients.sort_by_key(|(_, record)| std::cmp::Reverse(record.renewed));
+    clients.truncate(CLIENTS_MAX);
+    clients
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_the_json_that_gost_plugins_write() {
+        let record = Record {
+            node: "n".into(),
+            network: "tcp".into(),
+            address: "10.0.4.20:80".into(),
+            renewed: 1_800_000_000,
+        };
+        let lasts = Duration::from_secs(180);
+        let mut words = Vec::new();
+        let step = Step::Put { name: "t".into(), id: "c".into(), record: record.clone(), lasts };
+        commands(&mut words, &step).unwrap();
+        let json = r#"{"Node":"n","Network":"tcp","Address":"10.0.4.20:80","Renew":1800000000}"#;
+        assert_eq!(words[0][3], json.as_bytes());
+        assert_eq!(words[1], [&b"PEXPIRE"[..], b"t", b"180000"]);
+        let bytes = |text: &str| Reply::Bytes(text.into());
+        let list = [bytes("c"), bytes(json), bytes("x"), bytes("{}"), bytes("y"), bytes("[1"), bytes("z")];
+        assert_eq!(clients(list.to_vec()), [("c".to_owned(), record)]);
+    }
+
+    #[test]
+    fn what_stands_where_it_should_not_is_unfit_and_no_failure() {
+        let wrong = || vec![Reply::Error("WRONGTYPE Operation".into())];
+        assert_eq!(found(&Step::List { name: "t".into() }, wrong()).unwrap(), Found::Unfit);
+        assert_eq!(found(&Step::Look { key: "t".into() }, wrong()).unwrap(), Found::Unfit);
+        assert!(found(&Step::Look { key: "t".into() }, vec![Reply::Number(1)]).is_err());
+        let none = found(&Step::Look { key: "t".into() }, vec![Reply::Nothing]).unwrap();
+        assert_eq!(none, Found::Owner(None));
+    }
+}
