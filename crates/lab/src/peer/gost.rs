@@ -14,7 +14,7 @@ use crate::{Daemon, Host};
 const GOPATH: &str = "/usr/share/gocode";
 
 /// Its sources.
-const SOURCES: [&str; 3] = ["main.go", "wire.go", "carrier.go"];
+const SOURCES: [&str; 4] = ["main.go", "wire.go", "carrier.go", "node.go"];
 
 /// A running peer.
 #[derive(Debug)]

@@ -220,6 +220,14 @@ impl Book {
         self.is_node(from)
     }
 
+    /// Whether another node has clients of a tunnel that nobody here has; sd is asked when that is not known.
+    pub(super) async fn reaches(&self, tunnel: &str) -> bool {
+        if let Lead::Wait(asked) = self.toward(tunnel) {
+            asked.await;
+        }
+        self.has_nodes(tunnel)
+    }
+
     /// Whether sd names this address as a node's.
     fn is_node(&self, from: IpAddr) -> bool {
         let from = from.to_canonical();
