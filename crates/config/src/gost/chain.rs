@@ -190,7 +190,7 @@ fn address(
     if kind == "tls" || kind == "wss" {
         match tls {
             Some(mut tls) => self::tls::towards(&mut tls, host, whose, keys, cx),
-            None => self::tls::unchecked(dialer.kind_pos, whose, cx),
+            None => self::tls::unchecked(dialer.kind_pos, whose, keys, cx),
         }
     }
     url

@@ -2,6 +2,7 @@
 
 use super::service::Service;
 use super::{Cx, Map};
+use crate::import::report::Pos;
 use crate::import::toml::Table;
 
 /// Where a certificate is expected when gost would have made one up.
@@ -45,7 +46,7 @@ pub(super) fn towards(tls: &mut Map, host: &str, who: &str, table: &mut Table, c
     match tls.text(&["cafile"]) {
         Some(ca) => table.set("ca", cx.path(&ca.text)),
         None if secure => {}
-        None => unchecked(tls.pos, who, cx),
+        None => unchecked(tls.pos, who, table, cx),
     }
     if let Some(name) = tls.text(&["servername"]).filter(|name| name.text != host) {
         let text = format!("{who}: serverName {} is left out: {host} is asked for and checked", name.text);
@@ -60,9 +61,12 @@ pub(super) fn towards(tls: &mut Map, host: &str, who: &str, table: &mut Table, c
 }
 
 /// gost checks no certificate unless it is told to.
-pub(super) fn unchecked(pos: crate::import::report::Pos, who: &str, cx: &mut Cx<'_>) {
-    let text = format!(
-        "{who}: the server's certificate is checked here, where gost takes any without `secure: true`"
+pub(super) fn unchecked(pos: Pos, who: &str, table: &mut Table, cx: &mut Cx<'_>) {
+    table.set("verify", false);
+    let text = format!("{who}: the server's certificate is not checked, as with gost without `secure: true`");
+    cx.report.note(
+        pos,
+        text,
+        "name its authority, or the certificate itself, by `ca`, and take `verify` out",
     );
-    cx.report.dropped(pos, text, "name its authority, or the certificate itself, by `ca`");
 }

@@ -90,18 +90,19 @@ fn offers_of_one_chain_are_one_agents_and_what_collides_is_anothers() {
 }
 
 #[test]
-fn certificates_are_checked_and_that_is_said_unless_they_were() {
+fn certificates_are_checked_where_they_were() {
     let way = format!("-L rtcp://:0/a:1 -F tunnel+wss://h:443?tunnel.id={SEED_ID}");
     let done = line(&way);
-    assert_eq!(
-        lost(&done),
-        [
-            "chain \"chain-0\": the server's certificate is checked here, where gost takes any without `secure: true`"
-        ]
-    );
-    assert_eq!(lost(&line(&format!("{way}&secure=true"))), [""; 0]);
+    assert!(done.toml.contains("verify = false"), "{}", done.toml);
+    assert!(said(&done, "is not checked, as with gost").advice.contains("`ca`"));
+    let done = line(&format!("{way}&secure=true"));
+    assert!(!done.toml.contains("verify") && lost(&done).is_empty(), "{}", done.toml);
     let done = line(&format!("{way}&ca=ca.pem&servername=other&cert=c.pem&key=k.pem"));
-    assert!(done.toml.contains("ca = \"/srv/gost/ca.pem\""), "{}", done.toml);
+    assert!(
+        done.toml.contains("ca = \"/srv/gost/ca.pem\"") && !done.toml.contains("verify"),
+        "{}",
+        done.toml
+    );
     assert_eq!(lost(&done).len(), 2, "{:#?}", done.findings);
 }
 

@@ -101,7 +101,7 @@ enum Command {
     /// Turn another program's configuration into ours: TOML on standard output, what was not understood on
     /// standard error.
     #[command(subcommand)]
-    Import(Import),
+    Import(import::From),
     /// Say what this node holds, since when, why, and who is next.
     Status {
         /// As JSON.
@@ -216,79 +216,6 @@ enum LockCommand {
         /// Which.
         text: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum Import {
-    /// Turn a keepalived.conf into ours.
-    Keepalived {
-        /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Exit 0 even when something that changes behaviour was dropped.
-        #[arg(long)]
-        lenient: bool,
-        /// The configuration id that `@id` conditions select.
-        #[arg(long, value_name = "ID")]
-        config_id: Option<String>,
-    },
-    /// Turn an nginx.conf, and what it includes, into ours.
-    Nginx {
-        /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Which part of a configuration it is.
-        #[arg(long, value_name = "PART", default_value = "main")]
-        context: Context,
-        /// Where relative paths of served files start, as nginx's -p.
-        #[arg(long, value_name = "DIR")]
-        prefix: Option<PathBuf>,
-        /// Exit 0 even when something that changes behaviour was dropped.
-        #[arg(long)]
-        lenient: bool,
-    },
-    /// Turn gost's configuration, or its command line, into ours.
-    #[command(
-        override_usage = "mainstay import gost [OPTIONS] FILE\n       mainstay import gost [OPTIONS] -- -L ADDRESS... -F ADDRESS"
-    )]
-    Gost {
-        /// The file: YAML, JSON, or Kubernetes manifests with it in a ConfigMap.
-        #[arg(value_name = "FILE", conflicts_with = "args", required_unless_present = "args")]
-        file: Option<PathBuf>,
-        /// What stands behind `gost` on its command line.
-        #[arg(last = true, value_name = "ARGUMENTS")]
-        args: Vec<String>,
-        /// What gost-plugins' ingress is told by --domain: generated hosts are under it.
-        #[arg(long, value_name = "DOMAIN")]
-        domain: Option<String>,
-        /// The directory that gost is started in; this one by default.
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-        /// Exit 0 even when something that changes behaviour was dropped.
-        #[arg(long)]
-        lenient: bool,
-    },
-}
-
-/// The part of an nginx configuration that a file is.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Context {
-    /// All of it.
-    Main,
-    /// What stands in `http`: servers and upstreams.
-    Http,
-    /// What stands in `stream`.
-    Stream,
-}
-
-impl From<Context> for mainstay_config::nginx::Part {
-    fn from(context: Context) -> Self {
-        match context {
-            Context::Main => Self::Main,
-            Context::Http => Self::Http,
-            Context::Stream => Self::Stream,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -523,18 +450,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),
         Command::Schema => local::print(&mainstay_config::schema()),
-        Command::Import(Import::Keepalived { file, lenient, config_id }) => {
-            import::keepalived(&file, lenient, config_id.as_deref())
-        }
-        Command::Import(Import::Nginx { file, context, prefix, lenient }) => {
-            let options = mainstay_config::nginx::Options { part: context.into(), prefix };
-            import::nginx(&file, lenient, &options)
-        }
-        Command::Import(Import::Gost { file, args, domain, dir, lenient }) => {
-            let dir = std::path::absolute(dir.as_deref().unwrap_or(".".as_ref())).unwrap_or_default();
-            let options = mainstay_config::gost::Options { dir, domain };
-            import::gost(file.as_deref(), &args, lenient, &options)
-        }
+        Command::Import(from) => import::run(from),
         Command::Status { json } => ask::status(&dirs, json),
         Command::Top { once, interval } => top::run(&dirs, once, std::time::Duration::from_secs(interval)),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),

@@ -1,4 +1,4 @@
-//! The stream of bytes of a connection as a session's carrier.
+//! A connection as a session's carrier: bytes over its first stream until the session begins, then frames over lanes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,14 @@ use std::task::{Context, Poll};
 use quinn_proto::{FinishError, ReadError, StreamId, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connection::Held;
+use super::connection::{Held, wake};
+use super::lanes::Lanes;
 use super::{DONE, Error};
 
-/// A connection and its stream; dropped without an orderly end (`poll_shutdown`) it is broken off.
+/// What a session's machine says first of all: a frame of its own, which begins so, and a hello does not.
+const FIRST: [u8; 4] = [0; 4];
+
+/// A connection, and its first stream; dropped without an orderly end (`poll_shutdown`) it is broken off.
 pub struct Quic {
     held: Held,
     stream: StreamId,
@@ -53,6 +57,20 @@ impl AsyncRead for Quic {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.held.0.borrow_mut();
         let state = &mut *state;
+        if let Some(lanes) = &mut state.lanes {
+            let before = buf.filled().len();
+            let ended = lanes.read(&mut state.machine, buf)?;
+            if buf.filled().len() > before || ended {
+                // Room that has come free is told, and what has ended.
+                state.ask();
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(lost) = &state.lost {
+                return Poll::Ready(Err(broken(lost)));
+            }
+            state.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let mut end = None;
         let mut stream = state.machine.recv_stream(self.stream);
@@ -102,8 +120,27 @@ impl AsyncRead for Quic {
 impl AsyncWrite for Quic {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.held.0.borrow_mut();
+        let state = &mut *state;
         if let Some(lost) = &state.lost {
             return Poll::Ready(Err(broken(lost)));
+        }
+        if state.lanes.is_none() && bytes.starts_with(&FIRST) {
+            // A session writes before it reads.
+            state.lanes = Some(Lanes::new(self.stream, state.machine.side().is_client()));
+            // Signs of life and credit go before what they are for.
+            let _ = state.machine.send_stream(self.stream).set_priority(1);
+        }
+        if let Some(lanes) = &mut state.lanes {
+            let count = lanes.write(&mut state.machine, bytes);
+            if lanes.has_own() {
+                wake(&mut state.reader);
+            }
+            state.ask();
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
         }
         match state.machine.send_stream(self.stream).write(bytes) {
             Ok(count) => {
@@ -122,7 +159,14 @@ impl AsyncWrite for Quic {
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.held.0.borrow_mut();
+        let state = &mut *state;
+        let stuck = state.lanes.as_mut().is_some_and(|lanes| !lanes.unstick(&mut state.machine));
+        if stuck && state.lost.is_none() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -130,13 +174,20 @@ impl AsyncWrite for Quic {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let mut state = this.held.0.borrow_mut();
+        let state = &mut *state;
+        let stuck = state.lanes.as_mut().is_some_and(|lanes| !lanes.unstick(&mut state.machine));
+        if stuck && state.lost.is_none() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         if !std::mem::replace(&mut this.ended, true) {
             match state.machine.send_stream(this.stream).finish() {
                 Ok(()) => state.ask(),
                 Err(FinishError::Stopped(_) | FinishError::ClosedStream) => state.finished = true,
             }
         }
-        if state.finished || state.lost.is_some() {
+        let closing = state.lanes.as_ref().is_some_and(Lanes::is_closing);
+        if state.finished && !closing || state.lost.is_some() {
             return Poll::Ready(Ok(()));
         }
         state.waiter = Some(cx.waker().clone());

@@ -30,7 +30,7 @@ pub(crate) async fn connect(
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| Error::Tls(error.to_string()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport(true));
+    config.transport_config(transport());
 
     // Bound to no address: when ours changes, the next datagram leaves from the new one, and the hub follows.
     let any: SocketAddr = match to {

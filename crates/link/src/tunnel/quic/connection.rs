@@ -9,6 +9,7 @@ use quinn_proto::{
     Connection, ConnectionError, ConnectionEvent, ConnectionHandle, Dir, Event, StreamEvent, StreamId, VarInt,
 };
 
+use super::lanes::Lanes;
 use super::socket::Socket;
 use super::{EXPORTER, Error, GIVEN_UP, UNSENT, now};
 
@@ -24,8 +25,10 @@ pub(super) struct State {
     pub(super) connected: bool,
     /// Why it is over.
     pub(super) lost: Option<Error>,
-    /// The one stream of bytes.
+    /// Its first stream: of the hello, and of the session's own frames.
     pub(super) stream: Option<StreamId>,
+    /// Once a session has begun.
+    pub(super) lanes: Option<Lanes>,
     /// All that was sent has arrived, the end included.
     pub(super) finished: bool,
     /// The task that drives it.
@@ -34,7 +37,6 @@ pub(super) struct State {
     pub(super) writer: Option<Waker>,
     /// Who waits for the handshake, or for the end to arrive.
     pub(super) waiter: Option<Waker>,
-    pub(super) datagrams: Option<Waker>,
 }
 
 impl State {
@@ -46,12 +48,12 @@ impl State {
             connected: false,
             lost: None,
             stream: None,
+            lanes: None,
             finished: false,
             task: None,
             reader: None,
             writer: None,
             waiter: None,
-            datagrams: None,
         }
     }
 
@@ -80,7 +82,7 @@ impl State {
                 }
                 Event::ConnectionLost { reason } => self.is_lost(reason),
                 Event::Stream(event) => self.of_stream(event),
-                Event::DatagramReceived => wake(&mut self.datagrams),
+                Event::DatagramReceived => wake(&mut self.reader),
                 Event::DatagramsUnblocked => {}
             }
         }
@@ -97,10 +99,19 @@ impl State {
                 wake(&mut self.waiter);
                 wake(&mut self.reader);
             }
-            StreamEvent::Readable { .. } => wake(&mut self.reader),
+            StreamEvent::Readable { id } => {
+                if let Some(lanes) = &mut self.lanes {
+                    lanes.is_readable(id);
+                }
+                wake(&mut self.reader);
+            }
             StreamEvent::Writable { .. } => wake(&mut self.writer),
-            StreamEvent::Finished { .. } => {
-                self.finished = true;
+            StreamEvent::Finished { id } => {
+                self.finished |= self.stream == Some(id);
+                if let Some(lanes) = &mut self.lanes {
+                    lanes.arrived(id);
+                }
+                wake(&mut self.writer);
                 wake(&mut self.waiter);
             }
             StreamEvent::Stopped { .. } => {
@@ -116,7 +127,6 @@ impl State {
         wake(&mut self.reader);
         wake(&mut self.writer);
         wake(&mut self.waiter);
-        wake(&mut self.datagrams);
     }
 
     /// Ends it, with a word to the other side.

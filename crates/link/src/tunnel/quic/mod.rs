@@ -1,4 +1,5 @@
-//! QUIC as what is under a session (RFC 9000, RFC 9221): one connection, one stream of bytes in it, and datagrams beside it.
+//! QUIC as what is under a session (RFC 9000, RFC 9221): one connection, with a stream of its own for each of the session's ([`lanes`]), and
+//! datagrams beside them.
 //!
 //! quinn's state machine does the protocol, driven by the thread's own runtime. What belongs to one thread of a hub is one
 //! [`Endpoint`]: packets of its connections may come in at the socket of another thread or process, so identifiers of connections name
@@ -7,8 +8,10 @@
 mod carrier;
 mod client;
 mod connection;
+mod credit;
 mod drive;
 mod endpoint;
+mod lanes;
 mod place;
 mod relay;
 mod socket;
@@ -35,8 +38,15 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Until a round trip was measured: what is lost of a handshake is sent again after three of these.
 const FIRST_RTT: Duration = Duration::from_millis(100);
 
-/// What may come and not be read yet, in bytes. The session reads all that comes at once and has bounds of its own.
+/// What may come of one stream and not be read yet, in bytes: more than the session's machine lets a stream send. The session reads all that
+/// comes at once, and has bounds of its own.
 const WINDOW: u32 = 8 << 20;
+
+/// The same of all streams: what is lost holds up that much behind it.
+const WINDOWS: u32 = 32 << 20;
+
+/// Streams that either side may open, in a connection: as many as a session may have. Those beyond go with the session's own frames.
+const LANES: u32 = 16_384 + 64;
 
 /// What may wait to be sent beyond what the network takes now, in bytes: as little as over TCP, so that streams wait in turn.
 const UNSENT: u64 = 32 << 10;
@@ -72,17 +82,17 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// How connections are, `dialer` those of agents.
-fn transport(dialer: bool) -> Arc<TransportConfig> {
+/// How connections are.
+fn transport() -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     let idle = IdleTimeout::try_from(IDLE).expect("ten seconds are a few bytes");
     transport
-        .max_concurrent_bidi_streams(u8::from(!dialer).into())
+        .max_concurrent_bidi_streams(LANES.into())
         .max_concurrent_uni_streams(0_u8.into())
         .max_idle_timeout(Some(idle))
         .initial_rtt(FIRST_RTT)
         .stream_receive_window(WINDOW.into())
-        .receive_window(WINDOW.into())
+        .receive_window(WINDOWS.into())
         .send_window(UNSENT)
         .datagram_receive_buffer_size(Some(DATAGRAMS))
         .datagram_send_buffer_size(DATAGRAMS)
@@ -103,7 +113,7 @@ pub fn server_config(
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
     let mut config = quinn_proto::ServerConfig::new(Arc::new(crypto), secrets.token());
     // A ticket for later connections would spare nobody a round trip that lasts.
-    config.transport_config(transport(false)).migration(true).validation_token_config(no_tokens());
+    config.transport_config(transport()).migration(true).validation_token_config(no_tokens());
     Ok(Arc::new(config))
 }
 
