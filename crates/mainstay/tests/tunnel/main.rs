@@ -3,6 +3,7 @@
 
 mod agent;
 mod bed;
+mod book;
 mod carriers;
 mod faults;
 mod hub;

@@ -215,6 +215,11 @@ impl Siblings {
         self.book.borrow().tunnels().map(str::to_owned).collect()
     }
 
+    /// Whether an agent of another thread offers a tunnel here.
+    pub(super) fn shows(&self, tunnel: &str) -> bool {
+        self.shown.borrow().contains_key(tunnel)
+    }
+
     /// Tells of each agent that other threads have, by the tunnel and under the name that it has here.
     pub(super) fn lent(&self, mut tell: impl FnMut(&str, directory::Agent)) {
         for (tunnel, all) in &*self.shown.borrow() {
