@@ -9,7 +9,7 @@ table! {
     Visit "[[visit]]" {
         /// What it calls itself, unique; the node's id when absent.
         name: String,
-        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT.
+        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT.
         #[schemars(required)]
         hubs: List<String>,
         /// The secret that `mainstay tunnel key` has made; its public half is among the tunnels' `visitors`.

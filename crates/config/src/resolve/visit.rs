@@ -31,8 +31,10 @@ impl Resolver<'_> {
 
     fn visit(&mut self, raw: &raw::Visit, name: String, taken: &mut Taken) -> Visit {
         let who = format!("visit \"{name}\"");
+        let hubs = self.hubs(&raw.hubs, &raw.head, &who);
+        self.no_quic_by_proxy(raw.proxy.as_ref(), &hubs, &who);
         Visit {
-            hubs: self.hubs(&raw.hubs, &raw.head, &who),
+            hubs,
             key: self.tunnel_key(&raw.key, &raw.head, &who),
             ca: raw.ca.as_ref().and_then(|ca| Some(self.authorities_of(ca, &who)?.1)),
             proxy: raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who)),

@@ -375,6 +375,10 @@ impl Hub for Desk {
         self.guests.borrow().iter().for_each(|guest| guest.session.close());
     }
 
+    fn quic(&self) -> mainstay_proxy::quic::Counts {
+        self.quic.counts()
+    }
+
     fn hubs(&self) -> Vec<HubSession> {
         self.peers.status(self)
     }
