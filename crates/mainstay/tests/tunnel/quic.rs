@@ -1,13 +1,14 @@
 //! Agents that come in by QUIC: their address changes, UDP is blocked, the hub is upgraded, its certificate is another, the road loses.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use mainstay_lab::peer::{Keeper as _, Mainstay};
 
-use crate::bed::{Bed, LIMIT, TUNNEL, binary, talk};
+use crate::bed::{Bed, LIMIT, TUNNEL, binary};
 use crate::carriers::{agent, certificates, tls};
 
 /// Where agents come in by QUIC, and by TLS.
@@ -28,7 +29,9 @@ fn config(bed: &Bed) -> String {
 fn start(bed: &Bed, program: &Path) -> Result<Mainstay> {
     certificates(bed.edge.directory(), &["10.0.4.20"])?;
     let node = Mainstay::start(&bed.edge, program, &config(bed))?;
-    node.daemon().wait_until("the hub is there", LIMIT, || Ok(talk(&bed.client, DOOR, "").is_ok()))?;
+    let at: SocketAddr = DOOR.parse()?;
+    let there = || Ok(bed.client.run(|| TcpStream::connect_timeout(&at, LIMIT))?.is_ok());
+    node.daemon().wait_until("the hub is there", LIMIT, there)?;
     Ok(node)
 }
 
@@ -145,7 +148,7 @@ fn a_certificate_that_is_exchanged_is_shown_to_whoever_comes_next_and_ends_no_se
         // Another authority, which the second agent alone believes.
         certificates(bed.edge.directory(), &["10.0.4.20"])?;
         node.say(&["reload"])?;
-        let _two = agent(&bed.sites[1].0, &bed, TUNNEL, &format!("quic://{DOOR}"), &["--name", "two"])?;
+        let _two = agent(&bed.sites[1].0, &bed, TUNNEL, &format!("quic://{DOOR}"), &[])?;
         node.daemon().wait_until("both serve", LIMIT, || Ok(bed.all(20)? == ["one", "two"]))?;
         ensure!(left(&node)? == before, "{}", node.say(&["events"])?);
         Ok(())
