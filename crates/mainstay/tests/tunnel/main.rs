@@ -9,6 +9,7 @@ mod faults;
 mod hub;
 mod limits;
 mod peers;
+mod quic;
 mod registry;
 mod role;
 mod rolling;

@@ -442,6 +442,10 @@ impl Hub for Desk {
         self.guests.borrow().iter().for_each(|guest| guest.session.close());
     }
 
+    fn quic(&self) -> mainstay_proxy::quic::Counts {
+        self.quic.counts()
+    }
+
     fn hubs(&self) -> Vec<HubSession> {
         let mut hubs = self.peers.status(self);
         hubs.extend(self.book.status((self.place.process, self.place.thread)));
