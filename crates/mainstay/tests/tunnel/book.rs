@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use mainstay_lab::peer::{Gost, Mainstay};
+use mainstay_lab::peer::{Gost, Keeper as _, Mainstay};
 use mainstay_lab::probe::Mirror;
 use mainstay_lab::{Daemon, Host, Lab, Segment};
 
@@ -70,8 +70,18 @@ impl Bed {
     fn node(&self) -> Result<Gost> {
         let (sd, ingress) = ("http://10.0.4.30:8000/", "http://10.0.4.30:8001/");
         let arguments = [
-            "-listen", "tcp://10.0.4.21:8421", "-entry", GOST, "-node", "gost-a", "-renew", "1", "-sd", sd,
-            "-ingress", ingress,
+            "-listen",
+            "tcp://10.0.4.21:8421",
+            "-entry",
+            GOST,
+            "-node",
+            "gost-a",
+            "-renew",
+            "1",
+            "-sd",
+            sd,
+            "-ingress",
+            ingress,
         ];
         let node = Gost::start(&self.gost, "node", "server", &arguments)?;
         node.wait_for("entrypoint", LIMIT)?;
