@@ -7,6 +7,7 @@ mod carriers;
 mod faults;
 mod hub;
 mod limits;
+mod open;
 mod peers;
 mod registry;
 mod role;
