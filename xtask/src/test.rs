@@ -15,7 +15,7 @@ use crate::readme;
 use crate::report::{Done, Report};
 use crate::run::{cargo, is_root, output, run, succeeds};
 use crate::setup::{DENY, Need, cargo_tool, setup};
-use crate::{dist, schema, tidy, unit};
+use crate::{dist, manifests, schema, tidy, unit};
 
 /// Seeds that the simulator's tests try.
 const SEEDS: &str = "1000";
@@ -73,6 +73,7 @@ fn outside(project: &Project, quick: bool, report: &mut Report) {
     report.step("doctest", || passed(doc_tests(project)));
     report.step("systemd", || passed(unit::check(project, &binary)));
     report.step("package", || passed(dist::check(project)));
+    report.step("manifests", || manifests::check(project, &binary));
     report.step("demo", || passed(run(Command::new(&binary).arg("demo"))));
     report.step("readme", || passed(readme::check(project, &binary)));
 }

@@ -228,6 +228,9 @@ pub trait Hub: fmt::Debug {
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
 
+    /// What is counted of QUIC.
+    fn quic(&self) -> crate::quic::Counts;
+
     /// Other hubs: sessions with them, and addresses that lead to none.
     fn hubs(&self) -> Vec<HubSession>;
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use mainstay_core::tunnel::directory::{About, Agent, Gost, Message, Offers, RECORDS, Reader, Wrong, encode};
 use mainstay_link::tunnel::{Open, Session, Stream};
+use mainstay_proxy::clock::boot_now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use crate::edge::hub::Desk;
 
-/// What changes within this goes in one.
+/// What changes within this after a message goes in the next.
 const BATCH: Duration = Duration::from_millis(5);
 
 /// What was told of each tunnel.
@@ -54,6 +55,7 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
             bytes.extend(said(tunnel, offers.clone()));
         }
         told = all;
+        let pushed = boot_now();
         // One that takes nothing is silent, and its session ends.
         if stream.write_all(&bytes).await.is_err() {
             return session.close();
@@ -70,7 +72,8 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
             },
             () = sleep(LOADS), if to == To::Sibling => continue,
         }
-        sleep(BATCH).await;
+        // What stands alone goes at once.
+        sleep(BATCH.saturating_sub(boot_now().since(pushed))).await;
     }
 }
 
