@@ -18,6 +18,8 @@ const (
 	bind    = 2
 	flagUDP = 0x80
 
+	flagPrivate = 0x80 // of a tunnel
+
 	login   = 1
 	address = 2
 	tunnel  = 3
@@ -193,11 +195,18 @@ func parse(args []string) (o options) {
 }
 
 func (o options) id() []byte {
-	id, err := hex.DecodeString(strings.ReplaceAll(o.tunnel, "-", ""))
+	// As gost writes a private one.
+	private := strings.HasPrefix(o.tunnel, "$")
+	plain := strings.TrimPrefix(o.tunnel, "$")
+	id, err := hex.DecodeString(strings.ReplaceAll(plain, "-", ""))
 	if err != nil || len(id) != 16 {
 		fail("no UUID: " + o.tunnel)
 	}
-	return append(id, 0, 0, 0, o.weight)
+	var flags byte
+	if private {
+		flags = flagPrivate
+	}
+	return append(id, flags, 0, 0, o.weight)
 }
 
 func (o options) credentials() []byte {

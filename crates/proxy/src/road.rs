@@ -312,6 +312,9 @@ pub struct OfferStatus {
     pub sent: u64,
     /// Bytes from it.
     pub received: u64,
+    /// The hosts of its own that lead to the tunnel, when the file does not name it; nothing when it does.
+    #[serde(default)]
+    pub open: Option<Vec<String>>,
 }
 
 /// How an agent came in.

@@ -12,6 +12,9 @@ use crate::role::Role;
 use crate::status::{BackendShown, Counter, HubStatus, ListenerStatus, PoolStatus, Status, TunnelStatus};
 use crate::words;
 
+/// So many tunnels that the file does not name are shown; of the others there is their number.
+const OPEN_SHOWN: usize = 1000;
+
 impl Supervisor {
     /// What all edge processes have counted, and what the Plan says of it.
     pub(super) fn edge_status(&self, status: &mut Status) {
@@ -62,6 +65,9 @@ impl Supervisor {
             }
             status.tunnels.push(shown);
         }
+        let (open, all) = TunnelStatus::open_ones(places, OPEN_SHOWN, &sum.agents);
+        status.open_tunnels = all;
+        status.tunnels.extend(open);
         if let Some(why) = self.edges.secrets.trouble() {
             status.degraded.push(format!("a secret that has changed is not used: {why}"));
         }

@@ -8,6 +8,7 @@ mod carriers;
 mod faults;
 mod hub;
 mod limits;
+mod open;
 mod peers;
 mod quic;
 mod registry;

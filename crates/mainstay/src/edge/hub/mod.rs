@@ -454,7 +454,10 @@ impl Hub for Desk {
 
     fn sessions(&self) -> Vec<SessionStatus> {
         let place = (self.place.process, self.place.thread);
-        let agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        let mut agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        for offer in agents.iter_mut().flat_map(|agent| &mut agent.offers) {
+            offer.open = self.hosts.spec(&offer.tunnel).map(|_| self.hosts.of(&offer.tunnel));
+        }
         agents.into_iter().chain(self.guests.borrow().iter().map(|guest| guest.status(place))).collect()
     }
 }
