@@ -38,7 +38,7 @@ const fn tool(command: &'static str, package: &'static str, need: Need, why: &'s
     Tool { command, package, service: None, need, why }
 }
 
-const TOOLS: [Tool; 23] = [
+const TOOLS: [Tool; 24] = [
     tool("clang", "clang", Need::Build, "compiles the tc eBPF gate; without it only the nft gate is built"),
     tool("ip", "iproute2", Need::Demo, "shows and breaks what the lab built; has tc"),
     tool("nft", "nftables", Need::Demo, "flushes rulesets behind our back, drops VRRP on a wire"),
@@ -90,6 +90,12 @@ const TOOLS: [Tool; 23] = [
     },
     tool("etcdctl", "etcd-client", Need::Test, "looks into etcd, and makes users there"),
     tool("nghttp", "nghttp2-client", Need::Test, "an HTTP/2 client that is not ours, and its load"),
+    tool(
+        "/usr/lib/python3/dist-packages/grpc/__init__.py",
+        "python3-grpcio",
+        Need::Test,
+        "calls our plugins of gost as a gRPC client that is not ours",
+    ),
     tool("go", "golang-go", Need::Test, "builds the peer that speaks gost's tunnels"),
     tool(
         "/usr/share/gocode/src/github.com/xtaci/smux/session.go",

@@ -109,7 +109,7 @@ pub(super) async fn serve(desk: Rc<Desk>, listener: TcpListener, mut stop: watch
                     continue;
                 };
                 let (desk, stop) = (Rc::clone(&desk), stop.clone());
-                tokio::task::spawn_local(async move { connection(&desk, stream, guest.from, stop).await });
+                tokio::task::spawn_local(async move { connection(&desk, stream, &guest, stop).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "accept");
@@ -127,7 +127,8 @@ pub(super) async fn serve(desk: Rc<Desk>, listener: TcpListener, mut stop: watch
     let _ = timeout(PARTING, gone).await;
 }
 
-async fn connection(desk: &Rc<Desk>, stream: TcpStream, from: IpAddr, stop: watch::Receiver<bool>) {
+async fn connection(desk: &Rc<Desk>, stream: TcpStream, guest: &Guest, stop: watch::Receiver<bool>) {
+    let from = guest.from;
     // Calls are small; the kernel shall not hold them back.
     let _ = stream.set_nodelay(true);
     let Ok(Ok((is_h2, stream))) = timeout(FIRST, first(stream)).await else { return };

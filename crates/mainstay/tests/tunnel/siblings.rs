@@ -1,17 +1,18 @@
 //! An agent with one session only: every thread of every process of its hub serves through it.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use mainstay_core::tunnel::hello::Kind;
 use mainstay_lab::peer::{Keeper as _, Mainstay};
+use mainstay_link::tunnel::keys::SigningKey;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::{Agent, As};
-use crate::bed::{Bed, HUB, LIMIT, TUNNEL, binary, reload, talk};
+use crate::bed::{Bed, HUB, LIMIT, STRANGER, TUNNEL, binary, reload, talk};
 use crate::peers::{HUBS, among, config, start_as, whose};
 
 const KEY: &str = "a key that all hubs have";
@@ -60,6 +61,33 @@ fn one_session_serves_what_comes_to_any_thread_of_any_process() {
         for nth in 0..32 {
             ensure!(bed.whose()? == "two", "request {nth} after one has died");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_that_has_met_all_threads_is_one_backend_and_its_namesake_another() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let other = SigningKey::parse(STRANGER)?;
+        let keys = format!("\"{}\", \"{}\"", bed.key.public(), other.public());
+        let node = bed.start(&bed.config("").replace(&format!("\"{}\"", bed.key.public()), &keys))?;
+        let _all = bed.agent(0)?;
+        let backends = || -> Result<Vec<String>> {
+            let explained = node.say(&["explain", "route", "http://app.example.com/"])?;
+            let words = explained.split_whitespace().filter_map(|word| word.strip_prefix("tunnel:office/"));
+            let mut all: Vec<String> =
+                words.map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()).to_owned()).collect();
+            all.sort_unstable();
+            all.dedup();
+            Ok(all)
+        };
+        node.daemon().wait_until("it is one backend", LIMIT, || Ok(backends()? == ["one"]))?;
+        let who = As { target: bed.who(1)?.target, ..bed.who(0)? };
+        let namesake = Agent::start_once(&bed.sites[1].0, HUB, &other.secret(), who)?;
+        namesake.wait_met()?;
+        node.daemon().wait_until("they are two", LIMIT, || Ok(backends()?.len() == 2))?;
+        ensure!(bed.all(32)? == ["one", "two"], "both serve on every thread");
         Ok(())
     });
 }
@@ -129,7 +157,8 @@ fn a_reload_with_other_threads_and_one_without_the_tunnel_leave_nothing_behind()
         for nth in 0..24 {
             ensure!(bed.whose()? == "one", "request {nth} after all");
         }
-        drop(node);
+        node.daemon().stop()?;
+        node.daemon().wait_ended(LIMIT)?;
         ensure!(sockets(&bed)? == 0, "nothing outlives the node");
         Ok(())
     });
@@ -150,17 +179,21 @@ fn an_upgrade_under_load_fails_no_request() {
         let program = bed.edge.directory().join("mainstay");
         copied(&bed, &binary(), &program)?;
         let node = Mainstay::start(&bed.edge, &program, &bed.config(""))?;
-        let there = || Ok(talk(&bed.client, HUB, "").is_ok());
+        let at: SocketAddr = HUB.parse()?;
+        let there = || Ok(bed.client.run(|| TcpStream::connect_timeout(&at, LIMIT))?.is_ok());
         node.daemon().wait_until("the hub is there", LIMIT, there)?;
         let _agent = once(&bed, 0, HUB, bed.who(0)?)?;
+        // A thread that has known of nobody for so long waits for nobody: the others tell it first.
+        node.daemon().wait_until("it serves", LIMIT, || Ok(bed.all(12).is_ok()))?;
         let over = AtomicBool::new(false);
         let (served, failed) = std::thread::scope(|scope| {
             let visits = || {
                 let (mut served, mut failed) = (0, Vec::new());
                 while !over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
                     match bed.whose() {
                         Ok(_) => served += 1,
-                        Err(why) => failed.push(format!("{why:#}")),
+                        Err(why) => failed.push(format!("{why:#} after {:?}", began.elapsed())),
                     }
                 }
                 (served, failed)

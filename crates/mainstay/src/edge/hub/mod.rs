@@ -1,15 +1,17 @@
 //! The hub inside the edge: what a thread of it knows of agents, between the proxy's pools and the sessions of `link`.
 //!
 //! A [`Desk`] is one thread's. Agents come in by connections that the proxy hands over ([`hello`] lets them in or not), each session
-//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Nothing of a
-//! request's way leaves its thread.
+//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Agents that only
+//! other threads have are lent by those ([`siblings`]).
 
 mod book;
 mod carrier;
 mod gost;
 mod hello;
+mod hosts;
 mod lobby;
 mod news;
+mod open;
 mod peers;
 mod quic;
 mod road;
@@ -37,6 +39,7 @@ use tokio::task::spawn_local;
 
 use crate::ipc::HubIdentity;
 use lobby::Lobby;
+use open::Hosts;
 use peers::{Known, Peers};
 use road::{Near, Through};
 use seat::{Offered, Seat};
@@ -59,6 +62,8 @@ pub(super) struct Desk {
     place: Place,
     /// What may be offered here, by id.
     tunnels: RefCell<HashMap<String, Rc<Spec>>>,
+    /// Hosts that no route of the file has, and the tunnels that have them.
+    hosts: Hosts,
     /// What agents are told of the cluster's hubs.
     addrs: RefCell<Vec<String>>,
     /// gost's plugins.
@@ -115,6 +120,7 @@ pub(super) fn settle(
         news,
         place,
         tunnels: RefCell::default(),
+        hosts: Hosts::new(),
         addrs: RefCell::default(),
         seats: RefCell::default(),
         peers: Peers::new(own.clone(), around.hubs),
@@ -204,7 +210,7 @@ impl Desk {
     fn tell_pools<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
         let Some(thread) = self.thread.upgrade() else { return };
         for tunnel in tunnels.collect::<BTreeSet<_>>() {
-            if !self.tunnels.borrow().contains_key(tunnel) {
+            if !self.hear_hosts(tunnel) {
                 continue;
             }
             self.set_aside(tunnel);
@@ -302,7 +308,8 @@ impl Desk {
     /// A place for one more connection of a tunnel; why not, or nothing when there is no such tunnel.
     fn hold(&self, tunnel: &str) -> Result<Held, Option<Unbounded>> {
         let thread = self.thread.upgrade().ok_or(None)?;
-        let spec = self.tunnels.borrow().get(tunnel).map(Rc::clone).ok_or(None)?;
+        let spec = self.tunnels.borrow().get(tunnel).map(Rc::clone);
+        let spec = spec.or_else(|| self.hosts.spec(tunnel)).ok_or(None)?;
         spec.bounds.open(thread.cells).map_err(Some)
     }
 }
@@ -318,7 +325,7 @@ const fn no_road(full: Option<Unbounded>) -> NoRoad {
 
 impl Roads for Desk {
     fn lead(&self, host: &str, _port: u16) -> Lead {
-        self.book.beyond(host, Lead::Nowhere)
+        self.book.beyond(host, self.lead_to(host))
     }
 
     fn open(&self, agent: &Agent, ends: Option<Ends>, freight: Freight) -> Result<Box<dyn Road>, NoRoad> {
@@ -393,7 +400,9 @@ impl Hub for Desk {
             self.siblings.adopt(&desk, edge);
             self.book.adopt(&desk, edge);
         }
-        self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()));
+        let open = self.adopt_hosts(edge);
+        let open = open.iter().map(|tunnel| &**tunnel);
+        self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()).chain(open));
         let seats = self.seats.borrow().clone();
         for seat in seats {
             let revoked = seat.offers.iter().find(|offer| match &seat.gost {
@@ -456,6 +465,14 @@ impl Spec {
             hosts: tunnel.served.clone(),
             bounds: bounds::Bounds::new(tunnel),
         }
+    }
+}
+
+impl Spec {
+    /// What holds for tunnels that the file does not name: nothing bounds them but what bounds the hub.
+    fn open() -> Self {
+        let (urls, hosts) = (Vec::new(), Vec::new());
+        Self { agents: Vec::new(), gost: true, visitors: None, urls, hosts, bounds: bounds::Bounds::none() }
     }
 }
 

@@ -119,6 +119,16 @@ impl News {
         }
     }
 
+    /// A tunnel does not get what its clients want.
+    pub(super) fn kept_back(&self, tunnel: &str, why: &str) {
+        let now = boot_now();
+        let mut again = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *again <= now {
+            *again = now + REFUSALS;
+            self.tell(tunnel, "refused", why.to_owned());
+        }
+    }
+
     /// There is a session more with another hub.
     pub(super) fn hub_joined(&self, hub: &str, instance: u64, at: &str) {
         let count = &mut *self.hubs();

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mainstay_config::plan::gost::Hosts;
 use mainstay_config::plan::tunnel::label;
 use mainstay_core::gost::ask::{Bind, Grant};
 use mainstay_core::gost::relay::Status;
@@ -105,8 +104,7 @@ impl Desk {
             let why = format!("a client of tunnel {tunnel} has no login that is known");
             return Err(No::new("gost:login", Status::Unauthorized, why));
         }
-        if !self.may_bind(&tunnel) {
-            let why = format!("gost's clients may not serve tunnel {tunnel}");
+        if let Err(why) = self.may_bind(&tunnel) {
             return Err(No::new("gost:tunnel", Status::Forbidden, why));
         }
         let seats = self.seats.borrow();
@@ -120,23 +118,17 @@ impl Desk {
         Ok(self.own_host(&tunnel, bind))
     }
 
-    /// Whether gost's clients may serve a tunnel here.
-    pub(in crate::edge::hub) fn may_bind(&self, tunnel: &str) -> bool {
-        self.tunnels.borrow().get(tunnel).is_some_and(|spec| spec.gost)
-    }
-
     /// The host of its own that a client gets, when it wants one and it is nobody else's. Who does not get it is served under the
     /// generated one all the same, as by gost.
     fn own_host(&self, tunnel: &str, bind: &Bind) -> Option<String> {
-        let wanted = bind.own_host()?.to_ascii_lowercase();
-        let given = self.gost(|gost| gost.hosts == Hosts::Any).unwrap_or(false);
-        let of_file = self.tunnels.borrow().get(tunnel).is_some_and(|spec| spec.has(&wanted));
-        (given && of_file).then_some(wanted)
+        let wanted = bind.own_host()?;
+        let judged = self.may_have_host(tunnel, wanted);
+        judged.inspect_err(|why| self.holds_back(tunnel, wanted, why)).ok()
     }
 
     /// Whether a client that is there may still be there.
     pub(in crate::edge::hub) fn may_stay(&self, gost: &GostSeat, tunnel: &str) -> bool {
-        self.may_bind(tunnel) && self.knows(gost.login.as_ref())
+        self.may_bind(tunnel).is_ok() && self.knows(gost.login.as_ref())
     }
 
     /// Puts aside who gets nothing while another client takes all of its tunnel's connections.

@@ -227,7 +227,8 @@ impl Desk {
         }
         let tunnels = self.tunnels.borrow();
         let plain = |host: &&String| !host.contains(['*', '~', '/']);
-        tunnels.get(tunnel)?.hosts.iter().find(plain).cloned()
+        let written = tunnels.get(tunnel).and_then(|spec| spec.hosts.iter().find(plain).cloned());
+        written.or_else(|| self.hosts.of(tunnel).into_iter().find(|host| !host.starts_with('.')))
     }
 
     /// Sends somebody away.

@@ -140,7 +140,7 @@ impl Desk {
             Some((false, _)) => return forbidden(format!("gost's visitors may not reach tunnel {id}")),
             Some((true, false)) | None => {}
         }
-        if of_file.is_none() && direct && self.is_open(id) {
+        if of_file.is_none() && (direct && self.is_open(id) || self.leads_to(host, id)) {
             return Ok(id.into());
         }
         match self.led(host, port).await {

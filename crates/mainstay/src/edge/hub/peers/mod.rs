@@ -215,6 +215,16 @@ impl Peers {
         }
     }
 
+    /// What gost's clients at other hubs want of a tunnel.
+    pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
+        self.book.borrow().gost(tunnel).for_each(told);
+    }
+
+    /// The tunnels that other hubs have agents of.
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        self.book.borrow().tunnels().map(str::to_owned).collect()
+    }
+
     /// Whether another hub has agents of a tunnel.
     pub(super) fn has(&self, tunnel: &str) -> bool {
         self.book.borrow().offers(tunnel).next().is_some()

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_core::tunnel::directory::{About, Agent, Message, Offers, RECORDS, Reader, Wrong, encode};
+use mainstay_core::tunnel::directory::{About, Agent, Gost, Message, Offers, RECORDS, Reader, Wrong, encode};
 use mainstay_link::tunnel::{Open, Session, Stream};
+use mainstay_proxy::clock::boot_now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use crate::edge::hub::Desk;
 
-/// What changes within this goes in one.
+/// What changes within this after a message goes in the next.
 const BATCH: Duration = Duration::from_millis(5);
 
 /// What was told of each tunnel.
-type Told = BTreeMap<String, Vec<Agent>>;
+type Told = BTreeMap<String, (Vec<Agent>, Option<Gost>)>;
 
 /// How often threads of this node tell each other how busy agents are, when they are busier or less so.
 const LOADS: Duration = Duration::from_secs(1);
@@ -48,12 +49,13 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
         }
         let all = desk.offers_for(to);
         for tunnel in told.keys().filter(|tunnel| !all.contains_key(*tunnel)) {
-            bytes.extend(said(tunnel, Vec::new()));
+            bytes.extend(said(tunnel, (Vec::new(), None)));
         }
-        for (tunnel, agents) in all.iter().filter(|(tunnel, agents)| told.get(*tunnel) != Some(agents)) {
-            bytes.extend(said(tunnel, agents.clone()));
+        for (tunnel, offers) in all.iter().filter(|(tunnel, offers)| told.get(*tunnel) != Some(offers)) {
+            bytes.extend(said(tunnel, offers.clone()));
         }
         told = all;
+        let pushed = boot_now();
         // One that takes nothing is silent, and its session ends.
         if stream.write_all(&bytes).await.is_err() {
             return session.close();
@@ -70,7 +72,8 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
             },
             () = sleep(LOADS), if to == To::Sibling => continue,
         }
-        sleep(BATCH).await;
+        // What stands alone goes at once.
+        sleep(BATCH.saturating_sub(boot_now().since(pushed))).await;
     }
 }
 
@@ -92,8 +95,8 @@ pub(in crate::edge::hub) async fn read(
     Ok(())
 }
 
-fn said(tunnel: &str, agents: Vec<Agent>) -> Vec<u8> {
-    encode(&Message::Tunnel(Offers { tunnel: tunnel.to_owned(), agents, gost: None }))
+fn said(tunnel: &str, (agents, gost): (Vec<Agent>, Option<Gost>)) -> Vec<u8> {
+    encode(&Message::Tunnel(Offers { tunnel: tunnel.to_owned(), agents, gost }))
 }
 
 impl Desk {
@@ -116,17 +119,34 @@ impl Desk {
                     run,
                     load,
                 };
-                add(all.entry(offer.tunnel.clone()).or_default(), agent);
+                let told = all.entry(offer.tunnel.clone()).or_default();
+                add(&mut told.0, agent);
+                if let Some(gost) = &seat.gost {
+                    want(&mut told.1, gost.private, self.has(&offer.tunnel, &gost.own_host));
+                }
             }
         }
         match to {
-            To::Hub => self.siblings.lent(|tunnel, agent| {
-                add(all.entry(tunnel.to_owned()).or_default(), agent);
-            }),
+            To::Hub => {
+                self.siblings.lent(|tunnel, agent| {
+                    add(&mut all.entry(tunnel.to_owned()).or_default().0, agent);
+                });
+                for (tunnel, (_, wanted)) in &mut all {
+                    self.siblings.gost(tunnel, |gost| want(wanted, gost.private, gost.hosts.clone()));
+                }
+            }
             To::Sibling => {}
         }
         all
     }
+}
+
+/// What one of gost's clients wants goes with what the others want.
+fn want(all: &mut Option<Gost>, private: bool, hosts: Vec<String>) {
+    let all = all.get_or_insert_default();
+    all.private |= private;
+    let new: Vec<String> = hosts.into_iter().filter(|host| !all.hosts.contains(host)).collect();
+    all.hosts.extend(new);
 }
 
 /// Bytes and datagrams of one agent are one: the worse of the two is told.

@@ -113,7 +113,7 @@ impl Line {
 
 /// Whether threads of a node have need of each other: where agents may come in.
 fn wanted(edge: &Edge) -> bool {
-    !edge.tunnels.is_empty()
+    !edge.tunnels.is_empty() || edge.gost.is_some()
 }
 
 impl Siblings {
@@ -136,8 +136,7 @@ impl Siblings {
 
     /// Takes over what the configuration in force says.
     pub(super) fn adopt(&self, desk: &Rc<Desk>, edge: &Edge) {
-        let known = |tunnel: &String| edge.tunnels.iter().any(|one| one.id == *tunnel);
-        self.shown.borrow_mut().retain(|tunnel, _| known(tunnel));
+        self.shown.borrow_mut().retain(|tunnel, _| desk.tunnels.borrow().contains_key(tunnel));
         if !wanted(edge) {
             self.tasks.borrow_mut().drain(..).for_each(|task| task.abort());
             self.dialled.borrow_mut().clear();
@@ -211,6 +210,16 @@ impl Siblings {
         self.shown.borrow().contains_key(tunnel)
     }
 
+    /// What gost's clients at other threads want of a tunnel.
+    pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
+        self.book.borrow().gost(tunnel).for_each(told);
+    }
+
+    /// The tunnels that other threads have agents of.
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        self.book.borrow().tunnels().map(str::to_owned).collect()
+    }
+
     /// Tells of each agent that other threads have, by the tunnel and under the name that it has here.
     pub(super) fn lent(&self, mut tell: impl FnMut(&str, directory::Agent)) {
         for (tunnel, all) in &*self.shown.borrow() {
@@ -238,17 +247,25 @@ impl Siblings {
         Some(Via { line, busy, name: one.agent.name.clone(), stray })
     }
 
-    /// An agent is not where it was told to be.
-    fn strayed(&self, desk: &Rc<Desk>, stray: &Stray) {
-        if self.strays.borrow_mut().insert(stray.clone()) {
-            desk.publish(std::iter::once(&*stray.1));
-            let (desk, stray) = (Rc::clone(desk), stray.clone());
-            spawn_local(async move {
-                sleep(STRAYS).await;
-                desk.siblings.strays.borrow_mut().remove(&stray);
-                desk.publish(std::iter::once(&*stray.1));
-            });
+    /// An agent is not where it was told to be. What others tell of it may be as old: it is asked again when one of them tells anew,
+    /// or after a while, and requests wait for that as they do for an agent that has left.
+    fn strayed(&self, desk: &Rc<Desk>, (number, tunnel, run): &Stray) {
+        if self.strays.borrow().contains(&(*number, Rc::clone(tunnel), *run)) {
+            return;
         }
+        let told: Vec<Stray> = {
+            let book = self.book.borrow();
+            let same = book.offers(tunnel).filter(|told| told.agent.run == *run);
+            same.map(|told| (told.session, Rc::clone(tunnel), *run)).collect()
+        };
+        self.strays.borrow_mut().extend(told.iter().cloned());
+        desk.publish(std::iter::once(&**tunnel));
+        let (desk, tunnel) = (Rc::clone(desk), Rc::clone(tunnel));
+        spawn_local(async move {
+            sleep(STRAYS).await;
+            desk.siblings.strays.borrow_mut().retain(|stray| !told.contains(stray));
+            desk.publish(std::iter::once(&*tunnel));
+        });
     }
 
     /// Another thread takes other streams than before, or none.
@@ -269,7 +286,9 @@ impl Siblings {
                 let about = Message::Hub(About { leaving: false, ..about });
                 self.book.borrow_mut().handle(directory::Input::Said(line.number, about));
             }
-            Message::Tunnel(_) => {
+            Message::Tunnel(ref offers) => {
+                let fresh = |stray: &Stray| stray.0 == line.number && *stray.1 == *offers.tunnel;
+                self.strays.borrow_mut().retain(|stray| !fresh(stray));
                 self.book.borrow_mut().handle(directory::Input::Said(line.number, message));
             }
         }
