@@ -3,6 +3,7 @@
 mod built;
 mod dist;
 mod launch;
+mod manifests;
 mod project;
 mod readme;
 mod report;
@@ -78,6 +79,8 @@ enum Chore {
     },
     /// Build the Debian package into the target directory.
     Dist,
+    /// Validate packaging/kubernetes and packaging/docker, offline.
+    Manifests,
 }
 
 fn main() -> ExitCode {
@@ -102,5 +105,6 @@ fn chore(chore: Chore) -> anyhow::Result<()> {
         Chore::Fuzz { seconds, target } => launch::fuzz(&project, seconds, target.as_deref()),
         Chore::Schema { check } => schema::schema(&project, check),
         Chore::Dist => dist::dist(&project),
+        Chore::Manifests => manifests::manifests(&project),
     }
 }

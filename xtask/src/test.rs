@@ -15,7 +15,7 @@ use crate::readme;
 use crate::report::{Done, Report};
 use crate::run::{cargo, is_root, output, run, succeeds};
 use crate::setup::{DENY, Need, cargo_tool, setup};
-use crate::{dist, schema, tidy, unit};
+use crate::{dist, manifests, schema, tidy, unit};
 
 /// Seeds that the simulator's tests try.
 const SEEDS: &str = "1000";
@@ -73,6 +73,7 @@ fn outside(project: &Project, quick: bool, report: &mut Report) {
     report.step("doctest", || passed(doc_tests(project)));
     report.step("systemd", || passed(unit::check(project, &binary)));
     report.step("package", || passed(dist::check(project)));
+    report.step("manifests", || manifests::check(project, &binary));
     report.step("demo", || passed(run(Command::new(&binary).arg("demo"))));
     report.step("readme", || passed(readme::check(project, &binary)));
 }
@@ -143,7 +144,7 @@ fn fence() -> anyhow::Result<Vec<&'static str>> {
     Ok(fence)
 }
 
-/// Each configuration passes `mainstay check` as another host's; each keepalived.conf is imported, and what comes out passes too.
+/// Each configuration passes `mainstay check` as another host's; each of keepalived's and gost's is imported, and what comes out passes too.
 fn examples(project: &Project, binary: &Path) -> anyhow::Result<()> {
     let scratch = project.scratch("examples")?.join("imported.toml");
     let mut seen = 0;
@@ -153,7 +154,8 @@ fn examples(project: &Project, binary: &Path) -> anyhow::Result<()> {
             run(Command::new(binary).args(["check", "--elsewhere"]).arg(&path))
                 .with_context(|| name.clone())?;
         } else {
-            let imported = output(Command::new(binary).args(["import", "keepalived"]).arg(&path));
+            let from = if path.extension().is_some_and(|e| e == "conf") { "keepalived" } else { "gost" };
+            let imported = output(Command::new(binary).args(["import", from]).arg(&path));
             fs::write(&scratch, imported.with_context(|| name.clone())?).context("keep what was imported")?;
             run(Command::new(binary).args(["check", "--elsewhere"]).arg(&scratch))
                 .with_context(|| format!("{name}, imported"))?;
@@ -165,7 +167,7 @@ fn examples(project: &Project, binary: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every .toml outside of conf.d (whose files are read with the main one) and every keepalived*.conf, sorted.
+/// Every .toml outside of conf.d (whose files are read with the main one), every keepalived*.conf and gost*.yaml, sorted.
 fn example_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
@@ -175,7 +177,10 @@ fn example_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
             if name != "conf.d" {
                 files.extend(example_files(&path)?);
             }
-        } else if name.ends_with(".toml") || (name.starts_with("keepalived") && name.ends_with(".conf")) {
+        } else if name.ends_with(".toml")
+            || (name.starts_with("keepalived") && name.ends_with(".conf"))
+            || (name.starts_with("gost") && name.ends_with(".yaml"))
+        {
             files.push(path);
         }
     }
@@ -191,11 +196,18 @@ mod tests {
     fn examples_are_found_in_every_folder_but_conf_d() {
         let root = std::env::temp_dir().join(format!("mainstay-xtask-{}", std::process::id()));
         fs::create_dir_all(root.join("pair/conf.d")).unwrap();
-        for name in ["pair/web-1.toml", "pair/conf.d/10.toml", "pair/keepalived-a.conf", "pair/README.md"] {
+        for name in [
+            "pair/web-1.toml",
+            "pair/conf.d/10.toml",
+            "pair/keepalived-a.conf",
+            "pair/README.md",
+            "pair/gost.yaml",
+        ] {
             fs::write(root.join(name), "").unwrap();
         }
         let found = example_files(&root).unwrap();
         fs::remove_dir_all(&root).unwrap();
-        assert_eq!(found, [root.join("pair/keepalived-a.conf"), root.join("pair/web-1.toml")]);
+        let wanted = ["pair/gost.yaml", "pair/keepalived-a.conf", "pair/web-1.toml"];
+        assert_eq!(found, wanted.map(|name| root.join(name)));
     }
 }

@@ -9,6 +9,7 @@ pub mod diff;
 mod expand;
 mod findings;
 mod format;
+pub mod gost;
 mod hint;
 pub mod import;
 pub mod keepalived;

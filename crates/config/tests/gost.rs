@@ -158,3 +158,38 @@ fn what_holds_for_nobody_is_warned_of() {
     assert!(loaded(idle).1.contains("holds for no listener"));
     assert!(loaded(&format!("{HUB}[gost]\ntunnels = \"any\"\n")).1.contains("without `domain` in [hub]"));
 }
+
+#[test]
+fn hosts_that_no_route_has_lead_to_tunnels_that_no_file_names_on_compat_listeners_alone() {
+    let other = "[[listener]]\nname = \"web\"\nbind = \":8080\"\n";
+    let own = "[[route]]\nname = \"own\"\nhost = \"own.example\"\nanswer = { status = 200 }\n";
+    let (plan, warnings) = loaded(&format!("{HUB}{ENTRY}{other}{own}"));
+    let route = plan.edge.routes.last().expect("there is one");
+    assert_eq!((route.name.as_str(), route.listeners.as_slice()), ("tunnel:*", &[1_u32][..]));
+    assert!(route.hosts.is_empty() && !warnings.contains("never takes"), "{warnings}");
+    let visit =
+        plan.edge.listeners.iter().find(|one| one.name == "tunnel:*/visit").expect("visitors come in");
+    let pool = &plan.edge.pools[visit.pool.expect("it has one").index()];
+    assert_eq!((pool.name.as_str(), visit.places.len()), ("tunnel:*", 0));
+    let catches = "[[route]]\nname = \"all\"\nanswer = { status = 200 }\n";
+    let (_, warnings) = loaded(&format!("{HUB}{ENTRY}{catches}"));
+    assert!(warnings.contains("route \"tunnel:*\" never takes a request: route \"all\""), "{warnings}");
+    refused(
+        &format!("{HUB}{ENTRY}[[pool]]\nname = \"p\"\nbackends = [\"tunnel:*\"]\n[[route]]\npool = \"p\"\n"),
+        "tunnel \"*\" is private",
+    );
+    let (plan, _) = loaded(&format!("{other}{own}"));
+    assert!(plan.edge.pools.is_empty() && plan.edge.routes.len() == 1);
+}
+
+#[test]
+fn visitors_name_a_tunnel_and_tls_is_sorted_where_requests_are_taken() {
+    let tunnel = format!("[[tunnel]]\nid = \"{ID}\"\ngost = true\n");
+    let edge = loaded(&format!("{HUB}{ENTRY}{tunnel}hosts = [\"app.example.com\"]\n")).0.edge;
+    assert_eq!(edge.listeners[1].sni.len(), 1, "{:?}", edge.listeners[1].sni);
+    let visit = edge.listeners.last().expect("it is made");
+    assert_eq!((visit.name.as_str(), visit.places.len()), (format!("tunnel:{ID}/visit").as_str(), 0));
+    assert_eq!(visit.pool.map(|pool| edge.pools[pool.index()].name.clone()), Some(format!("tunnel:{ID}")));
+    let edge = loaded(&format!("{HUB}{tunnel}")).0.edge;
+    assert_eq!(edge.pools.len(), 1, "a tunnel without hosts has a pool for visitors");
+}

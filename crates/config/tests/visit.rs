@@ -39,7 +39,7 @@ fn a_visit_is_called_as_its_node_and_has_a_door_for_each_tunnel() {
     let [visit] = &visits[..] else { panic!("{visits:?}") };
     assert_eq!((visit.name.as_str(), visit.drain), ("desk", Duration::from_secs(30)));
     let listen = "127.0.0.1:8022".parse().unwrap();
-    assert_eq!(visit.doors, [Door { tunnel: "office".into(), listen, udp: true }]);
+    assert_eq!(visit.doors, [Door { tunnel: "office".into(), listen, udp: true, host: None }]);
     assert!(!format!("{visit:?}").contains("mst1_"), "a key is never shown");
 }
 

@@ -155,15 +155,17 @@ func generated(id string) string {
 
 type options struct {
 	url, tunnel, bind, user, target, listen, to string
-	weight                                      byte
+	sd, ingress, entry, node                    string
+	weight, renew                               byte
 	udp                                         bool
 }
 
 func parse(args []string) (o options) {
-	o.bind, o.to, o.target = ":0", ":0", "echo"
+	o.bind, o.to, o.target, o.renew = ":0", ":0", "echo", 15
 	texts := map[string]*string{
 		"-url": &o.url, "-tunnel": &o.tunnel, "-bind": &o.bind, "-user": &o.user,
 		"-target": &o.target, "-listen": &o.listen, "-to": &o.to,
+		"-sd": &o.sd, "-ingress": &o.ingress, "-entry": &o.entry, "-node": &o.node,
 	}
 	for len(args) > 0 {
 		name := args[0]
@@ -180,6 +182,8 @@ func parse(args []string) (o options) {
 			*texts[name] = args[0]
 		case name == "-weight":
 			o.weight = number(args[0])
+		case name == "-renew":
+			o.renew = number(args[0])
 		default:
 			fail("no such option: " + name)
 		}

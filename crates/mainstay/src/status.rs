@@ -87,6 +87,15 @@ pub struct Status {
 }
 
 impl Status {
+    /// A sentence for each role of this node that no worker does at the moment.
+    pub fn absent(&self) -> impl Iterator<Item = String> {
+        let done = |role: &str| self.workers.iter().any(|worker| worker.role == role && worker.pid.is_some());
+        let mut roles: Vec<&str> = self.workers.iter().map(|worker| worker.role.as_str()).collect();
+        roles.dedup();
+        roles.retain(|role| !done(role));
+        roles.into_iter().map(|role| format!("no {role} worker is up"))
+    }
+
     /// A node of which nothing is known.
     #[must_use]
     pub fn empty(node: &str) -> Self {

@@ -78,6 +78,7 @@ fn a_node_serves_the_families_that_the_page_lists_and_tells_whether_it_is_ready(
         node.wait_for_state("front", "fault", LIMIT)?;
         let (head, body) = get(&host, "/readyz")?;
         ensure!(head.contains("503") && body.contains("vip front is in fault"), "{head} {body}");
+        ensure!(get(&host, "/readyz?here")? == ("HTTP/1.1 200 OK".into(), "ready\n".into()));
         Ok(())
     });
 }

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod policy;
 pub mod pool;
 mod proxied;
+pub mod quic;
 pub mod request;
 pub mod response;
 pub mod road;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -198,10 +199,22 @@ pub trait Joint: fmt::Debug {
     fn moved(&self) -> (u64, u64);
 }
 
+/// A socket of datagrams that agents come in by. Dropped, the socket is left to others who hold it too.
+pub trait Door {
+    /// Nobody new is to come in here, and perhaps nobody else takes what comes; who is in stays.
+    fn finish(self: Box<Self>);
+}
+
 /// Takes the connections of agents.
 pub trait Hub: fmt::Debug {
     /// An agent may be at the other end; whoever takes the connection ends it in its own time.
     fn take(&self, arrival: Arrival);
+
+    /// Agents come in by QUIC at this socket, which has this number among those of its place, for the listener at this position.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    fn listen(&self, socket: OwnedFd, number: u16, listener: Rc<Cell<u32>>) -> io::Result<Box<dyn Door>>;
 
     /// Another configuration is in force: who may no longer offer what it offers is cut.
     fn adopt(&self, snapshot: &Arc<Snapshot>);
@@ -214,6 +227,9 @@ pub trait Hub: fmt::Debug {
 
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
+
+    /// What is counted of QUIC.
+    fn quic(&self) -> crate::quic::Counts;
 
     /// Other hubs: sessions with them, and addresses that lead to none.
     fn hubs(&self) -> Vec<HubSession>;
@@ -329,7 +345,7 @@ pub struct Arrival {
 /// A connection that its listener counts as open.
 #[derive(Debug)]
 pub struct Counted {
-    counters: Arc<Counters>,
+    counters: Option<Arc<Counters>>,
     counts: u32,
 }
 
@@ -337,13 +353,20 @@ impl Counted {
     /// One that was counted as accepted.
     #[must_use]
     pub(crate) const fn new(counters: Arc<Counters>, counts: u32) -> Self {
-        Self { counters, counts }
+        Self { counters: Some(counters), counts }
+    }
+
+    /// Whoever takes the connection over counts it from here on.
+    pub(crate) fn hand_on(mut self) {
+        self.counters = None;
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.counters.closed(self.counts);
+        if let Some(counters) = &self.counters {
+            counters.closed(self.counts);
+        }
     }
 }
 

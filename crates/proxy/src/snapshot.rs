@@ -76,9 +76,7 @@ impl Snapshot {
         );
         let mut sockets = HashMap::new();
         for (listener, position) in edge.listeners.iter().zip(0..) {
-            for place in &listener.places {
-                sockets.insert((place.clone(), listener.protocol == Protocol::Udp), position);
-            }
+            sockets.extend(listener.sockets().map(|(place, udp)| ((place.clone(), udp), position)));
         }
         let pools: HashMap<&str, PoolId> = names_of(&edge.pools);
         let made = |id: &str| pools.get(made_name(id).as_str()).copied();

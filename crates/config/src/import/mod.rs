@@ -4,6 +4,7 @@ mod disk;
 mod glob;
 pub(crate) mod report;
 mod text;
+pub(crate) mod toml;
 
 use std::path::{Path, PathBuf};
 

@@ -26,7 +26,6 @@ mod spans;
 mod stream;
 mod table;
 mod tls;
-mod toml;
 mod tree;
 mod url;
 mod values;
@@ -37,6 +36,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::import::report::{Pos, Report};
+use crate::import::toml;
 pub use crate::import::{Disk, Files, Finding, Import, Severity};
 use draft::Draft;
 use scope::Scope;

@@ -15,10 +15,14 @@ pub struct Agent {
     pub name: String,
     /// Addresses of hubs; more are told by those.
     pub hubs: Vec<String>,
-    /// The secret half of its key.
+    /// The secret half of its key; empty at gost's servers, which ask for none.
     pub key: ClusterKey,
     /// The file that it comes from.
     pub key_file: Option<PathBuf>,
+    /// Who it is to gost's servers.
+    pub login: Option<Login>,
+    /// Whether certificates of hubs are checked.
+    pub verify: bool,
     /// Authorities that hubs are checked by: their file, and what it says, as PEM; the system's when absent.
     pub ca: Option<(PathBuf, String)>,
     /// The HTTP proxy that leads out, with its password.
@@ -27,6 +31,15 @@ pub struct Agent {
     pub drain: Duration,
     /// What it offers.
     pub offers: Vec<Offer>,
+}
+
+/// A user of gost's servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: ClusterKey,
 }
 
 /// One service of an agent.

@@ -50,6 +50,21 @@ pub struct Listener {
     /// What is spoken beside `protocol`.
     #[serde(default)]
     pub compat: Option<Compat>,
+    /// Agents come in by QUIC too: each place is one of UDP as well.
+    #[serde(default)]
+    pub quic: bool,
+}
+
+impl Listener {
+    /// Its sockets: each place, and whether it is one of UDP; with `quic` it is both.
+    pub fn sockets(&self) -> impl Iterator<Item = (&Place, bool)> {
+        let flows: &[bool] = match (self.protocol, self.quic) {
+            (Protocol::Udp, _) => &[true],
+            (Protocol::Hub, true) => &[false, true],
+            (Protocol::Http | Protocol::Tcp | Protocol::Passthrough | Protocol::Hub, _) => &[false],
+        };
+        self.places.iter().flat_map(move |place| flows.iter().map(move |udp| (place, *udp)))
+    }
 }
 
 /// An address.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::agent::Login;
 use super::cluster::ClusterKey;
 
 /// A visit: one key, and the tunnels that are reached with it.
@@ -14,8 +15,12 @@ pub struct Visit {
     pub name: String,
     /// Addresses of hubs; more are told by those.
     pub hubs: Vec<String>,
-    /// The secret half of its key.
+    /// The secret half of its key; empty at gost's servers, which ask for none.
     pub key: ClusterKey,
+    /// Who it is to gost's servers.
+    pub login: Option<Login>,
+    /// Whether certificates of hubs are checked.
+    pub verify: bool,
     /// Authorities that hubs are checked by, as PEM; the system's when absent.
     pub ca: Option<String>,
     /// The HTTP proxy that leads out, with its password.
@@ -35,4 +40,6 @@ pub struct Door {
     pub listen: SocketAddr,
     /// Datagrams instead of connections.
     pub udp: bool,
+    /// The host that is wanted behind it, of gost's servers.
+    pub host: Option<String>,
 }

@@ -9,12 +9,17 @@ table! {
     Agent "[[agent]]" {
         /// What it calls itself, unique; the node's id when absent.
         name: String,
-        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT.
+        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT. Or all of them gost's servers, which tell of none: gost+wss://HOST and so on.
         #[schemars(required)]
         hubs: List<String>,
-        /// The secret that `mainstay tunnel key` has made.
-        #[schemars(required)]
+        /// The secret that `mainstay tunnel key` has made. Required, but at gost's servers, which ask for none.
         key: Secret,
+        /// The user of gost's servers, when they ask for one.
+        user: String,
+        /// Its password.
+        password: Secret,
+        /// Whether certificates are checked; only those of gost's servers, which make their own, need not be. Default true.
+        verify: bool,
         /// File of the authorities that hubs are checked by; the system's when absent.
         ca: String,
         /// The HTTP proxy that leads out of here: `http://[USER:PASSWORD@]HOST:PORT`.
@@ -39,7 +44,7 @@ table! {
         files: String,
         /// Datagrams instead of connections. Default false.
         udp: bool,
-        /// Its share among the agents of the tunnel, 1 to 65535. Default 1.
+        /// Its share among the agents of the tunnel, 1 to 65535. At gost's servers 1 to 255, and 255 takes all. Default 1.
         #[schemars(range(min = 1, max = 65535))]
         weight: i64,
         /// A host to be served under, besides those that the hub gives.

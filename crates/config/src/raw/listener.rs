@@ -79,6 +79,8 @@ table! {
         answer: Templated,
         /// Path at which agents of tunnels come in, by WebSocket (http).
         agents: String,
+        /// Whether agents come in by QUIC too, at the same port of UDP (hub; needs `tls`). Default false.
+        quic: bool,
         /// Another protocol whose clients are served beside this one's: `"gost"` (http, hub).
         compat: CompatWord,
     }

@@ -9,12 +9,17 @@ table! {
     Visit "[[visit]]" {
         /// What it calls itself, unique; the node's id when absent.
         name: String,
-        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT.
+        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT. Or all of them gost's servers, which tell of none: gost+wss://HOST and so on.
         #[schemars(required)]
         hubs: List<String>,
-        /// The secret that `mainstay tunnel key` has made; its public half is among the tunnels' `visitors`.
-        #[schemars(required)]
+        /// The secret that `mainstay tunnel key` has made; its public half is among the tunnels' `visitors`. Required, but at gost's servers, which ask for none.
         key: Secret,
+        /// The user of gost's servers, when they ask for one.
+        user: String,
+        /// Its password.
+        password: Secret,
+        /// Whether certificates are checked; only those of gost's servers, which make their own, need not be. Default true.
+        verify: bool,
         /// File of the authorities that hubs are checked by; the system's when absent.
         ca: String,
         /// The HTTP proxy that leads out of here: `http://[USER:PASSWORD@]HOST:PORT`.
@@ -38,5 +43,7 @@ table! {
         listen: String,
         /// Datagrams instead of connections. Default false.
         udp: bool,
+        /// The host that is wanted behind the tunnel, with a port when that matters; only gost's servers are told.
+        host: String,
     }
 }

@@ -8,6 +8,7 @@ use mainstay_core::tunnel::address::Address;
 use mainstay_core::tunnel::hello::{LIST_MAX, MESSAGE_MAX, NAME_MAX, OFFERS_MAX, TEXT_MAX};
 
 use super::secret::read_limited;
+use super::servers::{Shown, is_gost};
 use super::{HOUR, Resolver};
 use crate::plan::agent::{Agent, Offer, Service};
 use crate::plan::cluster::ClusterKey;
@@ -41,13 +42,17 @@ impl Resolver<'_> {
 
     fn agent(&mut self, raw: &raw::Agent, name: String) -> Agent {
         let who = format!("agent \"{name}\"");
-        let key = self.tunnel_key(&raw.key, &raw.head, &who);
+        let hubs = self.hubs(&raw.hubs, &raw.head, &who);
+        let shown = Shown { key: &raw.key, user: &raw.user, password: &raw.password };
+        let (key, login) = self.shown(&shown, &hubs, &raw.head, &who);
+        let verify = self.verified(raw.verify.as_ref(), raw.ca.as_ref(), &hubs, &who);
         let key_file = raw.key.as_ref().and_then(|key| self.secret_place(&key.value).0);
         let ca = raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, &who));
         let proxy = raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who));
         let drain = self.time(&raw.drain, USUAL_DRAIN, Duration::ZERO..=HOUR, &who, "drain");
-        let hubs = self.hubs(&raw.hubs, &raw.head, &who);
-        Agent { hubs, key, key_file, ca, proxy, drain, offers: self.offers(raw, &who), name }
+        self.no_quic_by_proxy(raw.proxy.as_ref(), &hubs, &who);
+        let offers = self.offers(raw, hubs.iter().any(|hub| is_gost(hub)), &who);
+        Agent { hubs, key, key_file, login, verify, ca, proxy, drain, offers, name }
     }
 
     /// The hubs that are dialled.
@@ -122,6 +127,14 @@ impl Resolver<'_> {
         }
     }
 
+    /// An HTTP proxy leads to ports of TCP alone.
+    pub(super) fn no_quic_by_proxy(&mut self, proxy: Option<&At<Secret>>, hubs: &[String], who: &str) {
+        if let (Some(proxy), Some(hub)) = (proxy, hubs.iter().find(|hub| hub.starts_with("quic://"))) {
+            let message = format!("{who}: {hub} cannot be reached: an HTTP proxy carries no QUIC");
+            self.error(proxy.span, message, "take one of the two out, or write wss:// instead");
+        }
+    }
+
     pub(super) fn way_out(&mut self, proxy: &At<Secret>, who: &str) -> Option<ClusterKey> {
         let text = self.secret(proxy, who, "proxy")?;
         let unread = !self.checks.files && matches!(proxy.value, Secret::File(_) | Secret::Credential(_));
@@ -142,7 +155,7 @@ impl Resolver<'_> {
         Some(ClusterKey::new(text.trim().to_owned()))
     }
 
-    fn offers(&mut self, raw: &raw::Agent, who: &str) -> Vec<Offer> {
+    fn offers(&mut self, raw: &raw::Agent, gost: bool, who: &str) -> Vec<Offer> {
         let Some(At { value: list, span }) = &raw.offer else {
             if !raw.head.spoiled.iter().any(|spoiled| spoiled == "offer") {
                 let help = "add [[agent.offer]] with tunnel = \"ID\" and to = [\"127.0.0.1:8000\"]";
@@ -155,6 +168,9 @@ impl Resolver<'_> {
         let mut bytes = 0;
         for At { value: offer, span } in list {
             let Some(resolved) = self.offer(offer, *span, who) else { continue };
+            if gost {
+                self.gost_offer(&resolved.tunnel, offer.weight.as_ref(), *span, who);
+            }
             bytes += OFFER_HEAD + resolved.tunnel.len() + resolved.host.as_ref().map_or(0, String::len);
             if !known.insert((resolved.tunnel.clone(), is_udp(&resolved.service))) {
                 let message = format!("{who} offers tunnel \"{}\" twice in the same way", resolved.tunnel);

@@ -15,6 +15,7 @@ mod notify;
 mod probe;
 mod registry;
 mod secret;
+mod servers;
 mod store;
 mod target;
 mod vip;

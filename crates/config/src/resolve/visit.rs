@@ -7,6 +7,7 @@ use std::time::Duration;
 use mainstay_core::tunnel::hello::{MESSAGE_MAX, OFFERS_MAX};
 
 use super::agent::{OFFER_HEAD, REST, USUAL_DRAIN};
+use super::servers::{Shown, is_gost};
 use super::{HOUR, Resolver};
 use crate::plan::visit::{Door, Visit};
 use crate::raw;
@@ -31,18 +32,26 @@ impl Resolver<'_> {
 
     fn visit(&mut self, raw: &raw::Visit, name: String, taken: &mut Taken) -> Visit {
         let who = format!("visit \"{name}\"");
+        let hubs = self.hubs(&raw.hubs, &raw.head, &who);
+        self.no_quic_by_proxy(raw.proxy.as_ref(), &hubs, &who);
+        let gost = hubs.iter().any(|hub| is_gost(hub));
+        let shown = Shown { key: &raw.key, user: &raw.user, password: &raw.password };
+        let (key, login) = self.shown(&shown, &hubs, &raw.head, &who);
+        let verify = self.verified(raw.verify.as_ref(), raw.ca.as_ref(), &hubs, &who);
         Visit {
-            hubs: self.hubs(&raw.hubs, &raw.head, &who),
-            key: self.tunnel_key(&raw.key, &raw.head, &who),
+            hubs,
+            key,
+            login,
+            verify,
             ca: raw.ca.as_ref().and_then(|ca| Some(self.authorities_of(ca, &who)?.1)),
             proxy: raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who)),
             drain: self.time(&raw.drain, USUAL_DRAIN, Duration::ZERO..=HOUR, &who, "drain"),
-            doors: self.doors(raw, &who, taken),
+            doors: self.doors(raw, gost, &who, taken),
             name,
         }
     }
 
-    fn doors(&mut self, raw: &raw::Visit, who: &str, taken: &mut Taken) -> Vec<Door> {
+    fn doors(&mut self, raw: &raw::Visit, gost: bool, who: &str, taken: &mut Taken) -> Vec<Door> {
         let Some(At { value: list, span }) = &raw.tunnel else {
             if !raw.head.spoiled.iter().any(|spoiled| spoiled == "tunnel") {
                 let help = "add [[visit.tunnel]] with id = \"ID\" and listen = \"127.0.0.1:8022\"";
@@ -54,9 +63,12 @@ impl Resolver<'_> {
         let mut known = HashSet::new();
         let mut bytes = 0;
         for At { value: door, span } in list {
-            let Some(door) = self.door(door, who, taken) else { continue };
+            let Some(door) = self.door(door, gost, who, taken) else { continue };
+            if gost {
+                self.gost_offer(&door.tunnel, None, *span, who);
+            }
             bytes += OFFER_HEAD + door.tunnel.len();
-            if !known.insert((door.tunnel.clone(), door.udp)) {
+            if !known.insert((door.tunnel.clone(), door.udp, door.host.clone())) {
                 let message = format!("{who} reaches tunnel \"{}\" twice in the same way", door.tunnel);
                 self.error(*span, message, "one `listen` is enough");
             }
@@ -73,7 +85,7 @@ impl Resolver<'_> {
         doors
     }
 
-    fn door(&mut self, raw: &raw::Door, who: &str, taken: &mut Taken) -> Option<Door> {
+    fn door(&mut self, raw: &raw::Door, gost: bool, who: &str, taken: &mut Taken) -> Option<Door> {
         let who = format!("{who}: tunnel");
         let id = self.required(&raw.id, &raw.head, &who, "id");
         let listen = self.required(&raw.listen, &raw.head, &who, "listen");
@@ -98,6 +110,7 @@ impl Resolver<'_> {
             let place = self.findings.line_of(first);
             self.error(span, format!("{who}: {listen} is taken, at {place}"), "write another port");
         }
-        Some(Door { tunnel, listen, udp })
+        let host = self.host_behind(raw.host.as_ref(), gost, &who);
+        Some(Door { tunnel, listen, udp, host })
     }
 }

@@ -5,6 +5,7 @@
 //! bytes, or as [`datagram`]s. The session has the face of [`crate::tunnel::Mux`], and speaks of streams in its words.
 
 pub mod ask;
+pub mod book;
 pub mod datagram;
 pub mod plugin;
 pub mod relay;

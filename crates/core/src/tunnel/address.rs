@@ -1,4 +1,5 @@
-//! Where a hub is dialled, and over which carrier: `wss://edge.example.com`, `tls://10.0.0.1:7000`.
+//! Where a hub is dialled, and over which carrier: `wss://edge.example.com`, `tls://10.0.0.1:7000`; `gost+ws://10.0.0.1:8421` is a
+//! server of gost's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,15 @@ pub const PORT: u16 = 7000;
 /// The port where hubs come in to hubs, when nobody says otherwise.
 pub const PEERS_PORT: u16 = 7001;
 
+/// What stands before the address of a gost server.
+const GOST: &str = "gost+";
+
+/// Where gost's servers have their WebSocket, when nobody says otherwise.
+pub const GOST_PATH: &str = "/ws";
+
+/// The port of a gost server without HTTP, when nobody says otherwise: gost has none, its own examples have this.
+pub const GOST_PORT: u16 = 8421;
+
 /// The longest address.
 const MOST: usize = 255;
 
@@ -28,13 +38,15 @@ pub enum Way {
     Ws,
     /// WebSocket over TLS.
     Wss,
+    /// QUIC, over UDP.
+    Quic,
 }
 
 impl Way {
     /// Whether nobody between the two can read or change what goes over it.
     #[must_use]
     pub const fn is_sealed(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
+        matches!(self, Self::Tls | Self::Wss | Self::Quic)
     }
 
     const fn word(self) -> &'static str {
@@ -43,12 +55,14 @@ impl Way {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Quic => "quic",
         }
     }
 
-    const fn port(self) -> u16 {
+    const fn port(self, gost: bool) -> u16 {
         match self {
-            Self::Tcp | Self::Tls => PORT,
+            Self::Tcp | Self::Tls if gost => GOST_PORT,
+            Self::Tcp | Self::Tls | Self::Quic => PORT,
             Self::Ws => 80,
             Self::Wss => 443,
         }
@@ -58,6 +72,8 @@ impl Way {
 /// Where a hub is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
+    /// It is a server of gost's, or speaks as one.
+    pub gost: bool,
     /// Over which carrier.
     pub way: Way,
     /// A name or an address; of IPv6 without brackets.
@@ -72,7 +88,7 @@ pub struct Address {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Wrong {
     /// It does not begin as one does.
-    #[error("write wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT")]
+    #[error("write wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT")]
     Scheme,
     /// It has no host, or one that cannot be.
     #[error("there is no host in it that could be dialled")]
@@ -95,21 +111,30 @@ impl FromStr for Address {
         if text.len() > MOST {
             return Err(Wrong::Long);
         }
+        let (gost, text) = text.strip_prefix(GOST).map_or((false, text), |rest| (true, rest));
         let (scheme, rest) = text.split_once("://").ok_or(Wrong::Scheme)?;
-        let ways = [Way::Tcp, Way::Tls, Way::Ws, Way::Wss];
+        let ways = [Way::Tcp, Way::Tls, Way::Ws, Way::Wss, Way::Quic];
         let way = ways.into_iter().find(|way| way.word() == scheme).ok_or(Wrong::Scheme)?;
+        if gost && way == Way::Quic {
+            // gost's is another.
+            return Err(Wrong::Scheme);
+        }
         let at = rest.find('/').unwrap_or(rest.len());
         let (authority, path) = rest.split_at(at);
-        let (host, port) = split(authority, way.port())?;
+        let (host, port) = split(authority, way.port(gost))?;
         let path = match way {
-            Way::Tcp | Way::Tls if matches!(path, "" | "/") => "",
-            Way::Tcp | Way::Tls => return Err(Wrong::Path),
-            Way::Ws | Way::Wss if matches!(path, "" | "/") => PATH,
+            Way::Tcp | Way::Tls | Way::Quic if matches!(path, "" | "/") => "",
+            Way::Tcp | Way::Tls | Way::Quic => return Err(Wrong::Path),
+            Way::Ws | Way::Wss if matches!(path, "" | "/") => usual_path(gost),
             Way::Ws | Way::Wss if path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => path,
             Way::Ws | Way::Wss => return Err(Wrong::Path),
         };
-        Ok(Self { way, host: host.to_owned(), port, path: path.to_owned() })
+        Ok(Self { gost, way, host: host.to_owned(), port, path: path.to_owned() })
     }
+}
+
+const fn usual_path(gost: bool) -> &'static str {
+    if gost { GOST_PATH } else { PATH }
 }
 
 /// The host and the port of `HOST:PORT`, or of `HOST` alone: of IPv6 without brackets.
@@ -165,12 +190,13 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authority = self.authority();
-        let authority = match authority.strip_suffix(&format!(":{}", self.way.port())) {
+        let authority = match authority.strip_suffix(&format!(":{}", self.way.port(self.gost))) {
             Some(host) if matches!(self.way, Way::Ws | Way::Wss) => host,
             Some(_) | None => authority.as_str(),
         };
-        let path = if self.path == PATH { "" } else { &self.path };
-        write!(f, "{}://{authority}{path}", self.way.word())
+        let path = if self.path == usual_path(self.gost) { "" } else { &self.path };
+        let gost = if self.gost { GOST } else { "" };
+        write!(f, "{gost}{}://{authority}{path}", self.way.word())
     }
 }
 
@@ -192,6 +218,26 @@ mod tests {
         assert_eq!(parts("ws://[::1]:8080/in"), owned("ws://[::1]:8080/in", "::1", 8080, "/in"));
         assert_eq!(parts("tls://10.0.0.1/"), owned("tls://10.0.0.1:7000", "10.0.0.1", 7000, ""));
         assert_eq!(parts("tcp://[fe80::1]"), owned("tcp://[fe80::1]:7000", "fe80::1", 7000, ""));
+        assert_eq!(parts("quic://hub.lan:443"), owned("quic://hub.lan:443", "hub.lan", 443, ""));
+        assert!("quic://hub.lan".parse::<Address>().unwrap().way.is_sealed());
+    }
+
+    #[test]
+    fn a_server_of_gosts_has_its_own_port_and_path() {
+        for (text, shown, port, path) in [
+            ("gost+ws://gost.local:80", "gost+ws://gost.local", 80, "/ws"),
+            ("gost+wss://a/in", "gost+wss://a/in", 443, "/in"),
+            ("gost+ws://a/.mainstay/tunnel", "gost+ws://a/.mainstay/tunnel", 80, PATH),
+            ("gost+tcp://10.0.0.1", "gost+tcp://10.0.0.1:8421", 8421, ""),
+            ("gost+tls://[::1]:9", "gost+tls://[::1]:9", 9, ""),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert!(address.gost);
+            assert_eq!((address.to_string().as_str(), address.port, &*address.path), (shown, port, path));
+        }
+        for wrong in ["gost+http://a", "gost+quic://a", "gost://a"] {
+            assert_eq!(wrong.parse::<Address>(), Err(Wrong::Scheme));
+        }
     }
 
     #[test]
@@ -216,6 +262,7 @@ mod tests {
         assert_eq!(wrong("tcp://a:0"), Wrong::Port("0".into()));
         assert_eq!(wrong("tcp://a:70000"), Wrong::Port("70000".into()));
         assert_eq!(wrong("tcp://a:1/path"), Wrong::Path);
+        assert_eq!(wrong("quic://a:1/path"), Wrong::Path);
         assert_eq!(wrong("ws://a/b c"), Wrong::Path);
         assert_eq!(wrong("ws://a/b\r\nX: y"), Wrong::Path);
         assert_eq!(wrong(&format!("tcp://{}", "a".repeat(300))), Wrong::Long);

@@ -3,13 +3,13 @@
 use super::HEADER;
 
 /// OPEN: a stream begins; fields, then its first bytes.
-pub(super) const OPEN: u8 = 1;
+pub const OPEN: u8 = 1;
 /// DATA: bytes of a stream, or one datagram.
-pub(super) const DATA: u8 = 2;
+pub const DATA: u8 = 2;
 /// RESET: a stream is over; code 2.
-pub(super) const RESET: u8 = 3;
+pub const RESET: u8 = 3;
 /// CREDIT: bytes were taken; how many 4, the window 4.
-pub(super) const CREDIT: u8 = 4;
+pub const CREDIT: u8 = 4;
 /// PING: token 8, fields.
 pub(super) const PING: u8 = 5;
 /// PONG: the token, 8.
@@ -17,12 +17,12 @@ pub(super) const PONG: u8 = 6;
 /// GOAWAY: no more streams; milliseconds until the end 4, why.
 pub(super) const GOAWAY: u8 = 7;
 /// LIMITS: fields; the first frame of each side.
-pub(super) const LIMITS: u8 = 8;
+pub const LIMITS: u8 = 8;
 
 /// A flag of OPEN and DATA: the last bytes of this side.
-pub(super) const FIN: u8 = 1;
+pub const FIN: u8 = 1;
 /// A flag of OPEN: each DATA is a datagram.
-pub(super) const DATAGRAMS: u8 = 2;
+pub const DATAGRAMS: u8 = 2;
 
 /// The longest frame of the session's own, and the longest fields of an OPEN.
 pub(super) const CONTROL_MAX: usize = 4096;

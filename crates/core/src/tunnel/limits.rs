@@ -7,7 +7,7 @@ use super::fields::{Broken, Fields, number, put};
 
 const BUDGET: u8 = 1;
 const STREAMS: u8 = 2;
-const WINDOW: u8 = 3;
+pub(super) const WINDOW: u8 = 3;
 
 /// What each side allows at least, and what the other goes by until it has been told more.
 pub(super) const LEAST: Granted = Granted { budget: 64 << 10, streams: 256, window: 16 << 10 };

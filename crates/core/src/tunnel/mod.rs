@@ -11,6 +11,7 @@ mod frame;
 pub mod hello;
 pub(crate) mod inbox;
 pub mod keeper;
+pub mod lane;
 mod limits;
 mod mux;
 mod news;

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, fs};
 
@@ -13,8 +14,11 @@ use crate::{Daemon, Host};
 /// Where Debian has the sources of Go's libraries.
 const GOPATH: &str = "/usr/share/gocode";
 
+/// Held by whoever builds it in this process.
+static BUILDING: Mutex<()> = Mutex::new(());
+
 /// Its sources.
-const SOURCES: [&str; 3] = ["main.go", "wire.go", "carrier.go"];
+const SOURCES: [&str; 4] = ["main.go", "wire.go", "carrier.go", "node.go"];
 
 /// A running peer.
 #[derive(Debug)]
@@ -54,9 +58,10 @@ impl Gost {
     }
 }
 
-/// The program, built anew when its sources are younger. Tests that build it at one time do it side by side and put the same in
-/// place.
+/// The program, built anew when its sources are younger. Test programs that build it at one time do it side by side and
+/// put the same in place.
 fn program() -> Result<PathBuf> {
+    let _one = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("gost");
     // Beside what cargo made, which is below `deps` when it is a test.
     let exe = env::current_exe().context("where this program stands")?;

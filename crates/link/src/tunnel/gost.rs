@@ -7,8 +7,10 @@
 use std::io;
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Context, SHA256};
 use mainstay_core::gost::ask::{Ask, Bind, Connect, Grant};
-use mainstay_core::gost::relay::Status;
+use mainstay_core::gost::relay::{Login, Status};
 use mainstay_core::gost::step::{self, Call, Door, PATIENCE};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -134,4 +136,49 @@ async fn part<C: AsyncWrite + Unpin>(carrier: &mut C, said: &[u8]) {
     };
     // Whoever has gone already needs no answer.
     let _ = timeout(PARTING, all).await;
+}
+
+/// Whether a login is this user's, in a time that does not tell how much of it is right.
+#[must_use]
+pub fn is_login(login: &Login, user: &str, password: &str) -> bool {
+    let code = |user: &str, password: &str| {
+        let mut context = Context::new(&SHA256);
+        context.update(&(user.len() as u64).to_be_bytes());
+        context.update(user.as_bytes());
+        context.update(password.as_bytes());
+        context.finish()
+    };
+    let (theirs, ours) = (code(&login.user, &login.password), code(user, password));
+    verify_slices_are_equal(theirs.as_ref(), ours.as_ref()).is_ok()
+}
+
+/// A number that nobody else has: a random UUID (RFC 9562 section 5.4).
+#[must_use]
+pub fn connector() -> [u8; 16] {
+    let mut uuid = [0; 16];
+    aws_lc_rs::rand::fill(&mut uuid).expect("the library aborts before it fails to give random bytes");
+    uuid[6] = uuid[6] & 0x0f | 0x40;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_a_users_when_both_its_parts_are() {
+        let login = Login { user: "alice".into(), password: "wonder".into() };
+        assert!(is_login(&login, "alice", "wonder"));
+        for (user, password) in [("alice", "wonde"), ("alic", "ewonder"), ("bob", "wonder"), ("", "")] {
+            assert!(!is_login(&login, user, password), "{user} {password}");
+        }
+    }
+
+    #[test]
+    fn clients_are_numbered_by_random_uuids() {
+        let (one, other) = (connector(), connector());
+        assert_ne!(one, other);
+        assert_eq!((one[6] >> 4, one[8] >> 6), (4, 2));
+    }
 }

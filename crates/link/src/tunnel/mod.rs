@@ -12,6 +12,7 @@ pub mod hubs;
 mod inner;
 pub mod keys;
 mod machine;
+pub mod quic;
 mod session;
 pub mod siblings;
 mod socket;

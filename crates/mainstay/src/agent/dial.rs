@@ -45,12 +45,7 @@ impl Agent {
             }
             Err(Ended::Hello(Failed::Refused(refused))) => {
                 if refused.cause != Cause::Leaving {
-                    self.counts.refusals.set(self.counts.refusals.get() + 1);
-                    let why = format!("refused: {}", refused.sentence);
-                    if self.once(&format!("{url} {why}")) {
-                        self.voice.warn(&self.name, format!("{url}: {why}"));
-                    }
-                    self.heard.borrow_mut().refused(&url, why);
+                    self.refused_at(&url, &refused.sentence);
                     self.ways.refused();
                 }
                 Input::Refused(number, refused.cause)
@@ -61,7 +56,23 @@ impl Agent {
         let _ = self.inputs.send(input);
     }
 
+    /// Who is at an address does not let us in.
+    pub(super) fn refused_at(&self, url: &str, why: &dyn std::fmt::Display) {
+        self.counts.refusals.set(self.counts.refusals.get() + 1);
+        let why = format!("refused: {why}");
+        if self.once(&format!("{url} {why}")) {
+            self.voice.warn(&self.name, format!("{url}: {why}"));
+        }
+        self.heard.borrow_mut().refused(url, why);
+    }
+
     fn failed(&self, number: u64, url: &str, why: &dyn std::fmt::Display) -> Input {
+        self.failed_at(url, why);
+        Input::Failed(number)
+    }
+
+    /// An address leads to nobody.
+    pub(super) fn failed_at(&self, url: &str, why: &dyn std::fmt::Display) {
         self.counts.failures.set(self.counts.failures.get() + 1);
         if self.once(url) {
             self.voice.warn(&self.name, format!("{url} cannot be reached: {why}; it is tried on"));
@@ -69,7 +80,6 @@ impl Agent {
             tracing::debug!(hub = url, "{why}");
         }
         self.heard.borrow_mut().lost(url, format!("cannot be reached: {why}"));
-        Input::Failed(number)
     }
 
     async fn call(&self, number: u64, url: &str, turn: u32) -> Result<(Met, Box<dyn Carrier>), Ended> {
@@ -88,8 +98,8 @@ impl Agent {
             instance: self.instance,
             key: &key,
             offers: &offers,
-            // No end of TLS here can tell its exporter yet, and an Ingress may be what ends it.
-            binding: &[],
+            // Of TLS over TCP no end here can tell its exporter yet, and an Ingress may be what ends it.
+            binding: &connected.binding,
         };
         let look = |challenge: &Challenge| {
             let wanted = !self.leaving.get()
@@ -116,6 +126,7 @@ impl Agent {
         tracing::debug!(hub = met.hub.hub, url, process, thread, "a session has begun");
         self.say_what_is_served(&met);
         let hubs = met.welcome.hubs.iter().filter_map(|url| url.parse::<Address>().ok());
+        let hubs = hubs.filter(|hub| !hub.gost);
         let hubs =
             hubs.filter(|hub| !self.sealed || hub.way.is_sealed()).map(|hub| hub.to_string()).collect();
         let _ = self.inputs.send(Input::Welcome { dial: number, hubs, names: met.welcome.names });

@@ -5,6 +5,7 @@
 
 mod dial;
 mod files;
+mod gost;
 mod keys;
 mod look;
 mod news;
@@ -66,6 +67,8 @@ struct Agent {
     doors: Vec<Rc<Door>>,
     ways: Ways,
     roam: RefCell<Roam>,
+    /// The hubs, when they are gost's: then there is nothing to roam.
+    servers: Option<gost::Servers>,
     sessions: RefCell<HashMap<u64, Session>>,
     inputs: UnboundedSender<Input>,
     /// A target's health has changed.
@@ -152,6 +155,7 @@ impl Agent {
         voice: Voice,
         instance: u64,
     ) -> anyhow::Result<(Rc<Self>, UnboundedReceiver<Input>)> {
+        let servers = gost::servers(&settings)?;
         let (inputs, heard) = unbounded_channel();
         let (changed, load) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let urls: Vec<String> = settings.hubs.iter().map(Address::to_string).collect();
@@ -176,7 +180,7 @@ impl Agent {
         }
         let nothing = offered.is_empty() && doors.is_empty();
         anyhow::ensure!(!nothing, "there is nothing to do: {}", unusable.join("; "));
-        let dialled = urls.iter().map(String::as_str);
+        let dialled = urls.iter().filter(|_| servers.is_none()).map(String::as_str);
         let roam = match doors.is_empty() {
             true => Roam::new(dialled, boot_now()),
             false => Roam::one_each(dialled, boot_now()),
@@ -192,6 +196,7 @@ impl Agent {
             doors,
             ways: Ways::default(),
             roam: RefCell::new(roam),
+            servers,
             sessions: RefCell::default(),
             inputs,
             changed,
@@ -214,6 +219,7 @@ impl Agent {
         self.look_after();
         let doors: Vec<_> = self.doors.iter().map(|door| door.keep(&self)).collect();
         self.handle(Input::Tick);
+        self.meet_servers();
         loop {
             let due = self.roam.borrow().poll_timeout(boot_now());
             tokio::select! {
@@ -271,6 +277,7 @@ impl Agent {
     fn tell(&self) {
         let news = news::of(&self.offered.borrow(), &self.load);
         self.sessions.borrow().values().for_each(|session| session.tell(news.clone()));
+        self.servers.iter().for_each(|servers| servers.health.notify_waiters());
     }
 
     /// Says something once; `forget` makes it new again.
@@ -307,6 +314,7 @@ impl Agent {
     /// Takes no new streams and waits for the others to end.
     async fn leave(self: &Rc<Self>) {
         self.leaving.set(true);
+        self.servers.iter().for_each(|servers| servers.health.notify_waiters());
         let within = self.drain.get();
         let sessions: Vec<Session> = self.sessions.borrow().values().cloned().collect();
         tracing::info!(sessions = sessions.len(), "it leaves: streams that are open are let end");

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_config::plan::{Plan, agent as plan, cluster::ClusterKey, visit};
+use mainstay_core::gost::relay::Login;
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::address::Address;
-use mainstay_link::tunnel::carrier::{Dialing, trusting};
+use mainstay_link::SystemEntropy;
+use mainstay_link::tunnel::carrier::{Dialing, believing, trusting};
 use mainstay_link::tunnel::keys::SigningKey;
 use mainstay_sys::clock::boot_now;
 use tokio::io::unix::AsyncFd;
@@ -355,10 +357,11 @@ fn settings(agent: &plan::Agent) -> anyhow::Result<Settings> {
     Ok(Settings {
         hubs: hubs(&agent.hubs)?,
         name: agent.name.clone(),
-        key: SigningKey::parse(agent.key.text()).context("key")?,
+        key: key(&agent.key)?,
+        login: agent.login.as_ref().map(login),
         // The supervisor follows it, which may read what this role may not.
         key_file: None,
-        dialing: dialing(agent.ca.as_ref().map(|(_, text)| text), agent.proxy.as_ref())?,
+        dialing: dialing(agent.verify, agent.ca.as_ref().map(|(_, text)| text), agent.proxy.as_ref())?,
         services: agent.offers.iter().map(service).collect(),
         wishes: Vec::new(),
         drain: agent.drain,
@@ -370,26 +373,40 @@ fn visitor(visit: &visit::Visit, before: &[Rc<Agent>]) -> anyhow::Result<Setting
     let wish = |door: &visit::Door| {
         let listen = Listen::At(door.listen);
         let bound = before.iter().find_map(|agent| agent.socket_of(listen, door.udp));
-        Wish { bound, ..Wish::new(&door.tunnel, listen, door.udp) }
+        Wish { bound, host: door.host.clone(), ..Wish::new(&door.tunnel, listen, door.udp) }
     };
     Ok(Settings {
         hubs: hubs(&visit.hubs)?,
         name: visit.name.clone(),
-        key: SigningKey::parse(visit.key.text()).context("key")?,
+        key: key(&visit.key)?,
+        login: visit.login.as_ref().map(login),
         key_file: None,
-        dialing: dialing(visit.ca.as_ref(), visit.proxy.as_ref())?,
+        dialing: dialing(visit.verify, visit.ca.as_ref(), visit.proxy.as_ref())?,
         services: Vec::new(),
         wishes: visit.doors.iter().map(wish).collect(),
         drain: visit.drain,
     })
 }
 
+/// The key; gost's servers ask for none.
+fn key(key: &ClusterKey) -> anyhow::Result<SigningKey> {
+    match key.text() {
+        "" => Ok(SigningKey::generate(&mut SystemEntropy)),
+        text => SigningKey::parse(text).context("key"),
+    }
+}
+
+fn login(login: &plan::Login) -> Login {
+    Login { user: login.user.clone(), password: login.password.text().to_owned() }
+}
+
 fn hubs(hubs: &[String]) -> anyhow::Result<Vec<Address>> {
     hubs.iter().map(|hub| hub.parse().with_context(|| hub.clone())).collect()
 }
 
-fn dialing(ca: Option<&String>, proxy: Option<&ClusterKey>) -> anyhow::Result<Dialing> {
-    let tls = trusting(ca.map(String::as_bytes)).map_err(anyhow::Error::msg).context("ca")?;
+fn dialing(verify: bool, ca: Option<&String>, proxy: Option<&ClusterKey>) -> anyhow::Result<Dialing> {
+    let tls = if verify { trusting(ca.map(String::as_bytes)) } else { believing() };
+    let tls = tls.map_err(anyhow::Error::msg).context("ca")?;
     let proxy = proxy.map(|proxy| proxy.text().parse().map_err(anyhow::Error::msg));
     Ok(Dialing { tls, proxy: proxy.transpose().context("proxy")? })
 }

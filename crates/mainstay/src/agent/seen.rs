@@ -52,6 +52,12 @@ impl Heard {
         }
     }
 
+    /// A server has answered one offer or one wish; whether in another way than before.
+    pub(super) fn granted(&mut self, hub: &str, index: u16, answer: Answer) -> bool {
+        let before = self.grants.insert((hub.to_owned(), index), answer.clone());
+        before != Some(answer)
+    }
+
     /// An address leads to a hub.
     pub(super) fn reached(&mut self, url: &str) {
         self.unreachable.remove(url);
@@ -74,6 +80,10 @@ impl Heard {
 impl Agent {
     /// Whether it has met every place of the hubs that it knows, of which there is one.
     pub(super) fn is_settled(&self) -> bool {
+        if let Some(servers) = &self.servers {
+            let well: Vec<bool> = self.offered.borrow().iter().map(|offered| offered.healthy()).collect();
+            return servers.is_settled(&well);
+        }
         let hubs = self.roam.borrow().view(boot_now());
         let one = !self.doors.is_empty();
         let met = |hub: &mainstay_core::tunnel::roam::HubView| {
@@ -142,6 +152,10 @@ impl Agent {
 
     fn hubs_seen(&self) -> Vec<HubSeen> {
         let sessions = self.sessions.borrow();
+        if let Some(servers) = &self.servers {
+            let counters = |number| sessions.get(&number).map(mainstay_link::tunnel::Session::counters);
+            return servers.seen(self.offered.borrow().len(), counters);
+        }
         let mut hubs = Vec::new();
         for hub in self.roam.borrow().view(boot_now()) {
             let there = hub.places.iter().filter_map(|place| sessions.get(&place.session?));
@@ -161,7 +175,10 @@ impl Agent {
     pub(super) fn status(&self) -> AgentStatus {
         let heard = self.heard.borrow();
         let hubs = self.hubs_seen();
-        let known = |hub: &str| hubs.iter().any(|known| known.hub == hub && known.sessions > 0);
+        // A visitor at gost's servers has no sessions: what it heard last is what is known.
+        let sessionless = self.servers.is_some() && !self.doors.is_empty();
+        let known =
+            |hub: &str| sessionless || hubs.iter().any(|known| known.hub == hub && known.sessions > 0);
         let all = self.offered.borrow();
         let offers = all.iter().map(|offered| {
             let mut shown = OfferStatus {

@@ -36,7 +36,7 @@ impl Agent {
 }
 
 /// Carries a stream. All that is needed to begin is gone when bytes flow: a connection that rests is small.
-async fn carry(offered: Rc<Offered>, open: Open, stream: Stream) {
+pub(super) async fn carry(offered: Rc<Offered>, open: Open, stream: Stream) {
     let Some((splice, _counted)) = Box::pin(begin(offered, open, stream)).await else { return };
     if let Err(error) = splice.await {
         tracing::debug!("a stream has ended: {error}");

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mainstay_config::plan::agent::Look;
+use mainstay_core::gost::relay::Login;
 use mainstay_core::tunnel::address::Address;
 use mainstay_link::tunnel::carrier::Dialing;
 use mainstay_link::tunnel::keys::SigningKey;
@@ -18,12 +19,14 @@ pub(super) const DRAIN: Duration = Duration::from_secs(30);
 
 /// An agent.
 pub struct Settings {
-    /// Hubs to dial; more are told by those.
+    /// Hubs to dial; more are told by those. Either all of them are gost's servers or none is.
     pub hubs: Vec<Address>,
     /// What it calls itself.
     pub name: String,
-    /// What it proves to be.
+    /// What it proves to be; gost's servers do not ask.
     pub key: SigningKey,
+    /// Who it is to gost's servers.
+    pub login: Option<Login>,
     /// The file that the key comes from, when the agent is to follow it by itself.
     pub key_file: Option<PathBuf>,
     /// Trust and proxy.
@@ -45,6 +48,8 @@ pub struct Wish {
     pub listen: Listen,
     /// Datagrams instead of bytes.
     pub udp: bool,
+    /// The host that it wants behind the tunnel, which only gost's servers are told.
+    pub host: Option<String>,
     /// The socket, when there is one already.
     pub(super) bound: Option<Rc<Bound>>,
 }
@@ -68,10 +73,16 @@ impl fmt::Display for Listen {
 }
 
 impl Wish {
+    /// The same, with the host that is wanted behind it.
+    #[must_use]
+    pub fn behind(self, host: Option<String>) -> Self {
+        Self { host, ..self }
+    }
+
     /// A tunnel, and where it is reached.
     #[must_use]
     pub fn new(tunnel: &str, listen: Listen, udp: bool) -> Self {
-        Self { tunnel: tunnel.to_owned(), listen, udp, bound: None }
+        Self { tunnel: tunnel.to_owned(), listen, udp, host: None, bound: None }
     }
 }
 

@@ -100,15 +100,18 @@ async fn answer(desk: &Desk, request: Request<Incoming>) -> Response<Full<Bytes>
             let json = serde_json::to_string(status).unwrap_or_default();
             typed(StatusCode::OK, "application/json", json)
         }
-        _ => readiness(status),
+        _ => readiness(status, request.uri().query() == Some("here")),
     }
 }
 
-fn readiness(status: &Status) -> Response<Full<Bytes>> {
-    if status.degraded.is_empty() {
+/// Whether all is well, or with `?here` whether this node serves: whoever takes a node out by the answer must not do so
+/// because another one, or a client behind it, is away.
+fn readiness(status: &Status, here: bool) -> Response<Full<Bytes>> {
+    let wrong: Vec<String> = if here { status.absent().collect() } else { status.degraded.clone() };
+    if wrong.is_empty() {
         return text(StatusCode::OK, "ready\n".into());
     }
-    text(StatusCode::SERVICE_UNAVAILABLE, status.degraded.join("\n") + "\n")
+    text(StatusCode::SERVICE_UNAVAILABLE, wrong.join("\n") + "\n")
 }
 
 fn text(code: StatusCode, body: String) -> Response<Full<Bytes>> {

@@ -101,7 +101,7 @@ enum Command {
     /// Turn another program's configuration into ours: TOML on standard output, what was not understood on
     /// standard error.
     #[command(subcommand)]
-    Import(Import),
+    Import(import::From),
     /// Say what this node holds, since when, why, and who is next.
     Status {
         /// As JSON.
@@ -216,58 +216,6 @@ enum LockCommand {
         /// Which.
         text: String,
     },
-}
-
-#[derive(Debug, Subcommand)]
-enum Import {
-    /// Turn a keepalived.conf into ours.
-    Keepalived {
-        /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Exit 0 even when something that changes behaviour was dropped.
-        #[arg(long)]
-        lenient: bool,
-        /// The configuration id that `@id` conditions select.
-        #[arg(long, value_name = "ID")]
-        config_id: Option<String>,
-    },
-    /// Turn an nginx.conf, and what it includes, into ours.
-    Nginx {
-        /// The file.
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Which part of a configuration it is.
-        #[arg(long, value_name = "PART", default_value = "main")]
-        context: Context,
-        /// Where relative paths of served files start, as nginx's -p.
-        #[arg(long, value_name = "DIR")]
-        prefix: Option<PathBuf>,
-        /// Exit 0 even when something that changes behaviour was dropped.
-        #[arg(long)]
-        lenient: bool,
-    },
-}
-
-/// The part of an nginx configuration that a file is.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Context {
-    /// All of it.
-    Main,
-    /// What stands in `http`: servers and upstreams.
-    Http,
-    /// What stands in `stream`.
-    Stream,
-}
-
-impl From<Context> for mainstay_config::nginx::Part {
-    fn from(context: Context) -> Self {
-        match context {
-            Context::Main => Self::Main,
-            Context::Http => Self::Http,
-            Context::Stream => Self::Stream,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -502,13 +450,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Check { file, config, elsewhere } => local::check(&file.unwrap_or(config.config), elsewhere),
         Command::Fmt { file, write } => local::fmt(&file, write),
         Command::Schema => local::print(&mainstay_config::schema()),
-        Command::Import(Import::Keepalived { file, lenient, config_id }) => {
-            import::keepalived(&file, lenient, config_id.as_deref())
-        }
-        Command::Import(Import::Nginx { file, context, prefix, lenient }) => {
-            let options = mainstay_config::nginx::Options { part: context.into(), prefix };
-            import::nginx(&file, lenient, &options)
-        }
+        Command::Import(from) => import::run(from),
         Command::Status { json } => ask::status(&dirs, json),
         Command::Top { once, interval } => top::run(&dirs, once, std::time::Duration::from_secs(interval)),
         Command::Events { follow, json } => ask::events(&dirs, follow, json),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mainstay_core::tunnel::address::Address;
-use mainstay_link::tunnel::carrier::{Dialing, Proxy, client_config};
+use mainstay_link::tunnel::carrier::{Dialing, Proxy};
 
-use super::agent::{name, own_name, secret};
+use super::agent::{LoginArgs, name, own_name, shown, trust};
 use crate::agent::{Listen, Settings, Wish};
 
 /// Where the secret may stand instead of in a file.
@@ -16,7 +16,8 @@ const KEY: &str = "MAINSTAY_VISIT_KEY";
 /// What is reached, and how.
 #[derive(Args, Debug)]
 pub(super) struct VisitArgs {
-    /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
+    /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
+    /// gost+ws://HOST and the like is a server of gost's, which tells of none.
     #[arg(long, value_name = "URL", required = true)]
     hub: Vec<Address>,
     /// The tunnel's id, as `[[tunnel]]` on the hub has it.
@@ -31,12 +32,20 @@ pub(super) struct VisitArgs {
     /// The file with the secret that `mainstay tunnel key` has made; MAINSTAY_VISIT_KEY may hold the secret itself instead.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    login: LoginArgs,
+    /// The host that is wanted behind the tunnel, as HOST or HOST:PORT; only gost's servers are told.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// What the visitor calls itself; the name of this machine by default.
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<String>,
     /// Certificates of authorities that hubs are checked by; those of the system by default.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Take any certificate of gost's servers, which make their own: whoever stands on the way can be one of them.
+    #[arg(long, conflicts_with = "ca")]
+    no_verify: bool,
     /// The HTTP proxy that leads out of here: `http://[USER:PASSWORD@]HOST:PORT`.
     #[arg(long, value_name = "URL", env = "MAINSTAY_VISIT_PROXY", hide_env_values = true)]
     proxy: Option<Proxy>,
@@ -66,16 +75,17 @@ pub(super) fn run(args: VisitArgs) -> anyhow::Result<u8> {
     } else {
         crate::log::start()
     }
-    let key = secret(args.key.as_deref(), KEY, "a visitor")?;
-    let tls = client_config(args.ca.as_deref()).map_err(anyhow::Error::msg)?;
+    let (key, login) = shown(&args.hub, args.key.as_deref(), KEY, args.login, "a visitor")?;
+    let tls = trust(&args.hub, args.ca.as_deref(), args.no_verify)?;
     crate::agent::run(Settings {
         hubs: args.hub,
         name: args.name.unwrap_or_else(|| own_name("visitor")),
         key,
+        login,
         key_file: None,
         dialing: Dialing { tls, proxy: args.proxy },
         services: Vec::new(),
-        wishes: vec![Wish::new(&args.tunnel, args.listen, args.udp)],
+        wishes: vec![Wish::new(&args.tunnel, args.listen, args.udp).behind(args.host)],
         drain: std::time::Duration::from_secs(args.drain),
     })?;
     Ok(0)

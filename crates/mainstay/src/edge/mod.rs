@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use crate::ipc::{Channel, Closed, FromEdge, Received, RouteExplained, ToEdge};
+use crate::ipc::{Channel, Closed, FromEdge, Received, RouteExplained, Sibling, ToEdge};
 use backends::Backends;
 pub(crate) use hub::LEAVING;
 
@@ -60,8 +60,9 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
     let offered = news.offered();
     let news = Arc::new(news);
     let hubs = watch::Sender::default();
+    let siblings = watch::Sender::default();
     let node = hub.name.clone();
-    let known = hubs.subscribe();
+    let known = hub::Around { hubs: hubs.subscribe(), siblings: siblings.subscribe() };
     process.tell(move |thread| {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         hub::settle(thread, Arc::clone(&hub), Arc::clone(&news), known.clone(), number);
@@ -72,7 +73,7 @@ pub fn run(channel: Channel) -> anyhow::Result<()> {
     runtime.block_on(async {
         let channel = crate::ipc::watched(channel).context("watch the channel")?;
         let backends = Backends::default();
-        Control { channel, process, by: None, backends, node, told, offered, hubs }.serve().await
+        Control { channel, process, by: None, backends, node, told, offered, hubs, siblings }.serve().await
     })
 }
 
@@ -91,6 +92,8 @@ struct Control {
     offered: watch::Receiver<BTreeSet<String>>,
     /// The hubs that registries know.
     hubs: watch::Sender<Arc<[Record]>>,
+    /// The edge processes of this node.
+    siblings: watch::Sender<Arc<[Sibling]>>,
 }
 
 impl Control {
@@ -167,6 +170,7 @@ impl Control {
                 }
             }
             ToEdge::Hubs(hubs) => drop(self.hubs.send_replace(hubs.into())),
+            ToEdge::Siblings(all) => drop(self.siblings.send_replace(all.into())),
             ToEdge::Sync(number) => {
                 self.process.come_round().await;
                 self.say(&FromEdge::Synced(number)).await?;

@@ -43,6 +43,8 @@ pub enum ToEdge {
     Sticky(Vec<u8>),
     /// All other hubs that a registry knows; those that are reached otherwise may lack.
     Hubs(Vec<Record>),
+    /// All edge processes of the node that serve, itself among them.
+    Siblings(Vec<Sibling>),
     /// Where the lines of these access logs go; the descriptors come with it in this order.
     Logs(Vec<LogTarget>),
     /// Answer with `FromEdge::Synced` once everything that was said before is done.
@@ -73,6 +75,31 @@ pub struct HubIdentity {
     pub processes: u16,
     /// Threads of each.
     pub threads: u16,
+    /// The process among those of its node.
+    pub own: Sibling,
+    /// What only the edge processes of this run of the node know.
+    pub secret: RunSecret,
+}
+
+/// What only the edge processes of one run of the node know.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSecret(pub Vec<u8>);
+
+impl std::fmt::Debug for RunSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RunSecret(***)")
+    }
+}
+
+/// An edge process as its siblings know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    /// Its column in the memory that all of them share.
+    pub column: u16,
+    /// How many threads it has.
+    pub threads: u16,
+    /// When it was started, in nanoseconds since boot: of two the later one dials the other.
+    pub born: u64,
 }
 
 /// An edge's part of the Plan, with its secrets.

@@ -11,7 +11,9 @@ mod outbox;
 
 pub use agent::{FromAgent, ToAgent};
 pub use channel::{Channel, Closed, Received, watched};
-pub use edge::{EdgePlan, FromEdge, HubIdentity, PoolOrder, RouteExplained, Seen, ToEdge};
+pub use edge::{
+    EdgePlan, FromEdge, HubIdentity, PoolOrder, RouteExplained, RunSecret, Seen, Sibling, ToEdge,
+};
 pub use messages::{
     ApiCall, ApiReply, Asker, ClusterAction, Deposit, Farewell, FromApi, FromExec, FromProbe, FromRegistry,
     FromVip, Identity, Notice, Outcome, PoolAction, Run, ToApi, ToExec, ToProbe, ToRegistry, ToVip,

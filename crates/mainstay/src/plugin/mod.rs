@@ -5,11 +5,13 @@
 //! what it asks for.
 
 mod call;
+pub(crate) mod client;
 mod desk;
 mod grpc;
 mod json;
 mod redis;
 mod run;
+pub(crate) mod say;
 mod serve;
 mod shelf;
 pub mod wire;

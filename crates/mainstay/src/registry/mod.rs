@@ -10,7 +10,7 @@ mod hubs;
 mod redis;
 mod shelf;
 mod store;
-mod tls;
+pub(crate) mod tls;
 mod worker;
 
 pub(crate) use self::redis::Client as Redis;

@@ -1,4 +1,4 @@
-//! TLS towards etcd: whom we believe, and who we say that we are.
+//! TLS towards stores and plugins: whom we believe, and who we say that we are.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-pub(super) fn client(access: &Access) -> anyhow::Result<Arc<ClientConfig>> {
+pub(crate) fn client(access: &Access) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_config::plan::Plan;
-use mainstay_config::plan::edge::Place as At;
+use mainstay_config::plan::edge::{Listener, Place as At};
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::record::Record;
 use mainstay_proxy::pool::Standing;
@@ -24,7 +24,7 @@ use super::secrets::Secrets;
 use super::slots::Slots;
 use super::tickets::TicketKeys;
 use super::worker::Place;
-use crate::ipc::{EdgePlan, FromEdge, HubIdentity, ToApi, ToEdge, ToVip};
+use crate::ipc::{EdgePlan, FromEdge, HubIdentity, RunSecret, Sibling, ToApi, ToEdge, ToVip};
 use crate::role::Role;
 
 /// Sockets that go with one message.
@@ -59,6 +59,10 @@ pub(super) struct Edges {
     pub(super) sticky: Vec<u8>,
     /// This run of the node, as agents of tunnels and other hubs know it.
     pub(super) run: Run,
+    /// What edge processes of this run know each other by.
+    pub(super) secret: RunSecret,
+    /// What they were told of each other.
+    pub(super) siblings: Vec<Sibling>,
     /// What registries know of other hubs.
     pub(super) hubs: Vec<Record>,
     /// What the registry role was told of this one.
@@ -70,6 +74,8 @@ pub(super) struct Edges {
 pub(super) struct Has {
     /// Its column in the shared memory.
     pub(super) column: u16,
+    /// How many threads it has; 0 for one of an earlier version, which knows of no siblings.
+    pub(super) threads: u16,
     /// The sockets that it was given.
     pub(super) sockets: HashSet<SocketKey>,
     /// What it said last.
@@ -91,14 +97,17 @@ impl Supervisor {
         Cells::clear(cells.words(), usize::from(column));
         let memory = cells.as_fd().try_clone_to_owned().context("lend the shared memory")?;
         let worker = &mut self.workers[slot];
-        worker.edge = Has { column, ..Has::default() };
         let threads = plan.edge.threads.max(1);
+        worker.edge = Has { column, threads, ..Has::default() };
+        let own = worker.sibling();
         let hub = HubIdentity {
             name: plan.node.clone(),
             instance: self.edges.run.instance,
             process: worker.instance,
             processes: plan.edge.instances.max(1),
             threads,
+            own,
+            secret: self.edges.secret.clone(),
         };
         worker.send_with(&ToEdge::Start { column, threads, hub }, vec![memory]);
         worker.send(&ToEdge::Tickets(self.edges.tickets.keys().to_vec()));
@@ -108,6 +117,8 @@ impl Supervisor {
             self.workers[slot].send(&ToEdge::Health(status.clone()));
         }
         self.workers[slot].send(&ToEdge::Hubs(self.edges.hubs.clone()));
+        self.tell_siblings();
+        self.workers[slot].send(&ToEdge::Siblings(self.edges.siblings.clone()));
         let words = self.orders.words();
         self.workers[slot].send(&ToEdge::Orders(words));
         // All that before the Plan, so that it serves everything as it should from the first connection on.
@@ -224,6 +235,7 @@ impl Supervisor {
         match message {
             FromEdge::Ready => {
                 self.confirmed(slot);
+                self.tell_siblings();
                 self.edge_took_plan(slot);
             }
             FromEdge::Refused(why) => {
@@ -260,8 +272,8 @@ impl Supervisor {
     /// It has finished the sockets of places that the Plan does not have.
     fn edge_took_plan(&mut self, slot: usize) {
         let Some(plan) = self.workers[slot].running.as_ref().map(|r| Arc::clone(&r.plan)) else { return };
-        let places: HashSet<_> = plan.edge.listeners.iter().flat_map(|l| &l.places).collect();
-        self.workers[slot].edge.sockets.retain(|key| places.contains(&key.place));
+        let places: HashSet<_> = plan.edge.listeners.iter().flat_map(Listener::sockets).collect();
+        self.workers[slot].edge.sockets.retain(|key| places.contains(&(&key.place, key.udp)));
         self.close_sockets();
         self.settle_sockets();
     }
@@ -283,6 +295,7 @@ impl Supervisor {
         }
         self.close_sockets();
         self.settle_sockets();
+        self.tell_siblings();
     }
 
     /// Sockets whose connections go elsewhere by now are finished.
@@ -335,6 +348,7 @@ impl Supervisor {
             }
         };
         self.workers[slot].retire_by = Some(boot_now() + within + END_GRACE);
+        self.tell_siblings();
     }
 
     /// Kills those that do not end.

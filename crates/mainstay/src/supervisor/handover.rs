@@ -19,7 +19,7 @@ use super::hubs::Run;
 use super::orders::Orders;
 use super::tickets::TicketKeys;
 use super::worker::Place;
-use crate::ipc::{Asker, Deposit};
+use crate::ipc::{Asker, Deposit, RunSecret};
 use crate::role::Role;
 use crate::status::{Event, ProbeStatus};
 
@@ -63,6 +63,9 @@ pub(super) struct State {
     /// As agents of tunnels and other hubs know this run.
     #[serde(default)]
     pub(super) run: Run,
+    /// What edge processes of this run know each other by.
+    #[serde(default)]
+    pub(super) secret: RunSecret,
     /// Pool, backend, address, and where it stands.
     #[serde(default)]
     pub(super) told: Vec<((String, String, String), Standing)>,
@@ -107,6 +110,8 @@ pub(super) struct RunningState {
     /// Messages for which it had no room.
     pub(super) backlog: Vec<Vec<u8>>,
     pub(super) column: u16,
+    #[serde(default)]
+    pub(super) threads: u16,
     pub(super) sockets: Vec<SocketKey>,
     pub(super) status: EdgeStatus,
     pub(super) retire_by: Option<Boot>,

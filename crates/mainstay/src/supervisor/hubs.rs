@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mainstay_core::tunnel::record::{Record, TUNNELS_MAX};
 use serde::{Deserialize, Serialize};
 
+use super::worker::Place;
 use super::{Supervisor, tickets};
-use crate::ipc::{ToEdge, ToRegistry};
+use crate::ipc::{Sibling, ToEdge, ToRegistry};
 use crate::role::Role;
 
 /// Bits of an instance that are drawn; what is left counts milliseconds until the year 2527.
@@ -35,6 +36,26 @@ impl Supervisor {
     pub(super) fn offers_told(&mut self, slot: usize, tunnels: Vec<String>) {
         self.workers[slot].edge.offers = tunnels;
         self.tell_own();
+    }
+
+    /// Tells edge processes of each other, when there are others than before. One that drains is dialled by nobody: who knows it has
+    /// its session.
+    pub(super) fn tell_siblings(&mut self) {
+        let serves = |w: &&super::Worker| {
+            let ready = w.running.as_ref().is_some_and(|running| running.ready);
+            w.role == Role::Edge && w.place != Place::Retired && w.edge.threads > 0 && ready
+        };
+        let all = self.workers.iter().filter(serves);
+        let all: Vec<Sibling> = all.map(super::Worker::sibling).collect();
+        if self.edges.siblings == all {
+            return;
+        }
+        let knows =
+            |w: &&mut super::Worker| w.role == Role::Edge && w.running.is_some() && w.edge.threads > 0;
+        for worker in self.workers.iter_mut().filter(knows) {
+            worker.send(&ToEdge::Siblings(all.clone()));
+        }
+        self.edges.siblings = all;
     }
 
     /// Tells the registry role of this hub, when anything of it has changed.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::bail;
-use mainstay_config::plan::edge::{Edge, Listener, Place, Protocol};
+use mainstay_config::plan::edge::{Edge, Listener, Place};
 use mainstay_core::time::Boot;
 use mainstay_proxy::worker::SocketKey;
 use mainstay_sys::listen::{self, Flow};
@@ -46,8 +46,7 @@ fn wanted(edge: &Edge) -> Vec<(SocketKey, &Listener)> {
     let threads = edge.instances.max(1).saturating_mul(edge.threads.max(1));
     let mut all = Vec::new();
     for listener in &edge.listeners {
-        let udp = listener.protocol == Protocol::Udp;
-        for place in &listener.places {
+        for (place, udp) in listener.sockets() {
             let count = if matches!(place, Place::Unix(_)) { 1 } else { threads };
             all.extend((0..count).map(|thread| (SocketKey { place: place.clone(), udp, thread }, listener)));
         }

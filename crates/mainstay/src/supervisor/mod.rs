@@ -188,6 +188,7 @@ fn start(options: Options, now: Boot) -> anyhow::Result<Supervisor> {
     edges.tickets.turn(now);
     edges.sticky = tickets::sticky_key()?;
     edges.run = hubs::Run::begin()?;
+    edges.secret = tickets::run_secret()?;
     edges.hubs = registry::recall(&supervisor.options.dirs.state, &supervisor.plan);
     if !Role::Vip.wanted(&supervisor.plan) {
         clean_up();

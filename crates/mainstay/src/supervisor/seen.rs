@@ -68,6 +68,9 @@ impl Supervisor {
         if !self.plan.edge.is_empty() {
             let name = "access_log_lines_dropped_total".into();
             status.counters.push(Counter { name, labels: Vec::new(), value: sum.log_lines_dropped });
+            if self.plan.edge.listeners.iter().any(|listener| listener.quic) {
+                status.counters.extend(quic(&sum.quic));
+            }
         }
     }
 
@@ -149,4 +152,18 @@ fn bind(place: &At) -> String {
         At::Inet(addr) => addr.to_string(),
         At::Unix(path) => format!("unix:{}", path.display()),
     }
+}
+
+/// What is counted of agents by QUIC.
+fn quic(counts: &mainstay_proxy::quic::Counts) -> impl Iterator<Item = Counter> {
+    let all = [
+        ("hub_quic_connections_total", counts.accepted),
+        ("hub_quic_datagrams_handed_over_total", counts.handed_over),
+        ("hub_quic_datagrams_taken_over_total", counts.taken_over),
+        ("hub_quic_datagrams_total", counts.datagrams),
+        ("hub_quic_handshakes_failed_total", counts.failed),
+        ("hub_quic_refused_total", counts.refused),
+        ("hub_quic_retries_total", counts.retried),
+    ];
+    all.into_iter().map(|(name, value)| Counter { name: name.into(), labels: Vec::new(), value })
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use mainstay_core::time::Boot;
+use mainstay_link::tunnel::siblings::SECRET;
 use mainstay_proxy::tls::TICKET_KEY;
 use serde::{Deserialize, Serialize};
+
+use crate::ipc::RunSecret;
 
 /// How long a key seals.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -32,6 +35,14 @@ fn draw(bytes: usize) -> std::io::Result<Vec<u8>> {
 pub(super) fn hub_instance() -> anyhow::Result<u64> {
     let drawn = draw(8).context("draw a number for the hub")?;
     Ok(drawn.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)))
+}
+
+/// What edge processes of this run of the node know each other by.
+///
+/// # Errors
+/// When the kernel gives no random bytes: a secret that can be guessed is none.
+pub(super) fn run_secret() -> anyhow::Result<RunSecret> {
+    Ok(RunSecret(draw(SECRET).context("draw a secret for the edge processes")?))
 }
 
 /// A key of sticky cookies.

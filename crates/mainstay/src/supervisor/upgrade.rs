@@ -172,6 +172,7 @@ impl Supervisor {
             tickets: self.edges.tickets.clone(),
             sticky: self.edges.sticky.clone(),
             run: self.edges.run,
+            secret: self.edges.secret.clone(),
             told: self.edges.told.iter().map(|(key, state)| (key.clone(), *state)).collect(),
             workers: self.workers.iter().map(Worker::state).collect(),
             written: serde_json::to_value(&*self.written).unwrap_or_default(),
@@ -259,6 +260,7 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     s.edges.tickets = state.tickets;
     s.edges.sticky = if state.sticky.is_empty() { super::tickets::sticky_key()? } else { state.sticky };
     s.edges.run = if state.run == Run::default() { Run::begin()? } else { state.run };
+    s.edges.secret = if state.secret.0.is_empty() { super::tickets::run_secret()? } else { state.secret };
     s.edges.hubs = super::registry::recall(&s.options.dirs.state, &s.plan);
     adopt_edges(&mut s, state.sockets, state.cells, state.slots, now);
     s.edges.gone = state.gone;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::edges::Has;
 use super::handover::{RunningState, WorkerState};
-use crate::ipc::{Channel, Closed};
+use crate::ipc::{Channel, Closed, Sibling};
 use crate::role::Role;
 
 /// The first wait before a dead worker is started again; it doubles up to `BACKOFF_MAX`.
@@ -147,12 +147,19 @@ impl Worker {
                 .map(|(b, _)| b.clone())
                 .collect(),
             column: self.edge.column,
+            threads: self.edge.threads,
             sockets: self.edge.sockets.iter().cloned().collect(),
             status: self.edge.status.clone(),
             retire_by: self.retire_by,
         });
         let (role, instance, place) = (self.role, self.instance, self.place);
         WorkerState { role, instance, place, restarts: self.restarts, running }
+    }
+
+    /// An edge process as its siblings know it.
+    pub(super) fn sibling(&self) -> Sibling {
+        let started = self.running.as_ref().map_or(Boot::ZERO, |running| running.started);
+        Sibling { column: self.edge.column, threads: self.edge.threads, born: started.as_nanos() }
     }
 
     /// A worker that the program before this one has started.
@@ -173,6 +180,7 @@ impl Worker {
         worker.retire_by = was.retire_by;
         worker.edge = Has {
             column: was.column,
+            threads: was.threads,
             sockets: was.sockets.into_iter().collect(),
             status: was.status,
             seen: HashMap::new(),

@@ -61,6 +61,15 @@ pub(crate) struct As {
 impl Agent {
     /// Starts one on a host of the lab.
     pub(crate) fn start(host: &Host, hub: &str, secret: &str, who: As) -> Result<Self> {
+        Self::start_for(usize::MAX, host, hub, secret, who)
+    }
+
+    /// Starts one that is content with a session at one place, whichever it is.
+    pub(crate) fn start_once(host: &Host, hub: &str, secret: &str, who: As) -> Result<Self> {
+        Self::start_for(1, host, hub, secret, who)
+    }
+
+    fn start_for(most: usize, host: &Host, hub: &str, secret: &str, who: As) -> Result<Self> {
         let hub: SocketAddr = hub.parse()?;
         let (host, secret) = (host.clone(), secret.to_owned());
         let (words, heard) = mpsc::unbounded_channel();
@@ -70,7 +79,7 @@ impl Agent {
         let thread = std::thread::Builder::new().name(format!("agent-{}", who.name)).spawn(move || {
             let key = SigningKey::parse(&secret).expect("a secret");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
-            let roams = Roams { host, hub, who, key, tell, seen };
+            let roams = Roams { host, hub, who, key, tell, seen, most };
             LocalSet::new().block_on(&runtime, roams.run(heard));
         })?;
         Ok(Self { words: Some(words), told, came, thread: Some(thread) })
@@ -124,6 +133,8 @@ struct Roams {
     key: SigningKey,
     tell: std::sync::mpsc::Sender<Told>,
     seen: Arc<Mutex<Option<Open>>>,
+    /// Sessions that are enough.
+    most: usize,
 }
 
 impl Roams {
@@ -134,6 +145,7 @@ impl Roams {
         let (over, mut ended) = mpsc::unbounded_channel();
         loop {
             let places = sessions.first().map_or(usize::MAX, |(p, _)| usize::from(p.processes * p.threads));
+            let places = places.min(roams.most);
             if sessions.len() < places {
                 match roams.dial(&sessions).await {
                     Ok((met, carrier)) => {
@@ -147,7 +159,7 @@ impl Roams {
                             let _ = over.send(place);
                         });
                         let all = usize::from(met.hub.place.processes * met.hub.place.threads);
-                        if sessions.len() == all {
+                        if sessions.len() == all.min(roams.most) {
                             let _ = roams.tell.send(Told::Met(met.welcome));
                         }
                     }

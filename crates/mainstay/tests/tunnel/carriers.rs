@@ -19,7 +19,7 @@ use crate::bed::{Bed, LIMIT, binary, talk};
 const BODY: usize = 300_000;
 
 /// An authority, and a certificate of its for these names.
-fn certificates(folder: &Path, names: &[&str]) -> Result<()> {
+pub(crate) fn certificates(folder: &Path, names: &[&str]) -> Result<()> {
     use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
@@ -102,7 +102,7 @@ fn connect(mut client: TcpStream, host: &Host, heads: &Mutex<Vec<String>>) -> Re
 }
 
 /// `mainstay agent` in the foreground.
-fn agent(host: &Host, bed: &Bed, carrier: &str, hub: &str, more: &[&str]) -> Result<Daemon> {
+pub(crate) fn agent(host: &Host, bed: &Bed, carrier: &str, hub: &str, more: &[&str]) -> Result<Daemon> {
     let ca = bed.edge.directory().join("ca.pem");
     let daemon = Daemon::new(host, &format!("agent-{carrier}"), binary())
         .args([
@@ -124,7 +124,7 @@ fn agent(host: &Host, bed: &Bed, carrier: &str, hub: &str, more: &[&str]) -> Res
     Ok(daemon)
 }
 
-fn tls(folder: &Path) -> String {
+pub(crate) fn tls(folder: &Path) -> String {
     format!("tls = [{{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\" }}]", folder.display())
 }
 
@@ -133,14 +133,14 @@ fn each_carrier_leads_from_the_real_agent_to_its_target_and_one_goes_through_an_
     mainstay_lab::test(|| {
         let bed = Bed::make()?;
         certificates(bed.edge.directory(), &["10.0.4.20"])?;
-        let carriers = ["tcp", "tls", "ws", "wss", "proxied"];
+        let carriers = ["tcp", "tls", "ws", "wss", "proxied", "quic"];
         let tls = tls(bed.edge.directory());
         let mut config = format!(
             "[node]\nid = \"edge\"\nscript_user = \"root\"\n\n[edge]\ninstances = 1\nthreads = 2\n\n\
              [[listener]]\nname = \"web\"\nbind = \"10.0.4.20:80\"\nagents = \"/in\"\n\n\
              [[listener]]\nname = \"https\"\nbind = \"10.0.4.20:443\"\nagents = \"/in\"\n{tls}\n\n\
              [[listener]]\nname = \"plain\"\nbind = \"10.0.4.20:7000\"\nprotocol = \"hub\"\n\n\
-             [[listener]]\nname = \"sealed\"\nbind = \"10.0.4.20:7001\"\nprotocol = \"hub\"\n{tls}\n"
+             [[listener]]\nname = \"sealed\"\nbind = \"10.0.4.20:7001\"\nprotocol = \"hub\"\nquic = true\n{tls}\n"
         );
         for carrier in carriers {
             config += &format!(
@@ -157,6 +157,7 @@ fn each_carrier_leads_from_the_real_agent_to_its_target_and_one_goes_through_an_
             agent(site, &bed, "tls", "tls://10.0.4.20:7001", &[])?,
             agent(site, &bed, "ws", "ws://10.0.4.20/in", &[])?,
             agent(site, &bed, "wss", "wss://10.0.4.20/in", &[])?,
+            agent(site, &bed, "quic", "quic://10.0.4.20:7001", &[])?,
             agent(site, &bed, "proxied", "wss://10.0.4.20/in", &through)?,
         ];
         for carrier in carriers {
@@ -180,6 +181,7 @@ fn each_carrier_leads_from_the_real_agent_to_its_target_and_one_goes_through_an_
             ("ws ", "ws 10.0.4.41:"),
             ("wss", "wss 10.0.4.41:"),
             ("proxied", "wss 10.0.4.42:"),
+            ("quic", "quic 10.0.4.41:"),
         ] {
             ensure!(by(tunnel, carrier), "{tunnel} by {carrier}\n{listed}");
         }

@@ -3,12 +3,15 @@
 
 mod agent;
 mod bed;
+mod book;
 mod carriers;
 mod faults;
 mod hub;
 mod limits;
 mod peers;
+mod quic;
 mod registry;
 mod role;
 mod rolling;
+mod siblings;
 mod visit;

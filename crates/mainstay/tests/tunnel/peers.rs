@@ -39,7 +39,7 @@ pub(crate) fn config(bed: &Bed, nth: usize, among: &str) -> String {
 }
 
 /// What a hub says of all hubs, itself among them.
-fn among(nth: usize, key: &str) -> String {
+pub(crate) fn among(nth: usize, key: &str) -> String {
     let peers: Vec<String> = HUBS.iter().map(|(_, ip)| format!("\"{ip}:7001\"")).collect();
     format!("bind = \"{}:7001\"\npeers = [{}]\nkey = \"{key}\"", HUBS[nth].1, peers.join(", "))
 }

@@ -17,5 +17,5 @@ pub use backend::{
 };
 pub use client::Side as ClientSide;
 pub use parked::Parked;
-pub use serve::serve;
+pub use serve::{serve, upgrade};
 pub use status::reason;

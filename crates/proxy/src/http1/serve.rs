@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_config::plan::edge::HttpLimits;
+use mainstay_config::plan::edge::{HttpLimits, Protocol};
 use mainstay_core::http1::{HeadLimits, Reject, head_may_be_whole};
 use mainstay_core::http2::PREFACE;
 
@@ -24,6 +24,7 @@ use crate::road::{Arrival, Counted, Way};
 use crate::route;
 use crate::serve::socket_of;
 use crate::snapshot::Snapshot;
+use crate::stream;
 use crate::thread::{Current, Thread};
 use crate::transport::Io;
 
@@ -43,6 +44,17 @@ pub async fn serve(thread: Rc<Thread>, io: Io, connection: Rc<Connection>, name:
     let side = Side::new(io);
     let open = Open { watch, side, thread, connection, name, earlier: 0, pipelined: false, generation: 0 };
     open.run().await;
+}
+
+/// Goes on with a connection of a listener of the hub that has begun as HTTP does: one upgrade, at whatever path, and the hub has it
+/// back. What it has said so far is in `early`.
+pub fn upgrade(thread: Rc<Thread>, arrival: Arrival) -> impl Future<Output = ()> {
+    let Arrival { io, early, connection, listener: name, open, .. } = arrival;
+    let mut side = Side::new(io);
+    side.talk.wire.preload(&early);
+    open.hand_on();
+    let watch = thread.deadlines.watch();
+    Open { watch, side, thread, connection, name, earlier: 0, pipelined: false, generation: 0 }.run()
 }
 
 /// Goes on with a client that was parked.
@@ -65,6 +77,12 @@ pub(super) fn resume(thread: &Rc<Thread>, idle: Idle) {
     tokio::task::spawn_local(open.run());
 }
 
+/// The first byte of gost's relay protocol: its version.
+const RELAY: u8 = 1;
+
+/// The first byte of TLS: a record of its handshake (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+
 /// Whether a connection begins as HTTP/2 does (RFC 9113 section 3.4); no method of HTTP/1.1 is called so.
 fn is_preface(bytes: &[u8]) -> bool {
     bytes.starts_with(&PREFACE[..4]) && PREFACE.iter().zip(bytes).all(|(known, byte)| known == byte)
@@ -80,6 +98,10 @@ enum Next {
     Http2,
     /// The client is an agent of a tunnel, known by this address.
     Agent(Option<SocketAddr>),
+    /// It speaks gost's relay protocol.
+    Relay,
+    /// It speaks TLS, which does not end here.
+    Tls,
 }
 
 /// A head, or why there is none.
@@ -88,6 +110,10 @@ enum Came {
     Refused(Reject),
     /// The preface of HTTP/2.
     Http2,
+    /// The first byte of gost's relay protocol.
+    Relay,
+    /// The first byte of TLS.
+    Tls,
     /// Not all of it.
     Late,
     /// Nothing.
@@ -130,7 +156,12 @@ impl Open {
             match Box::pin(self.requests()).await {
                 Next::Again | Next::Idle => {}
                 Next::Http2 => return Box::pin(self.speak_http2()).await,
-                Next::Agent(from) => return self.hand_over(from),
+                Next::Agent(from) => return self.hand_over(from, Way::WebSocket),
+                Next::Relay => {
+                    let from = self.connection.proxy.map(|(source, _)| source).or(self.connection.peer);
+                    return self.hand_over(from, Way::Straight);
+                }
+                Next::Tls => return Box::pin(self.pass_through()).await,
                 Next::End => break,
             }
             patience = Duration::ZERO;
@@ -194,7 +225,9 @@ impl Open {
             let came = pin!(self.one(&mut slot)).await;
             match came {
                 Next::Again => {}
-                next @ (Next::Idle | Next::Http2 | Next::Agent(_) | Next::End) => return next,
+                next @ (Next::Idle | Next::Http2 | Next::Agent(_) | Next::Relay | Next::Tls | Next::End) => {
+                    return next;
+                }
             }
         }
     }
@@ -238,6 +271,8 @@ impl Open {
             Came::Late => self.refuse(&limits, "head-timeout", 408).await,
             Came::Nothing => Next::Idle,
             Came::Http2 => Next::Http2,
+            Came::Relay => Next::Relay,
+            Came::Tls => Next::Tls,
             Came::End => Next::End,
         }
     }
@@ -248,6 +283,36 @@ impl Open {
         let early = wire.unread().to_vec();
         drop(self.watch);
         http2::serve(self.thread, wire.into_io(), self.connection, self.name, early).await;
+    }
+
+    /// Hands TLS that does not end here over, with what came of it.
+    async fn pass_through(mut self) {
+        let Some(current) = self.snapshot() else {
+            return self.thread.counters.closed(self.connection.counts);
+        };
+        let wire = self.side.talk.wire;
+        let early = wire.unread().to_vec();
+        let connection = Connection::clone(&self.connection);
+        let Io::Plain(mut socket) = wire.into_io() else {
+            return self.thread.counters.closed(connection.counts);
+        };
+        socket.unread(&early);
+        drop(self.watch);
+        stream::pass_through(self.thread, Arc::clone(&current.0), socket, connection).await;
+    }
+
+    /// What a first byte that begins no request begins instead.
+    fn otherwise(&mut self, first: u8) -> Option<Came> {
+        if first != RELAY && first != HANDSHAKE {
+            return None;
+        }
+        let tls = self.connection.tls.is_some();
+        let current = self.snapshot()?;
+        current.0.edge.listeners[self.connection.listener as usize].compat?;
+        match first {
+            RELAY => Some(Came::Relay),
+            _ => (!tls).then_some(Came::Tls),
+        }
     }
 
     /// Answers an agent that comes in by an upgrade.
@@ -273,25 +338,27 @@ impl Open {
     }
 
     /// Hands the connection of an agent over, with what came already.
-    fn hand_over(self, from: Option<SocketAddr>) {
+    fn hand_over(self, from: Option<SocketAddr>, way: Way) {
         let wire = self.side.talk.wire;
         let early = wire.unread().to_vec();
         let open = Counted::new(Arc::clone(&self.thread.counters), self.connection.counts);
-        let Some(hub) = self.thread.hub() else { return };
+        let gone = way == Way::Straight && self.thread.draining();
+        let Some(hub) = self.thread.hub().filter(|_| !gone) else { return };
         hub.take(Arrival {
             io: wire.into_io(),
             early,
             from,
             connection: self.connection,
             listener: self.name,
-            way: Way::WebSocket,
+            way,
             open,
         });
     }
 
     async fn request(&mut self, snapshot: &Arc<Snapshot>, exchange: &mut Exchange) -> Next {
-        let agents = &snapshot.edge.listeners[self.connection.listener as usize].agents;
-        if agents.as_ref().is_some_and(|path| agents::is_for(path, exchange)) {
+        let listener = &snapshot.edge.listeners[self.connection.listener as usize];
+        let hub = listener.protocol == Protocol::Hub;
+        if hub || listener.agents.as_ref().is_some_and(|path| agents::is_for(path, exchange)) {
             return Box::pin(self.admit(snapshot, exchange)).await;
         }
         let limits = snapshot.edge.listeners[self.connection.listener as usize].http;
@@ -325,6 +392,14 @@ impl Open {
             let bytes = self.side.talk.wire.unread();
             if !bytes.is_empty() {
                 let began = *started.get_or_insert_with(recent);
+                let first = bytes[0];
+                if seen == 0
+                    && self.earlier == 0
+                    && let Some(came) = self.otherwise(first)
+                {
+                    return came;
+                }
+                let bytes = self.side.talk.wire.unread();
                 if self.earlier == 0 && limits.http2 && self.connection.tls.is_none() && is_preface(bytes) {
                     return Came::Http2;
                 }

@@ -51,6 +51,16 @@ impl Wire {
         }
     }
 
+    /// Puts bytes that were read ahead where what comes is kept; nothing came before.
+    pub(crate) fn preload(&mut self, bytes: &[u8]) {
+        self.make_room();
+        while self.block.as_deref().is_some_and(|block| block.len() < bytes.len()) && self.grow() {}
+        if let Some(block) = self.block.as_deref_mut() {
+            block[..bytes.len()].copy_from_slice(bytes);
+            self.end = bytes.len();
+        }
+    }
+
     pub(crate) fn io(&self) -> &Io {
         &self.io
     }

@@ -59,6 +59,12 @@ impl Bounds {
         }
     }
 
+    /// None at all.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { keys: [0; 3], streams: 0, rate: None, bandwidth: 0 }
+    }
+
     /// A place for one more connection.
     ///
     /// # Errors

@@ -119,6 +119,16 @@ impl Pools {
         self.key.set(sticky::from_bytes(key));
     }
 
+    /// The key of sticky cookies of pools that name none: a secret that all threads of the node's processes share.
+    #[must_use]
+    pub fn key(&self) -> [u8; 16] {
+        let [low, high] = self.key.get();
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&low.to_le_bytes());
+        key[8..].copy_from_slice(&high.to_le_bytes());
+        key
+    }
+
     /// Puts a snapshot in force. Backends that stay (by pool, name and address) keep their state; requests of older snapshots go on under theirs.
     pub fn adopt(&self, snapshot: &Arc<Snapshot>) {
         let now = boot_now();

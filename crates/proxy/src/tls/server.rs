@@ -41,6 +41,12 @@ impl Server {
         self.auth
     }
 
+    /// As rustls has it, for what brings its records in another way than TCP does.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
     /// How long a handshake may take.
     #[must_use]
     pub const fn timeout(&self) -> Duration {

@@ -25,6 +25,7 @@ use super::SocketKey;
 use crate::log::{Logs, Writers};
 use crate::metrics::Counters;
 use crate::pool::{Names as Hosts, Pools};
+use crate::road;
 use crate::serve::{self, Accepted};
 use crate::shared::Cells;
 use crate::snapshot::Snapshot;
@@ -124,6 +125,8 @@ struct Held {
     /// Position of its listener in the snapshot in force.
     listener: Rc<Cell<u32>>,
     task: Option<AbortHandle>,
+    /// Agents come in by QUIC.
+    door: Option<Box<dyn road::Door>>,
 }
 
 #[derive(Clone)]
@@ -194,7 +197,7 @@ impl Lane {
     fn take(&mut self, key: SocketKey, fd: OwnedFd) {
         match Socket::open(&key, fd) {
             Ok(socket) => {
-                let held = Held { socket, listener: Rc::default(), task: None };
+                let held = Held { socket, listener: Rc::default(), task: None, door: None };
                 if let Some(old) = self.held.insert(key.clone(), held) {
                     old.stop();
                 }
@@ -209,7 +212,11 @@ impl Lane {
         let (Some(thread), Some(held)) = (&self.thread, self.held.get_mut(key)) else { return };
         let Some(listener) = position(&thread.snapshot(), key) else { return };
         held.listener.set(listener);
-        if held.task.is_some() {
+        if held.task.is_some() || held.door.is_some() {
+            return;
+        }
+        if let (Socket::Udp(socket), true) = (&held.socket, is_hub(&thread.snapshot(), listener)) {
+            held.door = quic(thread, socket, key, &held.listener);
             return;
         }
         let door = Door {
@@ -228,8 +235,11 @@ impl Lane {
 
     /// Serves what waits on a socket and closes it.
     fn finish(&mut self, key: &SocketKey) {
-        let Some(held) = self.held.remove(key) else { return };
+        let Some(mut held) = self.held.remove(key) else { return };
         let listener = held.listener.get();
+        if let Some(door) = held.door.take() {
+            door.finish();
+        }
         let socket = held.stop();
         let Some(thread) = &self.thread else { return };
         let Socket::Stream(socket) = socket else { return };
@@ -258,6 +268,24 @@ impl Kit {
         spawn_local(async move { lines.logs.run().await });
         thread
     }
+}
+
+fn is_hub(snapshot: &Snapshot, listener: u32) -> bool {
+    snapshot.edge.listeners.get(listener as usize).is_some_and(|l| l.protocol == Protocol::Hub)
+}
+
+/// Has the hub listen on a socket of datagrams.
+fn quic(
+    thread: &Rc<Thread>,
+    socket: &OwnedFd,
+    key: &SocketKey,
+    listener: &Rc<Cell<u32>>,
+) -> Option<Box<dyn road::Door>> {
+    let listening = socket.try_clone().and_then(|socket| {
+        let hub = thread.hub().ok_or(io::ErrorKind::Unsupported)?;
+        hub.listen(socket, key.thread, Rc::clone(listener))
+    });
+    listening.inspect_err(|error| tracing::error!(place = %key, "no QUIC here: {error}")).ok()
 }
 
 fn position(snapshot: &Snapshot, key: &SocketKey) -> Option<u32> {

@@ -45,6 +45,11 @@ fn own(at: SocketAddr) -> Plugin {
     Plugin { via: Via::Grpc, tls: false, host, port: at.port(), path: String::new() }
 }
 
+/// Whether a listener takes requests, and TLS that does not end there.
+pub(super) fn sorts_too(raw: &raw::Listener) -> bool {
+    compat(raw).is_some() && raw.tls.is_none() && protocol(raw) == Protocol::Http
+}
+
 impl Resolver<'_> {
     /// What holds for gost's clients and visitors; nothing when none come.
     pub(super) fn gost(&mut self, tables: &Tables, hub: &Hub, listeners: &[Listener]) -> Option<Gost> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mainstay_core::name::PoolId;
 
-use super::gost::compat;
+use super::gost::{compat, sorts_too};
 use super::names::Kind;
 use super::{Seen, WAIT_OR_NONE, flag, span_of, text_of};
 use crate::plan::edge::{
@@ -41,6 +41,7 @@ impl Resolver<'_> {
         self.keys_of_other_protocols(raw, protocol, &who);
         let bound = self.places(raw, protocol, &who, places);
         self.where_it_goes(raw, protocol, &who);
+        self.quic(raw, protocol, &who);
         self.listener_at(raw, bound, pools)
     }
 
@@ -100,6 +101,7 @@ impl Resolver<'_> {
             logs: self.log_uses(raw.log.as_ref(), &who),
             answer,
             agents: self.agents_path(raw, &who),
+            quic: protocol == Protocol::Hub && flag(&raw.quic, false),
             compat: compat(raw),
             name,
         }
@@ -114,6 +116,29 @@ impl Resolver<'_> {
             self.error(at.span, message, "write such as agents = \"/.mainstay/tunnel\"");
         }
         Some(at.value.clone())
+    }
+
+    /// QUIC has TLS of its own kind, and nothing comes before it.
+    fn quic(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
+        let Some(at) = raw.quic.as_ref().filter(|at| at.value && protocol == Protocol::Hub) else { return };
+        if raw.tls.as_ref().is_none_or(|tls| tls.value.is_empty()) {
+            let message = format!("{who}: quic needs a certificate");
+            self.error(at.span, message, "write tls = [{ cert = \"FILE\", key = \"FILE\" }]");
+        }
+        if let Some(proxy_from) = &raw.proxy_from {
+            let message = format!("{who}: what comes by QUIC begins with no PROXY header");
+            self.error(proxy_from.span, message, "write a listener with quic = true and without proxy_from");
+        }
+        if let Some(span) = span_of(&raw.client_ca).or(span_of(&raw.client_auth)) {
+            let message = format!("{who}: agents show keys, and no certificates by QUIC");
+            self.error(span, message, "take client_ca and client_auth out");
+        }
+        for text in raw.bind.iter().flat_map(|bind| &bind.value.0) {
+            if text.value.starts_with("unix:") {
+                let message = format!("{who}: \"{}\" carries no QUIC", text.value.escape_debug());
+                self.error(text.span, message, "bind unix sockets with a listener without quic");
+            }
+        }
     }
 
     fn http_limits(&mut self, raw: &raw::Listener, idle_timeout: Duration, who: &str) -> HttpLimits {
@@ -140,7 +165,7 @@ impl Resolver<'_> {
     fn keys_of_other_protocols(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
         use Protocol::{Http, Hub, Passthrough, Tcp, Udp};
         let routed = "tcp, udp and passthrough: with http a [[route]] says it";
-        let keys: [(Option<Span>, &str, &[Protocol], &str); 31] = [
+        let keys: [(Option<Span>, &str, &[Protocol], &str); 32] = [
             (span_of(&raw.http2), "http2", &[Http], "http"),
             (span_of(&raw.head_max), "head_max", &[Http], "http"),
             (span_of(&raw.fields_max), "fields_max", &[Http], "http"),
@@ -176,7 +201,12 @@ impl Resolver<'_> {
             (span_of(&raw.pool), "pool", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.log), "log", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.connect_timeout), "connect_timeout", &[Tcp, Udp, Passthrough], routed),
-            (span_of(&raw.sni), "sni", &[Passthrough], "passthrough"),
+            (
+                span_of(&raw.sni).filter(|_| !sorts_too(raw)),
+                "sni",
+                &[Passthrough],
+                "passthrough, and http with `compat` and without `tls`",
+            ),
             (span_of(&raw.udp_responses), "udp_responses", &[Udp], "udp"),
             (span_of(&raw.answer), "answer", &[Tcp], "tcp: with http a [[route]] says it"),
             (span_of(&raw.compat), "compat", &[Http, Hub], "http and hub"),
@@ -186,6 +216,7 @@ impl Resolver<'_> {
                 &[Http],
                 "http: with protocol = \"hub\" every connection is an agent's",
             ),
+            (span_of(&raw.quic), "quic", &[Hub], "hub"),
             (
                 span_of(&raw.idle_timeout),
                 "idle_timeout",
@@ -333,11 +364,16 @@ impl Resolver<'_> {
             self.error(bind.span, format!("{who} is bound nowhere"), "write bind = \":80\"");
         }
         let udp = protocol == Protocol::Udp;
+        let flows: &[bool] = match (udp, protocol == Protocol::Hub && flag(&raw.quic, false)) {
+            (true, _) => &[true],
+            (false, true) => &[false, true],
+            (false, false) => &[false],
+        };
         for text in &bind.value.0 {
             for place in self.place(text, udp, who) {
-                let key = (udp, place.clone());
-                let Some((other, first)) = taken.get(&key).cloned() else {
-                    taken.insert(key, (who.to_owned(), text.span));
+                let keys = || flows.iter().map(|udp| (*udp, place.clone()));
+                let Some((other, first)) = keys().find_map(|key| taken.get(&key).cloned()) else {
+                    taken.extend(keys().map(|key| (key, (who.to_owned(), text.span))));
                     places.push(place);
                     continue;
                 };

@@ -9,6 +9,7 @@ mod listener;
 mod map;
 mod names;
 mod net;
+mod open;
 mod path;
 mod policy;
 mod pool;
@@ -126,6 +127,7 @@ impl Resolver<'_> {
         edge.listeners = self.listeners(&tables.listeners, &edge.pools);
         edge.gost = self.gost(tables, &edge.hub, &edge.listeners);
         edge.listeners.extend(self.visit_listeners(tables, &edge.pools));
+        self.open_pool(&edge.pools);
         edge.routes = self.routes(&tables.routes, &edge);
         self.unknown_variables();
         if !self.findings.has_errors() {

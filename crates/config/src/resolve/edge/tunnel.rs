@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mainstay_core::name::PoolId;
 
+use super::gost::sorts_too;
 use super::listener::protocol;
 use super::names::Kind;
 use super::{Tables, flag, span_of, text_of};
@@ -51,6 +52,7 @@ impl Resolver<'_> {
             }
         }
         tables.tunnels = tunnels;
+        self.open_tables(tables);
     }
 
     /// Ids stand in addresses, names of pools and first labels of hosts.
@@ -90,19 +92,30 @@ impl Resolver<'_> {
             .push(At::new(pool_of(&At::new(name, span), Header { span, spoiled: Vec::new() }, raw), span));
     }
 
-    /// What holds for the connections of visitors of private tunnels: a listener each that is bound nowhere. Their pools are the
-    /// last ones.
+    /// What holds for the connections of visitors of private tunnels and of gost's: a listener each that is bound nowhere. The pools
+    /// of private ones are the last.
     pub(super) fn visit_listeners(&mut self, tables: &Tables, pools: &[Pool]) -> Vec<Listener> {
         let first = pools.len() - tables.private.len();
         let mut made = Vec::new();
-        for (nth, at) in tables.private.iter().enumerate() {
-            let id = text_of(&at.value.name);
+        let private = tables
+            .private
+            .iter()
+            .enumerate()
+            .map(|(nth, at)| (text_of(&at.value.name), at.span, first + nth));
+        // Those of gost's name public tunnels as well.
+        let named = |at: &At<raw::Tunnel>| {
+            let raw = &at.value;
+            let name = made_name(&text_of(&raw.id));
+            let pool = pools[..first].iter().position(|pool| pool.name == name)?;
+            (flag(&raw.gost, false) && !flag(&raw.private, false)).then_some((name, at.span, pool))
+        };
+        for (id, span, pool) in private.chain(tables.tunnels.iter().filter_map(named)) {
             let raw = raw::Listener {
-                name: Some(At::new(format!("{id}/visit"), at.span)),
-                protocol: Some(At::new(ProtocolWord::Tcp, at.span)),
+                name: Some(At::new(format!("{id}/visit"), span)),
+                protocol: Some(At::new(ProtocolWord::Tcp, span)),
                 ..raw::Listener::default()
             };
-            let pool = u32::try_from(first + nth).ok().map(PoolId);
+            let pool = u32::try_from(pool).ok().map(PoolId);
             made.push(Listener { pool, ..self.listener_at(&raw, Vec::new(), pools) });
         }
         made
@@ -148,7 +161,8 @@ impl Resolver<'_> {
                 made = true;
             }
         }
-        if made {
+        // Visitors of gost's name the tunnel itself.
+        if made || flag(&raw.gost, false) {
             tables.pools.push(At::new(pool_of(&name, head, raw), span));
         } else {
             self.foreign(
@@ -301,7 +315,7 @@ const AGENTS: Whose = Whose { key: "agents", may: "offer" };
 const VISITORS: Whose = Whose { key: "visitors", may: "reach" };
 
 /// The pool of a tunnel's agents.
-fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
+pub(super) fn pool_of(name: &At<String>, head: Header, raw: &raw::Tunnel) -> raw::Pool {
     let span = head.span;
     let backend =
         raw::BackendTable { head: head.clone(), addr: Some(name.clone()), ..raw::BackendTable::default() };
@@ -349,7 +363,10 @@ fn lead_hosts(
 /// The listeners that a tunnel's hosts are for: positions of those of passthrough, and names of the others; `None` of those is
 /// every one that speaks http.
 fn sorted(named: Option<&[At<String>]>, tables: &Tables) -> (Vec<usize>, Option<Vec<At<String>>>) {
-    let Some(named) = named else { return (Vec::new(), None) };
+    let Some(named) = named else {
+        let through = tables.listeners.iter().enumerate().filter(|(_, at)| sorts_too(&at.value));
+        return (through.map(|(at, _)| at).collect(), None);
+    };
     let (mut through, mut routed) = (Vec::new(), Vec::new());
     for name in named {
         let at = tables.listeners.iter().position(|at| text_of(&at.value.name) == name.value);
@@ -358,6 +375,7 @@ fn sorted(named: Option<&[At<String>]>, tables: &Tables) -> (Vec<usize>, Option<
             // A name that is wrong is told by the route.
             None => routed.push(name.clone()),
         }
+        through.extend(at.filter(|at| sorts_too(&tables.listeners[*at].value)));
     }
     (through, Some(routed))
 }

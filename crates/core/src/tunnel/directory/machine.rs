@@ -117,6 +117,11 @@ impl Directory {
         self.in_force().map(|(_, told)| (told.hub.as_str(), &told.about))
     }
 
+    /// The tunnels that are told of, by one hub after the other.
+    pub fn tunnels(&self) -> impl Iterator<Item = &str> {
+        self.in_force().flat_map(|(_, told)| told.tunnels.keys().map(String::as_str))
+    }
+
     /// How many tunnels a session has told of.
     #[must_use]
     pub fn tunnels_of(&self, session: u64) -> usize {

@@ -46,7 +46,7 @@ fn a_message_is_these_bytes() {
     assert_eq!(read(&wanted), Ok(vec![message]));
     let mut sibling = agent("a");
     (sibling.run, sibling.load) = (1, 2);
-    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![sibling] });
+    let message = Message::Tunnel(Offers { tunnel: "t".into(), agents: vec![sibling], gost: None });
     let tail = [2, 0, 20, 1, 0, 0, 0, 3, 1, b'a', 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
     let wanted = [&[0, 27, 2, 0][..], &[1, 0, 1, b't'], &tail].concat();
     assert_eq!(encode(&message), wanted);

@@ -1,5 +1,6 @@
-//! What is under a session: TCP, TLS or WebSocket, from an address to a stream of bytes.
+//! What is under a session: TCP, TLS, WebSocket or QUIC, from an address to a stream of bytes.
 
+mod believing;
 mod proxy;
 mod tcp;
 mod tls;
@@ -18,13 +19,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+pub use believing::believing;
 pub use proxy::Proxy;
 pub use tls::{ALPN, client_config, trusting};
 pub use websocket::{WebSocket, accept_key};
 
 use tcp::Tcp;
 
-use super::Carrier;
+use super::{Carrier, quic};
 
 /// How long a TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -61,6 +63,12 @@ pub enum Error {
         /// Its first line.
         says: String,
     },
+    /// QUIC, and nothing leads out of here but a proxy for TCP.
+    #[error("an HTTP proxy carries no QUIC")]
+    Proxied,
+    /// There is no connection of QUIC.
+    #[error("{0}")]
+    Quic(#[from] quic::Error),
     /// The connection breaks.
     #[error("{0}")]
     Broken(#[from] io::Error),
@@ -81,6 +89,8 @@ pub struct Connected {
     pub carrier: Box<dyn Carrier>,
     /// Where it leads: of a proxy's, the proxy.
     pub to: SocketAddr,
+    /// What a hello over it is tied to; empty where the two ends share nothing that others do not know.
+    pub binding: Vec<u8>,
 }
 
 /// Dials a hub; of several addresses that a name stands for, `turn` says which.
@@ -101,23 +111,53 @@ pub async fn connect_among(
     dialing: &Dialing,
     found: impl FnOnce(&[SocketAddr]),
 ) -> Result<Connected, Error> {
-    timeout(DEADLINE, run(address, turn, dialing, found)).await.map_err(|_| Error::Late(DEADLINE))?
+    let dialed = async {
+        if address.way == Way::Quic {
+            return by_quic(address, turn, dialing, found).await;
+        }
+        let (stream, to) = match &dialing.proxy {
+            Some(proxy) => {
+                let (mut stream, to) = tcp(&proxy.host, proxy.port, turn, |_| {}).await?;
+                proxy::ask(&mut stream, proxy, address).await?;
+                (stream, to)
+            }
+            None => tcp(&address.host, address.port, turn, found).await?,
+        };
+        shake(stream, to, address, dialing).await
+    };
+    timeout(DEADLINE, dialed).await.map_err(|_| Error::Late(DEADLINE))?
 }
 
-async fn run(
-    address: &Address,
-    turn: u32,
-    dialing: &Dialing,
-    found: impl FnOnce(&[SocketAddr]),
-) -> Result<Connected, Error> {
-    let (stream, to) = match &dialing.proxy {
-        Some(proxy) => {
-            let (mut stream, to) = tcp(&proxy.host, proxy.port, turn, |_| {}).await?;
-            proxy::ask(&mut stream, proxy, address).await?;
-            (stream, to)
+/// Dials one of those that [`find`] gave, whatever the name stands for by then. No proxy is asked.
+///
+/// # Errors
+/// When there is no way to it within eight seconds.
+pub async fn connect_at(address: &Address, to: SocketAddr, dialing: &Dialing) -> Result<Connected, Error> {
+    let dialed = async {
+        match address.way {
+            Way::Quic => quic_to(to, address, dialing).await,
+            Way::Tcp | Way::Tls | Way::Ws | Way::Wss => shake(tcp_to(to).await?, to, address, dialing).await,
         }
-        None => tcp(&address.host, address.port, turn, found).await?,
     };
+    timeout(DEADLINE, dialed).await.map_err(|_| Error::Late(DEADLINE))?
+}
+
+/// What a hub's name stands for, in order.
+///
+/// # Errors
+/// When it stands for nothing, or nobody knows within eight seconds.
+pub async fn find(address: &Address) -> Result<Vec<SocketAddr>, Error> {
+    let looked = look_up(&address.host, address.port);
+    timeout(DEADLINE, looked).await.map_err(|_| Error::Late(DEADLINE))?
+}
+
+/// The handshakes of a carrier.
+async fn shake(
+    stream: Tcp,
+    to: SocketAddr,
+    address: &Address,
+    dialing: &Dialing,
+) -> Result<Connected, Error> {
     let carrier: Box<dyn Carrier> = match address.way {
         Way::Tcp => Box::new(stream),
         Way::Tls => Box::new(tls::connect(stream, address, &dialing.tls, true).await?),
@@ -126,8 +166,29 @@ async fn run(
             let stream = tls::connect(stream, address, &dialing.tls, false).await?;
             Box::new(websocket::connect(stream, address).await?)
         }
+        Way::Quic => return Err(Error::Proxied),
     };
-    Ok(Connected { carrier, to })
+    Ok(Connected { carrier, to, binding: Vec::new() })
+}
+
+async fn by_quic(
+    address: &Address,
+    turn: u32,
+    dialing: &Dialing,
+    found: impl FnOnce(&[SocketAddr]),
+) -> Result<Connected, Error> {
+    if dialing.proxy.is_some() {
+        return Err(Error::Proxied);
+    }
+    let to = resolve(&address.host, address.port, turn, found).await?;
+    quic_to(to, address, dialing).await
+}
+
+async fn quic_to(to: SocketAddr, address: &Address, dialing: &Dialing) -> Result<Connected, Error> {
+    let connecting = quic::connect(to, &address.host, &dialing.tls);
+    let carrier = timeout(CONNECT, connecting).await.map_err(|_| Error::Late(CONNECT))??;
+    let binding = carrier.binding().to_vec();
+    Ok(Connected { carrier: Box::new(carrier), to, binding })
 }
 
 /// A TCP connection and nothing on it yet; of several addresses that a name stands for, `turn` says which.
@@ -136,7 +197,7 @@ async fn run(
 /// When there is none within three seconds of an address being known.
 pub async fn plain(host: &str, port: u16, turn: u32) -> Result<Connected, Error> {
     let (stream, to) = tcp(host, port, turn, |_| ()).await?;
-    Ok(Connected { carrier: Box::new(stream), to })
+    Ok(Connected { carrier: Box::new(stream), to, binding: Vec::new() })
 }
 
 /// Prepares a TCP socket for a session: what the network cannot take yet stays with us, where streams have their turns.
@@ -151,19 +212,38 @@ async fn tcp(
     turn: u32,
     told: impl FnOnce(&[SocketAddr]),
 ) -> Result<(Tcp, SocketAddr), Error> {
+    let to = resolve(host, port, turn, told).await?;
+    Ok((tcp_to(to).await?, to))
+}
+
+/// The address of a host whose turn it is.
+async fn resolve(
+    host: &str,
+    port: u16,
+    turn: u32,
+    told: impl FnOnce(&[SocketAddr]),
+) -> Result<SocketAddr, Error> {
+    let found = look_up(host, port).await?;
+    told(&found);
+    Ok(found[turn as usize % found.len()])
+}
+
+/// The addresses of a name, of which there is one at least.
+async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let unknown = || Error::Name(host.to_owned());
     let mut found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(|_| unknown())?.collect();
     // Resolvers shuffle what they give, and each is to have its turn.
     found.sort_unstable();
     found.dedup();
-    let at = (turn as usize).checked_rem(found.len()).ok_or_else(unknown)?;
-    told(&found);
-    let to = found[at];
+    if found.is_empty() { Err(unknown()) } else { Ok(found) }
+}
+
+async fn tcp_to(to: SocketAddr) -> Result<Tcp, Error> {
     let stream = timeout(CONNECT, TcpStream::connect(to)).await.map_err(|_| Error::Late(CONNECT))?;
     let stream = stream.map_err(|error| Error::Connect(to, error))?;
     stream.set_nodelay(true)?;
     tune(&stream);
-    Ok((Tcp::new(stream), to))
+    Ok(Tcp::new(stream))
 }
 
 /// Reads an HTTP head, up to the empty line and nothing behind it.

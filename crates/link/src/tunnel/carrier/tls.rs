@@ -61,7 +61,12 @@ pub(super) async fn connect(
     let wrong = |error: &dyn std::fmt::Display| Error::Tls(error.to_string());
     let name = ServerName::try_from(address.host.clone()).map_err(|error| wrong(&error))?;
     let mut config = ClientConfig::clone(config);
-    config.alpn_protocols = vec![if own { ALPN.to_vec() } else { b"http/1.1".to_vec() }];
+    config.alpn_protocols = match own {
+        // gost agrees on nothing.
+        true if address.gost => Vec::new(),
+        true => vec![ALPN.to_vec()],
+        false => vec![b"http/1.1".to_vec()],
+    };
     let connector = TlsConnector::from(Arc::new(config));
     connector.connect(name, stream).await.map_err(|error| wrong(&error))
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Door;
-use crate::agent::Agent;
+use crate::agent::{Agent, gost};
 
 /// Bytes that are kept for another try; a connection that says more before it hears anything has had its last.
 const KEPT: usize = 64 << 10;
@@ -44,17 +44,25 @@ enum Try {
 
 /// Brings a TCP connection to the tunnel, and stays with it to its end.
 pub(super) async fn tcp(agent: &Agent, door: &Rc<Door>, mut tcp: TcpStream, peer: Option<SocketAddr>) {
+    if agent.servers.is_some() {
+        if !gost::bytes(agent, door, &mut tcp, peer).await {
+            unserved(&tcp);
+        }
+        return;
+    }
     match reach(agent, door, &mut tcp, peer).await {
         Some(stream) => {
             if let Err(error) = splice_stream(tcp, stream).await {
                 tracing::debug!(tunnel = door.tunnel, "a connection has ended: {error}");
             }
         }
-        // What was not served must not look as if it had been.
-        None => {
-            let _ = rustix::net::sockopt::set_socket_linger(&tcp, Some(Duration::ZERO));
-        }
+        None => unserved(&tcp),
     }
+}
+
+/// What was not served must not look as if it had been.
+fn unserved(tcp: &TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(tcp, Some(Duration::ZERO));
 }
 
 /// A stream to the tunnel that has what the connection said so far, by one hub after the other.

@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::{Bound, Door};
-use crate::agent::Agent;
+use crate::agent::{Agent, gost};
 
 /// Datagrams that wait for a hub; more are lost.
 const WAITING: usize = 64;
@@ -70,6 +70,9 @@ pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>, bound: Rc<Bound>) {
 
 /// Carries the datagrams of one address, by one hub after the other.
 async fn carry(agent: &Agent, door: &Rc<Door>, bound: &Bound, peer: SocketAddr, mut said: Receiver<Vec<u8>>) {
+    if agent.servers.is_some() {
+        return gost::datagrams(agent, door, bound, peer, said).await;
+    }
     let Bound::Udp(socket) = bound else { return };
     let open =
         Open { kind: Kind::Datagrams, target: door.wish().route(), visitor: Some(peer), ..Open::default() };

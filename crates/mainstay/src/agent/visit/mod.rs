@@ -44,6 +44,8 @@ pub(super) struct Door {
     pub(super) tunnel: String,
     pub(super) udp: bool,
     pub(super) listen: Listen,
+    /// The host that is wanted behind it, of gost's servers.
+    pub(super) host: Option<String>,
     /// The socket, while it is there.
     bound: RefCell<Option<Rc<Bound>>>,
     /// Why there is none.
@@ -71,6 +73,7 @@ impl Door {
             tunnel: wish.tunnel.clone(),
             udp: wish.udp,
             listen: wish.listen,
+            host: wish.host.clone(),
             bound: RefCell::new(wish.bound.clone()),
             trouble: RefCell::default(),
             open: Cell::new(0),

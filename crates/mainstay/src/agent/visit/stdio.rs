@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mainstay_link::tunnel::Carrier;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Stdin, Stdout, stdin, stdout};
 use tokio::time::timeout;
 
 use super::{Door, bytes};
-use crate::agent::Agent;
+use crate::agent::{Agent, gost};
 
 /// The far side has said its last: who silently holds our input open is waited for no longer than this.
 const LINGER: Duration = Duration::from_secs(1);
@@ -24,7 +25,14 @@ const BUFFER: usize = 32 << 10;
 pub(super) async fn serve(agent: Rc<Agent>, door: Rc<Door>) {
     let _counted = door.count();
     let mut input = stdin();
-    if let Some(stream) = bytes::reach(&agent, &door, &mut input, None).await {
+    let reached: Option<Box<dyn Carrier>> = match &agent.servers {
+        Some(_) => gost::stream(&agent, &door).await,
+        None => match bytes::reach(&agent, &door, &mut input, None).await {
+            Some(stream) => Some(Box::new(stream)),
+            None => None,
+        },
+    };
+    if let Some(stream) = reached {
         let (from, to) = tokio::io::split(stream);
         let over = Rc::new(Cell::new(false));
         let (up, down) = tokio::join!(inward(input, to, &over), outward(from, Output(stdout()), &over));

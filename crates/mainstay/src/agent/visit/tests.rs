@@ -42,6 +42,7 @@ struct Rig {
 
 fn rig(hubs: &[Does]) -> Rig {
     let settings = Settings {
+        login: None,
         hubs: vec!["tcp://127.0.0.1:1".parse().unwrap()],
         name: "desk".to_owned(),
         key: SigningKey::generate(&mut SystemEntropy),

@@ -38,13 +38,29 @@ const PARTING: Duration = Duration::from_secs(1);
 
 /// Lets an agent in, or not; then keeps its session.
 pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
-    let from = arrival.from;
-    let kind = super::carrier::name(&arrival);
-    let Arrival { io, early, way, open, connection, .. } = arrival;
-    let mut carrier = carrier_of(io, early, way);
-    let Some(admitted) = desk.greeted.wait(admit(&desk, &mut carrier)).await else {
+    let carrier = super::carrier::name(&arrival);
+    let Arrival { io, early, way, open, connection, from, .. } = arrival;
+    begin(desk, carrier_of(io, early, way), Came { from, ours: connection.local, carrier, open }).await;
+}
+
+/// The same, once it is known that it is one of ours.
+pub(super) async fn begin(desk: Rc<Desk>, mut carrier: Carrier, came: Came) {
+    let from = came.from;
+    // The end of TLS over TCP cannot tell what ties a hello to it yet.
+    let Some(admitted) = desk.greeted.wait(admit(&desk, &mut carrier, b"")).await else {
         return desk.news.refused(&shown(from), &desk.greeted.full());
     };
+    Box::pin(receive(desk, carrier, came, admitted)).await;
+}
+
+/// Takes in who has shown who it is, or turns it away.
+pub(super) async fn receive(
+    desk: Rc<Desk>,
+    mut carrier: Carrier,
+    came: Came,
+    admitted: Result<(Asked, Claims, Vec<Judged>), Failed>,
+) {
+    let from = came.from;
     let (asked, claims, offers) = match admitted {
         Ok(admitted) => admitted,
         Err(failed) => {
@@ -53,9 +69,9 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         }
     };
     if asked.hello.caller == Caller::Visitor {
-        let came = Came { from, ours: connection.local, carrier: kind, open };
         return visitor::receive(desk, carrier, came, asked.hello, claims.key, offers);
     }
+    let kind = came.carrier;
     let (granted, refused): (Vec<_>, Vec<_>) = offers.into_iter().partition(|(_, why)| why.is_none());
     let (session, incoming) = Session::start(carrier, Side::Hub, Limits::default());
     let name = plain(&asked.hello.name);
@@ -82,7 +98,7 @@ pub(super) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
     desk.seat(Rc::clone(&seat));
     spawn_local(async move {
         seat::keep(desk, seat, incoming).await;
-        drop(open);
+        drop(came.open);
     });
 }
 
@@ -104,7 +120,7 @@ async fn turn_away(desk: &Desk, carrier: &mut Carrier, failed: &Failed, from: Op
     let _ = timeout(PARTING, carrier.shutdown()).await;
 }
 
-fn shown(from: Option<SocketAddr>) -> String {
+pub(super) fn shown(from: Option<SocketAddr>) -> String {
     from.map(|from| from.to_string()).unwrap_or_default()
 }
 
@@ -130,7 +146,12 @@ pub(super) fn failed_answer(failed: &Failed) -> Option<Refused> {
 /// An offer, and why it is not granted.
 pub(super) type Judged = (Offer, Option<String>);
 
-async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
+/// Has somebody show who it is, over a carrier that what it signs is tied to.
+pub(super) async fn admit(
+    desk: &Rc<Desk>,
+    carrier: &mut Carrier,
+    binding: &[u8],
+) -> Result<(Asked, Claims, Vec<Judged>), Failed> {
     let refuse = |cause, sentence: String| Err(Failed::Refused(Refused { cause, sentence }));
     let asked = Asked::read(carrier).await?;
     if desk.draining.get() {
@@ -151,7 +172,7 @@ async fn admit(desk: &Rc<Desk>, carrier: &mut Carrier) -> Result<(Asked, Claims,
     }
     let caller = asked.hello.caller;
     let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
-    let claims = asked.prove(carrier, challenge, b"").await?;
+    let claims = asked.prove(carrier, challenge, binding).await?;
     let judged: Vec<Judged> = (0..claims.offers.len())
         .map(|at| {
             let offer = &claims.offers[at];
@@ -181,7 +202,9 @@ fn offered(offer: &Offer) -> Offered {
         trouble: RefCell::new((!offer.healthy).then(|| "no target of it answers".to_owned())),
         streams: Cell::new(0),
         opened: Cell::new(0),
+        forwarded: Cell::new(0),
         tally: Rc::default(),
+        aside: Cell::new(false),
     }
 }
 
@@ -235,7 +258,7 @@ fn cut(text: &str, most: usize) -> &str {
 
 impl Spec {
     /// Whether the tunnel is served under this host.
-    fn has(&self, host: &str) -> bool {
+    pub(super) fn has(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.hosts.iter().map(|own| own.to_ascii_lowercase()).any(|own| match own.strip_prefix('*') {
             Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),

@@ -127,14 +127,17 @@ impl Book {
     pub(super) fn adopt(&mut self, rules: Rules, now: Boot) {
         self.rules = rules;
         let known: Vec<Rc<str>> = self.tunnels.keys().map(Rc::clone).collect();
-        for tunnel in known.iter().filter(|tunnel| !self.rules.admits(tunnel)) {
-            self.forget(tunnel);
+        for tunnel in &known {
+            if !self.rules.admits(tunnel) {
+                self.forget(tunnel);
+            }
         }
         self.open = known.iter().filter(|tunnel| self.is_open(tunnel)).count();
         // Those of the file have hosts whoever is there.
         let written = self.rules.listed.iter().filter(|(_, listed)| listed.gost);
         let written: Vec<Rc<str>> = written.map(|(id, _)| id.as_str().into()).collect();
-        for tunnel in written.iter().chain(&known) {
+        let known = known.iter().filter(|tunnel| !written.contains(tunnel));
+        for tunnel in written.iter().chain(known) {
             let before = self.tunnels.get(tunnel).map(|known| (known.wants.clone(), known.alone));
             let (wants, alone) = before.unwrap_or((Wants::default(), Some(now)));
             self.hear(tunnel, Some(wants), now);
@@ -148,7 +151,7 @@ impl Book {
     /// A sentence that says why not.
     pub(super) fn may_offer(&self, tunnel: &str) -> Result<(), String> {
         if !self.rules.admits(tunnel) {
-            return Err(format!("tunnel {tunnel} is not one that gost's clients may offer here"));
+            return Err(format!("gost's clients may not serve tunnel {tunnel}"));
         }
         let full = self.open >= TUNNELS_MAX && !self.tunnels.contains_key(tunnel);
         if full && !self.rules.listed.contains_key(tunnel) {
@@ -163,10 +166,13 @@ impl Book {
     /// A sentence that says why it does not get it.
     pub(super) fn may_have(&self, tunnel: &str, host: &str) -> Result<String, String> {
         if !self.rules.own {
-            return Err("clients get generated hosts alone: hosts = \"any\" in [gost] lets them ask".to_owned());
+            return Err(
+                "clients get generated hosts alone: hosts = \"any\" in [gost] lets them ask".to_owned()
+            );
         }
         let host = self.judge(tunnel, host)?;
-        if let Some(other) = self.holder(&host).filter(|other| **other != *tunnel && self.is_offered(other)) {
+        if let Some(other) = self.holder(&host).filter(|other| ***other != *tunnel && self.is_offered(other))
+        {
             return Err(format!("host {host} is tunnel {other}'s"));
         }
         Ok(host)
@@ -195,20 +201,24 @@ impl Book {
         for host in wants.hosts.iter().filter(|_| self.rules.own) {
             match self.judge(tunnel, host) {
                 Ok(_) if hosts.len() >= most => {
-                    trouble = Some(format!("tunnel {tunnel} has {HOSTS_MAX} hosts of its own, as many as it may: it does not get {host}"));
+                    trouble = Some(format!(
+                        "tunnel {tunnel} has {HOSTS_MAX} hosts of its own, as many as it may: it does not get {host}"
+                    ));
                 }
                 Ok(host) if hosts.iter().any(|known| **known == *host) => {}
                 Ok(host) => hosts.push(host.into()),
                 Err(why) => trouble = Some(format!("tunnel {tunnel} does not get host {host}: {why}")),
             }
         }
+        let same = self.tunnels.get(tunnel).is_some_and(|known| known.wants == wants);
         let conflict = self.claim(tunnel, hosts);
         if let Some(known) = self.tunnels.get_mut(tunnel) {
             let by_file = self.rules.listed.get(tunnel).is_some_and(|listed| listed.private);
             known.private = wants.private || by_file;
             known.wants = wants;
         }
-        conflict.or(trouble)
+        // What was told once is not told again.
+        conflict.or(trouble.filter(|_| !same))
     }
 
     /// Whose a host is: its own, else that of the longest ending that somebody has (`.example.com`).
@@ -236,10 +246,15 @@ impl Book {
         self.tunnels.keys().filter(|tunnel| self.is_open_id(tunnel)).map(Rc::clone).collect()
     }
 
+    /// Whether a tunnel has a host.
+    pub(super) fn has(&self, tunnel: &str, host: &str) -> bool {
+        self.holder(host).is_some_and(|holder| **holder == *tunnel)
+    }
+
     /// The hosts that a tunnel has.
     pub(super) fn hosts_of(&self, tunnel: &str) -> Vec<String> {
         let known = self.tunnels.get(tunnel).map(|known| known.hosts.as_slice()).unwrap_or_default();
-        let has = known.iter().filter(|host| self.holder(host).is_some_and(|holder| **holder == *tunnel));
+        let has = known.iter().filter(|host| self.has(tunnel, host));
         has.map(ToString::to_string).collect()
     }
 
@@ -277,7 +292,8 @@ impl Book {
             return Err("it is one of the file's".to_owned());
         }
         let Some(domain) = &self.rules.domain else { return Ok(host) };
-        let is_generated = |label: &str| label.len() == GENERATED && label.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_generated =
+            |label: &str| label.len() == GENERATED && label.bytes().all(|b| b.is_ascii_hexdigit());
         let label = host.strip_suffix(domain.as_str()).and_then(|label| label.strip_suffix('.'));
         if label.is_some_and(is_generated) {
             return Err("it is one that is generated for another tunnel".to_owned());
@@ -296,7 +312,8 @@ impl Book {
         }
         let mut conflict = None;
         for host in hosts.iter().filter(|host| came_back || !before.contains(host)) {
-            let offered = |other: &Rc<str>| self.tunnels.get(other).is_some_and(|known| known.alone.is_none());
+            let offered =
+                |other: &Rc<str>| self.tunnels.get(other).is_some_and(|known| known.alone.is_none());
             let line = self.hosts.get(host).map(Vec::as_slice).unwrap_or_default();
             let place = line.iter().position(|other| !offered(other)).unwrap_or(line.len());
             if let Some(first) = line.first().filter(|_| place > 0) {
@@ -353,3 +370,6 @@ fn canonical(host: &str) -> Result<String, String> {
     let fits = host.len() <= HOST_MAX && name.split('.').all(label) && name.parse::<IpAddr>().is_err();
     if fits { Ok(host.to_owned()) } else { Err("it is not the name of a host".to_owned()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,30 +1,37 @@
 //! The hub inside the edge: what a thread of it knows of agents, between the proxy's pools and the sessions of `link`.
 //!
 //! A [`Desk`] is one thread's. Agents come in by connections that the proxy hands over ([`hello`] lets them in or not), each session
-//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Nothing of a
-//! request's way leaves its thread.
+//! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Agents that only
+//! other threads have are lent by those ([`siblings`]).
 
+mod book;
 mod carrier;
+mod gost;
 mod hello;
+mod hosts;
 mod lobby;
 mod news;
+mod open;
 mod peers;
+mod quic;
 mod road;
 mod seat;
+mod siblings;
 mod visitor;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use mainstay_config::plan::tunnel::PEERS_LISTENER;
-use mainstay_core::balance::hash::hash;
 use mainstay_core::tunnel::hello::Place;
 use mainstay_link::tunnel::{Health, Kind, News, Open};
 use mainstay_proxy::policy::tunnel::{self as bounds, Held, Unbounded};
 use mainstay_proxy::road::{
-    Agent, Arrival, Ends, Freight, Hub, HubSession, NoRoad, Offer, Road, Roads, SessionStatus,
+    Agent, Arrival, Door, Ends, Freight, Hub, HubSession, Lead, NoRoad, Offer, Road, Roads, SessionStatus,
 };
 use mainstay_proxy::snapshot::Snapshot;
 use mainstay_proxy::thread::Thread;
@@ -32,9 +39,11 @@ use tokio::task::spawn_local;
 
 use crate::ipc::HubIdentity;
 use lobby::Lobby;
+use open::Hosts;
 use peers::{Known, Peers};
 use road::{Near, Through};
 use seat::{Offered, Seat};
+use siblings::{Processes, Siblings};
 
 pub(super) use news::News as HubNews;
 pub(super) use news::Told;
@@ -53,21 +62,31 @@ pub(super) struct Desk {
     place: Place,
     /// What may be offered here, by id.
     tunnels: RefCell<HashMap<String, Rc<Spec>>>,
+    /// Hosts that no route of the file has, and the tunnels that have them.
+    hosts: Hosts,
     /// What agents are told of the cluster's hubs.
     addrs: RefCell<Vec<String>>,
+    /// gost's plugins.
+    book: book::Book,
     seats: RefCell<Vec<Rc<Seat>>>,
     /// Other hubs.
     peers: Peers,
+    /// The node's other threads.
+    siblings: Siblings,
     guests: RefCell<Vec<Rc<visitor::Guest>>>,
     /// Agents that are not let in yet.
     greeted: Lobby,
     draining: Cell<bool>,
+    /// Where agents come in by QUIC.
+    quic: quic::Calls,
 }
 
 /// A tunnel as the configuration in force has it.
 #[derive(Debug)]
 pub(super) struct Spec {
     agents: Vec<[u8; 32]>,
+    /// Whether gost's clients may serve it.
+    gost: bool,
     /// Those who may reach it, when it is private.
     visitors: Option<Vec<[u8; 32]>>,
     /// Hosts without wildcards are URLs.
@@ -76,12 +95,21 @@ pub(super) struct Spec {
     bounds: bounds::Bounds,
 }
 
+/// Who else there is, as the supervisor tells.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    /// Other hubs that registries know.
+    pub(super) hubs: Known,
+    /// The node's edge processes.
+    pub(super) siblings: Processes,
+}
+
 /// Gives a thread its tunnels; to be done before its first connection.
 pub(super) fn settle(
     thread: &Rc<Thread>,
     hub: Arc<HubIdentity>,
     news: Arc<HubNews>,
-    known: Known,
+    around: Around,
     number: u16,
 ) {
     let place =
@@ -89,16 +117,20 @@ pub(super) fn settle(
     let desk = Rc::new_cyclic(|own| Desk {
         own: own.clone(),
         thread: Rc::downgrade(thread),
-        hub,
         news,
         place,
         tunnels: RefCell::default(),
+        hosts: Hosts::new(),
         addrs: RefCell::default(),
         seats: RefCell::default(),
-        peers: Peers::new(own.clone(), known),
+        peers: Peers::new(own.clone(), around.hubs),
+        siblings: Siblings::new(&hub, number, around.siblings),
+        hub,
         guests: RefCell::default(),
         greeted: Lobby::new(hello::GREETED_MAX),
         draining: Cell::new(false),
+        book: book::Book::new(own.clone()),
+        quic: quic::Calls::default(),
     });
     desk.adopt(&thread.snapshot());
     thread.tunnel_by(Rc::clone(&desk) as Rc<dyn Roads>, desk);
@@ -116,9 +148,9 @@ impl Desk {
         if !self.seats.borrow().iter().any(|seat| seat.is_other(name, instance, key)) {
             return name.to_owned();
         }
-        let run = hash([instance, 0], key) & 0xff_ffff;
+        let run = seat::run_of(instance, key);
         tracing::warn!(agent = name, "two agents call themselves so: give each a name of its own");
-        format!("{name}~{run:06x}")
+        seat::apart(name, run)
     }
 
     /// Gives agents their own names whose namesakes have gone.
@@ -145,6 +177,7 @@ impl Desk {
             self.let_go();
         }
         self.seats.borrow_mut().push(Rc::clone(&seat));
+        self.book.bound(&seat);
         self.publish(seat.tunnels());
         let from = seat.from.map(|from| from.to_string()).unwrap_or_default();
         for tunnel in seat.tunnels() {
@@ -157,6 +190,7 @@ impl Desk {
         let before = self.seats.borrow().len();
         self.seats.borrow_mut().retain(|one| !Rc::ptr_eq(one, seat));
         if self.seats.borrow().len() < before {
+            self.book.unbound(seat);
             self.publish(seat.tunnels());
             for tunnel in seat.tunnels() {
                 self.news.left(tunnel, &seat.told_as, seat.instance, why);
@@ -171,32 +205,50 @@ impl Desk {
         self.tell_pools(tunnels);
     }
 
-    /// Tells the pools who offers these tunnels: our own agents first, those of other hubs behind them.
+    /// Tells the pools who offers these tunnels: our own agents first, then those of the node's other threads, those of other hubs
+    /// behind them.
     fn tell_pools<'a>(&self, tunnels: impl Iterator<Item = &'a str>) {
         let Some(thread) = self.thread.upgrade() else { return };
         for tunnel in tunnels.collect::<BTreeSet<_>>() {
-            if !self.tunnels.borrow().contains_key(tunnel) {
+            if !self.hear_hosts(tunnel) {
                 continue;
             }
+            self.set_aside(tunnel);
             let mut offers: Vec<Offer> = Vec::new();
+            let mut near = Vec::new();
             for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
-                let of = seat.offers.iter().filter(|offer| offer.tunnel == tunnel);
-                for offer in of {
+                for offer in seat.offered().filter(|offer| offer.tunnel == tunnel) {
                     // Bytes and datagrams of one tunnel are one backend: the worse of the two is told.
                     let trouble = offer.trouble.borrow().clone();
                     match offers.iter_mut().find(|known| seat.is_called(&known.agent)) {
                         Some(known) => known.trouble = known.trouble.take().or(trouble),
                         None => {
                             let (agent, weight) = (seat.label(), offer.weight);
+                            near.push((agent.clone(), seat.run()));
                             let load = seat.load.clone();
                             offers.push(Offer { agent, weight, trouble, load, backup: false });
                         }
                     }
                 }
             }
+            self.siblings.offers(tunnel, near, &mut offers);
             self.peers.offers(tunnel, &mut offers);
+            self.book.offers(tunnel, &mut offers);
             thread.pools.offers(tunnel, offers);
         }
+    }
+
+    /// Whether an agent of this node offers a tunnel, or one of another hub that has a session with this one.
+    fn is_offered_here(&self, tunnel: &str) -> bool {
+        let mut seats = self.seats.borrow().clone().into_iter();
+        seats.any(|seat| seat.serves() && seat.tunnels().any(|own| own == tunnel))
+            || self.is_offered_near(tunnel)
+    }
+
+    fn is_offered_near(&self, tunnel: &str) -> bool {
+        let mut offers = Vec::new();
+        self.peers.offers(tunnel, &mut offers);
+        self.siblings.shows(tunnel) || !offers.is_empty()
     }
 
     /// The session and the offer of an agent.
@@ -207,6 +259,20 @@ impl Desk {
             let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
             Some((Rc::clone(seat), Rc::clone(offer)))
         })
+    }
+
+    /// Another agent of a tunnel of gost's clients, when the one that a pool has chosen does not carry this: pools know agents, not what
+    /// they carry, and each of those carries one kind.
+    fn instead(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
+        let seats = self.seats.borrow();
+        let serving = || seats.iter().filter(|seat| seat.serves());
+        let of_gosts =
+            |seat: &&Rc<Seat>| seat.gost.is_some() && seat.tunnels().any(|id| *id == *agent.tunnel);
+        serving().find(of_gosts)?;
+        let fits = |offer: &&Rc<Offered>| offer.udp == udp && *offer.tunnel == *agent.tunnel;
+        let others = serving().filter_map(|seat| Some((seat, seat.offered().find(fits)?)));
+        let least = others.min_by_key(|(_, offer)| offer.streams.get());
+        least.map(|(seat, offer)| (Rc::clone(seat), Rc::clone(offer)))
     }
 
     /// Ends connections that are kept for later through sessions that leave.
@@ -235,35 +301,58 @@ impl Desk {
         let within = self.drain_time();
         self.seats.borrow().iter().for_each(|seat| seat.leave(within));
         self.peers.leave(within);
+        self.siblings.leave(within);
         self.let_go();
     }
 
     /// A place for one more connection of a tunnel; why not, or nothing when there is no such tunnel.
     fn hold(&self, tunnel: &str) -> Result<Held, Option<Unbounded>> {
         let thread = self.thread.upgrade().ok_or(None)?;
-        let spec = self.tunnels.borrow().get(tunnel).map(Rc::clone).ok_or(None)?;
+        let spec = self.tunnels.borrow().get(tunnel).map(Rc::clone);
+        let spec = spec.or_else(|| self.hosts.spec(tunnel)).ok_or(None)?;
         spec.bounds.open(thread.cells).map_err(Some)
     }
 }
 
+/// Why there is no place for one more connection of a tunnel.
+const fn no_road(full: Option<Unbounded>) -> NoRoad {
+    match full {
+        None => NoRoad::Gone,
+        Some(Unbounded::Streams) => NoRoad::Full,
+        Some(Unbounded::Rate) => NoRoad::TooMany,
+    }
+}
+
 impl Roads for Desk {
+    fn lead(&self, host: &str, _port: u16) -> Lead {
+        self.book.beyond(host, self.lead_to(host))
+    }
+
     fn open(&self, agent: &Agent, ends: Option<Ends>, freight: Freight) -> Result<Box<dyn Road>, NoRoad> {
         let desk = self.own.upgrade().ok_or(NoRoad::Gone)?;
         let udp = freight == Freight::Datagrams;
         let near = self.find(agent, udp);
-        let far = if near.is_none() { self.peers.find(agent, udp) } else { None };
-        if near.is_none() && far.is_none() {
+        let lent = if near.is_none() { self.siblings.find(agent, udp) } else { None };
+        let near = near.or_else(|| if lent.is_none() { self.instead(agent, udp) } else { None });
+        let here = near.is_some() || lent.is_some();
+        let far = if here { None } else { self.peers.find(agent, udp) };
+        if !here && far.is_none() {
+            if let Some(address) = self.book.find(agent, udp) {
+                let held = self.hold(&agent.tunnel).map_err(no_road)?;
+                return self.book.open(agent, address, (ends, freight), held);
+            }
             // It has left, and the pools do not know yet.
             self.publish(std::iter::once(&*agent.tunnel));
             return Err(NoRoad::Gone);
         }
-        let held = self.hold(&agent.tunnel).map_err(|full| match full {
-            None => NoRoad::Gone,
-            Some(Unbounded::Streams) => NoRoad::Full,
-            Some(Unbounded::Rate) => NoRoad::TooMany,
-        })?;
+        let held = self.hold(&agent.tunnel).map_err(no_road)?;
         if let Some(far) = far {
             return self.peers.open(&desk, far, (agent, ends, udp), held).inspect_err(|_| {
+                self.publish(std::iter::once(&*agent.tunnel));
+            });
+        }
+        if let Some(lent) = lent {
+            return siblings::open(&desk, lent, (agent, ends, udp), held).inspect_err(|_| {
                 self.publish(std::iter::once(&*agent.tunnel));
             });
         }
@@ -273,6 +362,7 @@ impl Roads for Desk {
             target: offer.route.clone(),
             visitor: ends.map(|(visitor, _)| visitor),
             destination: ends.map(|(_, ours)| ours),
+            host: seat.gost.as_ref().and_then(|gost| self.shown_host(gost, &agent.tunnel)),
             ..Open::default()
         };
         let Ok(stream) = seat.session.open(&open, &[]) else {
@@ -288,9 +378,16 @@ impl Hub for Desk {
         let Some(desk) = self.own.upgrade() else { return };
         if *arrival.listener == *PEERS_LISTENER {
             spawn_local(peers::greet(desk, arrival));
+        } else if self.is_compat(&arrival.listener) {
+            spawn_local(gost::greet(desk, arrival));
         } else {
             spawn_local(hello::greet(desk, arrival));
         }
+    }
+
+    fn listen(&self, socket: OwnedFd, number: u16, listener: Rc<Cell<u32>>) -> io::Result<Box<dyn Door>> {
+        let desk = self.own.upgrade().ok_or(io::ErrorKind::NotConnected)?;
+        quic::listen(&desk, socket, number, listener)
     }
 
     fn adopt(&self, snapshot: &Arc<Snapshot>) {
@@ -300,13 +397,20 @@ impl Hub for Desk {
         self.addrs.replace(edge.hub.addrs.clone());
         if let Some(desk) = self.own.upgrade() {
             self.peers.adopt(&desk, edge.hub.among.as_ref());
+            self.siblings.adopt(&desk, edge);
+            self.book.adopt(&desk, edge);
         }
-        self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()));
+        let open = self.adopt_hosts(edge);
+        let open = open.iter().map(|tunnel| &**tunnel);
+        self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()).chain(open));
         let seats = self.seats.borrow().clone();
         for seat in seats {
-            let revoked = seat.offers.iter().find(|offer| !self.may_offer(&offer.tunnel, &seat.key));
+            let revoked = seat.offers.iter().find(|offer| match &seat.gost {
+                Some(gost) => !self.may_stay(gost, &offer.tunnel),
+                None => !self.may_offer(&offer.tunnel, &seat.key),
+            });
             if let Some(offer) = revoked {
-                tracing::warn!(agent = %seat.label(), tunnel = %offer.tunnel, "its key may not offer the tunnel any more: its session is cut");
+                tracing::warn!(agent = %seat.label(), tunnel = %offer.tunnel, "it may not offer the tunnel any more: its session is cut");
                 seat.session.close();
             } else if seat.refused.iter().any(|tunnel| self.may_offer(tunnel, &seat.key)) {
                 // It may offer more than it does: it comes again and asks.
@@ -333,12 +437,19 @@ impl Hub for Desk {
 
     fn cut(&self) {
         self.peers.cut();
+        self.siblings.cut();
         self.seats.borrow().iter().for_each(|seat| seat.session.close());
         self.guests.borrow().iter().for_each(|guest| guest.session.close());
     }
 
+    fn quic(&self) -> mainstay_proxy::quic::Counts {
+        self.quic.counts()
+    }
+
     fn hubs(&self) -> Vec<HubSession> {
-        self.peers.status(self)
+        let mut hubs = self.peers.status(self);
+        hubs.extend(self.book.status((self.place.process, self.place.thread)));
+        hubs
     }
 
     fn sessions(&self) -> Vec<SessionStatus> {
@@ -352,11 +463,20 @@ impl Spec {
     fn new(tunnel: &mainstay_config::plan::edge::Tunnel, edge: &mainstay_config::plan::edge::Edge) -> Self {
         Self {
             agents: tunnel.agents.clone(),
+            gost: tunnel.gost,
             visitors: tunnel.visitors.clone(),
             urls: urls(tunnel, edge),
             hosts: tunnel.served.clone(),
             bounds: bounds::Bounds::new(tunnel),
         }
+    }
+}
+
+impl Spec {
+    /// What holds for tunnels that the file does not name: nothing bounds them but what bounds the hub.
+    fn open() -> Self {
+        let (urls, hosts) = (Vec::new(), Vec::new());
+        Self { agents: Vec::new(), gost: true, visitors: None, urls, hosts, bounds: bounds::Bounds::none() }
     }
 }
 

@@ -5,15 +5,21 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use mainstay_link::tunnel::{Code, Splice, Stream, Tally, code_of, splice_counted};
 use mainstay_proxy::policy::tunnel::Held;
 use mainstay_proxy::road::{Joint, Road};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::Desk;
 use super::seat::{Offered, Seat};
+
+/// To many of gost's clients the end of one direction is that of both: they are told of ours when nothing has come for so long, so
+/// that answers to who has said all come through, and a target that waits for the end hears of it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What is at the other end of a connection.
 pub(super) trait End: fmt::Debug + Unpin {
@@ -22,6 +28,16 @@ pub(super) trait End: fmt::Debug + Unpin {
 
     /// A stream says that its session has ended.
     fn broken(&self);
+
+    /// A stream was refused with this code: whether that means that not a byte was handed on, which other codes do not say.
+    fn refused(&self, _code: Code) -> bool {
+        false
+    }
+
+    /// Whether the end of one direction is the end of both to who is there.
+    fn ends_both(&self) -> bool {
+        false
+    }
 
     /// What has gone there and come from there, over all connections.
     fn tally(&self) -> &Rc<Tally>;
@@ -57,6 +73,10 @@ impl End for Near {
         self.desk.unseat(&self.seat, "its session has broken");
     }
 
+    fn ends_both(&self) -> bool {
+        self.seat.gost.is_some()
+    }
+
     fn tally(&self) -> &Rc<Tally> {
         &self.offer.tally
     }
@@ -81,11 +101,24 @@ pub(super) struct Through<E: End> {
     datagrams: bool,
     /// A datagram that was waited for and not read yet; nothing inside at the end.
     next: Option<Option<Vec<u8>>>,
+    /// Our end is told when this has passed.
+    ends: Option<Pin<Box<Sleep>>>,
 }
 
 impl<E: End> Through<E> {
     pub(super) const fn new(stream: Stream, end: E, held: Held, datagrams: bool) -> Self {
-        Self { stream, pass: Pass { end, held }, datagrams, next: None }
+        Self { stream, pass: Pass { end, held }, datagrams, next: None, ends: None }
+    }
+
+    /// Tells our end once nothing has come for a while, or that something has come.
+    fn end_late(&mut self, cx: &mut Context<'_>, came: bool) {
+        let Some(ends) = &mut self.ends else { return };
+        if came {
+            *ends = Box::pin(sleep(LAST_WORDS));
+        } else if ends.as_mut().poll(cx).is_ready() {
+            self.ends = None;
+            self.stream.finish();
+        }
     }
 
     /// Waits for a datagram, or the end. One without bytes says nothing.
@@ -103,7 +136,9 @@ impl<E: End> Pass<E> {
     /// tells the pools at once, so that nobody else is sent there.
     fn told(&self, error: io::Error) -> io::Error {
         match code_of(&error) {
-            Some(code) if code.is_untouched() => io::Error::new(io::ErrorKind::ConnectionRefused, code),
+            Some(code) if code.is_untouched() || self.end.refused(code) => {
+                io::Error::new(io::ErrorKind::ConnectionRefused, code)
+            }
             Some(Code::Gone) => {
                 self.end.broken();
                 error
@@ -151,7 +186,11 @@ impl<E: End> AsyncRead for Through<E> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf)).map_err(|error| this.pass.told(error))?;
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if this.ends.is_some() {
+            this.end_late(cx, read.is_ready());
+        }
+        ready!(read).map_err(|error| this.pass.told(error))?;
         this.pass.came(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }
@@ -179,6 +218,10 @@ impl<E: End> AsyncWrite for Through<E> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.pass.end.ends_both() {
+            this.ends.get_or_insert_with(|| Box::pin(sleep(LAST_WORDS)));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut this.stream).poll_shutdown(cx).map_err(|error| this.pass.told(error))
     }
 }
@@ -197,7 +240,7 @@ impl<E: End + 'static> Road for Through<E> {
     }
 
     fn joins(&self) -> bool {
-        !self.datagrams && !self.pass.held.is_bounded()
+        !self.datagrams && !self.pass.held.is_bounded() && !self.pass.end.ends_both()
     }
 
     fn poll_answered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

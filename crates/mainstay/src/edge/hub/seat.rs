@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_core::balance::hash::hash;
+use mainstay_core::gost::relay::Login;
 use mainstay_core::time::Boot;
-use mainstay_link::tunnel::{Code, Health, Incoming, News, Session, Tally};
+use mainstay_link::tunnel::{Closed, Code, Health, Incoming, News, Session, Tally};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::road::{Load, OfferStatus, SessionStatus};
 
@@ -44,7 +46,6 @@ pub(super) struct Seat {
 }
 
 /// What only gost's clients have.
-#[expect(dead_code, reason = "clients are let in by what follows")]
 #[derive(Debug)]
 pub(super) struct GostSeat {
     /// The number that we gave it: a UUID.
@@ -55,6 +56,8 @@ pub(super) struct GostSeat {
     pub(super) exclusive: bool,
     /// Who knows the tunnel's host does not reach it (`$` before its id).
     pub(super) private: bool,
+    /// Who it said it is.
+    pub(super) login: Option<Login>,
 }
 
 /// What it offers under one tunnel.
@@ -69,8 +72,22 @@ pub(super) struct Offered {
     pub(super) trouble: RefCell<Option<String>>,
     pub(super) streams: Cell<u64>,
     pub(super) opened: Cell<u64>,
+    /// Those of the open ones that came from other threads of the node, and from other hubs.
+    pub(super) forwarded: Cell<u64>,
     /// Bytes to it and from it.
     pub(super) tally: Rc<Tally>,
+    /// Another client takes all of the tunnel's connections.
+    pub(super) aside: Cell<bool>,
+}
+
+/// What tells agents of one name apart, the same on all threads of all hubs.
+pub(super) fn run_of(instance: u64, key: &[u8; 32]) -> u64 {
+    hash([instance, 0], key)
+}
+
+/// A name for one of several agents that call themselves so.
+pub(super) fn apart(name: &str, run: u64) -> String {
+    format!("{name}~{:06x}", run & 0xff_ffff)
 }
 
 impl fmt::Debug for Seat {
@@ -101,6 +118,34 @@ impl Seat {
         !gone && !self.session.has_left()
     }
 
+    /// What tells it from other agents of its name, and its sessions elsewhere from those.
+    pub(super) fn run(&self) -> u64 {
+        run_of(self.instance, &self.key)
+    }
+
+    /// Connections that it has, as far as is known here: it tells of all of them, now and then, or not at all.
+    pub(super) fn busy(&self) -> u32 {
+        let ours = self.offers.iter().map(|offer| offer.streams.get()).fold(0, u64::saturating_add);
+        self.told.get().max(u32::try_from(ours).unwrap_or(u32::MAX))
+    }
+
+    /// What this thread's own requests give it is counted by the pools, from moment to moment; the rest is its load.
+    pub(super) fn recount(&self) {
+        let own = self.offers.iter().map(|offer| offer.streams.get() - offer.forwarded.get());
+        let own = own.fold(0, u64::saturating_add);
+        self.load.set(self.busy().saturating_sub(u32::try_from(own).unwrap_or(u32::MAX)));
+    }
+
+    /// What it gets connections for.
+    pub(super) fn offered(&self) -> impl Iterator<Item = &Rc<Offered>> {
+        self.offers.iter().filter(|offer| !offer.aside.get())
+    }
+
+    /// Whether it takes all of its tunnel's connections.
+    pub(super) fn is_exclusive(&self) -> bool {
+        self.gost.as_ref().is_some_and(|gost| gost.exclusive)
+    }
+
     /// The tunnels that it offers.
     pub(super) fn tunnels(&self) -> impl Iterator<Item = &str> {
         self.offers.iter().map(|offer| offer.tunnel.as_str())
@@ -129,10 +174,8 @@ impl Seat {
 
     /// Takes in what the agent says of its targets; whether anything of it is news to the pools.
     fn hear(&self, news: &News) -> bool {
-        // What this thread gives it is counted here, from moment to moment.
-        let ours = self.offers.iter().map(|offer| offer.streams.get()).fold(0, u64::saturating_add);
         self.told.set(news.load);
-        self.load.set(news.load.saturating_sub(u32::try_from(ours).unwrap_or(u32::MAX)));
+        self.recount();
         let mut changed = false;
         for offer in &self.offers {
             let Some((_, health)) = news.targets.iter().find(|(target, _)| *target == offer.route) else {
@@ -169,7 +212,7 @@ impl Offered {
 }
 
 /// Keeps a session until it ends.
-pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming) {
+pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming) -> Closed {
     let mut known = 0;
     let why = loop {
         tokio::select! {
@@ -193,4 +236,5 @@ pub(super) async fn keep(desk: Rc<Desk>, seat: Rc<Seat>, mut incoming: Incoming)
     };
     desk.unseat(&seat, &why.to_string());
     tracing::info!(agent = %seat.label(), from = ?seat.from, %why, "an agent has left");
+    why
 }

@@ -169,11 +169,19 @@ impl Hub for Nobody {
         panic!("{arrival:?}");
     }
 
+    fn listen(&self, _: OwnedFd, _: u16, _: Rc<Cell<u32>>) -> io::Result<Box<dyn crate::road::Door>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn adopt(&self, _: &Arc<Snapshot>) {}
 
     fn drain(&self) {}
 
     fn cut(&self) {}
+
+    fn quic(&self) -> crate::quic::Counts {
+        crate::quic::Counts::default()
+    }
 
     fn sessions(&self) -> Vec<SessionStatus> {
         Vec::new()

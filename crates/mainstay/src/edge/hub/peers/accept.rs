@@ -10,7 +10,8 @@ use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::road::{Ahead, Arrival};
 use tokio::task::spawn_local;
 
-use super::{Count, Guest, forward, push};
+use super::forward::Whence;
+use super::{Guest, forward, push};
 use crate::edge::hub::Desk;
 use crate::edge::hub::hello::failed_answer;
 
@@ -44,10 +45,10 @@ pub(in crate::edge::hub) async fn greet(desk: Rc<Desk>, arrival: Arrival) {
         }
     };
     let guest =
-        Rc::new(Guest { hub: asked.hello.name, from, session, began: boot_now(), count: Count::default() });
+        Rc::new(Guest { hub: asked.hello.name, from, session, began: boot_now(), count: Rc::default() });
     tracing::debug!(hub = guest.hub, from = ?from, "a hub has come in");
     peers.guests.borrow_mut().push(Rc::clone(&guest));
-    let pushes = spawn_local(push::run(Rc::clone(&desk), Rc::clone(&guest)));
+    let pushes = spawn_local(push::run(Rc::clone(&desk), guest.session.clone(), push::To::Hub));
     let why = keep(&desk, &guest, incoming).await;
     pushes.abort();
     tracing::debug!(hub = guest.hub, from = ?from, why, "a hub that came in has gone");
@@ -110,7 +111,7 @@ async fn keep(desk: &Rc<Desk>, guest: &Rc<Guest>, mut incoming: Incoming) -> Str
         tokio::select! {
             why = guest.session.closed() => return why.to_string(),
             Some((open, stream)) = incoming.next() => {
-                forward::serve(desk, guest, open, stream);
+                forward::serve(desk, &guest.count, Whence::Hub, (open, stream));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use mainstay_core::tunnel::address::{self, PEERS_PORT};
-use mainstay_core::tunnel::directory::{self, RECORDS, Reader};
+use mainstay_core::tunnel::directory::{self, RECORDS};
 use mainstay_core::tunnel::hello::{Caller, Cause, Challenge};
 use mainstay_core::tunnel::roam::{Effect, Input};
 use mainstay_link::tunnel::carrier::{Connected, Error, plain};
@@ -14,16 +14,12 @@ use mainstay_link::tunnel::{Code, Incoming, Limits, Session, Side, Stream};
 use mainstay_link::{Entropy as _, SystemEntropy};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::road::Load;
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Count, Line};
+use super::{Count, Line, push};
 use crate::edge::hub::Desk;
-
-/// What is read at once of what a hub pushes.
-const READ: usize = 16 << 10;
 
 /// How a dial ends without a session.
 enum Ended {
@@ -153,7 +149,7 @@ impl Desk {
     ) -> Result<(Rc<Line>, Incoming), Ended> {
         let (host, port) =
             address::authority(url, PEERS_PORT).map_err(|why| Ended::Failed(why.to_string()))?;
-        let Connected { carrier, to } = plain(host, port, turn).await?;
+        let Connected { carrier, to, .. } = plain(host, port, turn).await?;
         let Sealed { mut carrier, binding, shown } = keys.connect(carrier).await?;
         let own = &self.hub.name;
         let dialer = Dialer {
@@ -247,20 +243,10 @@ impl Desk {
     }
 
     /// Takes in what a hub pushes.
-    async fn listen(self: Rc<Self>, line: Rc<Line>, mut stream: Stream) {
-        let (mut reader, mut buffer) = (Reader::default(), vec![0; READ]);
-        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            reader.feed(&buffer[..count]);
-            loop {
-                match reader.take() {
-                    Ok(Some(message)) => self.peers.said(line.number, message),
-                    Ok(None) => break,
-                    Err(why) => {
-                        tracing::warn!(hub = line.hub, to = %line.to, "{why}: its session is ended");
-                        return line.session.close();
-                    }
-                }
-            }
+    async fn listen(self: Rc<Self>, line: Rc<Line>, stream: Stream) {
+        if let Err(why) = push::read(stream, |message| self.peers.said(line.number, message)).await {
+            tracing::warn!(hub = line.hub, to = %line.to, "{why}: its session is ended");
+            return line.session.close();
         }
         // Without it nobody knows any more what is there; who leaves has said so, and lets connections end.
         if !line.leaving.get() {

@@ -8,34 +8,79 @@ use std::task::{Context, Poll, ready};
 use mainstay_link::tunnel::{Code, Stream, code_of};
 use mainstay_proxy::policy::tunnel::Held;
 
-use crate::edge::hub::seat::Offered;
+use crate::edge::hub::road::End as _;
+use crate::edge::hub::seat::{Offered, Seat};
+use crate::edge::hub::siblings::Lent;
 
 /// Steps in a row before others get their turn.
 const STEPS: usize = 16;
 
-/// Who pays for what goes through: the tunnel's bounds, and what is counted of the agent.
+/// Who pays for what goes through: the tunnel's bounds, and what is counted of where it goes.
 pub(super) struct Toll {
+    to: To,
+    /// The tunnel's bounds; nothing when another thread of the node holds its place there.
+    held: Option<Held>,
+}
+
+/// Where it goes.
+pub(super) enum To {
+    /// To an agent of this thread.
+    Agent(Counted),
+    /// To another thread of the node.
+    Sibling(Lent),
+}
+
+/// A connection of an agent's that came from elsewhere.
+pub(super) struct Counted {
+    seat: Rc<Seat>,
     offer: Rc<Offered>,
-    held: Held,
+}
+
+impl Counted {
+    pub(super) fn new(seat: Rc<Seat>, offer: Rc<Offered>) -> Self {
+        offer.streams.set(offer.streams.get() + 1);
+        offer.opened.set(offer.opened.get() + 1);
+        offer.forwarded.set(offer.forwarded.get() + 1);
+        seat.recount();
+        Self { seat, offer }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.offer.streams.set(self.offer.streams.get() - 1);
+        self.offer.forwarded.set(self.offer.forwarded.get() - 1);
+        self.seat.recount();
+    }
 }
 
 impl Toll {
-    pub(super) fn new(offer: Rc<Offered>, held: Held) -> Self {
-        offer.streams.set(offer.streams.get() + 1);
-        offer.opened.set(offer.opened.get() + 1);
-        Self { offer, held }
+    pub(super) const fn new(to: To, held: Option<Held>) -> Self {
+        Self { to, held }
     }
 
     fn pay(&self, count: usize, to_agent: bool) {
-        let counter = if to_agent { &self.offer.tally.sent } else { &self.offer.tally.received };
+        let tally = match &self.to {
+            To::Agent(counted) => &counted.offer.tally,
+            To::Sibling(lent) => lent.tally(),
+        };
+        let counter = if to_agent { &tally.sent } else { &tally.received };
         counter.set(counter.get() + count as u64);
-        self.held.spend(count);
+        if let Some(held) = &self.held {
+            held.spend(count);
+        }
     }
-}
 
-impl Drop for Toll {
-    fn drop(&mut self) {
-        self.offer.streams.set(self.offer.streams.get() - 1);
+    /// Whether it says that another thread has not what it was asked for.
+    fn is_refusal(&self, code: Code) -> bool {
+        match &self.to {
+            To::Agent(_) => false,
+            To::Sibling(lent) => lent.refused(code),
+        }
+    }
+
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.held.as_ref().map_or(Poll::Ready(()), |held| held.poll_turn(cx))
     }
 }
 
@@ -44,7 +89,7 @@ pub(super) async fn join(mut hub: Stream, mut agent: Stream, datagrams: bool, to
     let (mut there, mut back) = (Some(0), Some(0));
     let mut count = (0, 0);
     let failed = poll_fn(|cx| {
-        ready!(toll.held.poll_turn(cx));
+        ready!(toll.poll_turn(cx));
         let mut more = false;
         for (side, so_far) in [(true, &mut there), (false, &mut back)] {
             let (from, to) = if side { (&mut hub, &mut agent) } else { (&mut agent, &mut hub) };
@@ -80,6 +125,7 @@ pub(super) async fn join(mut hub: Stream, mut agent: Stream, datagrams: bool, to
         // Whoever is left hears why, and whether anything was touched; that a session has ended is of that session alone.
         let code = match code_of(&error) {
             Some(Code::Gone) | None => Code::Cancel,
+            Some(code) if !by_hub && toll.is_refusal(code) => Code::Refused,
             Some(code) => code,
         };
         if by_hub { agent.reset(code) } else { hub.reset(code) }

@@ -6,9 +6,9 @@
 
 mod accept;
 mod dial;
-mod forward;
-mod join;
-mod push;
+pub(super) mod forward;
+pub(super) mod join;
+pub(super) mod push;
 mod seen;
 
 pub(super) use accept::greet;
@@ -82,24 +82,24 @@ struct Guest {
     from: Option<SocketAddr>,
     session: Session,
     began: Boot,
-    count: Count,
+    count: Rc<Count>,
 }
 
 /// What went through a session.
 #[derive(Debug, Default)]
-struct Count {
+pub(super) struct Count {
     streams: Cell<u64>,
     opened: Cell<u64>,
-    tally: Rc<Tally>,
+    pub(super) tally: Rc<Tally>,
 }
 
 impl Count {
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.streams.set(self.streams.get() + 1);
         self.opened.set(self.opened.get() + 1);
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.streams.set(self.streams.get() - 1);
     }
 }
@@ -213,6 +213,21 @@ impl Peers {
                 offers.push(Offer { agent, weight, trouble, load: line.load.clone(), backup: true });
             }
         }
+    }
+
+    /// What gost's clients at other hubs want of a tunnel.
+    pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
+        self.book.borrow().gost(tunnel).for_each(told);
+    }
+
+    /// The tunnels that other hubs have agents of.
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        self.book.borrow().tunnels().map(str::to_owned).collect()
+    }
+
+    /// Whether another hub has agents of a tunnel.
+    pub(super) fn has(&self, tunnel: &str) -> bool {
+        self.book.borrow().offers(tunnel).next().is_some()
     }
 
     fn line(&self, number: u64) -> Option<Rc<Line>> {

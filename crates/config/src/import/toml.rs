@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::import::quote;
+use super::quote;
 use crate::values::written;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Number(i64),
     Flag(bool),
@@ -18,7 +18,7 @@ pub(super) enum Value {
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Table(Vec<(&'static str, Value)>);
+pub(crate) struct Table(Vec<(&'static str, Value)>);
 
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
@@ -70,18 +70,18 @@ impl<T: Into<Self>> From<Vec<T>> for Value {
 
 impl Table {
     /// A table of one key.
-    pub(super) fn of(key: &'static str, value: impl Into<Value>) -> Self {
+    pub(crate) fn of(key: &'static str, value: impl Into<Value>) -> Self {
         Self(vec![(key, value.into())])
     }
 
     /// The same with one key more.
-    pub(super) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.set(key, value);
         self
     }
 
     /// Sets a key; in the place where it was, when it was there.
-    pub(super) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         match self.0.iter_mut().find(|(known, _)| *known == key) {
             Some((_, old)) => *old = value.into(),
             None => self.0.push((key, value.into())),
@@ -89,48 +89,48 @@ impl Table {
     }
 
     /// Sets a key when there is a value for it.
-    pub(super) fn maybe(&mut self, key: &'static str, value: Option<impl Into<Value>>) {
+    pub(crate) fn maybe(&mut self, key: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.set(key, value);
         }
     }
 
     /// Sets a key to a list that is not empty.
-    pub(super) fn list<T: Into<Value>>(&mut self, key: &'static str, list: Vec<T>) {
+    pub(crate) fn list<T: Into<Value>>(&mut self, key: &'static str, list: Vec<T>) {
         if !list.is_empty() {
             self.set(key, list);
         }
     }
 
     /// Takes over all keys of another.
-    pub(super) fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         for (key, value) in other.0 {
             self.set(key, value);
         }
     }
 
     /// What a key has.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
     /// Takes a key away.
-    pub(super) fn remove(&mut self, key: &str) {
+    pub(crate) fn remove(&mut self, key: &str) {
         self.0.retain(|(known, _)| *known != key);
     }
 
     /// How many keys it has.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether nothing is in it.
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Writes it under `[[path]]` or `[path]`: keys first, then the tables of `apart` under headers of their own.
-    pub(super) fn write(&self, header: &str, path: &str, comment: &str, apart: &[&str], out: &mut String) {
+    pub(crate) fn write(&self, header: &str, path: &str, comment: &str, apart: &[&str], out: &mut String) {
         let clean: String = comment.chars().filter(|c| !c.is_control()).collect();
         let comment = if clean.is_empty() { clean } else { format!(" # {clean}") };
         let _ = writeln!(out, "\n{header}{comment}");
