@@ -107,10 +107,15 @@ pub(super) fn shown(
     who: &str,
 ) -> anyhow::Result<(SigningKey, Option<Login>)> {
     if !hubs.iter().any(|hub| hub.gost) {
-        anyhow::ensure!(args.user.is_none(), "--user means nothing to hubs that are not gost's");
+        let shown = args.user.is_some() || args.password.is_some();
+        anyhow::ensure!(!shown, "--user and --password mean nothing to hubs that are not gost's");
         return Ok((secret(key, variable, who)?, None));
     }
     anyhow::ensure!(key.is_none(), "--key means nothing to gost's servers");
+    anyhow::ensure!(
+        args.user.is_some() || args.password.is_none(),
+        "a password of gost's servers needs --user"
+    );
     let login = args.user.map(|user| Login { user, password: args.password.unwrap_or_default() });
     Ok((SigningKey::generate(&mut SystemEntropy), login))
 }
