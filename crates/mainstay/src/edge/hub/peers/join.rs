@@ -122,9 +122,10 @@ pub(super) async fn join(mut hub: Stream, mut agent: Stream, datagrams: bool, to
             more |= step.more;
             if step.over {
                 *so_far = None;
-                match side && toll.ends_both() {
-                    true => last = Some(Box::pin(sleep(LAST_WORDS))),
-                    false => to.finish(),
+                if side && toll.ends_both() {
+                    last = Some(Box::pin(sleep(LAST_WORDS)));
+                } else {
+                    to.finish();
                 }
             }
         }

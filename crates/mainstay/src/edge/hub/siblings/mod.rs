@@ -190,7 +190,7 @@ impl Siblings {
                     continue;
                 };
                 let (run, agent) = (told.agent.run, told.agent);
-                let idle = !(agent.bytes && !taken[0] || agent.datagrams && !taken[1]);
+                let idle = (taken[0] || !agent.bytes) && (taken[1] || !agent.datagrams);
                 if idle && agent.weight != EXCLUSIVE {
                     continue;
                 }
