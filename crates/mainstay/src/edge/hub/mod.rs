@@ -213,7 +213,7 @@ impl Desk {
             if !self.hear_hosts(tunnel) {
                 continue;
             }
-            self.set_aside(tunnel);
+            let taken = self.set_aside(tunnel);
             let mut offers: Vec<Offer> = Vec::new();
             let mut near = Vec::new();
             for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
@@ -231,7 +231,7 @@ impl Desk {
                     }
                 }
             }
-            self.siblings.offers(tunnel, near, &mut offers);
+            self.siblings.offers(tunnel, near, taken, &mut offers);
             self.peers.offers(tunnel, &mut offers);
             self.book.offers(tunnel, &mut offers);
             thread.pools.offers(tunnel, offers);
@@ -334,6 +334,7 @@ impl Roads for Desk {
         let near = self.find(agent, udp);
         let lent = if near.is_none() { self.siblings.find(agent, udp) } else { None };
         let near = near.or_else(|| if lent.is_none() { self.instead(agent, udp) } else { None });
+        let lent = lent.or_else(|| if near.is_none() { self.siblings.instead(agent, udp) } else { None });
         let here = near.is_some() || lent.is_some();
         let far = if here { None } else { self.peers.find(agent, udp) };
         if !here && far.is_none() {

@@ -19,7 +19,7 @@ use super::seat::{Offered, Seat};
 
 /// To many of gost's clients the end of one direction is that of both: they are told of ours when nothing has come for so long, so
 /// that answers to who has said all come through, and a target that waits for the end hears of it.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What is at the other end of a connection.
 pub(super) trait End: fmt::Debug + Unpin {

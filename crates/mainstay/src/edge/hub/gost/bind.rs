@@ -131,8 +131,9 @@ impl Desk {
         self.may_bind(tunnel).is_ok() && self.knows(gost.login.as_ref())
     }
 
-    /// Puts aside who gets nothing while another client takes all of its tunnel's connections.
-    pub(in crate::edge::hub) fn set_aside(&self, tunnel: &str) {
+    /// Puts aside who gets nothing while another client takes all of its tunnel's connections, here or at another thread of the node;
+    /// whether one takes all bytes, and all datagrams.
+    pub(in crate::edge::hub) fn set_aside(&self, tunnel: &str) -> [bool; 2] {
         let seats = self.seats.borrow();
         let takes_all = |udp: bool| {
             seats
@@ -140,11 +141,12 @@ impl Desk {
                 .filter(|seat| seat.serves() && seat.is_exclusive())
                 .any(|seat| seat.offers.iter().any(|offer| offer.tunnel == tunnel && offer.udp == udp))
         };
-        let taken = [takes_all(false), takes_all(true)];
+        let taken = [false, true].map(|udp| takes_all(udp) || self.siblings.takes_all(tunnel, udp));
         for seat in seats.iter() {
             for offer in seat.offers.iter().filter(|offer| offer.tunnel == tunnel) {
                 offer.aside.set(taken[usize::from(offer.udp)] && !seat.is_exclusive());
             }
         }
+        taken
     }
 }

@@ -118,7 +118,8 @@ fn to_agent(
 ) -> Result<(Stream, Counted), (Code, &'static str)> {
     let found = desk.find(agent, open.kind == Kind::Datagrams);
     let (seat, offer) = found.ok_or((Code::Refused, "the agent has no session here"))?;
-    let next = Open { target: offer.route.clone(), host: None, hops, ..open.clone() };
+    let host = seat.gost.as_ref().and_then(|gost| desk.shown_host(gost, &agent.tunnel));
+    let next = Open { target: offer.route.clone(), host, hops, ..open.clone() };
     let stream = seat.session.open(&next, &[]).map_err(|_| (Code::Refused, "the agent takes no more"))?;
     Ok((stream, Counted::new(seat, offer)))
 }

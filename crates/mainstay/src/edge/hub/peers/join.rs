@@ -2,13 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use mainstay_link::tunnel::{Code, Stream, code_of};
 use mainstay_proxy::policy::tunnel::Held;
+use tokio::time::{Instant, Sleep, sleep};
 
-use crate::edge::hub::road::End as _;
+use crate::edge::hub::road::{End as _, LAST_WORDS};
 use crate::edge::hub::seat::{Offered, Seat};
 use crate::edge::hub::siblings::Lent;
 
@@ -79,6 +81,15 @@ impl Toll {
         }
     }
 
+    /// Whether the end of one direction is the end of both to whom it goes to.
+    fn ends_both(&self) -> bool {
+        match &self.to {
+            To::Agent(counted) => counted.seat.gost.is_some(),
+            // The thread that has the agent sees to it.
+            To::Sibling(_) => false,
+        }
+    }
+
     fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.held.as_ref().map_or(Poll::Ready(()), |held| held.poll_turn(cx))
     }
@@ -88,9 +99,10 @@ impl Toll {
 pub(super) async fn join(mut hub: Stream, mut agent: Stream, datagrams: bool, toll: Toll) -> (u64, u64) {
     let (mut there, mut back) = (Some(0), Some(0));
     let mut count = (0, 0);
+    let mut last: Option<Pin<Box<Sleep>>> = None;
     let failed = poll_fn(|cx| {
         ready!(toll.poll_turn(cx));
-        let mut more = false;
+        let (mut more, heard) = (false, count.1);
         for (side, so_far) in [(true, &mut there), (false, &mut back)] {
             let (from, to) = if side { (&mut hub, &mut agent) } else { (&mut agent, &mut hub) };
             let Some(bytes) = so_far else {
@@ -110,6 +122,20 @@ pub(super) async fn join(mut hub: Stream, mut agent: Stream, datagrams: bool, to
             more |= step.more;
             if step.over {
                 *so_far = None;
+                if side && toll.ends_both() {
+                    last = Some(Box::pin(sleep(LAST_WORDS)));
+                } else {
+                    to.finish();
+                }
+            }
+        }
+        if let Some(timer) = &mut last {
+            if count.1 > heard {
+                timer.as_mut().reset(Instant::now() + LAST_WORDS);
+            }
+            if back.is_none() || timer.as_mut().poll(cx).is_ready() {
+                agent.finish();
+                last = None;
             }
         }
         if there.is_none() && back.is_none() {
@@ -150,10 +176,7 @@ fn carry_bytes(from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> Resu
     for _ in 0..STEPS {
         match from.poll_chunk(cx).map_err(|error| (error, true))? {
             Poll::Pending => return Ok(Step { bytes, more: false, over: false }),
-            Poll::Ready(0) => {
-                to.finish();
-                return Ok(Step { bytes, more: false, over: true });
-            }
+            Poll::Ready(0) => return Ok(Step { bytes, more: false, over: true }),
             Poll::Ready(_) => {
                 // The two are of two sessions: bytes go straight from what one has kept into what the other sends next.
                 let sent = from.take(|chunk| {
@@ -183,10 +206,7 @@ fn carry_datagrams(from: &mut Stream, to: &mut Stream, cx: &mut Context<'_>) -> 
     for _ in 0..STEPS {
         match from.poll_datagram(cx).map_err(|error| (error, true))? {
             Poll::Pending => return Ok(Step { bytes, more: false, over: false }),
-            Poll::Ready(None) => {
-                to.finish();
-                return Ok(Step { bytes, more: false, over: true });
-            }
+            Poll::Ready(None) => return Ok(Step { bytes, more: false, over: true }),
             Poll::Ready(Some(datagram)) => {
                 // One that finds no room is lost, as datagrams are.
                 if to.send_datagram(&datagram) {

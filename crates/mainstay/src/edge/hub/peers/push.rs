@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use crate::edge::hub::Desk;
+use crate::edge::hub::siblings::EXCLUSIVE;
 
 /// What changes within this after a message goes in the next.
 const BATCH: Duration = Duration::from_millis(5);
@@ -108,13 +109,14 @@ impl Desk {
                 To::Hub => (0, 0),
                 To::Sibling => (seat.run(), seat.busy()),
             };
-            for offer in seat.offered() {
+            // Each thread of the node sees for itself whether one takes all.
+            for offer in seat.offers.iter().filter(|offer| to == To::Sibling || !offer.aside.get()) {
                 let trouble = offer.trouble.borrow().clone();
                 let agent = Agent {
                     name: seat.label(),
                     bytes: !offer.udp,
                     datagrams: offer.udp,
-                    weight: offer.weight,
+                    weight: if to == To::Sibling && seat.is_exclusive() { EXCLUSIVE } else { offer.weight },
                     trouble,
                     run,
                     load,

@@ -56,6 +56,14 @@ pub(super) struct Siblings {
     strays: RefCell<HashSet<Stray>>,
 }
 
+/// The weight that threads of a node tell of an agent that takes all of its tunnel's connections; its share among such is 1.
+pub(super) const EXCLUSIVE: u32 = u32::MAX;
+
+/// An agent's share.
+const fn weight(agent: &directory::Agent) -> u32 {
+    if agent.weight == EXCLUSIVE { 1 } else { agent.weight }
+}
+
 /// A session, a tunnel and an agent's run.
 type Stray = (u64, Rc<str>, u64);
 
@@ -163,7 +171,13 @@ impl Siblings {
     }
 
     /// Adds the agents of other threads to those that this one has itself (`near`: name and run) of a tunnel.
-    pub(super) fn offers(&self, tunnel: &str, near: Vec<(String, u64)>, offers: &mut Vec<Offer>) {
+    pub(super) fn offers(
+        &self,
+        tunnel: &str,
+        near: Vec<(String, u64)>,
+        taken: [bool; 2],
+        offers: &mut Vec<Offer>,
+    ) {
         let mut names = near;
         let before = self.shown.borrow_mut().remove(tunnel).unwrap_or_default();
         let mut shown: Vec<Shown> = Vec::new();
@@ -175,7 +189,11 @@ impl Siblings {
                 let Some(line) = line.filter(|line| line.opens() && line.leaving.get() == leaving) else {
                     continue;
                 };
-                let run = told.agent.run;
+                let (run, agent) = (told.agent.run, told.agent);
+                let idle = (taken[0] || !agent.bytes) && (taken[1] || !agent.datagrams);
+                if idle && agent.weight != EXCLUSIVE {
+                    continue;
+                }
                 if self.strays.borrow().contains(&(told.session, tunnel.into(), run)) {
                     continue;
                 }
@@ -193,7 +211,7 @@ impl Siblings {
                 busy.told.set(told.agent.load);
                 busy.recount();
                 if !offers.iter().any(|known| known.agent == name) {
-                    let (weight, trouble) = (told.agent.weight, told.agent.trouble.clone());
+                    let (weight, trouble) = (weight(agent), agent.trouble.clone());
                     let (agent, load) = (name.clone(), busy.load.clone());
                     offers.push(Offer { agent, weight, trouble, load, backup: leaving });
                 }
@@ -224,10 +242,8 @@ impl Siblings {
     pub(super) fn lent(&self, mut tell: impl FnMut(&str, directory::Agent)) {
         for (tunnel, all) in &*self.shown.borrow() {
             for one in all.iter().filter(|one| one.line.opens()) {
-                tell(
-                    tunnel,
-                    directory::Agent { name: one.name.clone(), run: 0, load: 0, ..one.agent.clone() },
-                );
+                let (name, weight) = (one.name.clone(), weight(&one.agent));
+                tell(tunnel, directory::Agent { name, weight, run: 0, load: 0, ..one.agent.clone() });
             }
         }
     }
@@ -266,6 +282,25 @@ impl Siblings {
             desk.siblings.strays.borrow_mut().retain(|stray| !told.contains(stray));
             desk.publish(std::iter::once(&*tunnel));
         });
+    }
+
+    /// Another agent of a tunnel that carries this, when the one that a pool has chosen does not: pools know agents, not what they carry.
+    pub(super) fn instead(&self, agent: &Agent, udp: bool) -> Option<Via> {
+        let other = {
+            let shown = self.shown.borrow();
+            let carries = |one: &&Shown| if udp { one.agent.datagrams } else { one.agent.bytes };
+            let fit = shown.get(&*agent.tunnel)?.iter().filter(|one| one.line.opens()).filter(carries);
+            let least = fit.min_by_key(|one| one.busy.told.get().max(one.busy.ours.get()))?;
+            Agent { tunnel: Rc::clone(&agent.tunnel), name: least.name.as_str().into() }
+        };
+        self.find(&other, udp)
+    }
+
+    /// Whether an agent of another thread takes all of a tunnel's connections.
+    pub(super) fn takes_all(&self, tunnel: &str, udp: bool) -> bool {
+        let carries = |agent: &directory::Agent| if udp { agent.datagrams } else { agent.bytes };
+        let book = self.book.borrow();
+        book.offers(tunnel).any(|told| told.agent.weight == EXCLUSIVE && carries(told.agent))
     }
 
     /// Another thread takes other streams than before, or none.
