@@ -98,7 +98,7 @@ impl Bed {
              timeout = \"1s\"\nrenew = \"1s\"\n\n[[tunnel]]\nid = \"{TUNNEL}\"\ngost = true\n"
         );
         let hub = Mainstay::start(&self.ours, &binary(), &config)?;
-        hub.wait_until("the entrypoint is there", LIMIT, |_| self.ask(OURS).is_ok())?;
+        hub.daemon().wait_until("the entrypoint is there", LIMIT, || Ok(self.ask(OURS).is_ok()))?;
         Ok(hub)
     }
 
@@ -146,7 +146,7 @@ fn a_visitor_at_either_reaches_a_client_at_the_other() -> Result<()> {
         let node = bed.node()?;
         let hub = bed.hub(via)?;
         let at_gost = bed.agent("at-gost", "10.0.4.21")?;
-        hub.wait_until("a visitor of ours reaches it", LIMIT, |_| bed.serves(OURS))?;
+        hub.daemon().wait_until("a visitor of ours reaches it", LIMIT, || Ok(bed.serves(OURS)))?;
         // A visitor that names the tunnel, and not by HTTP alone.
         let url = format!("tcp://{OURS}");
         let visit =
@@ -173,7 +173,7 @@ fn plugins_that_forget_hang_or_go_fail_no_request() -> Result<()> {
     let _node = bed.node()?;
     let hub = bed.hub("grpc")?;
     let _agent = bed.agent("at-gost", "10.0.4.21")?;
-    hub.wait_until("a visitor reaches it", LIMIT, |_| bed.serves(OURS))?;
+    hub.daemon().wait_until("a visitor reaches it", LIMIT, || Ok(bed.serves(OURS)))?;
     let silent = |hub: &Mainstay, yes: bool| {
         hub.wait_until("it is told how the plugins are", LIMIT, |status| {
             status["degraded"].to_string().contains("does not answer") == yes
@@ -224,7 +224,7 @@ fn stale_entries_that_name_each_other_end_with_an_answer() -> Result<()> {
         let answer = talk(&bed.client, "10.0.4.30:8000", &request)?;
         ensure!(answer.contains("true"), "{answer}\n{}", sd.log_tail());
     }
-    hub.wait_until("our hub sends visitors to gost's node", LIMIT, || {
+    hub.daemon().wait_until("our hub sends visitors to gost's node", LIMIT, || {
         bed.ask(OURS)?;
         Ok(node.count("onward") > 0)
     })?;

@@ -193,7 +193,13 @@ impl Book {
     }
 
     fn lead_by(&self, rule: &Rule) -> Lead {
-        if rule.private { Lead::Private } else { self.toward(&rule.tunnel) }
+        let Some(desk) = self.own.upgrade() else { return Lead::Nowhere };
+        // A rule opens nothing that the file keeps from gost's visitors.
+        if desk.may_bind(&rule.tunnel).is_err() {
+            return Lead::Nowhere;
+        }
+        let kept = desk.tunnels.borrow().get(&rule.tunnel).is_some_and(|spec| spec.visitors.is_some());
+        if rule.private || kept { Lead::Private } else { self.toward(&rule.tunnel) }
     }
 
     /// To a tunnel, once it is known where its clients are when none is here.

@@ -205,6 +205,11 @@ impl Siblings {
         }
     }
 
+    /// Whether an agent of another thread offers a tunnel here.
+    pub(super) fn shows(&self, tunnel: &str) -> bool {
+        self.shown.borrow().contains_key(tunnel)
+    }
+
     /// What gost's clients at other threads want of a tunnel.
     pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
         self.book.borrow().gost(tunnel).for_each(told);
@@ -213,11 +218,6 @@ impl Siblings {
     /// The tunnels that other threads have agents of.
     pub(super) fn tunnels(&self) -> Vec<String> {
         self.book.borrow().tunnels().map(str::to_owned).collect()
-    }
-
-    /// Whether an agent of another thread offers a tunnel here.
-    pub(super) fn shows(&self, tunnel: &str) -> bool {
-        self.shown.borrow().contains_key(tunnel)
     }
 
     /// Tells of each agent that other threads have, by the tunnel and under the name that it has here.
