@@ -164,6 +164,7 @@ pub(crate) fn listener() -> Listener {
         answer: None,
         agents: None,
         compat: None,
+        quic: false,
     }
 }
 

@@ -122,6 +122,7 @@ mod tests {
 
     fn tunnel(streams: u32, rate_millis: u64, bandwidth: u64) -> Tunnel {
         Tunnel {
+            gost: false,
             id: "office".to_owned(),
             agents: Vec::new(),
             visitors: None,
