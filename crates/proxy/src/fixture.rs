@@ -163,6 +163,7 @@ pub(crate) fn listener() -> Listener {
         logs: Vec::new(),
         answer: None,
         agents: None,
+        quic: false,
         compat: None,
         quic: false,
     }

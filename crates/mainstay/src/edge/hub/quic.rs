@@ -24,8 +24,11 @@ use super::visitor::Came;
 pub(super) struct Calls {
     endpoint: OnceCell<(Endpoint, Secrets)>,
     /// By the position of its listener: the TLS that it has, and the same as QUIC wants it.
-    configs: RefCell<HashMap<u32, (Arc<Server>, Arc<ServerConfig>)>>,
+    configs: RefCell<HashMap<u32, Config>>,
 }
+
+/// A listener's TLS, and the same as QUIC wants it.
+type Config = (Arc<Server>, Arc<ServerConfig>);
 
 impl std::fmt::Debug for Calls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
