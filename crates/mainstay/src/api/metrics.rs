@@ -93,6 +93,11 @@ const FAMILIES: &[(&str, &str)] = &[
     ("cluster_wire_up", "1 while the wire carries."),
     ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
     ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
+    (
+        "gost_refused_total",
+        "Clients and visitors of gost's that were refused, or broke off for what they sent, by reason.",
+    ),
+    ("gost_sessions", "Sessions of gost's clients."),
     ("hub_peer_connections", "Connections that are open to agents of another hub, or of it to ours."),
     ("hub_peer_connections_total", "Connections to agents of another hub, or of it to ours."),
     ("hub_peer_incoming", "Sessions that another hub has with this one."),

@@ -53,6 +53,8 @@ impl Wire {
 
     /// Puts bytes that were read ahead where what comes is kept; nothing came before.
     pub(crate) fn preload(&mut self, bytes: &[u8]) {
+        // Deadlines of what came count from when it came.
+        clock::refresh();
         self.make_room();
         while self.block.as_deref().is_some_and(|block| block.len() < bytes.len()) && self.grow() {}
         if let Some(block) = self.block.as_deref_mut() {

@@ -28,6 +28,12 @@ pub(super) fn add(families: &mut Families, status: &Status) {
         families.add("listener_connections", "gauge", &name, &listener.open.to_string());
         families.add("listener_connections_total", "counter", &name, &counts.accepted.to_string());
         requests(families, "listener", name[0], &counts.requests);
+        for (reason, count) in &counts.refused {
+            if let Some(reason) = reason.strip_prefix("gost:") {
+                let labels = [name[0], ("reason", reason)];
+                families.add("gost_refused_total", "counter", &labels, &count.to_string());
+            }
+        }
         for (family, counted) in [
             ("listener_refused_total", &counts.refused),
             ("listener_handshakes_failed_total", &counts.handshakes_failed),
@@ -68,6 +74,11 @@ fn open_tunnels(families: &mut Families, status: &Status) {
 }
 
 fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {
+    let clients = tunnel.agents.iter().filter(|agent| agent.carrier.starts_with("gost+"));
+    let clients: usize = clients.map(|agent| agent.places.len()).sum();
+    if clients > 0 {
+        families.add("gost_sessions", "gauge", &[("tunnel", tunnel.id.as_str())], &clients.to_string());
+    }
     for agent in &tunnel.agents {
         let kind = if agent.udp { "udp" } else { "tcp" };
         let labels = [("tunnel", tunnel.id.as_str()), ("agent", &agent.agent), ("kind", kind)];

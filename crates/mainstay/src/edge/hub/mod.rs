@@ -407,7 +407,7 @@ impl Hub for Desk {
         let seats = self.seats.borrow().clone();
         for seat in seats {
             let revoked = seat.offers.iter().find(|offer| match &seat.gost {
-                Some(gost) => !self.may_stay(gost, &offer.tunnel),
+                Some(gost) => !self.may_stay(edge.gost.as_ref(), gost, &offer.tunnel),
                 None => !self.may_offer(&offer.tunnel, &seat.key),
             });
             if let Some(offer) = revoked {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use mainstay_config::plan::gost::Gost;
 use mainstay_config::plan::tunnel::label;
 use mainstay_core::gost::ask::{Bind, Grant};
 use mainstay_core::gost::relay::Status;
@@ -63,7 +64,11 @@ pub(super) async fn receive(desk: Rc<Desk>, carrier: Carrier, caller: Caller, bi
     });
     desk.seat(Rc::clone(&seat));
     spawn_local(async move {
+        let kept = Rc::clone(&seat);
         let why = seat::keep(Rc::clone(&desk), seat, incoming).await;
+        if let Some(gost) = &kept.gost {
+            tracing::info!(connector = %gost.connector, private = gost.private, %why, "one of gost's clients has gone");
+        }
         if let Closed::Wrong(_) = why {
             desk.count_refused(counts, "gost:session");
         }
@@ -127,8 +132,8 @@ impl Desk {
     }
 
     /// Whether a client that is there may still be there.
-    pub(in crate::edge::hub) fn may_stay(&self, gost: &GostSeat, tunnel: &str) -> bool {
-        self.may_bind(tunnel).is_ok() && self.knows(gost.login.as_ref())
+    pub(in crate::edge::hub) fn may_stay(&self, now: Option<&Gost>, gost: &GostSeat, tunnel: &str) -> bool {
+        self.may_bind(tunnel).is_ok() && now.is_some_and(|now| super::knows(now, gost.login.as_ref()))
     }
 
     /// Puts aside who gets nothing while another client takes all of its tunnel's connections, here or at another thread of the node;

@@ -175,16 +175,7 @@ impl Desk {
 
     /// Whether a login is one of those that are asked for.
     pub(super) fn knows(&self, login: Option<&Login>) -> bool {
-        self.gost(|gost| {
-            let known = |login: &Login| {
-                // All of them are looked at, whichever it is.
-                gost.users
-                    .iter()
-                    .fold(false, |known, user| known | is_login(login, &user.name, &user.password.text))
-            };
-            gost.users.is_empty() || login.is_some_and(known)
-        })
-        .unwrap_or(false)
+        self.gost(|gost| knows(gost, login)).unwrap_or(false)
     }
 
     /// Whether anybody has to say who it is.
@@ -239,4 +230,12 @@ impl Desk {
         tracing::info!(?from, why = %no.why, "one of gost's is refused");
         gost::refuse(&mut carrier, no.status).await;
     }
+}
+
+/// Whether a login is one of those that are asked for; all of them are looked at, whichever it is.
+fn knows(gost: &Gost, login: Option<&Login>) -> bool {
+    let known = |login: &Login| {
+        gost.users.iter().fold(false, |known, user| known | is_login(login, &user.name, &user.password.text))
+    };
+    gost.users.is_empty() || login.is_some_and(known)
 }
