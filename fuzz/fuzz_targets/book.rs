@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
             1 => book.handle(Input::Settings { settings: settings(a), anew: plugins(b) }, now),
             2 => {
                 let service =
-                    Service { id: format!("c{b}"), tunnel: name, datagrams: c & 1 == 1, hosts: vec![format!("h{b}")] };
+                    Service { id: format!("c{b}"), tunnel: name, datagrams: c & 1 == 1, private: c & 2 == 2, hosts: vec![format!("h{b}")] };
                 book.handle(Input::Bound(service), now);
             }
             3 => book.handle(Input::Unbound(format!("c{b}")), now),

@@ -285,6 +285,7 @@ fn gost_keys(old: Option<&Gost>, new: Option<&Gost>) -> Vec<String> {
         ("ca", old.ca != new.ca),
         ("timeout", old.timeout != new.timeout),
         ("renew", old.renew != new.renew),
+        ("plugin", old.serves != new.serves),
     ]
     .into_iter()
     .filter(|(_, differs)| *differs)

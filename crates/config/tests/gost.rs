@@ -72,6 +72,33 @@ fn other_nodes_are_told_the_port_of_the_first_http_listener() {
 }
 
 #[test]
+fn a_node_that_is_the_plugins_itself_asks_them() {
+    let table =
+        "[gost]\nadvertise = \"10.0.4.20:80\"\nplugin = { sd = \":8000\", ingress = \"10.0.4.20:8001\" }\n";
+    let (plan, warnings) = loaded(&format!("[hub]\ndomain = \"gost.local\"\n{table}"));
+    let gost = plan.edge.gost.expect("it holds");
+    assert_eq!(gost.serves.sd, Some("[::]:8000".parse().expect("an address")));
+    let asked = [gost.sd, gost.ingress].map(|plugin| plugin.expect("it is there").to_string());
+    assert_eq!(asked, ["grpc://127.0.0.1:8000", "grpc://10.0.4.20:8001"]);
+    assert!(!warnings.contains("holds for no listener"), "{warnings}");
+    let other = gost_of("sd = \"grpc://sd:1\"\nplugin = { sd = \":8000\" }");
+    assert_eq!(other.sd.expect("it is named").to_string(), "grpc://sd:1");
+    for (table, says) in [
+        ("advertise = \":80\"\nplugin = { sd = \":8000\" }", "names no host"),
+        ("plugin = {}", "of no plugin where it listens"),
+        ("plugin = { ingress = \"8000\" }", "is not where it can listen"),
+        ("plugin = { ingress = \":0\" }", "is not where it can listen"),
+        ("advertise = \"a:80\"\nplugin = { sd = \":8000\", ingress = \":8000\" }", "both listen at"),
+    ] {
+        refused(&format!("{HUB}{ENTRY}[gost]\n{table}\n"), says);
+    }
+}
+
+fn gost_of(table: &str) -> Gost {
+    gost(&format!("{HUB}{ENTRY}[gost]\n{table}\n"))
+}
+
+#[test]
 fn a_reload_names_what_differs() {
     let text = |table: &str| loaded(&format!("{HUB}[[tunnel]]\nid = \"{ID}\"\ngost = true\n{table}")).0;
     let changes = diff(&text("[gost]\ndirect = true\n"), &text("[gost]\nhosts = \"any\"\n"));
@@ -151,6 +178,11 @@ fn hosts_that_no_route_has_lead_to_tunnels_that_no_file_names_on_compat_listener
         &format!("{HUB}{ENTRY}[[pool]]\nname = \"p\"\nbackends = [\"tunnel:*\"]\n[[route]]\npool = \"p\"\n"),
         "tunnel \"*\" is private",
     );
+    let (plan, warnings) = loaded(&format!("{HUB}{own}{other}[gost]\ntunnels = \"any\"\n[hub]\ndomain = \"a.b\"\n"));
+    assert!(plan.edge.routes.len() == 1 && !warnings.contains("tunnel:*"), "{warnings}");
+    let own_rules = "[[route]]\nname = \"theirs\"\nhost = \"*.a.b\"\npool = \"tunnel:*\"\n";
+    let (plan, _) = loaded(&format!("{HUB}{ENTRY}{own_rules}"));
+    assert_eq!((plan.edge.routes.len(), plan.edge.pools.len()), (2, 1), "a route of one's own leads there too");
     let (plan, _) = loaded(&format!("{other}{own}"));
     assert!(plan.edge.pools.is_empty() && plan.edge.routes.len() == 1);
 }

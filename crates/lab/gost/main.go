@@ -1,7 +1,7 @@
 // A peer for tests: gost's tunnels spoken by the real smux and WebSocket libraries.
 //
 //	gost-peer client -url ws://HOST:PORT -tunnel UUID [-weight N] [-udp] [-bind HOST] [-user U:P] -target echo|HOST:PORT
-//	gost-peer server -listen tls://HOST:PORT [-user U:P]
+//	gost-peer server -listen tls://HOST:PORT [-user U:P] [-entry HOST:PORT -node NAME -sd URL -ingress URL -renew SECONDS]
 //	gost-peer visit  -url tcp://HOST:PORT -tunnel UUID [-udp] [-to HOST:PORT] -listen HOST:PORT
 //
 // It says one line on standard output for each thing that a test waits for: "bound HOST", "listening ADDR", "lost WHY",
@@ -197,6 +197,9 @@ type hub struct {
 
 func server(o options) {
 	h := &hub{pools: map[string][]*smux.Session{}}
+	if o.entry != "" {
+		go h.entrypoint(o)
+	}
 	err := listen(o.listen, func(conn net.Conn) {
 		if err := h.come(o, conn); err != nil {
 			fmt.Println("lost", err)
@@ -233,15 +236,15 @@ func (h *hub) come(o options, conn net.Conn) error {
 	pool := kind + text(id)
 	switch ask.word & 15 {
 	case bind:
-		return h.bind(conn, pool, id, addrs[1])
+		return h.bind(o, conn, kind, pool, id, addrs[1])
 	case connect:
-		return h.connect(conn, pool, addrs)
+		return h.connect(o, conn, kind, id, ask)
 	}
 	conn.Write((&message{word: 1}).bytes())
 	return fmt.Errorf("command %d", ask.word)
 }
 
-func (h *hub) bind(conn net.Conn, pool string, id []byte, wanted string) error {
+func (h *hub) bind(o options, conn net.Conn, kind, pool string, id []byte, wanted string) error {
 	host, port, _ := net.SplitHostPort(wanted)
 	if host == "" || net.ParseIP(host) != nil {
 		host = generated(text(id))
@@ -249,7 +252,7 @@ func (h *hub) bind(conn net.Conn, pool string, id []byte, wanted string) error {
 	answer := message{}
 	answer.addr(net.JoinHostPort(host, port))
 	connector := make([]byte, 20)
-	copy(connector, fmt.Sprintf("connector-%06d", time.Now().UnixNano()%1000000))
+	copy(connector, fmt.Sprintf("connect-%08d", time.Now().UnixNano()%100000000))
 	if len(id) == 20 {
 		connector[19] = id[19]
 	}
@@ -265,6 +268,9 @@ func (h *hub) bind(conn net.Conn, pool string, id []byte, wanted string) error {
 	h.pools[pool] = append(h.pools[pool], session)
 	h.Unlock()
 	fmt.Println("bound", host)
+	done := make(chan struct{})
+	go o.announce(id, connector, kind, host, done)
+	defer close(done)
 	for {
 		// Its clients open no streams.
 		stream, err := session.AcceptStream()
@@ -286,22 +292,21 @@ func (h *hub) bind(conn net.Conn, pool string, id []byte, wanted string) error {
 	return fmt.Errorf("a client has gone")
 }
 
-func (h *hub) connect(conn net.Conn, pool string, addrs []string) error {
-	h.Lock()
-	var session *smux.Session
-	if sessions := h.pools[pool]; len(sessions) > 0 {
-		h.turn++
-		session = sessions[h.turn%len(sessions)]
-	}
-	h.Unlock()
-	if session == nil {
-		conn.Write((&message{word: 5}).bytes())
-		return fmt.Errorf("no client")
-	}
-	stream, err := session.OpenStream()
-	if err != nil {
-		conn.Write((&message{word: 5}).bytes())
-		return err
+func (h *hub) connect(o options, conn net.Conn, kind string, id []byte, ask *message) error {
+	addrs := ask.addrs()
+	stream := h.stream(kind + text(id))
+	if stream == nil {
+		// Another node is asked as we were, and answers for itself.
+		far, err := o.onward(kind, text(id))
+		if err == nil {
+			_, err = far.Write(ask.bytes())
+		}
+		if err != nil {
+			conn.Write((&message{word: 5}).bytes())
+			return err
+		}
+		join(conn, far)
+		return nil
 	}
 	if _, err := conn.Write((&message{}).bytes()); err != nil {
 		stream.Close()

@@ -18,6 +18,8 @@ const (
 	bind    = 2
 	flagUDP = 0x80
 
+	flagPrivate = 0x80 // of a tunnel
+
 	login   = 1
 	address = 2
 	tunnel  = 3
@@ -155,15 +157,17 @@ func generated(id string) string {
 
 type options struct {
 	url, tunnel, bind, user, target, listen, to string
-	weight                                      byte
+	sd, ingress, entry, node                    string
+	weight, renew                               byte
 	udp                                         bool
 }
 
 func parse(args []string) (o options) {
-	o.bind, o.to, o.target = ":0", ":0", "echo"
+	o.bind, o.to, o.target, o.renew = ":0", ":0", "echo", 15
 	texts := map[string]*string{
 		"-url": &o.url, "-tunnel": &o.tunnel, "-bind": &o.bind, "-user": &o.user,
 		"-target": &o.target, "-listen": &o.listen, "-to": &o.to,
+		"-sd": &o.sd, "-ingress": &o.ingress, "-entry": &o.entry, "-node": &o.node,
 	}
 	for len(args) > 0 {
 		name := args[0]
@@ -180,6 +184,8 @@ func parse(args []string) (o options) {
 			*texts[name] = args[0]
 		case name == "-weight":
 			o.weight = number(args[0])
+		case name == "-renew":
+			o.renew = number(args[0])
 		default:
 			fail("no such option: " + name)
 		}
@@ -189,11 +195,18 @@ func parse(args []string) (o options) {
 }
 
 func (o options) id() []byte {
-	id, err := hex.DecodeString(strings.ReplaceAll(o.tunnel, "-", ""))
+	// As gost writes a private one.
+	private := strings.HasPrefix(o.tunnel, "$")
+	plain := strings.TrimPrefix(o.tunnel, "$")
+	id, err := hex.DecodeString(strings.ReplaceAll(plain, "-", ""))
 	if err != nil || len(id) != 16 {
 		fail("no UUID: " + o.tunnel)
 	}
-	return append(id, 0, 0, 0, o.weight)
+	var flags byte
+	if private {
+		flags = flagPrivate
+	}
+	return append(id, flags, 0, 0, o.weight)
 }
 
 func (o options) credentials() []byte {

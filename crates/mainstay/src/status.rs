@@ -66,9 +66,12 @@ pub struct Status {
     /// The edge's routes, in the Plan's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<RouteCounts>,
-    /// The tunnels, in the Plan's order.
+    /// The tunnels, in the Plan's order, then those that the file does not name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tunnels: Vec<TunnelStatus>,
+    /// Tunnels that the file does not name; the first of them are among `tunnels`.
+    #[serde(default)]
+    pub open_tunnels: usize,
     /// Other hubs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hubs: Vec<HubStatus>,
@@ -113,6 +116,7 @@ impl Status {
             listeners: Vec::new(),
             pools: Vec::new(),
             tunnels: Vec::new(),
+            open_tunnels: 0,
             hubs: Vec::new(),
             routes: Vec::new(),
             registry: None,

@@ -5,12 +5,45 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mainstay_config::plan::edge::Protocol;
+use mainstay_config::plan::edge::{Place, Protocol};
+use serde::{Deserialize, Serialize};
 
 use crate::road::Counted;
 use crate::stream;
 use crate::thread::Thread;
 use crate::tls::Server;
+
+/// What is counted of QUIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Datagrams that came.
+    pub datagrams: u64,
+    /// Those that belonged to another thread or process, and were handed over.
+    pub handed_over: u64,
+    /// Those that others handed over.
+    pub taken_over: u64,
+    /// Connections that were begun.
+    pub accepted: u64,
+    /// Callers that had to show their address first.
+    pub retried: u64,
+    /// Callers that were turned away.
+    pub refused: u64,
+    /// Handshakes that came to nothing.
+    pub failed: u64,
+}
+
+impl Counts {
+    /// Adds what another thread or process has counted.
+    pub const fn add(&mut self, other: &Self) {
+        self.datagrams += other.datagrams;
+        self.handed_over += other.handed_over;
+        self.taken_over += other.taken_over;
+        self.accepted += other.accepted;
+        self.retried += other.retried;
+        self.refused += other.refused;
+        self.failed += other.failed;
+    }
+}
 
 /// One that has come in.
 #[derive(Debug)]
@@ -52,8 +85,8 @@ pub fn called(thread: &Thread, listener: u32, to: Option<IpAddr>) -> Option<Call
     let counts = snapshot.places.listener(listener);
     thread.counters.accepted(counts);
     let bound = settings.places.iter().find_map(|place| match place {
-        mainstay_config::plan::edge::Place::Inet(addr) => Some(*addr),
-        mainstay_config::plan::edge::Place::Unix(_) => None,
+        Place::Inet(addr) => Some(*addr),
+        Place::Unix(_) => None,
     });
     let local = bound.map(|bound| SocketAddr::new(to.unwrap_or(bound.ip()), bound.port()));
     let open = Counted::new(Arc::clone(&thread.counters), counts);

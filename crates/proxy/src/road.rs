@@ -228,6 +228,9 @@ pub trait Hub: fmt::Debug {
     /// The sessions that there are.
     fn sessions(&self) -> Vec<SessionStatus>;
 
+    /// What is counted of QUIC.
+    fn quic(&self) -> crate::quic::Counts;
+
     /// Other hubs: sessions with them, and addresses that lead to none.
     fn hubs(&self) -> Vec<HubSession>;
 }
@@ -309,6 +312,9 @@ pub struct OfferStatus {
     pub sent: u64,
     /// Bytes from it.
     pub received: u64,
+    /// The hosts of its own that lead to the tunnel, when the file does not name it; nothing when it does.
+    #[serde(default)]
+    pub open: Option<Vec<String>>,
 }
 
 /// How an agent came in.

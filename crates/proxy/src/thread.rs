@@ -138,6 +138,12 @@ impl Thread {
         self.hub().map(|hub| hub.hubs()).unwrap_or_default()
     }
 
+    /// What is counted of QUIC.
+    #[must_use]
+    pub fn quic(&self) -> crate::quic::Counts {
+        self.hub().map(|hub| hub.quic()).unwrap_or_default()
+    }
+
     /// Roads through tunnels.
     pub(crate) fn roads(&self) -> Option<&Rc<dyn Roads>> {
         self.tunnels.get().map(|(roads, _)| roads)

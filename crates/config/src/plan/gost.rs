@@ -1,6 +1,7 @@
 //! What holds for gost's clients and visitors, and where its plugins are.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,18 @@ pub struct Gost {
     pub timeout: Duration,
     /// How often plugins are told again what is here.
     pub renew: Duration,
+    /// Plugins that this node is itself.
+    #[serde(default)]
+    pub serves: Serves,
+}
+
+/// Plugins that a node is itself, and where they listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serves {
+    /// sd.
+    pub sd: Option<SocketAddr>,
+    /// ingress.
+    pub ingress: Option<SocketAddr>,
 }
 
 /// One of gost's users.

@@ -9,7 +9,7 @@ table! {
     Agent "[[agent]]" {
         /// What it calls itself, unique; the node's id when absent.
         name: String,
-        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT. Or all of them gost's servers, which tell of none: gost+wss://HOST and so on.
+        /// Hubs to dial; they tell of the others of their cluster: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT. Or all of them gost's servers, which tell of none: gost+wss://HOST and so on.
         #[schemars(required)]
         hubs: List<String>,
         /// The secret that `mainstay tunnel key` has made. Required, but at gost's servers, which ask for none.

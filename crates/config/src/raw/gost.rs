@@ -31,6 +31,18 @@ table! {
         timeout: Time,
         /// How often plugins are told again what is here. Default "15s".
         renew: Time,
+        /// Plugins that this node is itself, for gost's servers and its own hub.
+        plugin: GostPlugin,
+    }
+}
+
+table! {
+    /// Plugins that this node is itself.
+    GostPlugin "gost.plugin" {
+        /// Where the sd plugin listens: `":8000"`, or an address and a port.
+        sd: String,
+        /// Where the ingress plugin listens, written as `sd`.
+        ingress: String,
     }
 }
 

@@ -50,6 +50,7 @@ impl Resolver<'_> {
         let ca = raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, &who));
         let proxy = raw.proxy.as_ref().and_then(|proxy| self.way_out(proxy, &who));
         let drain = self.time(&raw.drain, USUAL_DRAIN, Duration::ZERO..=HOUR, &who, "drain");
+        self.no_quic_by_proxy(raw.proxy.as_ref(), &hubs, &who);
         let offers = self.offers(raw, hubs.iter().any(|hub| is_gost(hub)), &who);
         Agent { hubs, key, key_file, login, verify, ca, proxy, drain, offers, name }
     }
@@ -123,6 +124,14 @@ impl Resolver<'_> {
                 self.error(path.span, message, "write the path of a PEM file that this user may read");
                 None
             }
+        }
+    }
+
+    /// An HTTP proxy leads to ports of TCP alone.
+    pub(super) fn no_quic_by_proxy(&mut self, proxy: Option<&At<Secret>>, hubs: &[String], who: &str) {
+        if let (Some(proxy), Some(hub)) = (proxy, hubs.iter().find(|hub| hub.starts_with("quic://"))) {
+            let message = format!("{who}: {hub} cannot be reached: an HTTP proxy carries no QUIC");
+            self.error(proxy.span, message, "take one of the two out, or write wss:// instead");
         }
     }
 

@@ -33,6 +33,7 @@ impl Resolver<'_> {
     fn visit(&mut self, raw: &raw::Visit, name: String, taken: &mut Taken) -> Visit {
         let who = format!("visit \"{name}\"");
         let hubs = self.hubs(&raw.hubs, &raw.head, &who);
+        self.no_quic_by_proxy(raw.proxy.as_ref(), &hubs, &who);
         let gost = hubs.iter().any(|hub| is_gost(hub));
         let shown = Shown { key: &raw.key, user: &raw.user, password: &raw.password };
         let (key, login) = self.shown(&shown, &hubs, &raw.head, &who);

@@ -18,7 +18,7 @@ const GOPATH: &str = "/usr/share/gocode";
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// Its sources.
-const SOURCES: [&str; 3] = ["main.go", "wire.go", "carrier.go"];
+const SOURCES: [&str; 4] = ["main.go", "wire.go", "carrier.go", "node.go"];
 
 /// A running peer.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 mod control;
 mod http;
 mod metrics;
+mod plugins;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,8 +18,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::Instant;
 
+use mainstay_config::plan::Plan;
+
 use crate::ipc::{ApiCall, ApiReply, Channel, Closed, FromApi, ToApi};
 use crate::status::Event;
+use plugins::Plugins;
 
 /// How long the supervisor may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -54,6 +58,8 @@ struct Desk {
     /// The tasks that accept: from the control socket, from the metrics listener.
     control: RefCell<Option<tokio::task::JoinHandle<()>>>,
     metrics: RefCell<Option<tokio::task::JoinHandle<()>>>,
+    /// gost's plugins that the node is itself.
+    plugins: RefCell<Plugins>,
     /// Connections that are open.
     open: Cell<usize>,
     /// When a worker that has a successor exits, whoever is still there.
@@ -66,18 +72,25 @@ struct Desk {
 /// When the first message is not a Plan with its sockets, or a socket cannot be used.
 pub fn run(channel: Channel) -> anyhow::Result<()> {
     let first = channel.receive::<ToApi>()?.context("no first message")?;
-    let ToApi::Plan(_) = first.message else { bail!("the first message must be the Plan") };
+    let ToApi::Plan(plan) = first.message else { bail!("the first message must be the Plan") };
     let mut fds = first.fds.into_iter();
     let control = UnixListener::from(fds.next().context("no control socket came with the Plan")?);
-    let metrics: Option<OwnedFd> = fds.next();
+    let metrics: Option<OwnedFd> = plan.metrics.and_then(|_| fds.next());
+    let plugins: Vec<OwnedFd> = fds.collect();
     channel.set_nonblocking()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start tokio")?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, serve(channel, control, metrics.map(TcpListener::from)))
+    local.block_on(&runtime, serve(channel, control, metrics.map(TcpListener::from), &plan, plugins))
 }
 
-async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListener>) -> anyhow::Result<()> {
+async fn serve(
+    channel: Channel,
+    control: UnixListener,
+    metrics: Option<TcpListener>,
+    plan: &Plan,
+    plugins: Vec<OwnedFd>,
+) -> anyhow::Result<()> {
     let desk = Rc::new(Desk {
         channel: crate::ipc::watched(channel).context("watch the channel")?,
         waiting: RefCell::default(),
@@ -86,6 +99,7 @@ async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListe
         events: broadcast::channel(FOLLOW_BACKLOG).0,
         control: RefCell::default(),
         metrics: RefCell::default(),
+        plugins: RefCell::default(),
         open: Cell::new(0),
         leave_by: Cell::new(None),
     });
@@ -94,6 +108,7 @@ async fn serve(channel: Channel, control: UnixListener, metrics: Option<TcpListe
     let task = tokio::task::spawn_local(control::serve(Rc::clone(&desk), control));
     desk.control.replace(Some(task));
     desk.serve_metrics(metrics)?;
+    desk.plugins.borrow_mut().adopt(plan, Some(plugins))?;
     desk.say(&FromApi::Ready)?;
     desk.listen().await
 }
@@ -134,12 +149,14 @@ impl Desk {
 
     fn hear(self: &Rc<Self>, message: ToApi, fds: Vec<OwnedFd>) -> anyhow::Result<()> {
         match message {
-            ToApi::Plan(_) => {
-                // The control socket comes first, and with it the listeners that a reload changed.
+            ToApi::Plan(plan) => {
+                // The control socket comes first, and with it the listeners when a reload changed any.
                 let mut fds = fds.into_iter();
-                if fds.next().is_some() {
-                    self.serve_metrics(fds.next().map(TcpListener::from))?;
+                let again = fds.next().is_some();
+                if again {
+                    self.serve_metrics(plan.metrics.and_then(|_| fds.next()).map(TcpListener::from))?;
                 }
+                self.plugins.borrow_mut().adopt(&plan, again.then(|| fds.collect()))?;
                 self.say(&FromApi::Ready)?;
             }
             ToApi::Reply { id, reply } => {
@@ -156,6 +173,7 @@ impl Desk {
                 for task in self.control.take().into_iter().chain(self.metrics.take()) {
                     task.abort();
                 }
+                self.plugins.borrow_mut().leave();
                 self.leave_by.set(Some(Instant::now() + LEAVE_MAX));
             }
         }

@@ -28,7 +28,7 @@ const KEY: &str = "MAINSTAY_AGENT_KEY";
 /// What is offered, and to whom.
 #[derive(Args, Debug)]
 pub(super) struct AgentArgs {
-    /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
+    /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
     /// gost+ws://HOST and the like is a server of gost's, which tells of none.
     #[arg(long, value_name = "URL", required = true)]
     hub: Vec<Address>,

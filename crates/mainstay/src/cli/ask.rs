@@ -202,7 +202,8 @@ pub(super) fn hubs(dirs: &Dirs, json: bool) -> anyhow::Result<u8> {
 }
 
 pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::Result<u8> {
-    let Status { mut tunnels, hubs, .. } = fetch_status(dirs)?;
+    let Status { mut tunnels, hubs, open_tunnels, .. } = fetch_status(dirs)?;
+    let more = open_tunnels - tunnels.iter().filter(|tunnel| tunnel.open).count().min(open_tunnels);
     if let Some(id) = tunnel {
         let known: Vec<String> = tunnels.iter().map(|t| t.id.clone()).collect();
         tunnels.retain(|t| t.id == id);
@@ -213,7 +214,9 @@ pub(super) fn tunnels(dirs: &Dirs, tunnel: Option<&str>, json: bool) -> anyhow::
     if json {
         return local::print(&format!("{}\n", serde_json::to_string_pretty(&tunnels)?));
     }
-    local::print(&render::tunnels(&tunnels, &hubs))
+    let more =
+        if more > 0 { format!("and {more} more that the file does not name\n") } else { String::new() };
+    local::print(&(render::tunnels(&tunnels, &hubs) + &more))
 }
 
 pub(super) fn pool(dirs: &Dirs, word: Option<(String, PoolAction)>) -> anyhow::Result<u8> {

@@ -110,7 +110,7 @@ pub(super) fn run(command: PluginCommand) -> anyhow::Result<u8> {
     let user = password.map(|password| (username.clone(), ClusterKey::new(password)));
     anyhow::ensure!(user.is_some() || username.is_empty(), "redis.username needs redis.password");
     let access = Access { user, ..Access::default() };
-    let redis = redis.map(|(host, port)| (Redis { host, port, database, tls: false }, access));
+    let redis = redis.map(|(host, port)| (vec![Redis { host, port, database, tls: false }], access));
     serve(&Settings { kind, redis, expiration, domains, token }, &addr)?;
     Ok(0)
 }

@@ -16,7 +16,7 @@ const KEY: &str = "MAINSTAY_VISIT_KEY";
 /// What is reached, and how.
 #[derive(Args, Debug)]
 pub(super) struct VisitArgs {
-    /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
+    /// A hub: wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT; may be repeated. Hubs tell of the others of their cluster.
     /// gost+ws://HOST and the like is a server of gost's, which tells of none.
     #[arg(long, value_name = "URL", required = true)]
     hub: Vec<Address>,

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use mainstay_config::plan::edge::Pool;
+use mainstay_config::plan::tunnel::{OPEN, made_name};
 use mainstay_core::name::PoolId;
-use mainstay_core::tunnel::record::Record;
+use mainstay_core::tunnel::record::{Record, TUNNELS_MAX};
 use mainstay_proxy::pool::Ask;
-use mainstay_proxy::route::Question;
+use mainstay_proxy::route::{Question, Stage};
 use mainstay_proxy::shared::{Cells, WORDS};
+use mainstay_proxy::snapshot::Snapshot;
 use mainstay_proxy::thread::Thread;
 use mainstay_proxy::tls::TICKET_KEY;
 use mainstay_proxy::worker::Process;
@@ -119,7 +121,7 @@ impl Control {
                     continue;
                 }
                 Ok(()) = self.offered.changed() => {
-                    let tunnels = self.offered.borrow_and_update().iter().cloned().collect();
+                    let tunnels = self.offered.borrow_and_update().iter().take(TUNNELS_MAX).cloned().collect();
                     self.say(&FromEdge::Offers(tunnels)).await?;
                     continue;
                 }
@@ -210,16 +212,40 @@ impl Control {
 /// The way of a request as this thread would have it, and the backend that it would choose.
 fn explain(thread: &Rc<Thread>, question: &Question) -> RouteExplained {
     let snapshot = thread.snapshot();
-    let explanation = mainstay_proxy::route::explain(&snapshot, question);
+    let mut explanation = mainstay_proxy::route::explain(&snapshot, question);
     let mut pools = Vec::new();
-    for way in &explanation.ways {
+    for way in &mut explanation.ways {
+        let ask = Ask { client: way.client, ..Ask::default() };
+        if way.pool.as_deref() == Some(&*made_name(OPEN)) {
+            pools
+                .extend(led(thread, &snapshot, way).and_then(|id| thread.pools.explain(&snapshot, id, &ask)));
+            continue;
+        }
         let named = |pool: &Pool| Some(&pool.name) == way.pool.as_ref();
         let Some(at) = snapshot.edge.pools.iter().position(named) else { continue };
-        let ask = Ask { client: way.client, ..Ask::default() };
         let id = PoolId(u32::try_from(at).unwrap_or(u32::MAX));
         pools.extend(thread.pools.explain(&snapshot, id, &ask));
     }
     RouteExplained { explanation, pools }
+}
+
+/// The pool of the tunnel that a request's host leads to at this moment; what is told of its way is changed accordingly.
+fn led(thread: &Thread, snapshot: &Snapshot, way: &mut mainstay_proxy::route::Way) -> Option<PoolId> {
+    let host = way.stages.iter().rev().find_map(|stage| match stage {
+        Stage::Choice { host, .. } => Some(host.clone()),
+        Stage::Note(_) => None,
+    });
+    let (sentence, found) = mainstay_proxy::lead::told(thread, snapshot, &host.unwrap_or_default(), 0);
+    way.stages.push(Stage::Note(sentence.clone()));
+    let Some((tunnel, id)) = found else {
+        (way.outcome, way.pool, way.request) = (sentence, None, None);
+        way.fields.clear();
+        return None;
+    };
+    let name = made_name(&tunnel);
+    way.outcome = way.outcome.replace(&made_name(OPEN), &name);
+    way.pool = Some(name);
+    Some(id)
 }
 
 /// Reads what there is; nothing when the supervisor has hung up.

@@ -59,7 +59,7 @@ impl Desk {
     /// When the store cannot be spoken to at all, such as for a certificate that is none.
     pub fn open(settings: &Settings) -> anyhow::Result<Rc<Self>> {
         let shelf = match &settings.redis {
-            Some((place, access)) => Some(RedisShelf::new(place, access)?),
+            Some((places, access)) => Some(RedisShelf::new(places, access)?),
             None => None,
         };
         let plugin = Plugin::new(
@@ -183,6 +183,11 @@ impl Desk {
             silent_seconds = silent,
             "the store"
         );
+    }
+
+    /// Where all is kept.
+    pub(super) fn place(&self) -> &str {
+        &self.place
     }
 
     /// How many calls could not be read.

@@ -24,6 +24,7 @@ use mainstay_config::plan::registry::Redis as Place;
 pub use call::answer;
 pub use desk::Desk;
 pub use run::run;
+pub(crate) use serve::serve;
 
 /// Which plugin it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +47,12 @@ impl Kind {
 }
 
 /// How a plugin is run.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Which it is.
     pub kind: Kind,
-    /// The redis that it keeps all in; its memory alone when absent.
-    pub redis: Option<(Place, Access)>,
+    /// The redis that it keeps all in, by its addresses; its memory alone when absent.
+    pub redis: Option<(Vec<Place>, Access)>,
     /// How long what was told lasts.
     pub expiration: Duration,
     /// Hosts below these are known by their first label.

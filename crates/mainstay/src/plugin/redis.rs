@@ -39,14 +39,15 @@ struct Value {
 /// A redis.
 pub(super) struct RedisShelf {
     client: Client,
-    place: Place,
+    place: String,
     epoch: Vec<u8>,
 }
 
 impl RedisShelf {
-    pub(super) fn new(place: &Place, access: &Access) -> anyhow::Result<Self> {
-        let client = Client::new(std::slice::from_ref(place), access, BOUNDS)?;
-        Ok(Self { client, place: place.clone(), epoch: Vec::new() })
+    pub(super) fn new(places: &[Place], access: &Access) -> anyhow::Result<Self> {
+        let client = Client::new(places, access, BOUNDS)?;
+        let place = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Ok(Self { client, place, epoch: Vec::new() })
     }
 
     async fn all(&mut self, steps: &[Step]) -> anyhow::Result<Taken> {
@@ -115,7 +116,7 @@ impl Shelf for RedisShelf {
     }
 
     fn place(&self) -> String {
-        self.place.to_string()
+        self.place.clone()
     }
 }
 

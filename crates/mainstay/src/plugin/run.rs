@@ -28,8 +28,7 @@ pub fn run(settings: &Settings, place: &str) -> anyhow::Result<()> {
         listener.set_nonblocking(true).context("the listener")?;
         let listener = tokio::net::TcpListener::from_std(listener).context("the listener")?;
         let at = listener.local_addr().context("the listener")?;
-        let store = settings.redis.as_ref().map_or_else(|| "memory".into(), |(place, _)| place.to_string());
-        tracing::info!(%at, store, "the {} plugin of gost serves", settings.kind.name());
+        tracing::info!(%at, store = desk.place(), "the {} plugin of gost serves", settings.kind.name());
         let (stop, stopped) = watch::channel(false);
         let ear = spawn_local({
             let desk = Rc::clone(&desk);

@@ -94,7 +94,7 @@ impl Drop for Guest {
 }
 
 /// Serves who comes until it is told to stop, then lets calls that are under way end.
-pub(super) async fn serve(desk: Rc<Desk>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(desk: Rc<Desk>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let guests = Rc::new(Guests::default());
     loop {
         let accepted = tokio::select! {

@@ -97,6 +97,9 @@ impl HubStatus {
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
         let why = self.trouble.as_ref()?;
+        if self.hub.ends_with(" plugin") {
+            return Some(format!("the {} at {} does not answer: {why}", self.hub, self.address));
+        }
         Some(format!("no hub is reached at {}: {why}", self.address))
     }
 }

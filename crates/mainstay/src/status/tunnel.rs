@@ -1,5 +1,7 @@
 //! Tunnels and their agents, as one node sees them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mainstay_config::plan::edge::Tunnel;
 use mainstay_proxy::road::{OfferStatus, SessionStatus};
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ pub struct TunnelStatus {
     /// Visitors that have sessions, by name.
     #[serde(default)]
     pub visitors: Vec<TunnelVisitor>,
+    /// The file does not name it.
+    #[serde(default)]
+    pub open: bool,
 }
 
 /// One visitor of a private tunnel.
@@ -90,27 +95,58 @@ impl TunnelStatus {
     /// A tunnel with what all sessions say of it.
     #[must_use]
     pub fn new(tunnel: &Tunnel, places: usize, sessions: &[SessionStatus]) -> Self {
-        let mut agents: Vec<TunnelAgent> = Vec::new();
-        for session in sessions.iter().filter(|session| !session.visitor) {
-            for offer in session.offers.iter().filter(|offer| offer.tunnel == tunnel.id) {
-                let same = |one: &&mut TunnelAgent| (&one.agent, one.udp) == (&session.agent, offer.udp);
-                match agents.iter_mut().find(same) {
-                    Some(known) => known.add(session, offer),
-                    None => agents.push(TunnelAgent::new(session, offer)),
-                }
-            }
-        }
-        agents.sort_by(|a, b| (&a.agent, a.udp).cmp(&(&b.agent, b.udp)));
-        agents.iter_mut().for_each(|agent| agent.places.sort_unstable());
         Self {
             id: tunnel.id.clone(),
             served: tunnel.served.clone(),
             places,
-            agents,
+            agents: agents(&tunnel.id, sessions),
             private: tunnel.visitors.is_some(),
             visitors: visitors(&tunnel.id, sessions),
+            open: false,
         }
     }
+
+    /// The tunnels that the file does not name, so many at most; and how many there are.
+    #[must_use]
+    pub fn open_ones(places: usize, most: usize, sessions: &[SessionStatus]) -> (Vec<Self>, usize) {
+        let mut served: BTreeMap<&str, (BTreeSet<&String>, Vec<SessionStatus>)> = BTreeMap::new();
+        for session in sessions.iter().filter(|session| !session.visitor) {
+            for offer in &session.offers {
+                let Some(hosts) = &offer.open else { continue };
+                let known = served.entry(&offer.tunnel).or_default();
+                known.0.extend(hosts);
+                known.1.push(session.clone());
+            }
+        }
+        let all = served.len();
+        let shown = served.into_iter().take(most).map(|(id, (hosts, sessions))| Self {
+            id: id.to_owned(),
+            served: hosts.into_iter().cloned().collect(),
+            places,
+            agents: agents(id, &sessions),
+            private: false,
+            visitors: Vec::new(),
+            open: true,
+        });
+        (shown.collect(), all)
+    }
+}
+
+/// Those of a tunnel.
+fn agents(id: &str, sessions: &[SessionStatus]) -> Vec<TunnelAgent> {
+    let mut agents: Vec<TunnelAgent> = Vec::new();
+    for session in sessions.iter().filter(|session| !session.visitor) {
+        for offer in session.offers.iter().filter(|offer| offer.tunnel == id) {
+            let same = |one: &&mut TunnelAgent| (&one.agent, one.udp) == (&session.agent, offer.udp);
+            match agents.iter_mut().find(same) {
+                Some(known) => known.add(session, offer),
+                None => agents.push(TunnelAgent::new(session, offer)),
+            }
+        }
+    }
+    agents.sort_by(|a, b| (&a.agent, a.udp).cmp(&(&b.agent, b.udp)));
+    agents.iter_mut().for_each(|agent| agent.places.sort_unstable());
+    agents
 }
 
 /// Those of a tunnel. What calls itself the same and comes from elsewhere is another.
@@ -219,6 +255,7 @@ pub(crate) mod tests {
             load: 7,
             leaving: false,
             offers: vec![OfferStatus {
+                open: None,
                 tunnel: "office".into(),
                 udp: false,
                 weight: 1,

@@ -46,6 +46,9 @@ pub(super) struct State {
     pub(super) sockets: Vec<(SocketKey, RawFd)>,
     pub(super) control: RawFd,
     pub(super) metrics: Option<(std::net::SocketAddr, RawFd)>,
+    /// Listeners of gost's plugins.
+    #[serde(default)]
+    pub(super) plugins: Vec<(std::net::SocketAddr, RawFd)>,
     pub(super) lock: RawFd,
     pub(super) cells: Option<RawFd>,
     pub(super) slots: HashMap<String, u32>,
@@ -121,6 +124,7 @@ impl State {
         let channels = self.workers.iter().filter_map(|w| Some(w.running.as_ref()?.channel));
         let single = [self.control, self.lock];
         let some = self.metrics.map(|(_, fd)| fd).into_iter().chain(self.cells).chain(self.back);
+        let some = some.chain(self.plugins.iter().map(|(_, fd)| *fd));
         sockets.chain(channels).chain(single).chain(some).collect()
     }
 

@@ -12,6 +12,9 @@ use crate::role::Role;
 use crate::status::{BackendShown, Counter, HubStatus, ListenerStatus, PoolStatus, Status, TunnelStatus};
 use crate::words;
 
+/// So many tunnels that the file does not name are shown; of the others there is their number.
+const OPEN_SHOWN: usize = 1000;
+
 impl Supervisor {
     /// What all edge processes have counted, and what the Plan says of it.
     pub(super) fn edge_status(&self, status: &mut Status) {
@@ -62,12 +65,18 @@ impl Supervisor {
             }
             status.tunnels.push(shown);
         }
+        let (open, all) = TunnelStatus::open_ones(places, OPEN_SHOWN, &sum.agents);
+        status.open_tunnels = all;
+        status.tunnels.extend(open);
         if let Some(why) = self.edges.secrets.trouble() {
             status.degraded.push(format!("a secret that has changed is not used: {why}"));
         }
         if !self.plan.edge.is_empty() {
             let name = "access_log_lines_dropped_total".into();
             status.counters.push(Counter { name, labels: Vec::new(), value: sum.log_lines_dropped });
+            if self.plan.edge.listeners.iter().any(|listener| listener.quic) {
+                status.counters.extend(quic(&sum.quic));
+            }
         }
     }
 
@@ -149,4 +158,18 @@ fn bind(place: &At) -> String {
         At::Inet(addr) => addr.to_string(),
         At::Unix(path) => format!("unix:{}", path.display()),
     }
+}
+
+/// What is counted of agents by QUIC.
+fn quic(counts: &mainstay_proxy::quic::Counts) -> impl Iterator<Item = Counter> {
+    let all = [
+        ("hub_quic_connections_total", counts.accepted),
+        ("hub_quic_datagrams_handed_over_total", counts.handed_over),
+        ("hub_quic_datagrams_taken_over_total", counts.taken_over),
+        ("hub_quic_datagrams_total", counts.datagrams),
+        ("hub_quic_handshakes_failed_total", counts.failed),
+        ("hub_quic_refused_total", counts.refused),
+        ("hub_quic_retries_total", counts.retried),
+    ];
+    all.into_iter().map(|(name, value)| Counter { name: name.into(), labels: Vec::new(), value })
 }

@@ -164,6 +164,7 @@ impl Supervisor {
             control: self.sockets.numbers().0,
             metrics: self.sockets.numbers().1,
             lock: self.sockets.numbers().2,
+            plugins: self.sockets.numbers().3,
             cells: self.edges.cells.as_ref().map(|c| std::os::fd::AsFd::as_fd(c).as_raw_fd()),
             slots: self.edges.slots.given().clone(),
             gone: self.edges.gone.clone(),
@@ -253,7 +254,7 @@ pub(super) fn adopt(options: Options, state: State) -> anyhow::Result<Supervisor
     };
     let plan = orders.on(&written);
     let now = boot_now();
-    let sockets = super::Sockets::adopt(state.control, state.metrics, state.lock, &plan)?;
+    let sockets = super::Sockets::adopt(state.control, state.metrics, state.lock, state.plugins, &plan)?;
     let mut s = Supervisor::new(options, Arc::new(plan), sockets, state.program, now);
     (s.written, s.orders) = (Arc::new(written), orders);
     s.edges.tickets = state.tickets;

@@ -5,4 +5,5 @@
 mod bed;
 mod faults;
 mod hostile;
+mod node;
 mod recorded;

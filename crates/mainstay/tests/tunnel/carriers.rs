@@ -19,7 +19,7 @@ use crate::bed::{Bed, LIMIT, binary, talk};
 const BODY: usize = 300_000;
 
 /// An authority, and a certificate of its for these names.
-fn certificates(folder: &Path, names: &[&str]) -> Result<()> {
+pub(crate) fn certificates(folder: &Path, names: &[&str]) -> Result<()> {
     use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, IsCa, Issuer, KeyPair};
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
@@ -102,7 +102,7 @@ fn connect(mut client: TcpStream, host: &Host, heads: &Mutex<Vec<String>>) -> Re
 }
 
 /// `mainstay agent` in the foreground.
-fn agent(host: &Host, bed: &Bed, carrier: &str, hub: &str, more: &[&str]) -> Result<Daemon> {
+pub(crate) fn agent(host: &Host, bed: &Bed, carrier: &str, hub: &str, more: &[&str]) -> Result<Daemon> {
     let ca = bed.edge.directory().join("ca.pem");
     let daemon = Daemon::new(host, &format!("agent-{carrier}"), binary())
         .args([
@@ -124,7 +124,7 @@ fn agent(host: &Host, bed: &Bed, carrier: &str, hub: &str, more: &[&str]) -> Res
     Ok(daemon)
 }
 
-fn tls(folder: &Path) -> String {
+pub(crate) fn tls(folder: &Path) -> String {
     format!("tls = [{{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\" }}]", folder.display())
 }
 

@@ -3,11 +3,14 @@
 
 mod agent;
 mod bed;
+mod book;
 mod carriers;
 mod faults;
 mod hub;
 mod limits;
+mod open;
 mod peers;
+mod quic;
 mod registry;
 mod role;
 mod rolling;

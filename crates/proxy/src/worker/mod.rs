@@ -63,6 +63,9 @@ pub struct EdgeStatus {
     /// Sessions with other hubs.
     #[serde(default)]
     pub hubs: Vec<HubSession>,
+    /// Agents by QUIC.
+    #[serde(default)]
+    pub quic: crate::quic::Counts,
 }
 
 impl EdgeStatus {
@@ -75,6 +78,7 @@ impl EdgeStatus {
         self.log_lines_dropped += other.log_lines_dropped;
         self.agents.extend(other.agents.iter().cloned());
         self.hubs.extend(other.hubs.iter().cloned());
+        self.quic.add(&other.quic);
     }
 
     /// What is left of it when its process is gone: what was counted.
@@ -258,7 +262,16 @@ impl Process {
         let backends = self.backends().await;
         let agents = self.ask(|thread| thread.agents()).await.into_iter().flatten().collect();
         let hubs = self.ask(|thread| thread.hubs()).await.into_iter().flatten().collect();
-        EdgeStatus { backends, agents, hubs, log_lines_dropped: self.writers.dropped(), ..self.counted() }
+        let mut quic = crate::quic::Counts::default();
+        self.ask(|thread| thread.quic()).await.iter().for_each(|counts| quic.add(counts));
+        EdgeStatus {
+            backends,
+            agents,
+            hubs,
+            quic,
+            log_lines_dropped: self.writers.dropped(),
+            ..self.counted()
+        }
     }
 
     /// How the backends are, as all threads together see them.

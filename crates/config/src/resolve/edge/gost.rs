@@ -1,6 +1,7 @@
 //! gost's clients, visitors and plugins: what they may, and where those are.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use mainstay_core::gost::relay::Id;
@@ -9,7 +10,7 @@ use super::listener::protocol;
 use super::names::Kind;
 use super::{Tables, flag, span_of};
 use crate::plan::edge::{Hub, Listener, Place, Protocol, SharedKey};
-use crate::plan::gost::{Admits, Compat, Gost, Hosts, Plugin, User, Via};
+use crate::plan::gost::{Admits, Compat, Gost, Hosts, Plugin, Serves, User, Via};
 use crate::raw;
 use crate::resolve::target::host_port_of;
 use crate::resolve::{HOUR, Resolver, SECOND};
@@ -37,6 +38,13 @@ fn takes_clients(raw: &raw::Listener) -> bool {
     compat(raw).is_some() && (protocol(raw) == Protocol::Hub || raw.agents.is_some())
 }
 
+/// How a node reaches a plugin that it is itself.
+fn own(at: SocketAddr) -> Plugin {
+    let ip = if at.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { at.ip() };
+    let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+    Plugin { via: Via::Grpc, tls: false, host, port: at.port(), path: String::new() }
+}
+
 /// Whether a listener takes requests, and TLS that does not end there.
 pub(super) fn sorts_too(raw: &raw::Listener) -> bool {
     compat(raw).is_some() && raw.tls.is_none() && protocol(raw) == Protocol::Http
@@ -49,7 +57,7 @@ impl Resolver<'_> {
         let raw = match (&tables.gost, first) {
             (None, None) => return None,
             (Some(at), first) => {
-                if first.is_none() {
+                if first.is_none() && at.value.plugin.is_none() {
                     let message = format!("{WHO} holds for no listener: none has compat = \"gost\"");
                     let help = "write compat = \"gost\" in the [[listener]] that they come to, or take the table out";
                     self.findings.warn(at.span, message, help);
@@ -83,7 +91,11 @@ impl Resolver<'_> {
                 format!("{WHO}: without `domain` in [hub] nothing leads to tunnels that no file names");
             self.findings.warn(word.span, message, "write [hub] with domain = \"gost.local\"");
         }
-        let (sd, ingress) = (self.plugin(&raw.sd, "sd"), self.plugin(&raw.ingress, "ingress"));
+        let serves = raw.plugin.as_ref().map(|at| self.serves(at)).unwrap_or_default();
+        let sd = self.plugin(&raw.sd, "sd").or_else(|| serves.sd.map(own));
+        let ingress = self.plugin(&raw.ingress, "ingress").or_else(|| serves.ingress.map(own));
+        let advertise = self.gost_advertise(&raw, listeners);
+        self.needs_own_host(&raw, serves, &advertise);
         let secure = [&sd, &ingress].into_iter().flatten().any(|plugin| plugin.tls);
         if let (Some(ca), false) = (&raw.ca, secure) {
             let message = format!("{WHO}: `ca` means nothing without TLS");
@@ -96,19 +108,65 @@ impl Resolver<'_> {
             entrypoint: raw.entrypoint.as_ref().and_then(|id| self.entrypoint(id)),
             direct: flag(&raw.direct, false),
             hosts,
-            advertise: self.gost_advertise(&raw, listeners),
+            advertise,
             sd,
             ingress,
             token: raw.token.as_ref().and_then(|token| self.gost_secret(token, WHO, "token")),
             ca: raw.ca.as_ref().and_then(|ca| self.authorities_of(ca, WHO)),
             timeout: self.time(&raw.timeout, SECOND, SECOND / 10..=SECOND * 60, WHO, "timeout"),
             renew: self.time(&raw.renew, RENEW, SECOND..=HOUR, WHO, "renew"),
+            serves,
         })
+    }
+
+    /// Where this node's own plugins listen.
+    fn serves(&mut self, at: &At<raw::GostPlugin>) -> Serves {
+        let raw = &at.value;
+        let (sd, ingress) = (self.serves_at(&raw.sd, "sd"), self.serves_at(&raw.ingress, "ingress"));
+        if raw.sd.is_none() && raw.ingress.is_none() {
+            self.error(at.span, "[gost.plugin] says of no plugin where it listens", "write sd = \":8000\"");
+        }
+        if let (Some(one), Some(other), Some(text)) = (sd, ingress, &raw.ingress)
+            && one == other
+        {
+            let message = format!("[gost.plugin]: sd and ingress both listen at {other}");
+            self.error(text.span, message, "give each a port of its own");
+        }
+        Serves { sd, ingress }
+    }
+
+    fn serves_at(&mut self, text: &Option<At<String>>, key: &str) -> Option<SocketAddr> {
+        let text = text.as_ref()?;
+        let any = text.value.strip_prefix(':').and_then(|port| port.parse().ok());
+        let any = any.map(|port: u16| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
+        let addr = any.or_else(|| text.value.parse().ok()).filter(|addr| addr.port() != 0);
+        if addr.is_none() {
+            let message = format!(
+                "[gost.plugin]: {key} = \"{}\" is not where it can listen",
+                text.value.escape_debug()
+            );
+            self.error(text.span, message, "write \":8000\", or an address and a port: \"10.0.4.20:8000\"");
+        }
+        addr
+    }
+
+    /// A plugin that is asked over the loopback can't tell where its caller is reached.
+    fn needs_own_host(&mut self, raw: &raw::Gost, serves: Serves, advertise: &str) {
+        let span = span_of(&raw.advertise).or(span_of(&raw.plugin));
+        let asks_itself = serves.sd.is_some() && raw.sd.is_none() && !advertise.is_empty();
+        if let (Some(span), true) = (span, asks_itself && advertise.starts_with(':')) {
+            let message = format!("{WHO}: `advertise` names no host, and this node tells its own plugin");
+            self.error(
+                span,
+                message,
+                format!("write advertise = \"10.0.4.20{advertise}\" with this node's address"),
+            );
+        }
     }
 
     /// Keys that only plugins have a use for.
     fn needs_plugin(&mut self, raw: &raw::Gost) {
-        let none = raw.sd.is_none() && raw.ingress.is_none();
+        let none = raw.sd.is_none() && raw.ingress.is_none() && raw.plugin.is_none();
         for (key, span) in [
             ("token", span_of(&raw.token)),
             ("timeout", span_of(&raw.timeout)),
@@ -119,7 +177,8 @@ impl Resolver<'_> {
                 self.error(span, message, "write sd = \"grpc://HOST:PORT\" too, or take it out");
             }
         }
-        if let (Some(span), None) = (span_of(&raw.advertise), &raw.sd) {
+        let own = raw.plugin.as_ref().is_some_and(|at| at.value.sd.is_some());
+        if let (Some(span), None, false) = (span_of(&raw.advertise), &raw.sd, own) {
             let message = format!("{WHO}: `advertise` means nothing without `sd`, which is told it");
             self.error(span, message, "write sd = \"grpc://HOST:PORT\" too, or take it out");
         }

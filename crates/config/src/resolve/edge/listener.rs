@@ -217,12 +217,7 @@ impl Resolver<'_> {
                 "http: with protocol = \"hub\" every connection is an agent's",
             ),
             (span_of(&raw.quic), "quic", &[Hub], "hub"),
-            (
-                span_of(&raw.idle_timeout),
-                "idle_timeout",
-                &[Http, Tcp, Udp, Passthrough],
-                "http, tcp, udp and passthrough",
-            ),
+            (span_of(&raw.idle_timeout), "idle_timeout", &[Http, Tcp, Udp, Passthrough], "all but hub"),
         ];
         for (span, key, good, belongs_to) in keys {
             if !good.contains(&protocol) {

@@ -50,7 +50,9 @@ impl Resolver<'_> {
         let name = made_name(OPEN);
         if let Some(at) = pools.iter().position(|pool| pool.name == name) {
             let span = self.span_of_name(Kind::Tunnel, OPEN).unwrap_or_default();
-            self.enter(Kind::Pool, name, at, span);
+            self.enter(Kind::Pool, name.clone(), at, span);
+            // It is there for visitors, whether a route leads to it or not.
+            let _ = self.named(Kind::Pool, &At::new(name, span), "");
         }
     }
 }

@@ -150,6 +150,12 @@ impl Book {
         self.nodes.peek(tunnel)
     }
 
+    /// The tunnels of which other nodes are known.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<String> {
+        self.nodes.tunnels()
+    }
+
     /// Every node's address that is known, some more than once.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         self.nodes.addresses()

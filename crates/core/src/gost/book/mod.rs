@@ -100,6 +100,8 @@ pub struct Service {
     pub tunnel: String,
     /// It carries datagrams.
     pub datagrams: bool,
+    /// Its hosts lead only visitors to it that name the tunnel.
+    pub private: bool,
     /// Hosts under which it is reached.
     pub hosts: Vec<String>,
 }
@@ -165,7 +167,7 @@ pub enum Call {
     Lead {
         /// The host.
         host: String,
-        /// The tunnel.
+        /// The tunnel, `$` before it when it is private.
         tunnel: String,
     },
     /// What is behind a host?

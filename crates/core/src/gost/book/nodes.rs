@@ -159,6 +159,11 @@ impl Nodes {
         self.known.values().flat_map(|known| known.nodes.iter().map(|(node, _)| node.address.as_str()))
     }
 
+    pub(super) fn tunnels(&self) -> Vec<String> {
+        let known = self.known.iter().filter(|(_, known)| !known.nodes.is_empty());
+        known.map(|(tunnel, _)| tunnel.clone()).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.known.values().filter(|known| !known.nodes.is_empty()).count()
     }

@@ -40,14 +40,15 @@ impl Own {
         if self.services.contains_key(&service.id) {
             return;
         }
+        let tunnel = format!("{}{}", if service.private { "$" } else { "" }, service.tunnel);
         for host in &service.hosts {
             let known = self.hosts.entry(host.clone()).or_insert_with(|| Host {
-                tunnel: service.tunnel.clone(),
+                tunnel: tunnel.clone(),
                 clients: 0,
                 failures: 0,
             });
             known.clients += 1;
-            known.tunnel.clone_from(&service.tunnel);
+            known.tunnel.clone_from(&tunnel);
             // A client that comes is the moment at which gost itself says so.
             lines.ingress.schedule(Job::Lead(host.clone()), now);
         }

@@ -49,7 +49,13 @@ pub(super) fn settings(n: usize) -> Settings {
 
 /// Tunnel `n`, whose host is `hn`, served by the client `id`.
 pub(super) fn service(n: u64, id: &str) -> Service {
-    Service { id: id.into(), tunnel: format!("t{n}"), datagrams: false, hosts: vec![format!("h{n}")] }
+    Service {
+        id: id.into(),
+        tunnel: format!("t{n}"),
+        datagrams: false,
+        private: false,
+        hosts: vec![format!("h{n}")],
+    }
 }
 
 struct Entry {

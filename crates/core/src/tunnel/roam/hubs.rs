@@ -27,6 +27,8 @@ pub(super) struct Slot {
     pub(super) process: u16,
     pub(super) thread: u16,
     pub(super) held: Held,
+    /// It came by an address that others are preferred to.
+    pub(super) lesser: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -52,25 +54,25 @@ impl Hub {
         self.slots.retain(|slot| there(slot) || slot.held != Held::Free);
         for (process, thread) in place.all().take(PLACES_MOST) {
             if !self.slots.iter().any(|slot| (slot.process, slot.thread) == (process, thread)) {
-                self.slots.push(Slot { process, thread, held: Held::Free });
+                self.slots.push(Slot { process, thread, held: Held::Free, lesser: false });
             }
         }
     }
 
-    /// How many of its places have nothing.
-    pub(super) fn lacks(&self, now: Boot) -> usize {
+    /// How many of its places have nothing, or nothing as good as this.
+    pub(super) fn lacks(&self, better: bool, now: Boot) -> usize {
         if now < self.refused_until {
             return 0;
         }
-        self.slots.iter().filter(|slot| slot.held == Held::Free).count()
+        self.slots.iter().filter(|slot| slot.is_free_for(better)).count()
     }
 
     /// A dial has come out at a place, and one is enough; `again` says that it is the run of the hub that is known.
-    fn only(&mut self, dial: u64, at: (u16, u16), again: bool) -> Came {
+    fn only(&mut self, dial: u64, at: (u16, u16), again: bool, by: By) -> Came {
         let held = self.slots.iter_mut().find(|slot| slot.held != Held::Free);
         let came = match held.map(|slot| (slot.held, slot)) {
             None => Came::Wanted,
-            Some((Held::Session(old, _), slot)) if !again => {
+            Some((Held::Session(old, _), slot)) if !again || slot.lesser && by == By::Better => {
                 slot.held = Held::Free;
                 Came::Instead(old)
             }
@@ -80,6 +82,7 @@ impl Hub {
             return Came::Known;
         };
         slot.held = Held::Dial(dial);
+        slot.lesser = by == By::Lesser;
         came
     }
 
@@ -99,6 +102,28 @@ pub(super) struct Hubs {
     pub(super) one_each: bool,
 }
 
+/// Through what kind of address a dial has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// One that takes the place of others.
+    Better,
+    /// One as good as those that there are.
+    Equal,
+    /// One whose place others take.
+    Lesser,
+}
+
+impl Slot {
+    /// Whether a session is wanted there, of one that is better than others or is not.
+    fn is_free_for(&self, better: bool) -> bool {
+        match self.held {
+            Held::Free => true,
+            Held::Session(..) => better && self.lesser,
+            Held::Dial(_) => false,
+        }
+    }
+}
+
 /// What came of a dial that has come out at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
@@ -116,17 +141,24 @@ impl Hubs {
     }
 
     /// How many places of a hub are wanted and have nothing.
-    pub(super) fn lacks(&self, hub: &Hub, now: Boot) -> usize {
-        let lacks = hub.lacks(now);
+    pub(super) fn lacks(&self, hub: &Hub, better: bool, now: Boot) -> usize {
+        let lacks = hub.lacks(better, now);
+        let held = |slot: &Slot| slot.held != Held::Free && !slot.is_free_for(better);
         match self.one_each {
-            true if hub.slots.iter().any(|slot| slot.held != Held::Free) => 0,
+            true if hub.slots.iter().any(held) => 0,
             true => lacks.min(1),
             false => lacks,
         }
     }
 
     /// A dial has come out at a place of a hub.
-    pub(super) fn meets(&mut self, dial: u64, name: &str, instance: u64, place: Place, now: Boot) -> Came {
+    pub(super) fn meets(
+        &mut self,
+        dial: u64,
+        (name, instance, place): (&str, u64, Place),
+        by: By,
+        now: Boot,
+    ) -> Came {
         let at = self.all.iter().position(|hub| hub.name == name);
         let at = at.or_else(|| {
             (self.all.len() < MOST).then(|| {
@@ -144,20 +176,23 @@ impl Hubs {
         hub.shape(instance, place);
         let at = (place.process, place.thread);
         if self.one_each {
-            return hub.only(dial, at, again);
+            return hub.only(dial, at, again, by);
         }
         let Some(slot) = hub.slots.iter_mut().find(|slot| (slot.process, slot.thread) == at) else {
             return Came::Known;
         };
         let before = std::mem::replace(&mut slot.held, Held::Dial(dial));
-        match before {
+        let gives_way = !again || slot.lesser && by == By::Better;
+        let came = match before {
             Held::Free => Came::Wanted,
-            Held::Session(old, _) if !again => Came::Instead(old),
+            Held::Session(old, _) if gives_way => Came::Instead(old),
             Held::Session(..) | Held::Dial(_) => {
                 slot.held = before;
-                Came::Known
+                return Came::Known;
             }
-        }
+        };
+        slot.lesser = by == By::Lesser;
+        came
     }
 
     /// The place that a dial or a session has, and the hub that it is of.

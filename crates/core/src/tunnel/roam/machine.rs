@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::time::Boot;
 use crate::tunnel::hello::{Cause, Challenge};
-use crate::tunnel::roam::hubs::{Came, Held, Hubs};
+use crate::tunnel::roam::hubs::{By, Came, Held, Hubs};
 use crate::tunnel::roam::source::{Source, jitter};
 use crate::tunnel::roam::{FULL_WAIT, MOST, REFUSED_WAIT, STEADY};
 
@@ -95,7 +95,15 @@ impl Roam {
         if !source.leads.contains(name) && source.leads.len() < MOST {
             source.leads.push(name.clone());
         }
-        match self.hubs.meets(dial, name, challenge.instance, challenge.place, now) {
+        let by = match (source.preferred, source.may_replace(now)) {
+            (true, true) => By::Better,
+            (true, false) => By::Equal,
+            (false, _) => By::Lesser,
+        };
+        if by == By::Lesser && self.sources.iter().any(|other| other.leads_well(name, now)) {
+            return false;
+        }
+        match self.hubs.meets(dial, (name, challenge.instance, challenge.place), by, now) {
             Came::Wanted => true,
             Came::Instead(old) => {
                 self.effects.push_back(Effect::Drain(old));
@@ -243,12 +251,21 @@ impl Roam {
         if source.leads.is_empty() {
             return 1;
         }
-        let led = source.leads.iter().filter_map(|name| self.hubs.get(name));
-        led.map(|hub| self.hubs.lacks(hub, now)).sum::<usize>() + self.hubs.unmet()
+        let well = |name: &String| self.sources.iter().any(|other| other.leads_well(name, now));
+        let led = source.leads.iter().filter(|name| source.preferred || !well(name));
+        let led = led.filter_map(|name| self.hubs.get(name));
+        let better = source.may_replace(now);
+        led.map(|hub| self.hubs.lacks(hub, better, now)).sum::<usize>() + self.hubs.unmet()
     }
 
     fn due(&self, source: &Source, now: Boot) -> Boot {
-        source.due(self.lacking(source, now), !self.hubs.named.is_empty(), now)
+        let due = source.due(self.lacking(source, now), !self.hubs.named.is_empty(), now);
+        // One that is better may be about to answer.
+        let hope = self.sources.iter().filter_map(|other| other.hope(now)).max();
+        match hope {
+            Some(until) if !source.preferred => due.max(until),
+            Some(_) | None => due,
+        }
     }
 
     fn dial(&mut self, now: Boot) {

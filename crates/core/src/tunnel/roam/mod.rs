@@ -54,6 +54,9 @@ pub const FORGET: Duration = Duration::from_secs(600);
 /// A dial that has no answer for so long does not keep the next one waiting.
 pub const SLOW: Duration = Duration::from_secs(1);
 
+/// Of addresses that lead to one hub, those that begin so are taken as long as they answer; sessions that came otherwise give way to theirs.
+pub const PREFERRED: &str = "quic://";
+
 /// Dials of one address at once.
 pub const AT_ONCE: usize = 4;
 

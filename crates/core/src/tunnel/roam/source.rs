@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::time::Boot;
 use crate::tunnel::roam::{
-    AT_ONCE, AT_ONCE_SLOW, DROPS, FIRST_WAIT, MET_WAIT, OLD_WAIT, SCOUT, SLOW, STEADY, YOUNG, YOUNG_WAIT,
+    AT_ONCE, AT_ONCE_SLOW, DROPS, FIRST_WAIT, MET_WAIT, OLD_WAIT, PREFERRED, SCOUT, SLOW, STEADY, YOUNG,
+    YOUNG_WAIT,
 };
 
 #[derive(Clone, Debug)]
@@ -13,6 +14,10 @@ pub(super) struct Source {
     pub(super) url: String,
     /// A hub told of it: it goes when no hub does any more.
     pub(super) told: bool,
+    /// It is taken rather than others that lead to the same hub.
+    pub(super) preferred: bool,
+    /// Its last dial has led to a hub, and what came of that lasts.
+    good: bool,
     /// Names of hubs that it has led to.
     pub(super) leads: Vec<String>,
     /// Dials under way, and when each began.
@@ -43,6 +48,8 @@ impl Source {
         Self {
             url: url.to_owned(),
             told,
+            preferred: url.starts_with(PREFERRED),
+            good: false,
             leads: Vec::new(),
             flying: Vec::new(),
             turn: 0,
@@ -70,6 +77,26 @@ impl Source {
         let free = if quick < room { Boot::ZERO } else { slow.unwrap_or(Boot::NEVER) };
         let due = if lacking > 0 || explores { self.next } else { self.scout };
         due.max(free)
+    }
+
+    /// Others that may lead to the same hubs are not needed.
+    pub(super) fn leads_well(&self, hub: &str, now: Boot) -> bool {
+        let slow = self.flying.iter().any(|(_, begun)| now.since(*begun) >= SLOW);
+        self.preferred && self.good && !slow && self.leads.iter().any(|name| name == hub)
+    }
+
+    /// Until when others wait for what comes of it: it has not been tried yet, or is just being.
+    pub(super) fn hope(&self, now: Boot) -> Option<Boot> {
+        if !self.preferred || self.streak > 0 || !self.leads.is_empty() {
+            return None;
+        }
+        let begun = self.flying.iter().map(|(_, begun)| *begun).min().unwrap_or(now);
+        Some(begun + SLOW).filter(|until| *until > now)
+    }
+
+    /// Whether it may take the place of a session that came otherwise: not when its own were lost of late.
+    pub(super) fn may_replace(&self, now: Boot) -> bool {
+        self.preferred && (self.drops == 0 || now.since(self.dropped) > YOUNG)
     }
 
     /// A dial begins.
@@ -101,6 +128,7 @@ impl Source {
         if self.drops >= DROPS && now.since(self.dropped) < STEADY {
             return;
         }
+        self.good = true;
         self.streak = self.streak.min(2);
         self.since = None;
         self.barren = 0;
@@ -110,6 +138,7 @@ impl Source {
 
     /// A dial has failed.
     pub(super) fn failed(&mut self, chance: u64, now: Boot) {
+        self.good = false;
         let young = now.since(*self.since.get_or_insert(now)) < YOUNG;
         let longest = if young { YOUNG_WAIT } else { OLD_WAIT };
         // Each of its addresses is dialled as often as if it were the only one.

@@ -362,3 +362,135 @@ fn a_hub_that_drops_what_it_has_let_in_is_not_hammered() {
         }
     }
 }
+
+/// Answers all that is dialled: which addresses answer, and the threads of the one hub that they lead to.
+fn answer(
+    roam: &mut Roam,
+    now: Boot,
+    chance: u64,
+    answers: &dyn Fn(&str) -> bool,
+    thread: &mut u16,
+) -> Vec<(u64, String)> {
+    let mut begun = Vec::new();
+    loop {
+        let all = dials(roam);
+        if all.is_empty() {
+            return begun;
+        }
+        for (dial, url) in all {
+            if !answers(&url) {
+                roam.handle(Input::Failed(dial), chance, now);
+                continue;
+            }
+            let at = *thread;
+            *thread = (at + 1) % 2;
+            if roam.meets(dial, &challenge("hub", 1, at, 2), now) {
+                begun.push((dial, url));
+                roam.handle(welcome(dial), chance, now);
+            } else {
+                roam.handle(Input::Known(dial), chance, now);
+            }
+        }
+    }
+}
+
+/// Time passes, and all is answered; the sessions that begin, and those that are drained, are kept count of.
+fn lives(
+    roam: &mut Roam,
+    now: &mut Boot,
+    within: Duration,
+    answers: &dyn Fn(&str) -> bool,
+) -> Vec<(u64, String)> {
+    let (end, mut thread, mut chance) = (*now + within, 0, 7_u64);
+    let mut begun = Vec::new();
+    loop {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        roam.handle(Input::Tick, chance, *now);
+        begun.extend(answer(roam, *now, chance, answers, &mut thread));
+        match roam.poll_timeout(*now).filter(|at| *at <= end) {
+            Some(at) => *now = at.max(*now + Duration::from_nanos(1)),
+            None => {
+                *now = end;
+                return begun;
+            }
+        }
+    }
+}
+
+/// How many sessions each kind of address has.
+fn held(roam: &Roam, now: Boot, begun: &[(u64, String)]) -> (usize, usize) {
+    let places = roam.view(now).into_iter().flat_map(|hub| hub.places);
+    let held: Vec<u64> = places.filter_map(|place| place.session).collect();
+    let by = |kind: &str| begun.iter().filter(|(id, url)| held.contains(id) && url.starts_with(kind)).count();
+    (by("quic"), by("wss"))
+}
+
+#[test]
+fn quic_is_taken_while_it_answers_and_otherwise_what_does() {
+    for order in [["quic://h", "wss://h"], ["wss://h", "quic://h"]] {
+        let mut now = Boot::from_nanos(1);
+        let mut roam = Roam::new(order, now);
+        let begun = lives(&mut roam, &mut now, SECOND * 40, &|_| true);
+        assert_eq!(held(&roam, now, &begun), (2, 0), "{begun:?}");
+        assert!(begun.iter().all(|(_, url)| url == "quic://h"), "none began otherwise: {begun:?}");
+
+        // UDP is blocked: its sessions fall silent.
+        for (session, _) in &begun {
+            roam.handle(Input::Lost(*session), 3, now);
+        }
+        let without = |url: &str| !url.starts_with("quic");
+        let mut all = begun;
+        all.extend(lives(&mut roam, &mut now, SECOND * 2, &without));
+        assert_eq!(held(&roam, now, &all), (0, 2), "{all:?}");
+
+        // It is let through again.
+        all.extend(lives(&mut roam, &mut now, SECOND * 90, &|_| true));
+        assert_eq!(held(&roam, now, &all), (2, 0), "{all:?}");
+    }
+}
+
+#[test]
+fn where_quic_does_not_answer_the_other_address_waits_a_second_and_no_longer() {
+    let mut now = Boot::from_nanos(1);
+    let mut roam = Roam::new(["wss://h", "quic://h"], now);
+    roam.handle(Input::Tick, 1, now);
+    let first = dials(&mut roam);
+    assert_eq!(first.iter().map(|(_, url)| url.as_str()).collect::<Vec<_>>(), ["quic://h"]);
+    now = roam.poll_timeout(now).unwrap();
+    assert_eq!(now, Boot::from_nanos(1) + SLOW);
+    roam.handle(Input::Tick, 2, now);
+    assert!(dials(&mut roam).iter().any(|(_, url)| url == "wss://h"), "no answer, no refusal: it hangs");
+
+    let mut roam = Roam::new(["quic://h", "wss://h"], now);
+    roam.handle(Input::Tick, 1, now);
+    let (quic, _) = dials(&mut roam)[0];
+    roam.handle(Input::Failed(quic), 2, now);
+    assert_eq!(dials(&mut roam)[0].1, "wss://h", "it is refused: at once");
+}
+
+#[test]
+fn quic_whose_sessions_are_lost_again_and_again_takes_no_place_of_others() {
+    let mut now = Boot::from_nanos(1);
+    let mut roam = Roam::new(["quic://h", "wss://h"], now);
+    let mut begun = lives(&mut roam, &mut now, SECOND / 10, &|_| true);
+    assert_eq!(held(&roam, now, &begun), (2, 0));
+    for (session, _) in begun.clone() {
+        roam.handle(Input::Lost(session), 3, now);
+    }
+    begun.extend(lives(&mut roam, &mut now, SECOND * 3, &|url| !url.starts_with("quic")));
+    assert_eq!(held(&roam, now, &begun), (0, 2));
+    let more = lives(&mut roam, &mut now, SECOND * 20, &|_| true);
+    assert_eq!(more, [], "not for a minute");
+    begun.extend(lives(&mut roam, &mut now, SECOND * 90, &|_| true));
+    assert_eq!(held(&roam, now, &begun), (2, 0), "then it is given another try");
+}
+
+#[test]
+fn a_visitor_has_one_session_and_that_by_quic_when_it_can() {
+    let mut now = Boot::from_nanos(1);
+    let mut roam = Roam::one_each(["wss://h", "quic://h"], now);
+    let mut begun = lives(&mut roam, &mut now, SECOND * 5, &|url| !url.starts_with("quic"));
+    assert_eq!(held(&roam, now, &begun), (0, 1));
+    begun.extend(lives(&mut roam, &mut now, SECOND * 60, &|_| true));
+    assert_eq!(held(&roam, now, &begun), (1, 0), "{begun:?}");
+}

@@ -63,7 +63,7 @@ pub(super) fn table(options: &TunnelOptions, out: &mut dyn Write) -> Result<()> 
         // Hub, agent and target are three machines elsewhere: here each has what the others leave.
         let cores = Cores { tunnel: "0,1", target: "0,1" };
         let _target = peers::target(&site, cores)?;
-        let [tcp, tls, _] = peers::real(&edge, &site, "10.0.4.20", cores, options)?;
+        let [tcp, tls, ..] = peers::real(&edge, &site, "10.0.4.20", cores, options)?;
         let direct: SocketAddr = ([10, 0, 4, 41], TARGET).into();
         let mut rounds: [Vec<Told>; 3] = Default::default();
         for round in 0..options.rounds {

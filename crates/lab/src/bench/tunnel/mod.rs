@@ -5,6 +5,7 @@
 //! the median of the rounds' ratios. What is counted is the scheduler's own account (schedstat) of every process of a tunnel.
 
 mod idle;
+mod loss;
 mod mix;
 mod peers;
 
@@ -31,7 +32,7 @@ pub struct TunnelOptions {
     pub rounds: usize,
     /// How long each load lasts.
     pub time: Duration,
-    /// Only works whose name contains one of these; none means all. `idle` and `mix` name the last two tables.
+    /// Only works whose name contains one of these; none means all. `idle`, `loss` and `mix` name the last three tables.
     pub works: Vec<String>,
 }
 
@@ -65,11 +66,12 @@ const WORKS: [Work; 4] = [
 ];
 
 /// The columns, in the order of their turns.
-const NAMES: [&str; 5] = ["rathole", "driver", "tcp", "tls", "http"];
+const NAMES: [&str; 6] = ["rathole", "driver", "tcp", "tls", "http", "quic"];
 const RATHOLE: usize = 0;
 const DRIVER: usize = 1;
 const TCP: usize = 2;
 const TLS: usize = 3;
+const QUIC: usize = 5;
 
 /// One tunnel's rounds of one work.
 type Rounds = Vec<f64>;
@@ -85,12 +87,15 @@ pub fn tunnel_main(options: &TunnelOptions, out: &mut dyn Write) -> Result<()> {
         let host = lab.host("edge")?;
         let cores = Cores { tunnel: "0", target: "1" };
         let _target = peers::target(&host, cores)?;
-        let [tcp, tls, http] = peers::real(&host, &host, "127.0.0.1", cores, options)?;
-        let tunnels = [peers::rathole(&host, options)?, peers::driver(&host, options)?, tcp, tls, http];
+        let [tcp, tls, http, quic] = peers::real(&host, &host, "127.0.0.1", cores, options)?;
+        let tunnels = [peers::rathole(&host, options)?, peers::driver(&host, options)?, tcp, tls, http, quic];
         costs(options, &host, &tunnels, &wanted, out)?;
         if wanted("idle") {
             idle::table(&host, &tunnels, out)?;
         }
+    }
+    if wanted("loss") {
+        loss::table(options, out)?;
     }
     if wanted("mix") {
         mix::table(options, out)?;
@@ -101,7 +106,7 @@ pub fn tunnel_main(options: &TunnelOptions, out: &mut dyn Write) -> Result<()> {
 fn costs(
     options: &TunnelOptions,
     host: &Host,
-    tunnels: &[Tunnel; 5],
+    tunnels: &[Tunnel; 6],
     wanted: &dyn Fn(&str) -> bool,
     out: &mut dyn Write,
 ) -> Result<()> {
@@ -109,10 +114,10 @@ fn costs(
     head.extend(NAMES.map(str::to_owned));
     head.push("unit".to_owned());
     let mut figures = vec![head];
-    let head = ["work", "driver / rathole", "tcp / rathole", "tls / tcp"];
+    let head = ["work", "driver / rathole", "tcp / rathole", "tls / tcp", "quic / tls"];
     let mut ratios = vec![head.map(str::to_owned).to_vec()];
     for work in WORKS.iter().filter(|work| wanted(work.name)) {
-        let mut rounds: [Rounds; 5] = Default::default();
+        let mut rounds: [Rounds; 6] = Default::default();
         for round in 0..options.rounds {
             for (tunnel, rounds) in tunnels.iter().zip(&mut rounds) {
                 let cost = measure(host, tunnel, work, options.time)?;
@@ -124,7 +129,7 @@ fn costs(
         line.extend(rounds.iter().map(|rounds| format!("{:.2}", proxy::middle(rounds))));
         line.push(work.unit.to_owned());
         figures.push(line);
-        let pairs = [(DRIVER, RATHOLE), (TCP, RATHOLE), (TLS, TCP)];
+        let pairs = [(DRIVER, RATHOLE), (TCP, RATHOLE), (TLS, TCP), (QUIC, TLS)];
         let mut line = vec![work.name.to_owned()];
         line.extend(pairs.map(|(ours, theirs)| ratio(&rounds[ours], &rounds[theirs])));
         ratios.push(line);

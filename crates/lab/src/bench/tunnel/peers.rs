@@ -126,7 +126,7 @@ pub(super) fn rathole(host: &Host, options: &TunnelOptions) -> Result<Tunnel> {
     ready(host, Tunnel { name: "rathole", server: Arc::new(server), agent: Arc::new(agent), port: 8201 })
 }
 
-/// One node's hub with an agent over each carrier: visitors of `tcp` and `tls` come to TCP ports of tunnels of their own, those
+/// One node's hub with an agent over each carrier: visitors of `tcp`, `tls` and `quic` come to TCP ports of tunnels of their own, those
 /// of `http` to a listener whose route leads to the first of them. The agents run on `site` and reach the hub at `addr`.
 pub(super) fn real(
     host: &Host,
@@ -134,7 +134,7 @@ pub(super) fn real(
     addr: &str,
     cores: Cores,
     options: &TunnelOptions,
-) -> Result<[Tunnel; 3]> {
+) -> Result<[Tunnel; 4]> {
     let binary = canonical(&options.binary)?;
     certificate(host, addr)?;
     let folder = host.directory();
@@ -147,11 +147,12 @@ pub(super) fn real(
     let conf = format!(
         "[node]\nid = \"bench\"\n\n[edge]\ninstances = 1\nthreads = 1\n\n\
          [[listener]]\nname = \"agents\"\nbind = \":8300\"\nprotocol = \"hub\"\n\n\
-         [[listener]]\nname = \"sealed\"\nbind = \":8302\"\nprotocol = \"hub\"\n\
+         [[listener]]\nname = \"sealed\"\nbind = \":8302\"\nprotocol = \"hub\"\nquic = true\n\
          tls = [{{ cert = \"{cert}/cert.pem\", key = \"{cert}/key.pem\" }}]\n\n\
          [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8304\"\nidle_timeout = \"300s\"\n\n\
          [[tunnel]]\nid = \"plain\"\nagents = [\"{key}\"]\ntcp = [\"127.0.0.1:8301\"]\nhosts = [\"bench.example.com\"]\n\n\
-         [[tunnel]]\nid = \"sealed\"\nagents = [\"{key}\"]\ntcp = [\"127.0.0.1:8303\"]\n"
+         [[tunnel]]\nid = \"sealed\"\nagents = [\"{key}\"]\ntcp = [\"127.0.0.1:8303\"]\n\n\
+         [[tunnel]]\nid = \"quick\"\nagents = [\"{key}\"]\ntcp = [\"127.0.0.1:8305\"]\n"
     );
     let place = folder.join("hub");
     fs::create_dir_all(&place)?;
@@ -175,10 +176,16 @@ pub(super) fn real(
     };
     let plain = agent("agent-tcp", "plain", format!("tcp://{addr}:8300"))?;
     let sealed = agent("agent-tls", "sealed", format!("tls://{addr}:8302"))?;
+    let quick = agent("agent-quic", "quick", format!("quic://{addr}:8302"))?;
     let tunnel = |name, agent: &Arc<Daemon>, port| {
         ready(host, Tunnel { name, server: Arc::clone(&hub), agent: Arc::clone(agent), port })
     };
-    Ok([tunnel("tcp", &plain, 8301)?, tunnel("tls", &sealed, 8303)?, tunnel("http", &plain, 8304)?])
+    Ok([
+        tunnel("tcp", &plain, 8301)?,
+        tunnel("tls", &sealed, 8303)?,
+        tunnel("http", &plain, 8304)?,
+        tunnel("quic", &quick, 8305)?,
+    ])
 }
 
 fn certificate(host: &Host, addr: &str) -> Result<()> {

@@ -40,7 +40,8 @@ pub(super) fn add(families: &mut Families, status: &Status) {
     status.routes.iter().for_each(|counts| route(families, counts));
     let backends = status.pools.iter().flat_map(|pool| &pool.backends);
     backends.for_each(|shown| backend(families, shown));
-    status.tunnels.iter().for_each(|shown| tunnel(families, shown));
+    status.tunnels.iter().filter(|shown| !shown.open).for_each(|shown| tunnel(families, shown));
+    open_tunnels(families, status);
     status.hubs.iter().filter(|shown| !shown.hub.is_empty()).for_each(|shown| hub(families, shown));
 }
 
@@ -54,6 +55,16 @@ fn hub(families: &mut Families, hub: &HubStatus) {
     families.add("hub_peer_connections_total", "counter", &labels, &hub.opened.to_string());
     families.add("hub_peer_sent_bytes_total", "counter", &labels, &hub.sent.to_string());
     families.add("hub_peer_received_bytes_total", "counter", &labels, &hub.received.to_string());
+}
+
+/// Tunnels that the file does not name: however many there are, they are one row.
+fn open_tunnels(families: &mut Families, status: &Status) {
+    let tunnels = status.tunnels.iter().filter(|shown| shown.open);
+    let agents = || tunnels.clone().flat_map(|shown| &shown.agents);
+    families.add("open_tunnels", "gauge", &[], &status.open_tunnels.to_string());
+    families.add("open_tunnel_agents", "gauge", &[], &agents().count().to_string());
+    let streams: u64 = agents().map(|agent| agent.streams).sum();
+    families.add("open_tunnel_connections", "gauge", &[], &streams.to_string());
 }
 
 fn tunnel(families: &mut Families, tunnel: &TunnelStatus) {

@@ -4,6 +4,7 @@
 //! has a [`Seat`] at the desk of the thread that it ends on, and the pools of that thread are told who offers what. Agents that only
 //! other threads have are lent by those ([`siblings`]).
 
+mod book;
 mod carrier;
 mod gost;
 mod hello;
@@ -65,6 +66,8 @@ pub(super) struct Desk {
     hosts: Hosts,
     /// What agents are told of the cluster's hubs.
     addrs: RefCell<Vec<String>>,
+    /// gost's plugins.
+    book: book::Book,
     seats: RefCell<Vec<Rc<Seat>>>,
     /// Other hubs.
     peers: Peers,
@@ -126,6 +129,7 @@ pub(super) fn settle(
         guests: RefCell::default(),
         greeted: Lobby::new(hello::GREETED_MAX),
         draining: Cell::new(false),
+        book: book::Book::new(own.clone()),
         quic: quic::Calls::default(),
     });
     desk.adopt(&thread.snapshot());
@@ -173,6 +177,7 @@ impl Desk {
             self.let_go();
         }
         self.seats.borrow_mut().push(Rc::clone(&seat));
+        self.book.bound(&seat);
         self.publish(seat.tunnels());
         let from = seat.from.map(|from| from.to_string()).unwrap_or_default();
         for tunnel in seat.tunnels() {
@@ -185,6 +190,7 @@ impl Desk {
         let before = self.seats.borrow().len();
         self.seats.borrow_mut().retain(|one| !Rc::ptr_eq(one, seat));
         if self.seats.borrow().len() < before {
+            self.book.unbound(seat);
             self.publish(seat.tunnels());
             for tunnel in seat.tunnels() {
                 self.news.left(tunnel, &seat.told_as, seat.instance, why);
@@ -227,8 +233,22 @@ impl Desk {
             }
             self.siblings.offers(tunnel, near, &mut offers);
             self.peers.offers(tunnel, &mut offers);
+            self.book.offers(tunnel, &mut offers);
             thread.pools.offers(tunnel, offers);
         }
+    }
+
+    /// Whether an agent of this node offers a tunnel, or one of another hub that has a session with this one.
+    fn is_offered_here(&self, tunnel: &str) -> bool {
+        let mut seats = self.seats.borrow().clone().into_iter();
+        seats.any(|seat| seat.serves() && seat.tunnels().any(|own| own == tunnel))
+            || self.is_offered_near(tunnel)
+    }
+
+    fn is_offered_near(&self, tunnel: &str) -> bool {
+        let mut offers = Vec::new();
+        self.peers.offers(tunnel, &mut offers);
+        self.siblings.shows(tunnel) || !offers.is_empty()
     }
 
     /// The session and the offer of an agent.
@@ -294,9 +314,18 @@ impl Desk {
     }
 }
 
+/// Why there is no place for one more connection of a tunnel.
+const fn no_road(full: Option<Unbounded>) -> NoRoad {
+    match full {
+        None => NoRoad::Gone,
+        Some(Unbounded::Streams) => NoRoad::Full,
+        Some(Unbounded::Rate) => NoRoad::TooMany,
+    }
+}
+
 impl Roads for Desk {
     fn lead(&self, host: &str, _port: u16) -> Lead {
-        self.lead_to(host)
+        self.book.beyond(host, self.lead_to(host))
     }
 
     fn open(&self, agent: &Agent, ends: Option<Ends>, freight: Freight) -> Result<Box<dyn Road>, NoRoad> {
@@ -308,15 +337,15 @@ impl Roads for Desk {
         let here = near.is_some() || lent.is_some();
         let far = if here { None } else { self.peers.find(agent, udp) };
         if !here && far.is_none() {
+            if let Some(address) = self.book.find(agent, udp) {
+                let held = self.hold(&agent.tunnel).map_err(no_road)?;
+                return self.book.open(agent, address, (ends, freight), held);
+            }
             // It has left, and the pools do not know yet.
             self.publish(std::iter::once(&*agent.tunnel));
             return Err(NoRoad::Gone);
         }
-        let held = self.hold(&agent.tunnel).map_err(|full| match full {
-            None => NoRoad::Gone,
-            Some(Unbounded::Streams) => NoRoad::Full,
-            Some(Unbounded::Rate) => NoRoad::TooMany,
-        })?;
+        let held = self.hold(&agent.tunnel).map_err(no_road)?;
         if let Some(far) = far {
             return self.peers.open(&desk, far, (agent, ends, udp), held).inspect_err(|_| {
                 self.publish(std::iter::once(&*agent.tunnel));
@@ -369,6 +398,7 @@ impl Hub for Desk {
         if let Some(desk) = self.own.upgrade() {
             self.peers.adopt(&desk, edge.hub.among.as_ref());
             self.siblings.adopt(&desk, edge);
+            self.book.adopt(&desk, edge);
         }
         let open = self.adopt_hosts(edge);
         let open = open.iter().map(|tunnel| &**tunnel);
@@ -412,13 +442,22 @@ impl Hub for Desk {
         self.guests.borrow().iter().for_each(|guest| guest.session.close());
     }
 
+    fn quic(&self) -> mainstay_proxy::quic::Counts {
+        self.quic.counts()
+    }
+
     fn hubs(&self) -> Vec<HubSession> {
-        self.peers.status(self)
+        let mut hubs = self.peers.status(self);
+        hubs.extend(self.book.status((self.place.process, self.place.thread)));
+        hubs
     }
 
     fn sessions(&self) -> Vec<SessionStatus> {
         let place = (self.place.process, self.place.thread);
-        let agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        let mut agents = self.seats.borrow().iter().map(|seat| seat.status(place)).collect::<Vec<_>>();
+        for offer in agents.iter_mut().flat_map(|agent| &mut agent.offers) {
+            offer.open = self.hosts.spec(&offer.tunnel).map(|_| self.hosts.of(&offer.tunnel));
+        }
         agents.into_iter().chain(self.guests.borrow().iter().map(|guest| guest.status(place))).collect()
     }
 }

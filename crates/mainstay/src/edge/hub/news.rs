@@ -33,6 +33,8 @@ pub(crate) struct News {
     sessions: Mutex<HashMap<Key, usize>>,
     refused: Mutex<Boot>,
     hubs: Mutex<Hubs>,
+    /// Threads for which a plugin of gost's is silent.
+    silent: Mutex<HashMap<&'static str, usize>>,
 }
 
 /// What was told of other hubs.
@@ -51,7 +53,7 @@ impl News {
         let (out, told) = mpsc::channel(WAITING);
         let offered = watch::Sender::default();
         let (sessions, refused) = (Mutex::default(), Mutex::new(Boot::ZERO));
-        (Self { out, offered, sessions, refused, hubs: Mutex::default() }, told)
+        (Self { out, offered, sessions, refused, hubs: Mutex::default(), silent: Mutex::default() }, told)
     }
 
     /// The tunnels that there are agents of.
@@ -176,6 +178,30 @@ impl News {
         if !why.is_empty() && hubs.strangers <= now {
             hubs.strangers = now + REFUSALS;
             self.tell("", "refused", format!("a hub from {from} is not let in: {why}"));
+        }
+    }
+
+    /// A plugin of gost's does not answer a thread: told for the first one.
+    pub(super) fn plugin_silent(&self, plugin: &'static str, why: &str) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = silent.entry(plugin).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            tracing::warn!(plugin, why, "a plugin of gost's does not answer: what was known of it stands");
+            self.tell(plugin, "trouble", format!("the {plugin} does not answer: {why}"));
+        }
+    }
+
+    /// It answers again: told for the last one.
+    pub(super) fn plugin_back(&self, plugin: &'static str, after: Duration) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = silent.get_mut(plugin) else { return };
+        *count -= 1;
+        if *count == 0 {
+            silent.remove(plugin);
+            let seconds = after.as_secs();
+            tracing::info!(plugin, seconds, "a plugin of gost's answers again");
+            self.tell(plugin, "joined", format!("the {plugin} answers again, after {seconds} s"));
         }
     }
 

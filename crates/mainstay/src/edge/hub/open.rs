@@ -169,6 +169,10 @@ impl Desk {
         }
         self.siblings.gost(tunnel, |gost| add(&mut all, gost.private, gost.hosts.iter()));
         self.peers.gost(tunnel, |gost| add(&mut all, gost.private, gost.hosts.iter()));
+        if self.book.has_nodes(tunnel) {
+            // Whoever offers it there, its hosts are ingress' to tell.
+            all.get_or_insert_default();
+        }
         all
     }
 

@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use mainstay_link::tunnel::quic::{self, Arriving, Endpoint, Secrets, ServerConfig, server_config};
-use mainstay_proxy::quic::{called, failed, may_call};
+use mainstay_proxy::quic::{Counts, called, failed, may_call};
 use mainstay_proxy::road;
 use mainstay_proxy::tls::Server;
 use tokio::task::spawn_local;
@@ -35,8 +35,11 @@ impl std::fmt::Debug for Calls {
 
 impl Calls {
     /// What its endpoint counts.
-    pub(super) fn counts(&self) -> quic::Counts {
-        self.endpoint.get().map(|(endpoint, _)| endpoint.counts()).unwrap_or_default()
+    pub(super) fn counts(&self) -> Counts {
+        let Some((endpoint, _)) = self.endpoint.get() else { return Counts::default() };
+        let quic::Counts { datagrams, handed_over, taken_over, retried, refused, failed, accepted } =
+            endpoint.counts();
+        Counts { datagrams, handed_over, taken_over, accepted, retried, refused, failed }
     }
 
     /// A listener's TLS as QUIC wants it: made once, and again when a reload has made it another.

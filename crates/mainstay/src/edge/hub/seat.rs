@@ -199,6 +199,7 @@ impl Seat {
 impl Offered {
     fn status(&self) -> OfferStatus {
         OfferStatus {
+            open: None,
             tunnel: self.tunnel.clone(),
             udp: self.udp,
             weight: self.weight,

@@ -86,6 +86,7 @@ impl Granted {
 
     fn status(&self) -> OfferStatus {
         OfferStatus {
+            open: None,
             tunnel: self.tunnel.clone(),
             udp: self.udp,
             weight: 0,

@@ -179,6 +179,10 @@ impl Hub for Nobody {
 
     fn cut(&self) {}
 
+    fn quic(&self) -> crate::quic::Counts {
+        crate::quic::Counts::default()
+    }
+
     fn sessions(&self) -> Vec<SessionStatus> {
         Vec::new()
     }

@@ -1,5 +1,6 @@
 //! gost's visitors: each connection is one stream through a tunnel, to whose pool it goes as connections of a listener do.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ const TURNS: u32 = 4;
 
 /// Takes a visitor to the tunnel that it wants, or sends it away.
 pub(super) async fn receive(desk: Rc<Desk>, mut carrier: Carrier, caller: Caller, connect: Connect) {
-    let to = match desk.judge_visitor(&connect).await {
+    // Other nodes come to where visitors come who are no clients.
+    let from = caller.came.from.filter(|_| !caller.serves).map(|from| from.ip());
+    let to = match desk.judge_visitor(&connect, from).await {
         Ok(to) => to,
         Err(no) => return desk.turn_down(carrier, &caller, &no).await,
     };
@@ -59,11 +62,16 @@ fn host_of(target: &Addr) -> String {
 
 impl Desk {
     /// The tunnel that a visitor comes to.
-    async fn judge_visitor(&self, connect: &Connect) -> Result<Rc<str>, No> {
+    async fn judge_visitor(&self, connect: &Connect, from: Option<IpAddr>) -> Result<Rc<str>, No> {
         let id = connect.tunnel.to_string();
         if self.draining.get() {
             let why = "this process of the hub is about to leave: dial again";
             return Err(No::new("gost:leaving", Status::Unavailable, why));
+        }
+        if let Some(from) = from
+            && self.book.is_from_node(&id, from).await
+        {
+            return self.judge_node(&id);
         }
         if !self.knows(connect.login.as_ref()) {
             let why = format!("a visitor of tunnel {id} has no login that is known");
@@ -81,6 +89,16 @@ impl Desk {
             return Err(No::new("gost:nobody", Status::Unavailable, why));
         }
         Ok(to)
+    }
+
+    /// What another node sends on was judged there; it is served from here, or by nobody.
+    fn judge_node(&self, id: &str) -> Result<Rc<str>, No> {
+        let gosts = self.tunnels.borrow().get(id).is_none_or(|spec| spec.gost);
+        if gosts && self.is_offered_here(id) {
+            return Ok(id.into());
+        }
+        let why = format!("another node sends on a visitor of tunnel {id}, which nobody here serves");
+        Err(No::new("gost:nobody", Status::Unavailable, why))
     }
 
     /// The public tunnel that a host leads to.
@@ -142,7 +160,7 @@ impl Desk {
 
     /// Whether somebody serves a tunnel, or does so soon.
     async fn is_offered(&self, tunnel: &str) -> bool {
-        if self.peers.has(tunnel) {
+        if self.peers.has(tunnel) || self.book.reaches(tunnel).await {
             return true;
         }
         let mut offered = self.news.offered();

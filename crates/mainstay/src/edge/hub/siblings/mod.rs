@@ -205,6 +205,11 @@ impl Siblings {
         }
     }
 
+    /// Whether an agent of another thread offers a tunnel here.
+    pub(super) fn shows(&self, tunnel: &str) -> bool {
+        self.shown.borrow().contains_key(tunnel)
+    }
+
     /// What gost's clients at other threads want of a tunnel.
     pub(super) fn gost(&self, tunnel: &str, told: impl FnMut(&directory::Gost)) {
         self.book.borrow().gost(tunnel).for_each(told);
