@@ -2,7 +2,7 @@
 
 use mainstay_config::gost::Severity;
 
-use super::{SEED_ID, file, line, lost, said, toml};
+use super::{SEED_ID, file, line, loads, lost, said, toml};
 
 const SEED_LINE: &str = "-L file://:8000 -L rtcp://:0/:8000 -F tunnel+ws://gost.local:80?tunnel.id=381433e1-7980-11ee-bbdb-60f262c1e32d";
 
@@ -32,6 +32,7 @@ files = "/srv/gost""#;
     assert_eq!((lost(&done), done.exit_code(false)), (vec![], 0));
     let finding = said(&done, "the tunnel offers the folder itself");
     assert_eq!((finding.file.display().to_string().as_str(), finding.line), ("arguments", 2));
+    loads(&done);
     // As people copy it.
     assert_eq!(line(&format!("gost {SEED_LINE}")).toml, done.toml);
     assert_eq!(line(&SEED_LINE.replace("-L ", "-L=").replace("-F ", "--F=")).toml, done.toml);
@@ -60,6 +61,7 @@ fn carriers_paths_users_weights_and_hosts_of_ones_own_are_kept() {
         let done = line(&format!("-L rtcp://:0/web:80 -F {via}{joint}tunnelID={SEED_ID}"));
         assert!(done.toml.contains(&format!("hubs = [\"{hub}\"]")), "{via}: {}", done.toml);
         assert_eq!(lost(&done), [""; 0], "{via}");
+        loads(&done);
     }
     let done = line(&format!(
         "-L rtcp://dash:0/10.0.0.1:80,10.0.0.2:80 -F tunnel://al%69ce:p%40ss@h:1,i:2?tunnel.id={SEED_ID}&tunnel.weight=255"
@@ -70,9 +72,11 @@ fn carriers_paths_users_weights_and_hosts_of_ones_own_are_kept() {
     );
     assert_eq!(toml(&done), expected);
     assert!(said(&done, "all its nodes are dialled at once").advice.is_empty());
+    loads(&done);
     let done = line(&format!("-L rudp://:0/dns:53 -F tunnel://h:1?tunnel.id={SEED_ID}&auth=YWxpY2U6cHc="));
     assert!(done.toml.contains("to = [\"dns:53\"]\nudp = true"), "{}", done.toml);
     assert!(done.toml.contains("user = \"alice\"\npassword = \"pw\""), "{}", done.toml);
+    loads(&done);
 }
 
 #[test]
@@ -87,6 +91,7 @@ fn offers_of_one_chain_are_one_agents_and_what_collides_is_anothers() {
         .map(|l| l.split(" #").next().unwrap_or(l))
         .collect();
     assert_eq!(heads, ["[[agent]]", "[[agent.offer]]", "[[agent.offer]]", "[[agent]]", "[[agent.offer]]"]);
+    loads(&done);
 }
 
 #[test]
@@ -95,6 +100,7 @@ fn certificates_are_checked_where_they_were() {
     let done = line(&way);
     assert!(done.toml.contains("verify = false"), "{}", done.toml);
     assert!(said(&done, "is not checked, as with gost").advice.contains("`ca`"));
+    loads(&done);
     let done = line(&format!("{way}&secure=true"));
     assert!(!done.toml.contains("verify") && lost(&done).is_empty(), "{}", done.toml);
     let done = line(&format!("{way}&ca=ca.pem&servername=other&cert=c.pem&key=k.pem"));
@@ -117,6 +123,7 @@ fn a_port_that_leads_through_a_chain_is_a_visit() {
     );
     assert_eq!(toml(&done), expected);
     assert_eq!(lost(&done), [""; 0]);
+    loads(&done);
 }
 
 #[test]
