@@ -101,7 +101,11 @@ fn what_cannot_be_meant_is_refused() {
         ),
         ("[[listener]]\nname = \"b\"\nbind = \":81\"\nagents = \"a\"", 11, "is not a path"),
         ("[hub]\naddrs = [\"https://a\"]", 9, "is not where a hub is"),
-        ("[[listener]]\nname = \"hub\"\nbind = \":7\"\nprotocol = \"hub\"\nquic = true", 12, "quic needs a certificate"),
+        (
+            "[[listener]]\nname = \"hub\"\nbind = \":7\"\nprotocol = \"hub\"\nquic = true",
+            12,
+            "quic needs a certificate",
+        ),
         ("[[listener]]\nname = \"w\"\nbind = \":7\"\nquic = true", 11, "quic"),
         ("[hub]\ndomain = \"a..b\"", 9, "is not a domain"),
         ("[[tunnel]]\nid = \"a/b\"\nagents = []", 9, "can't be the id"),

@@ -165,6 +165,7 @@ impl Resolver<'_> {
     fn keys_of_other_protocols(&mut self, raw: &raw::Listener, protocol: Protocol, who: &str) {
         use Protocol::{Http, Hub, Passthrough, Tcp, Udp};
         let routed = "tcp, udp and passthrough: with http a [[route]] says it";
+        let sni = span_of(&raw.sni).filter(|_| !sorts_too(raw));
         let keys: [(Option<Span>, &str, &[Protocol], &str); 32] = [
             (span_of(&raw.http2), "http2", &[Http], "http"),
             (span_of(&raw.head_max), "head_max", &[Http], "http"),
@@ -201,12 +202,7 @@ impl Resolver<'_> {
             (span_of(&raw.pool), "pool", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.log), "log", &[Tcp, Udp, Passthrough], routed),
             (span_of(&raw.connect_timeout), "connect_timeout", &[Tcp, Udp, Passthrough], routed),
-            (
-                span_of(&raw.sni).filter(|_| !sorts_too(raw)),
-                "sni",
-                &[Passthrough],
-                "passthrough, and http with `compat` and without `tls`",
-            ),
+            (sni, "sni", &[Passthrough], "passthrough, and http with `compat` and without `tls`"),
             (span_of(&raw.udp_responses), "udp_responses", &[Udp], "udp"),
             (span_of(&raw.answer), "answer", &[Tcp], "tcp: with http a [[route]] says it"),
             (span_of(&raw.compat), "compat", &[Http, Hub], "http and hub"),
