@@ -165,7 +165,6 @@ pub(crate) fn listener() -> Listener {
         agents: None,
         quic: false,
         compat: None,
-        quic: false,
     }
 }
 
