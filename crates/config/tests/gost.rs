@@ -178,11 +178,16 @@ fn hosts_that_no_route_has_lead_to_tunnels_that_no_file_names_on_compat_listener
         &format!("{HUB}{ENTRY}[[pool]]\nname = \"p\"\nbackends = [\"tunnel:*\"]\n[[route]]\npool = \"p\"\n"),
         "tunnel \"*\" is private",
     );
-    let (plan, warnings) = loaded(&format!("{HUB}{own}{other}[gost]\ntunnels = \"any\"\n[hub]\ndomain = \"a.b\"\n"));
+    let (plan, warnings) =
+        loaded(&format!("{HUB}{own}{other}[gost]\ntunnels = \"any\"\n[hub]\ndomain = \"a.b\"\n"));
     assert!(plan.edge.routes.len() == 1 && !warnings.contains("tunnel:*"), "{warnings}");
     let own_rules = "[[route]]\nname = \"theirs\"\nhost = \"*.a.b\"\npool = \"tunnel:*\"\n";
     let (plan, _) = loaded(&format!("{HUB}{ENTRY}{own_rules}"));
-    assert_eq!((plan.edge.routes.len(), plan.edge.pools.len()), (2, 1), "a route of one's own leads there too");
+    assert_eq!(
+        (plan.edge.routes.len(), plan.edge.pools.len()),
+        (2, 1),
+        "a route of one's own leads there too"
+    );
     let (plan, _) = loaded(&format!("{other}{own}"));
     assert!(plan.edge.pools.is_empty() && plan.edge.routes.len() == 1);
 }
