@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use mainstay_lab::peer::{Keeper as _, Mainstay};
 use mainstay_lab::probe::{Visitors, Visits, fetch_from};
 use mainstay_lab::{Host, Lab, Segment, wait_until};
@@ -156,7 +156,7 @@ fn three_hubs_rolled_one_by_one_under_load_lose_no_request() {
             println!("{what}: {} requests, {} failed", fates.len(), failed.len());
             ensure!(failed.is_empty(), "{what}: {} of {} failed: {failed:?}", failed.len(), fates.len());
         }
-        clients.first().context("clients run")?;
+        drop(clients);
         Ok(())
     });
 }

@@ -60,6 +60,7 @@ impl Wire {
         if let Some(block) = self.block.as_deref_mut() {
             block[..bytes.len()].copy_from_slice(bytes);
             self.end = bytes.len();
+            self.received += bytes.len() as u64;
         }
     }
 
