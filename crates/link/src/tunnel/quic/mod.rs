@@ -1,9 +1,9 @@
-//! QUIC as what is under a session (RFC 9000, RFC 9221): one connection, with a stream of its own for each of the session's ([`lanes`]), and
+//! QUIC as what is under a session (RFC 9000, RFC 9221): one connection, with a stream of its own for each of the session's (`lanes`), and
 //! datagrams beside them.
 //!
 //! quinn's state machine does the protocol, driven by the thread's own runtime. What belongs to one thread of a hub is one
 //! [`Endpoint`]: packets of its connections may come in at the socket of another thread or process, so identifiers of connections name
-//! the place where they belong ([`place`]), and what comes in elsewhere is handed over there ([`relay`]).
+//! the place where they belong (`place`), and what comes in elsewhere is handed over there (`relay`).
 
 mod carrier;
 mod client;
