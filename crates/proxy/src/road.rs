@@ -264,6 +264,9 @@ pub struct HubSession {
     pub received: u64,
     /// Why there is no session.
     pub trouble: Option<String>,
+    /// It is one of gost's plugins, and connections are calls: those of them that came to nothing.
+    #[serde(default)]
+    pub failed: Option<u64>,
 }
 
 /// One session of an agent, or of a visitor, as people are told of it.
