@@ -93,6 +93,9 @@ const FAMILIES: &[(&str, &str)] = &[
     ("cluster_wire_up", "1 while the wire carries."),
     ("degraded", "Things that are wrong but not fatal; 0 means healthy."),
     ("gate_repairs_total", "How often somebody tore the gate out and it was put back."),
+    ("gost_plugin_calls", "Calls that are under way with one of gost's plugins."),
+    ("gost_plugin_calls_total", "Calls to one of gost's plugins by result: answered, failed."),
+    ("gost_plugin_up", "1 while the plugin of gost's answers."),
     (
         "gost_refused_total",
         "Clients and visitors of gost's that were refused, or broke off for what they sent, by reason.",

@@ -34,6 +34,9 @@ pub struct HubStatus {
     pub received: u64,
     /// Why it is not reached.
     pub trouble: Option<String>,
+    /// It is one of gost's plugins, and connections are calls: those of them that came to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
 }
 
 impl HubStatus {
@@ -79,6 +82,7 @@ impl HubStatus {
         self.opened += session.opened;
         self.sent += session.sent;
         self.received += session.received;
+        self.failed = self.failed.into_iter().chain(session.failed).reduce(|all, one| all + one);
         self.trouble = self.trouble.take().or_else(|| session.trouble.clone());
     }
 
@@ -97,7 +101,7 @@ impl HubStatus {
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
         let why = self.trouble.as_ref()?;
-        if self.hub.ends_with(" plugin") {
+        if self.failed.is_some() {
             return Some(format!("the {} at {} does not answer: {why}", self.hub, self.address));
         }
         Some(format!("no hub is reached at {}: {why}", self.address))

@@ -3,4 +3,5 @@
 mod bed;
 mod clients;
 mod hostile;
+mod rolling;
 mod visitors;

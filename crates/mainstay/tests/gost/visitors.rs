@@ -86,7 +86,7 @@ fn a_private_tunnel_wants_more_than_its_id() {
             client.daemon().kill_all()?;
         }
         let (status, _) = bed.get(HOST)?;
-        ensure!(status.contains("404"), "{status}");
+        ensure!(status.contains("502"), "a private tunnel is closed to who comes by its host: {status}");
         Ok(())
     });
 }

@@ -48,7 +48,25 @@ pub(super) fn add(families: &mut Families, status: &Status) {
     backends.for_each(|shown| backend(families, shown));
     status.tunnels.iter().filter(|shown| !shown.open).for_each(|shown| tunnel(families, shown));
     open_tunnels(families, status);
-    status.hubs.iter().filter(|shown| !shown.hub.is_empty()).for_each(|shown| hub(families, shown));
+    for shown in status.hubs.iter().filter(|shown| !shown.hub.is_empty()) {
+        match shown.failed {
+            Some(failed) => plugin(families, shown, failed),
+            None => hub(families, shown),
+        }
+    }
+}
+
+/// One of gost's plugins, over all threads.
+fn plugin(families: &mut Families, plugin: &HubStatus, failed: u64) {
+    let name = [("plugin", plugin.hub.trim_end_matches(" plugin"))];
+    let answered = plugin.opened.saturating_sub(failed + plugin.streams);
+    for (result, count) in [("answered", answered), ("failed", failed)] {
+        let labels = [name[0], ("result", result)];
+        families.add("gost_plugin_calls_total", "counter", &labels, &count.to_string());
+    }
+    families.add("gost_plugin_calls", "gauge", &name, &plugin.streams.to_string());
+    let up = if plugin.trouble.is_none() { "1" } else { "0" };
+    families.add("gost_plugin_up", "gauge", &name, up);
 }
 
 fn hub(families: &mut Families, hub: &HubStatus) {

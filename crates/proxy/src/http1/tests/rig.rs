@@ -224,7 +224,7 @@ fn backend(addr: &SocketAddr) -> Backend {
         name: addr.to_string(),
         target: Target::Inet(*addr),
         weight: 1,
-        backup: false,
+        behind: None,
         down: false,
         max_connections: 0,
         probe: None,

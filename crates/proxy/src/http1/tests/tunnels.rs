@@ -200,7 +200,7 @@ pub(super) fn behind(tunnel: &str) -> Backend {
         name: format!("tunnel:{tunnel}"),
         target: Target::Tunnel(tunnel.to_owned()),
         weight: 1,
-        backup: false,
+        behind: None,
         down: false,
         max_connections: 0,
         probe: None,
@@ -232,7 +232,7 @@ pub(super) fn offer_of(rig: &Rig, tunnel: &str, agents: &[(&str, Option<&str>)])
         agent: (*agent).to_owned(),
         weight: 1,
         trouble: trouble.map(str::to_owned),
-        backup: false,
+        behind: None,
     };
     rig.thread.pools.offers(tunnel, agents.iter().map(offer).collect());
 }

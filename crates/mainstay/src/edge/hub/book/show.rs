@@ -33,6 +33,7 @@ impl Book {
                 place,
                 streams: seen.under_way as u64,
                 opened: seen.calls,
+                failed: Some(seen.failed),
                 trouble: silent.map(|seconds| format!("silent for {seconds} s: {why}")),
                 ..HubSession::default()
             })
