@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::bed::{Bed, HOST, Plugins, Site, door, entry};
+use super::bed::{Bed, HOST, Plugins, Site, entry};
 use super::case::{Case, Harm, Kind};
 use crate::hubs::LIMIT;
 use crate::peer::Keeper as _;
@@ -121,9 +121,7 @@ fn kill_hub(bed: &Bed) -> Result<Reading> {
     node.daemon().kill_all()?;
     std::thread::sleep(CALM * 2);
     node.daemon().start()?;
-    let at: SocketAddr = door(0).parse()?;
-    let listens = || Ok(bed.visitor.run(|| std::net::TcpStream::connect_timeout(&at, CALM))?.is_ok());
-    wait_until("the hub listens", LIMIT, listens)?;
+    wait_until("the hub listens", LIMIT, || bed.listens(0))?;
     let open = Instant::now();
     let answered = |fate: &Fate| fate.failed.is_none() && fate.to > open;
     let all = |crowds: &Crowds| crowds.0.iter().flat_map(Visitors::fates).collect::<Vec<_>>();
