@@ -1,7 +1,7 @@
 //! README's commands: every `sh` block either runs here or names what runs it.
 //!
-//! The words after `sh` decide. `test` runs the block in a scratch copy of examples/keepalived-pair, the block's
-//! lines one after the other, the first failure ends it. `by=demo` is run by the step demo, `by=ci` by .ci/run. A
+//! The words after `sh` decide. `test` runs the block in a scratch copy of the files of examples/keepalived-pair and
+//! examples/001-gost-tunnel, the block's lines one after the other, the first failure ends it. `by=demo` is run by the step demo, `by=ci` by .ci/run. A
 //! block without either is an error, so that no command in README goes unproved. A `toml` block is an example's file.
 
 use std::env;
@@ -18,8 +18,8 @@ use crate::run::run;
 /// The pages whose commands are run.
 pub(crate) const PAGES: [&str; 2] = ["README.md", "README.zh.md"];
 
-/// What the blocks find in their folder.
-const FOLDER: &str = "examples/keepalived-pair";
+/// What the blocks find in their folder: the files of all of these.
+const FOLDERS: [&str; 2] = ["examples/keepalived-pair", "examples/001-gost-tunnel"];
 
 /// The file that README shows as the smallest configuration.
 const SMALLEST: &str = "examples/pair/web-1.toml";
@@ -74,10 +74,12 @@ pub(crate) fn check(project: &Project, binary: &Path) -> anyhow::Result<()> {
 
 fn run_block(project: &Project, binary: &Path, block: &Block) -> anyhow::Result<()> {
     let dir = project.scratch("readme")?;
-    for entry in fs::read_dir(project.root.join(FOLDER)).with_context(|| format!("read {FOLDER}"))? {
-        let path = entry.context("read the example")?.path();
-        let name = path.file_name().context("an entry has a name")?;
-        fs::copy(&path, dir.join(name)).with_context(|| format!("copy {}", path.display()))?;
+    for folder in FOLDERS {
+        for entry in fs::read_dir(project.root.join(folder)).with_context(|| format!("read {folder}"))? {
+            let path = entry.context("read the example")?.path();
+            let name = path.file_name().context("an entry has a name")?;
+            fs::copy(&path, dir.join(name)).with_context(|| format!("copy {}", path.display()))?;
+        }
     }
     let bin = binary.parent().context("the binary lies in a folder")?;
     let path = env::var_os("PATH").unwrap_or_default();

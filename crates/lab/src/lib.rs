@@ -36,6 +36,7 @@ pub mod cluster;
 pub mod demo;
 pub mod hubs;
 pub mod peer;
+pub mod pods;
 pub mod probe;
 pub mod process;
 pub mod timeline;

@@ -130,7 +130,7 @@ pub(super) fn tunnels(cx: &mut Cx<'_>) {
         });
         if rule.private {
             let text = format!(
-                "{} leads to the private tunnel {}: it is answered 404 here, where gost answers 502",
+                "{} leads to the private tunnel {}: the host is not taken over, so nobody comes in by it here either",
                 rule.host, rule.id
             );
             cx.report.note(rule.pos, text, "visitors name the tunnel by its id");

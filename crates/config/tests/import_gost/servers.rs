@@ -138,7 +138,7 @@ tunnels = "any""#;
     // `tunnel.ttl` says something to plugins alone.
     assert_eq!(toml(&done), expected);
     assert_eq!(lost(&done), [""; 0]);
-    assert!(said(&done, "ssh.example.org leads to the private tunnel").text.contains("404"));
+    assert!(said(&done, "ssh.example.org leads to the private tunnel").text.contains("not taken over"));
     assert!(said(&done, "a later rule for *.twice.net holds").advice.is_empty());
     assert_eq!(said(&done, "\"somewhere\" is no id of a tunnel").line, 26);
     loads(&done);

@@ -5,6 +5,7 @@
 //! addresses has clients do; no request is sent twice unless the row says so. Targets take 20 ms, so that some are under way.
 
 mod case;
+mod gost;
 mod run;
 
 use std::io::Write;
@@ -29,8 +30,22 @@ pub struct HubsOptions {
     pub cases: Vec<String>,
 }
 
-/// Measures what `options` ask for and prints the table, each run on standard error as it ends.
+impl HubsOptions {
+    fn wants(&self, name: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+/// Measures what `options` ask for and prints both tables, each run on standard error as it ends.
 pub fn hubs_main(options: &HubsOptions, out: &mut dyn Write) -> Result<()> {
+    let cases: Vec<Case> = Case::ALL.into_iter().filter(|case| options.wants(case.name())).collect();
+    if !cases.is_empty() {
+        table(options, cases, out)?;
+    }
+    gost::table(options, out)
+}
+
+fn table(options: &HubsOptions, cases: Vec<Case>, out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
         "3 hubs of 2 threads, 2 agents, 200 requests/s of 20 ms each; {} runs a row; times in ms: median (worst)\n",
@@ -39,10 +54,7 @@ pub fn hubs_main(options: &HubsOptions, out: &mut dyn Write) -> Result<()> {
     let head =
         ["case", "bound", "requests", "failed", "in flight", "slowest", "found, back or out", "verdict"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
-    let wanted = |case: &Case| {
-        options.cases.is_empty() || options.cases.iter().any(|part| case.name().contains(part.as_str()))
-    };
-    for case in Case::ALL.into_iter().filter(wanted) {
+    for case in cases {
         let mut readings = Vec::new();
         let mut broken = None;
         for run in 0..options.runs {
