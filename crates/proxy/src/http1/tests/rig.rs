@@ -224,7 +224,7 @@ fn backend(addr: &SocketAddr) -> Backend {
         name: addr.to_string(),
         target: Target::Inet(*addr),
         weight: 1,
-        behind: None,
+        backup: false,
         down: false,
         max_connections: 0,
         probe: None,

@@ -200,7 +200,7 @@ pub(super) fn behind(tunnel: &str) -> Backend {
         name: format!("tunnel:{tunnel}"),
         target: Target::Tunnel(tunnel.to_owned()),
         weight: 1,
-        behind: None,
+        backup: false,
         down: false,
         max_connections: 0,
         probe: None,
