@@ -71,7 +71,7 @@ fn hear(mux: &mut Mux, mut input: &[u8], keys: &mut Vec<Key>, eager: bool, now: 
                 keys.retain(|kept| *kept != key);
                 mux.forget(key);
             }
-            Heard::Left => {}
+            Heard::Left | Heard::News => {}
         }
     }
 }

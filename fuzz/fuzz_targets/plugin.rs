@@ -1,5 +1,5 @@
-//! Any request to the plugins of gost, by gRPC and as JSON, and any order of calls, steps and failures for the machine behind
-//! them: no panic, every call is answered, what is kept stays within its bounds.
+//! Any order of calls, steps and failures for the machine behind gost's plugins: no panic, every call is answered, what
+//! is kept stays within its bounds.
 
 #![no_main]
 
@@ -7,58 +7,49 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use http::Request;
-use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
-use mainstay::plugin::{Desk, Kind, Settings, answer};
 use mainstay_core::gost::plugin::{
     self as core, Ask, CALLS_MAX, Effect, Found, Input, Moment, Plugin, Record, Service,
 };
 use mainstay_core::time::Boot;
 
 const FROM: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const PATHS: [&str; 7] = [
-    "/proto.SD/Register",
-    "/proto.SD/Renew",
-    "/proto.SD/Deregister",
-    "/proto.SD/Get",
-    "/proto.Ingress/GetRule",
-    "/proto.Ingress/SetRule",
-    "/",
-];
-const METHODS: [&str; 5] = ["GET", "POST", "PUT", "DELETE", "OPTIONS"];
 
 fuzz_target!(|bytes: &[u8]| {
-    let [first, second, rest @ ..] = bytes else { return };
-    if first % 2 == 0 { request(*second, rest) } else { machine(*second, rest) }
+    let [first, choice, rest @ ..] = bytes else { return };
+    if first % 2 == 0 { texts(*choice, rest) } else { machine(*choice, rest) }
 });
 
-/// One request, its bytes the body, or the query.
-fn request(choice: u8, bytes: &[u8]) {
-    let kind = if choice & 1 == 0 { Kind::Sd } else { Kind::Ingress };
-    let at = usize::from(choice >> 2);
-    let request = if choice & 2 == 0 {
-        let request = Request::post(PATHS[at % PATHS.len()]).header("content-type", "application/grpc");
-        request.body(Full::new(bytes.to_vec().into()))
-    } else {
-        let query: String = bytes.iter().take(64).map(|byte| format!("%{byte:02x}")).collect();
-        let request = Request::builder().method(METHODS[at % METHODS.len()]);
-        request.uri(format!("/?name={query}&host={query}")).body(Full::new(bytes.to_vec().into()))
+/// Calls of any text, each answered at once by a machine without a store.
+fn texts(choice: u8, bytes: &[u8]) {
+    let now = Moment { boot: Boot::from_nanos(1 << 50), unix: 1 << 31 };
+    let settings = core::Settings {
+        stored: false,
+        lasts: Duration::from_secs(60),
+        domains: vec!["gost.local".into(), "d".into()],
+        generate: |endpoint| endpoint.chars().take(16).collect(),
     };
-    let Ok(request) = request else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        let settings = Settings {
-            kind,
-            redis: None,
-            expiration: Duration::from_secs(60),
-            domains: vec!["gost.local".into()],
-            token: None,
+    let mut plugin = Plugin::new(settings, now);
+    let text = String::from_utf8_lossy(bytes);
+    let mut texts = text.split('\0').map(str::to_owned);
+    for call in 0..20 {
+        let mut next = || texts.next().unwrap_or_default();
+        let mut whole =
+            || Service { id: next(), name: next(), node: next(), network: next(), address: next() };
+        let ask = match (call + usize::from(choice)) % 6 {
+            0 => Ask::Register { service: whole(), from: FROM },
+            1 => Ask::Renew(whole()),
+            2 => Ask::Deregister(whole()),
+            3 => Ask::Get(next()),
+            4 => Ask::GetRule(next()),
+            _ => Ask::SetRule { host: next(), endpoint: next() },
         };
-        let desk = Desk::open(&settings).expect("memory needs nothing");
-        let response = answer(&desk, FROM, request).await;
-        assert!(response.status().as_u16() < 600);
-    });
+        plugin.handle(Input::Call { call: call as u64, ask }, now);
+        let answers = std::iter::from_fn(|| plugin.poll_effect());
+        let answers =
+            answers.filter(|effect| matches!(effect, Effect::Answer { call: of, .. } if *of == call as u64));
+        assert_eq!(answers.count(), 1, "a call is answered once");
+    }
 }
 
 /// A machine that is fed two bytes at a time, over a store that does what they say.
