@@ -79,11 +79,17 @@ impl Onward {
         let datagrams = freight == Freight::Datagrams;
         let dial: Dial = match agent.tunnel.parse::<Id>() {
             Ok(tunnel) => {
+                // A node that does not know us as one, as sd names those with clients alone, asks for a host of the tunnel's.
+                let made = desk.hosts.made(&agent.tunnel);
+                let target = |ours: std::net::SocketAddr| match &made {
+                    Some(host) => Addr::new(host, ours.port()),
+                    None => Addr::from(ours),
+                };
                 let connect = Connect {
                     tunnel,
                     kind: if datagrams { Kind::Datagrams } else { Kind::Bytes },
                     source: ends.map(|(visitor, _)| Addr::from(visitor)),
-                    target: ends.map_or(Addr::NONE, |(_, ours)| Addr::from(ours)),
+                    target: ends.map_or(Addr::NONE, |(_, ours)| target(ours)),
                     login: None,
                 };
                 Box::pin(dial(address.clone(), Ask::Connect(connect).message().bytes()))
