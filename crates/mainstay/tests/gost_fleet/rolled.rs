@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use mainstay_lab::peer::Mainstay;
 use mainstay_lab::pods::{FRONT, PODS, Pods, served};
 use mainstay_lab::probe::{Visitors, Visits, fetch_from};

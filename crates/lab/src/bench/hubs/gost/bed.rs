@@ -83,7 +83,7 @@ impl Bed {
         for hub in 0..2 {
             let more = format!(
                 "[gost]\nadvertise = \"{}\"\nsd = \"grpc://10.0.4.30:8000\"\ningress = \"grpc://10.0.4.30:8001\"\n\
-                 timeout = \"1s\"\nrenew = \"1s\"\ntunnels = \"any\"\ndirect = true\n",
+                 timeout = \"1s\"\nrenew = \"1s\"\ntunnels = \"any\"\n",
                 entry(hub)
             );
             bed.hub(hub, &more)?;
