@@ -214,6 +214,22 @@ fn plugins_that_forget_hang_or_go_fail_no_request() -> Result<()> {
 }
 
 #[test]
+fn a_hub_of_ours_without_clients_reaches_those_of_another() -> Result<()> {
+    let bed = Bed::make()?;
+    let _plugins = bed.both("1h")?;
+    // The same file at the other's address: sd names the one that has a client, and never the other.
+    let hub = bed.hub("grpc", false)?;
+    let text = std::fs::read_to_string(hub.config_path())?.replace("10.0.4.22:", "10.0.4.21:");
+    let other = Mainstay::start(&bed.gost, &binary(), &text.replace("id = \"ours\"", "id = \"other\""))?;
+    other.daemon().wait_until("its entrypoint is there", LIMIT, || Ok(bed.ask(GOST).is_ok()))?;
+    let _agent = bed.agent("at-other", "10.0.4.21")?;
+    hub.daemon().wait_until("a visitor of ours reaches it", LIMIT, || Ok(bed.serves(OURS)))?;
+    let count = bed.serves_for(OURS, Duration::from_secs(3))?;
+    ensure!(count > 50, "{count} requests say little");
+    Ok(())
+}
+
+#[test]
 fn stale_entries_that_name_each_other_end_with_an_answer() -> Result<()> {
     let bed = Bed::make()?;
     let [sd, _ingress] = bed.both("1h")?;

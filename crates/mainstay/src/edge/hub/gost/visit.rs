@@ -152,10 +152,11 @@ impl Desk {
         }
     }
 
-    /// Whether one of gost's clients serves a tunnel here that no file names.
+    /// Whether one of gost's clients serves a tunnel at this node that no file names; what threads have is told by their siblings.
     fn is_open(&self, id: &str) -> bool {
         let seats = self.seats.borrow();
-        seats.iter().any(|seat| seat.gost.is_some() && seat.tunnels().any(|tunnel| tunnel == id))
+        let here = seats.iter().any(|seat| seat.gost.is_some() && seat.tunnels().any(|tunnel| tunnel == id));
+        here || self.siblings.tunnels().iter().any(|tunnel| tunnel == id)
     }
 
     /// Whether somebody serves a tunnel, or does so soon.
