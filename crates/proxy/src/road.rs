@@ -67,10 +67,33 @@ pub struct Offer {
     pub weight: u32,
     /// Why its target cannot serve; nothing when it can.
     pub trouble: Option<String>,
-    /// It is at another hub: asked when no agent of this one is left.
-    pub backup: bool,
+    /// Why it is asked only when no other agent is left; nothing when it is one of those.
+    pub behind: Option<Behind>,
     /// How busy others keep it.
     pub load: Load,
+}
+
+/// Why an agent is asked only when no other is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// The process of this node that has its session is about to leave.
+    Leaving,
+    /// It is at another hub.
+    Hub,
+    /// It is another node that gost's plugins name.
+    Node,
+}
+
+impl Behind {
+    /// Where it is, as people are told.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Leaving => "at a process of this node that is about to leave",
+            Self::Hub => "at another hub",
+            Self::Node => "another node that gost's plugins name",
+        }
+    }
 }
 
 /// Connections that an agent has from elsewhere: other threads, processes, hubs. Its holders share it, so that it changes without

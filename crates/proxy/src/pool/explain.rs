@@ -66,8 +66,8 @@ impl Set {
                 } else if !usable || full {
                     let (word, why) = standing(source, entry, view, load);
                     format!("{}: {why}", format!("{word:?}").to_lowercase())
-                } else if source.is_backup(entry).1 {
-                    "at another hub: only asked when no agent of this one is usable".to_owned()
+                } else if let Some(behind) = source.is_backup(entry).1 {
+                    format!("{}: only asked when no agent of this one is usable", behind.words())
                 } else if source.backend.backup {
                     "a backup: only asked when no other is usable".to_owned()
                 } else {

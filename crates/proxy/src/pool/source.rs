@@ -17,7 +17,7 @@ use super::names::Names;
 use super::set::{Set, spec};
 use super::sticky;
 use super::tunnels::Tunnels;
-use crate::road::{Agent, Goal, Offer};
+use crate::road::{Agent, Behind, Goal, Offer};
 
 /// One backend as it is written.
 #[derive(Debug)]
@@ -132,13 +132,16 @@ impl Source {
 }
 
 impl Source {
-    /// Whether an entry of it is asked only when no other is usable; and whether that is so because it is at another hub.
-    pub(super) fn is_backup(&self, entry: &Entry) -> (bool, bool) {
-        let elsewhere = match &entry.goal {
-            Goal::Agent(agent) => self.offers.iter().any(|offer| offer.backup && *offer.agent == *agent.name),
-            Goal::Place(_) => false,
+    /// Whether an entry of it is asked only when no other is usable; and whether that is so because of where the agent is.
+    pub(super) fn is_backup(&self, entry: &Entry) -> (bool, Option<Behind>) {
+        let behind = match &entry.goal {
+            Goal::Agent(agent) => {
+                let offer = self.offers.iter().find(|offer| *offer.agent == *agent.name);
+                offer.and_then(|offer| offer.behind)
+            }
+            Goal::Place(_) => None,
         };
-        (self.backend.backup || elsewhere, elsewhere)
+        (self.backend.backup || behind.is_some(), behind)
     }
 }
 
@@ -172,7 +175,7 @@ impl Set {
                 *entry.elsewhere.borrow_mut() = offer.map(|offer| offer.load.clone());
                 *entry.cookie.borrow_mut() = pool.sticky.as_ref().map(|table| {
                     // An agent is the same whichever hub has it.
-                    let elsewhere = offer.filter(|offer| offer.backup).and(address.rsplit_once('@'));
+                    let elsewhere = offer.and_then(|offer| offer.behind).and(address.rsplit_once('@'));
                     let whose = elsewhere.map_or(&*address, |(own, _)| own);
                     let value = sticky::value(key, &pool.name, &source.backend.name, whose);
                     (value, sticky::set_cookie(table, value).into())
@@ -227,7 +230,7 @@ fn member(pool: &Pool, backend: &Backend, offer: Option<&Offer>, key: u64) -> Me
     MemberSpec {
         key,
         weight: backend.weight.max(1).saturating_mul(offer.map_or(1, |offer| offer.weight.max(1))),
-        backup: backend.backup || offer.is_some_and(|offer| offer.backup),
+        backup: backend.backup || offer.is_some_and(|offer| offer.behind.is_some()),
         down: backend.down,
         // An agent probes its target and says so.
         probed: backend.probe.is_some() || offer.is_some(),

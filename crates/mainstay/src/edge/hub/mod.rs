@@ -226,7 +226,7 @@ impl Desk {
                             let (agent, weight) = (seat.label(), offer.weight);
                             near.push((agent.clone(), seat.run()));
                             let load = seat.load.clone();
-                            offers.push(Offer { agent, weight, trouble, load, backup: false });
+                            offers.push(Offer { agent, weight, trouble, load, behind: None });
                         }
                     }
                 }

@@ -232,7 +232,7 @@ pub(super) fn offer_of(rig: &Rig, tunnel: &str, agents: &[(&str, Option<&str>)])
         agent: (*agent).to_owned(),
         weight: 1,
         trouble: trouble.map(str::to_owned),
-        backup: false,
+        behind: None,
     };
     rig.thread.pools.offers(tunnel, agents.iter().map(offer).collect());
 }

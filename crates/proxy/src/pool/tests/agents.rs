@@ -14,7 +14,7 @@ fn tunnel(balance: Balance) -> Pool {
 
 fn offer(agent: &str, weight: u32, trouble: Option<&str>) -> Offer {
     let trouble = trouble.map(str::to_owned);
-    Offer { agent: agent.into(), weight, trouble, load: Load::default(), backup: false }
+    Offer { agent: agent.into(), weight, trouble, load: Load::default(), behind: None }
 }
 
 fn agent_of(lease: &Lease) -> String {

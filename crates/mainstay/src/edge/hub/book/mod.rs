@@ -21,7 +21,7 @@ use mainstay_core::gost::book::{
 };
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::policy::tunnel::Held;
-use mainstay_proxy::road::{Agent, Ends, Freight, Lead, Load, NoRoad, Offer, Road};
+use mainstay_proxy::road::{Agent, Behind, Ends, Freight, Lead, Load, NoRoad, Offer, Road};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -252,7 +252,13 @@ impl Book {
         for node in nodes {
             let agent = format!("{NODE}{}", node.address);
             if !offers.iter().any(|known| known.agent == agent) {
-                offers.push(Offer { agent, weight: 1, trouble: None, backup: true, load: Load::default() });
+                offers.push(Offer {
+                    agent,
+                    weight: 1,
+                    trouble: None,
+                    behind: Some(Behind::Node),
+                    load: Load::default(),
+                });
             }
         }
     }

@@ -29,7 +29,7 @@ use mainstay_link::tunnel::hubs::HubKeys;
 use mainstay_link::tunnel::{Kind, Open, Session, Tally};
 use mainstay_proxy::clock::boot_now;
 use mainstay_proxy::policy::tunnel::Held;
-use mainstay_proxy::road::{Agent, Ends, Load, NoRoad, Offer, Road};
+use mainstay_proxy::road::{Agent, Behind, Ends, Load, NoRoad, Offer, Road};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
@@ -210,7 +210,13 @@ impl Peers {
             let agent = format!("{}@{}", told.agent.name, told.hub);
             if !offers.iter().any(|known| known.agent == agent) {
                 let (weight, trouble) = (told.agent.weight, told.agent.trouble.clone());
-                offers.push(Offer { agent, weight, trouble, load: line.load.clone(), backup: true });
+                offers.push(Offer {
+                    agent,
+                    weight,
+                    trouble,
+                    load: line.load.clone(),
+                    behind: Some(Behind::Hub),
+                });
             }
         }
     }

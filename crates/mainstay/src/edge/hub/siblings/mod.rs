@@ -17,7 +17,7 @@ use mainstay_core::tunnel::directory::{self, About, Directory, Effect, Message};
 use mainstay_link::tunnel::siblings::{Secret, Spot};
 use mainstay_link::tunnel::{Code, Kind, Open, Refused, Session, Stream, Tally};
 use mainstay_proxy::policy::tunnel::Held;
-use mainstay_proxy::road::{Agent, Ends, Load, NoRoad, Offer, Road};
+use mainstay_proxy::road::{Agent, Behind, Ends, Load, NoRoad, Offer, Road};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
@@ -213,7 +213,8 @@ impl Siblings {
                 if !offers.iter().any(|known| known.agent == name) {
                     let (weight, trouble) = (weight(agent), agent.trouble.clone());
                     let (agent, load) = (name.clone(), busy.load.clone());
-                    offers.push(Offer { agent, weight, trouble, load, backup: leaving });
+                    let behind = leaving.then_some(Behind::Leaving);
+                    offers.push(Offer { agent, weight, trouble, load, behind });
                 }
                 shown.push(Shown { name, line, agent: told.agent.clone(), busy });
             }
