@@ -12,8 +12,9 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mainstay_config::plan::tunnel::label;
 use mainstay_core::gost::ask::{Ask, Connect};
-use mainstay_core::gost::relay::{Addr, Id, Reader, Status};
+use mainstay_core::gost::relay::{Addr, Host, Id, Reader, Status};
 use mainstay_core::tunnel::Kind;
 use mainstay_proxy::policy::tunnel::Held;
 use mainstay_proxy::road::{Agent, Ends, Freight, Road};
@@ -77,13 +78,14 @@ impl Onward {
         held: Held,
     ) -> Self {
         let datagrams = freight == Freight::Datagrams;
+        let port = ends.map_or(80, |(_, ours)| ours.port());
         let dial: Dial = match agent.tunnel.parse::<Id>() {
             Ok(tunnel) => {
                 let connect = Connect {
                     tunnel,
                     kind: if datagrams { Kind::Datagrams } else { Kind::Bytes },
                     source: ends.map(|(visitor, _)| Addr::from(visitor)),
-                    target: ends.map_or(Addr::NONE, |(_, ours)| Addr::from(ours)),
+                    target: Addr { host: Host::Name(host(desk, &agent.tunnel)), port },
                     login: None,
                 };
                 Box::pin(dial(address.clone(), Ask::Connect(connect).message().bytes()))
@@ -157,6 +159,14 @@ impl Onward {
             self.heard.extend_from_slice(buffer.filled());
         }
     }
+}
+
+/// The host that is made for a tunnel. A node that does not know this one by sd, as it has no clients, takes it for a visitor, and lets it
+/// through by a host of the tunnel alone; gost's nodes do so with all.
+fn host(desk: &Desk, tunnel: &str) -> String {
+    let domain = desk.thread.upgrade().and_then(|thread| thread.snapshot().edge.hub.domain.clone());
+    let made = label(tunnel);
+    domain.map_or_else(|| made.clone(), |domain| format!("{made}.{domain}"))
 }
 
 /// The datagram at the beginning, behind its length.
