@@ -1,7 +1,7 @@
 // A peer for tests: gost's tunnels spoken by the real smux and WebSocket libraries.
 //
 //	gost-peer client -url ws://HOST:PORT -tunnel UUID [-weight N] [-udp] [-bind HOST] [-user U:P] -target echo|HOST:PORT
-//	gost-peer server -listen tls://HOST:PORT [-user U:P] [-entry HOST:PORT -node NAME -sd URL -ingress URL -renew SECONDS]
+//	gost-peer server -listen tls://HOST:PORT [-user U:P] [-entry HOST:PORT -node NAME -sd URL -ingress URL -renew SECONDS [-strict]]
 //	gost-peer visit  -url tcp://HOST:PORT -tunnel UUID [-udp] [-to HOST:PORT] -listen HOST:PORT
 //
 // It says one line on standard output for each thing that a test waits for: "bound HOST", "listening ADDR", "lost WHY",
@@ -294,6 +294,10 @@ func (h *hub) bind(o options, conn net.Conn, kind, pool string, id []byte, wante
 
 func (h *hub) connect(o options, conn net.Conn, kind string, id []byte, ask *message) error {
 	addrs := ask.addrs()
+	if o.strict && !o.leads(addrs[1], id) {
+		conn.Write((&message{word: 6}).bytes())
+		return fmt.Errorf("%s does not lead to the tunnel", addrs[1])
+	}
 	stream := h.stream(kind + text(id))
 	if stream == nil {
 		// Another node is asked as we were, and answers for itself.

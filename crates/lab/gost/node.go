@@ -79,6 +79,14 @@ func (o options) announce(id, connector []byte, kind, host string, done chan str
 	}
 }
 
+// Whether a host leads to a tunnel, as gost wants it of each CONNECT unless it is told otherwise.
+func (o options) leads(addr string, id []byte) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	var rule struct{ Endpoint string }
+	err := ask(o.ingress, url.Values{"host": {host}, "service": {"peer"}}, &rule)
+	return err == nil && strings.TrimPrefix(rule.Endpoint, "$") == text(id)
+}
+
 // A connection to the first other node that has clients of a tunnel.
 func (o options) onward(kind, tunnel string) (net.Conn, error) {
 	if o.sd == "" {

@@ -159,7 +159,7 @@ type options struct {
 	url, tunnel, bind, user, target, listen, to string
 	sd, ingress, entry, node                    string
 	weight, renew                               byte
-	udp                                         bool
+	udp, strict                                 bool
 }
 
 func parse(args []string) (o options) {
@@ -174,6 +174,10 @@ func parse(args []string) (o options) {
 		args = args[1:]
 		if name == "-udp" {
 			o.udp = true
+			continue
+		}
+		if name == "-strict" {
+			o.strict = true
 			continue
 		}
 		if len(args) == 0 {

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use mainstay_lab::peer::{Gost, Keeper as _, Mainstay};
+use anyhow::{Context as _, Result, ensure};
+use mainstay_lab::peer::{Gost, Keeper as _, Mainstay, Redis};
 use mainstay_lab::probe::Mirror;
 use mainstay_lab::{Daemon, Host, Lab, Segment};
 
@@ -61,13 +61,27 @@ impl Bed {
         Ok(daemon)
     }
 
+    /// Both over a redis, as gost-plugins are run.
+    fn over_redis(&self) -> Result<[Daemon; 2]> {
+        let start = |kind: &str, addr: &str, db: &str, more: &[&str]| -> Result<Daemon> {
+            let redis = ["--redis.addr", "127.0.0.1:6379", "--redis.db", db];
+            let all = [&["plugin", kind, "--addr", addr], &redis[..], more].concat();
+            let daemon = Daemon::new(&self.plugins, &format!("plugin-{kind}"), binary()).args(all);
+            daemon.start()?;
+            Ok(daemon)
+        };
+        let sd = start("sd", "10.0.4.30:8000", "2", &["--redis.expiration", "10s"])?;
+        let ingress = ["--redis.expiration", "1h", "--domain", "gost.local"];
+        Ok([sd, start("ingress", "10.0.4.30:8001", "1", &ingress)?])
+    }
+
     fn both(&self, expiration: &str) -> Result<[Daemon; 2]> {
         let sd = self.plugin("sd", "10.0.4.30:8000", "10s")?;
         Ok([sd, self.plugin("ingress", "10.0.4.30:8001", expiration)?])
     }
 
     /// gost's node: a program of ours on the real smux that does what gost does.
-    fn node(&self) -> Result<Gost> {
+    fn node(&self, more: &[&str]) -> Result<Gost> {
         let (sd, ingress) = ("http://10.0.4.30:8000/", "http://10.0.4.30:8001/");
         let arguments = [
             "-listen",
@@ -83,28 +97,40 @@ impl Bed {
             "-ingress",
             ingress,
         ];
-        let node = Gost::start(&self.gost, "node", "server", &arguments)?;
+        let node = Gost::start(&self.gost, "node", "server", &[&arguments, more].concat())?;
         node.wait_for("entrypoint", LIMIT)?;
         Ok(node)
     }
 
     /// Our hub; `via` is how it speaks with the plugins. It names the tunnel, or takes any.
     fn hub(&self, via: &str, names: bool) -> Result<Mainstay> {
+        let config = Self::config(via, names, OURS, "ours");
+        let hub = Mainstay::start(&self.ours, &binary(), &config)?;
+        hub.daemon().wait_until("the entrypoint is there", LIMIT, || Ok(self.ask(OURS).is_ok()))?;
+        Ok(hub)
+    }
+
+    /// A hub of ours in the place of gost's node.
+    fn other_hub(&self, via: &str) -> Result<Mainstay> {
+        let hub = Mainstay::start(&self.gost, &binary(), &Self::config(via, false, GOST, "other"))?;
+        hub.daemon().wait_until("the other entrypoint is there", LIMIT, || Ok(self.ask(GOST).is_ok()))?;
+        Ok(hub)
+    }
+
+    fn config(via: &str, names: bool, entry: &str, node: &str) -> String {
+        let (ip, _) = entry.split_once(':').unwrap_or_default();
         let tunnels = if names {
             format!("[[tunnel]]\nid = \"{TUNNEL}\"\ngost = true\n")
         } else {
             "tunnels = \"any\"\n".to_owned()
         };
-        let config = format!(
-            "[node]\nid = \"ours\"\nscript_user = \"root\"\n\n[edge]\ninstances = 1\nthreads = 2\n\n[hub]\ndomain = \"gost.local\"\n\n\
-             [[listener]]\nname = \"gost\"\nbind = \"10.0.4.22:8421\"\nprotocol = \"hub\"\ncompat = \"gost\"\n\n\
-             [[listener]]\nname = \"entry\"\nbind = \"{OURS}\"\ncompat = \"gost\"\n\n\
-             [gost]\nadvertise = \"{OURS}\"\nsd = \"{via}://10.0.4.30:8000\"\ningress = \"{via}://10.0.4.30:8001\"\n\
+        format!(
+            "[node]\nid = \"{node}\"\nscript_user = \"root\"\n\n[edge]\ninstances = 1\nthreads = 2\n\n[hub]\ndomain = \"gost.local\"\n\n\
+             [[listener]]\nname = \"gost\"\nbind = \"{ip}:8421\"\nprotocol = \"hub\"\ncompat = \"gost\"\n\n\
+             [[listener]]\nname = \"entry\"\nbind = \"{entry}\"\ncompat = \"gost\"\n\n\
+             [gost]\nadvertise = \"{entry}\"\nsd = \"{via}://10.0.4.30:8000\"\ningress = \"{via}://10.0.4.30:8001\"\n\
              timeout = \"1s\"\nrenew = \"1s\"\n{tunnels}"
-        );
-        let hub = Mainstay::start(&self.ours, &binary(), &config)?;
-        hub.daemon().wait_until("the entrypoint is there", LIMIT, || Ok(self.ask(OURS).is_ok()))?;
-        Ok(hub)
+        )
     }
 
     /// A client of gost's, at either.
@@ -148,7 +174,8 @@ fn a_visitor_at_either_reaches_a_client_at_the_other() -> Result<()> {
     for (via, names) in [("grpc", true), ("http", false)] {
         let bed = Bed::make()?;
         let _plugins = bed.both("2s")?;
-        let node = bed.node()?;
+        // A visitor that our hub sends on has to name a host of the tunnel.
+        let node = bed.node(&["-strict"])?;
         let hub = bed.hub(via, names)?;
         let at_gost = bed.agent("at-gost", "10.0.4.21")?;
         hub.daemon().wait_until("a visitor of ours reaches it", LIMIT, || Ok(bed.serves(OURS)))?;
@@ -175,7 +202,7 @@ fn a_visitor_at_either_reaches_a_client_at_the_other() -> Result<()> {
 fn plugins_that_forget_hang_or_go_fail_no_request() -> Result<()> {
     let bed = Bed::make()?;
     let [sd, ingress] = bed.both("1h")?;
-    let _node = bed.node()?;
+    let _node = bed.node(&[])?;
     let hub = bed.hub("grpc", false)?;
     let _agent = bed.agent("at-gost", "10.0.4.21")?;
     hub.daemon().wait_until("a visitor reaches it", LIMIT, || Ok(bed.serves(OURS)))?;
@@ -213,6 +240,67 @@ fn plugins_that_forget_hang_or_go_fail_no_request() -> Result<()> {
     Ok(())
 }
 
+/// `other`: the node with the client is a hub of ours, and not gost's.
+fn over_a_redis(other: bool) -> Result<()> {
+    let bed = Bed::make()?;
+    let redis = Redis::start(&bed.plugins, &[])?;
+    let plugins = bed.over_redis()?;
+    let (_node, _hub) =
+        if other { (None, Some(bed.other_hub("grpc")?)) } else { (Some(bed.node(&[])?), None) };
+    let hub = bed.hub("grpc", false)?;
+    let _agent = bed.agent("at-the-other", "10.0.4.21")?;
+    // A thread that was told before that there is nobody asks again after a second.
+    let each = || Ok((0..16).all(|_| bed.serves(OURS)));
+    hub.daemon().wait_until("a visitor of any thread reaches it", LIMIT, each)?;
+    let mut count = 0;
+    let mut load = |what: &str| -> Result<()> {
+        let served = bed.serves_for(OURS, Duration::from_secs(5)).with_context(|| what.to_owned())?;
+        ensure!(served > 20, "{what}: {served} requests say little");
+        count += served;
+        Ok(())
+    };
+    load("at first")?;
+    redis.flush()?;
+    load("FLUSHALL")?;
+    hub.daemon().wait_until("the rule stands in redis again", LIMIT, || {
+        // Whoever asks the plugin has it notice.
+        ensure!(bed.serves(GOST) && bed.serves(OURS), "a request fails");
+        Ok(redis.ctl(&["-n", "1", "GET", "b7de88a94729b931"])?.trim() == TUNNEL)
+    })?;
+    redis.daemon().freeze()?;
+    load("redis stopped")?;
+    redis.daemon().resume()?;
+    load("redis goes on")?;
+    plugins.iter().try_for_each(Daemon::freeze)?;
+    load("plugins stopped")?;
+    plugins.iter().try_for_each(Daemon::resume)?;
+    load("plugins go on")?;
+    plugins.iter().try_for_each(Daemon::kill_all)?;
+    load("plugins killed")?;
+    plugins.iter().try_for_each(Daemon::start)?;
+    load("plugins started")?;
+    redis.flush()?;
+    plugins.iter().try_for_each(Daemon::kill_all)?;
+    plugins.iter().try_for_each(Daemon::start)?;
+    load("plugins started over an empty redis")?;
+    hub.wait_until("nothing is wrong in the end", LIMIT, |status| {
+        assert!(bed.serves(OURS), "a request fails");
+        !status["degraded"].to_string().contains("does not answer")
+    })?;
+    println!("{count} requests, none failed");
+    Ok(())
+}
+
+#[test]
+fn plugins_over_a_redis_that_is_flushed_or_hangs_fail_no_request_to_a_node_of_gosts() -> Result<()> {
+    over_a_redis(false)
+}
+
+#[test]
+fn plugins_over_a_redis_that_is_flushed_or_hangs_fail_no_request_to_another_hub() -> Result<()> {
+    over_a_redis(true)
+}
+
 #[test]
 fn a_hub_of_ours_without_clients_reaches_those_of_another() -> Result<()> {
     let bed = Bed::make()?;
@@ -233,7 +321,7 @@ fn a_hub_of_ours_without_clients_reaches_those_of_another() -> Result<()> {
 fn stale_entries_that_name_each_other_end_with_an_answer() -> Result<()> {
     let bed = Bed::make()?;
     let [sd, _ingress] = bed.both("1h")?;
-    let node = bed.node()?;
+    let node = bed.node(&[])?;
     let hub = bed.hub("http", true)?;
     // Both had a client, and neither has: nobody has taken the entries back.
     for (id, name, address) in [("11", "gost-a", GOST), ("22", "ours-before", OURS)] {
