@@ -231,11 +231,6 @@ impl Book {
         Some(Owner { tunnel: Rc::clone(holder), private })
     }
 
-    /// The host that is made for a tunnel, whether anybody offers it or not.
-    pub(super) fn made(&self, tunnel: &str) -> Option<String> {
-        self.rules.domain.as_deref().map(|domain| generated(tunnel, domain))
-    }
-
     /// Whether a tunnel is known that the file does not name.
     pub(super) fn is_open(&self, tunnel: &str) -> bool {
         self.tunnels.contains_key(tunnel) && self.is_open_id(tunnel)

@@ -54,11 +54,6 @@ impl Hosts {
         self.book.borrow().hosts_of(tunnel)
     }
 
-    /// The host that is made for a tunnel, whether anybody offers it or not.
-    pub(super) fn made(&self, tunnel: &str) -> Option<String> {
-        self.book.borrow().made(tunnel)
-    }
-
     /// What holds for a tunnel's connections when it is known and the file does not name it.
     pub(super) fn spec(&self, tunnel: &str) -> Option<Rc<Spec>> {
         self.book.borrow().is_open(tunnel).then(|| Rc::clone(&self.spec))
