@@ -140,7 +140,7 @@ impl Desk {
             Some((false, _)) => return forbidden(format!("gost's visitors may not reach tunnel {id}")),
             Some((true, false)) | None => {}
         }
-        if of_file.is_none() && (direct && self.is_open(id) || self.leads_to(host, id)) {
+        if of_file.is_none() && (direct && self.may_bind(id).is_ok() || self.leads_to(host, id)) {
             return Ok(id.into());
         }
         match self.led(host, port).await {
@@ -152,19 +152,11 @@ impl Desk {
         }
     }
 
-    /// Whether one of gost's clients serves a tunnel here that no file names.
-    fn is_open(&self, id: &str) -> bool {
-        let seats = self.seats.borrow();
-        seats.iter().any(|seat| seat.gost.is_some() && seat.tunnels().any(|tunnel| tunnel == id))
-    }
-
     /// Whether somebody serves a tunnel, or does so soon.
     async fn is_offered(&self, tunnel: &str) -> bool {
-        if self.peers.has(tunnel) || self.book.reaches(tunnel).await {
+        if self.is_offered_here(tunnel) || self.book.reaches(tunnel).await {
             return true;
         }
-        let mut offered = self.news.offered();
-        let there = offered.wait_for(|tunnels| tunnels.contains(tunnel));
-        matches!(timeout(RETURN, there).await, Ok(Ok(_)))
+        timeout(RETURN, self.is_told_of(tunnel)).await.is_ok()
     }
 }
