@@ -90,3 +90,25 @@ fn a_private_tunnel_wants_more_than_its_id() {
         Ok(())
     });
 }
+
+#[test]
+fn whichever_process_a_visitor_comes_to_the_client_of_another_one_serves_it() {
+    mainstay_lab::test(|| {
+        let url = format!("tcp://{GOST}");
+        for (name, more) in [("listed", ""), ("any", "tunnels = \"any\"\n")] {
+            let bed = Bed::make()?;
+            let config = bed.config("", &format!("[gost]\ndirect = true\n{more}"))?;
+            let config = config.replace("instances = 1", "instances = 2");
+            let listed = format!("[[tunnel]]\nid = \"{TUNNEL}\"\ngost = true\n");
+            let config = if more.is_empty() { config } else { config.replace(&listed, "") };
+            let _node = bed.start(&config)?;
+            let _client = bed.client(0, &url, &["-target", "echo"])?;
+            let door = door(&bed, name, &["-url", &url, "-tunnel", TUNNEL, "-to", "0.0.0.0:0"])?;
+            for nth in 0..20 {
+                let got = echoed(&bed, b"hello").unwrap_or_default();
+                ensure!(got == b"hello", "{name}, visitor {nth}: {}", door.daemon().log());
+            }
+        }
+        Ok(())
+    });
+}

@@ -102,7 +102,7 @@ pub struct Service {
     pub datagrams: bool,
     /// Its hosts lead only visitors to it that name the tunnel.
     pub private: bool,
-    /// Hosts under which it is reached.
+    /// Hosts under which it is reached. The first is made of the tunnel's id: it is no other tunnel's, whoever asks for it.
     pub hosts: Vec<String>,
 }
 

@@ -30,24 +30,35 @@ struct Told {
 #[derive(Clone, Debug)]
 struct Host {
     tunnel: String,
+    /// It is made of the tunnel's id.
+    made: bool,
     /// Clients that are reached under it.
     clients: usize,
     failures: u32,
 }
 
+impl Host {
+    fn leads_to(&self, tunnel: &str) -> bool {
+        self.tunnel.strip_prefix('$').unwrap_or(&self.tunnel) == tunnel
+    }
+}
+
 impl Own {
-    pub(super) fn bound(&mut self, service: Service, lines: &mut Lines, now: Boot) {
+    pub(super) fn bound(&mut self, mut service: Service, lines: &mut Lines, now: Boot) {
         if self.services.contains_key(&service.id) {
             return;
         }
         let tunnel = format!("{}{}", if service.private { "$" } else { "" }, service.tunnel);
-        for host in &service.hosts {
-            let known = self.hosts.entry(host.clone()).or_insert_with(|| Host {
-                tunnel: tunnel.clone(),
-                clients: 0,
-                failures: 0,
-            });
+        let own = service.hosts.first().cloned();
+        service.hosts.retain(|host| {
+            let known = self.hosts.get(host).filter(|known| known.made);
+            Some(host) == own.as_ref() || known.is_none_or(|known| known.leads_to(&service.tunnel))
+        });
+        for (at, host) in service.hosts.iter().enumerate() {
+            let fresh = || Host { tunnel: tunnel.clone(), made: false, clients: 0, failures: 0 };
+            let known = self.hosts.entry(host.clone()).or_insert_with(fresh);
             known.clients += 1;
+            known.made |= at == 0;
             known.tunnel.clone_from(&tunnel);
             // A client that comes is the moment at which gost itself says so.
             lines.ingress.schedule(Job::Lead(host.clone()), now);

@@ -344,3 +344,28 @@ fn random_schedule(seed: u64) {
         }
     }
 }
+
+#[test]
+fn a_host_that_is_made_of_an_id_is_no_other_tunnels() {
+    let hosts = |tunnel: u64, hosts: &[&str]| Service {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        ..service(tunnel, &format!("c{tunnel}"))
+    };
+    let first = [hosts(1, &["h1"]), hosts(2, &["h2", "h1"])];
+    let last = [hosts(2, &["h2", "h1"]), hosts(1, &["h1"])];
+    for order in [first, last] {
+        let mut world = World::new(1, 1);
+        for one in order {
+            world.give(0, Input::Bound(one));
+        }
+        world.pass(SECOND + RENEW);
+        let said = world.calls.iter().filter_map(|(_, _, call)| match call {
+            Call::Lead { host, tunnel } if host == "h1" => Some(tunnel.clone()),
+            _ => None,
+        });
+        assert_eq!(said.last().as_deref(), Some("t1"));
+        world.give(0, Input::Unbound("c2".to_owned()));
+        world.give(0, Input::Unbound("c1".to_owned()));
+        assert!(world.book(0).own.counts().2 == 0, "hosts are counted as they came");
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mainstay_config::plan::edge::{Edge, Host};
 use mainstay_config::plan::gost::{Admits, Hosts};
-use mainstay_config::plan::tunnel::{GENERATED, generated};
+use mainstay_config::plan::tunnel::{GENERATED, generated, label};
 use mainstay_core::time::Boot;
 use mainstay_core::tunnel::directory::{HOST_MAX, HOSTS_MAX};
 
@@ -291,14 +291,21 @@ impl Book {
         if self.rules.taken.contains(&host) {
             return Err("it is one of the file's".to_owned());
         }
-        let Some(domain) = &self.rules.domain else { return Ok(host) };
-        let is_generated =
-            |label: &str| label.len() == GENERATED && label.bytes().all(|b| b.is_ascii_hexdigit());
-        let label = host.strip_suffix(domain.as_str()).and_then(|label| label.strip_suffix('.'));
-        if label.is_some_and(is_generated) {
+        let name = host.strip_prefix('.').unwrap_or(&host);
+        if !is_name(name) || name == "localhost" || host.starts_with('.') && !name.contains('.') {
+            return Err("it is not the name of one host, or of those under a domain".to_owned());
+        }
+        let first = name.split('.').next().unwrap_or_default();
+        let made = first.len() == GENERATED && first.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let under =
+            |domain: &String| name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        // Plugins may have a domain of their own, and look up the label alone.
+        let theirs = self.rules.domain.as_ref().is_none_or(under) || !name.contains('.');
+        if made && theirs && first != label(tunnel) {
             return Err("it is one that is generated for another tunnel".to_owned());
         }
-        let covers = host.starts_with('.') && format!(".{domain}").ends_with(&host);
+        let Some(domain) = &self.rules.domain else { return Ok(host) };
+        let covers = name == domain || host.starts_with('.') && format!(".{domain}").ends_with(&host);
         if covers { Err(format!("all of {domain} is under it")) } else { Ok(host) }
     }
 
@@ -356,6 +363,14 @@ impl Book {
         let Some(known) = self.tunnels.remove(tunnel) else { return };
         known.hosts.iter().for_each(|host| self.step_out(tunnel, host));
     }
+}
+
+/// Whether a name is none of the many ways to write an IPv4 address (`127.1`, `0x7f.1`): its last label is no number.
+fn is_name(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let hex =
+        last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    last.bytes().any(|byte| byte.is_ascii_alphabetic()) && !hex
 }
 
 /// A host as it is looked up: lower case, `.example.com` for all that end so.

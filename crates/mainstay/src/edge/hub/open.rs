@@ -30,7 +30,7 @@ pub(super) struct Hosts {
     book: RefCell<Book>,
     /// What holds for the connections of tunnels that the file does not name.
     spec: Rc<Spec>,
-    /// A tunnel has come, or has other hosts.
+    /// A tunnel has come or gone, or has other hosts.
     changed: Notify,
     waiting: Cell<u32>,
     born: Boot,
@@ -146,15 +146,12 @@ impl Desk {
             return written;
         }
         let wants = self.wants(tunnel);
-        let came = wants.is_some();
         let refused = self.hosts.book.borrow_mut().hear(tunnel, wants, boot_now());
         if let Some(why) = refused {
             tracing::warn!(tunnel, "{why}");
             self.news.kept_back(tunnel, &why);
         }
-        if came {
-            self.hosts.changed.notify_waiters();
-        }
+        self.hosts.changed.notify_waiters();
         written || self.hosts.book.borrow().is_open(tunnel)
     }
 
@@ -206,6 +203,17 @@ impl Desk {
             if timeout(by.since(boot_now()), changed).await.is_err() {
                 return Lead::Nowhere;
             }
+        }
+    }
+
+    /// Waits until this thread knows of somebody who serves a tunnel, at any thread of the node or beyond.
+    pub(super) async fn is_told_of(&self, tunnel: &str) {
+        loop {
+            let changed = self.hosts.changed.notified();
+            if self.is_offered_here(tunnel) || self.book.has_nodes(tunnel) {
+                return;
+            }
+            changed.await;
         }
     }
 

@@ -36,6 +36,9 @@ use road::Onward;
 /// What stands before the address in the name of an agent that is another node.
 const NODE: &str = "node:";
 
+/// Addresses of this node itself that are told of.
+const SELVES: usize = 64;
+
 /// How long the driver sleeps when nothing is due.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(3600);
 
@@ -58,6 +61,8 @@ struct Open {
     waits: HashMap<Asked, Rc<Wait>>,
     /// Where the names of nodes lead.
     places: HashMap<String, Vec<IpAddr>>,
+    /// Addresses under which sd names this node itself, as far as that was told.
+    selves: BTreeSet<String>,
     /// Sees to it that what is due is done.
     _driver: AbortOnDrop,
 }
@@ -108,6 +113,7 @@ impl Book {
             caller,
             waits: HashMap::new(),
             places: HashMap::new(),
+            selves: BTreeSet::new(),
             _driver: AbortOnDrop::spawn(drive(Rc::downgrade(desk), Rc::clone(&self.bell))),
         };
         self.open.replace(Some(open));
@@ -232,6 +238,24 @@ impl Book {
             asked.await;
         }
         self.has_nodes(tunnel)
+    }
+
+    /// Whether what this node sends on may come from there: from this machine, or from the address that other nodes are told.
+    pub(super) fn is_own_place(&self, from: IpAddr) -> bool {
+        let open = self.open.borrow();
+        let Some(open) = open.as_ref() else { return false };
+        road::ip_of(&open.gost.advertise) == Some(from.to_canonical()) || road::is_here(from)
+    }
+
+    /// sd names this node for one of the others; that is told once.
+    fn is_self(&self, address: &str) {
+        let mut open = self.open.borrow_mut();
+        let Some(open) = open.as_mut().filter(|open| open.selves.len() < SELVES) else { return };
+        if open.selves.insert(address.to_owned()) {
+            tracing::warn!(
+                "node {address}, which sd names for a tunnel, is this node itself: it is passed over"
+            );
+        }
     }
 
     /// Whether sd names this address as a node's.

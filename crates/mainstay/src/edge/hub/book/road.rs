@@ -6,12 +6,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mainstay_config::plan::edge::Place;
 use mainstay_config::plan::tunnel::label;
 use mainstay_core::gost::ask::{Ask, Connect};
 use mainstay_core::gost::relay::{Addr, Host, Id, Reader, Status};
@@ -88,7 +89,8 @@ impl Onward {
                     target: Addr { host: Host::Name(host(desk, &agent.tunnel)), port },
                     login: None,
                 };
-                Box::pin(dial(address.clone(), Ask::Connect(connect).message().bytes()))
+                let request = Ask::Connect(connect).message().bytes();
+                Box::pin(dial(Rc::downgrade(desk), address.clone(), request))
             }
             Err(_) => Box::pin(std::future::ready(Err(io::ErrorKind::InvalidInput.into()))),
         };
@@ -175,10 +177,53 @@ fn datagram(heard: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(u16::from_be_bytes(*length)))
 }
 
+/// Whether an address is one of this machine's. Where programs may bind addresses that are none, only those that stand for it
+/// everywhere are known.
+pub(super) fn is_here(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    let binds = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
+    // For examples in books: no machine has them.
+    let nobodys: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+    };
+    ip.is_loopback() || ip.is_unspecified() || (binds(ip) && !binds(nobodys))
+}
+
+/// Whether what is dialled there comes out at a listener of this node.
+fn is_own(places: &[SocketAddr], at: SocketAddr) -> bool {
+    let ip = at.ip().to_canonical();
+    let takes = |place: &SocketAddr| {
+        let own = place.ip().to_canonical();
+        place.port() == at.port() && (own.is_unspecified() || own == ip)
+    };
+    places.iter().any(takes) && is_here(ip)
+}
+
+/// Where a node is, this one left out: sd may name a shared address of this machine, or one that was another's.
+async fn places(desk: &Weak<Desk>, address: &str) -> io::Result<Vec<SocketAddr>> {
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+    let Some(desk) = desk.upgrade() else { return Err(io::ErrorKind::NotConnected.into()) };
+    let Some(thread) = desk.thread.upgrade() else { return Err(io::ErrorKind::NotConnected.into()) };
+    let snapshot = thread.snapshot();
+    let own = snapshot.edge.listeners.iter().flat_map(|listener| &listener.places);
+    let own = own.filter_map(|place| match place {
+        Place::Inet(at) => Some(*at),
+        Place::Unix(_) => None,
+    });
+    let own: Vec<SocketAddr> = own.collect();
+    let (selves, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| is_own(&own, *at));
+    if others.is_empty() && !selves.is_empty() {
+        desk.book.is_self(address);
+        return Err(io::Error::other("it is this node itself"));
+    }
+    Ok(others)
+}
+
 /// Connects to a node and has it grant a stream; what it said behind its answer comes along.
-async fn dial(address: String, request: Vec<u8>) -> io::Result<(TcpStream, Vec<u8>)> {
+async fn dial(desk: Weak<Desk>, address: String, request: Vec<u8>) -> io::Result<(TcpStream, Vec<u8>)> {
     let dialled = async {
-        let mut stream = TcpStream::connect(&address).await?;
+        let mut stream = TcpStream::connect(places(&desk, &address).await?.as_slice()).await?;
         stream.set_nodelay(true)?;
         stream.write_all(&request).await?;
         let mut reader = Reader::default();
@@ -285,5 +330,32 @@ impl AsyncWrite for Onward {
 impl Road for Onward {
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_heard(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_this_one_where_a_listener_of_this_machine_takes_what_is_dialled() {
+        let places = |all: &[&str]| -> Vec<SocketAddr> {
+            all.iter().map(|at| at.parse().expect("an address")).collect()
+        };
+        let all = places(&["0.0.0.0:80", "[::]:81", "127.0.0.1:8421"]);
+        for (at, own) in [
+            ("127.0.0.1:80", true),
+            ("127.0.0.9:80", true),
+            ("127.0.0.1:81", true),
+            ("[::1]:81", true),
+            ("[::ffff:127.0.0.1]:80", true),
+            ("127.0.0.1:8421", true),
+            ("127.0.0.9:8421", false),
+            ("127.0.0.1:82", false),
+            ("192.0.2.1:80", false),
+            ("[2001:db8::1]:81", false),
+        ] {
+            assert_eq!(is_own(&all, at.parse().expect("an address")), own, "{at}");
+        }
     }
 }

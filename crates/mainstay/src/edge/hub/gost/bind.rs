@@ -109,6 +109,10 @@ impl Desk {
             let why = format!("a client of tunnel {tunnel} has no login that is known");
             return Err(No::new("gost:login", Status::Unauthorized, why));
         }
+        if self.gost(|gost| gost.entrypoint.as_deref() == Some(&*tunnel)).unwrap_or(false) {
+            let why = format!("{tunnel} is the id of the entrypoint: no client serves it");
+            return Err(No::new("gost:tunnel", Status::Forbidden, why));
+        }
         if let Err(why) = self.may_bind(&tunnel) {
             return Err(No::new("gost:tunnel", Status::Forbidden, why));
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mainstay_config::plan::tunnel::visit_name;
+use mainstay_config::plan::tunnel::{label, visit_name};
 use mainstay_core::gost::ask::Connect;
 use mainstay_core::gost::relay::{Addr, Host, Status};
 use mainstay_link::tunnel::Kind;
@@ -51,6 +51,13 @@ pub(super) async fn receive(desk: Rc<Desk>, mut carrier: Carrier, caller: Caller
     }
 }
 
+/// Whether it asks as nodes of ours do that send on what came to them.
+fn is_sent_on(connect: &Connect) -> bool {
+    let host = host_of(&connect.target);
+    let made = label(&connect.tunnel.to_string());
+    connect.source.is_some() && connect.login.is_none() && host.split('.').next() == Some(made.as_str())
+}
+
 /// The host that a visitor asks for, as hosts are looked up.
 fn host_of(target: &Addr) -> String {
     let host = match &target.host {
@@ -84,6 +91,13 @@ impl Desk {
         } else {
             self.named(&id, &host, connect.target.port).await?
         };
+        // What this node has sent on itself has come back: once more, and it would go round for ever.
+        let own = from.is_some_and(|from| is_sent_on(connect) && self.book.is_own_place(from));
+        if own && !self.is_offered_here(&to) {
+            let why =
+                format!("this node sends a visitor of tunnel {to} to itself, and nobody serves it here");
+            return Err(No::new("gost:nobody", Status::Unavailable, why));
+        }
         if !self.is_offered(&to).await {
             let why = format!("nobody serves tunnel {to}");
             return Err(No::new("gost:nobody", Status::Unavailable, why));
@@ -140,7 +154,7 @@ impl Desk {
             Some((false, _)) => return forbidden(format!("gost's visitors may not reach tunnel {id}")),
             Some((true, false)) | None => {}
         }
-        if of_file.is_none() && (direct && self.is_open(id) || self.leads_to(host, id)) {
+        if of_file.is_none() && (direct && self.may_bind(id).is_ok() || self.leads_to(host, id)) {
             return Ok(id.into());
         }
         match self.led(host, port).await {
@@ -152,20 +166,11 @@ impl Desk {
         }
     }
 
-    /// Whether one of gost's clients serves a tunnel at this node that no file names; what threads have is told by their siblings.
-    fn is_open(&self, id: &str) -> bool {
-        let seats = self.seats.borrow();
-        let here = seats.iter().any(|seat| seat.gost.is_some() && seat.tunnels().any(|tunnel| tunnel == id));
-        here || self.siblings.tunnels().iter().any(|tunnel| tunnel == id)
-    }
-
     /// Whether somebody serves a tunnel, or does so soon.
     async fn is_offered(&self, tunnel: &str) -> bool {
-        if self.peers.has(tunnel) || self.book.reaches(tunnel).await {
+        if self.is_offered_here(tunnel) || self.book.reaches(tunnel).await {
             return true;
         }
-        let mut offered = self.news.offered();
-        let there = offered.wait_for(|tunnels| tunnels.contains(tunnel));
-        matches!(timeout(RETURN, there).await, Ok(Ok(_)))
+        timeout(RETURN, self.is_told_of(tunnel)).await.is_ok()
     }
 }

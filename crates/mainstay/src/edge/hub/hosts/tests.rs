@@ -40,7 +40,7 @@ fn owner(book: &Book, host: &str) -> Option<String> {
 fn a_tunnel_has_its_generated_host_and_what_it_asks_for_and_endings_come_last() {
     let mut book = book(ANY, "");
     assert_eq!(book.hear(ONE, hosts(&["Dash", "*.apps.example"]), at(1)), None);
-    assert_eq!(book.hear(TWO, hosts(&["one.apps.example", ".example"]), at(1)), None);
+    assert_eq!(book.hear(TWO, hosts(&["one.apps.example", ".ample.example"]), at(1)), None);
     for (host, tunnel) in [
         ("b7de88a94729b931.gost.local", Some(ONE)),
         ("dash", Some(ONE)),
@@ -48,8 +48,9 @@ fn a_tunnel_has_its_generated_host_and_what_it_asks_for_and_endings_come_last() 
         ("a.two.apps.example", Some(ONE)),
         ("apps.example", Some(ONE)),
         ("one.apps.example", Some(TWO)),
-        ("other.example", Some(TWO)),
-        ("example", Some(TWO)),
+        ("other.ample.example", Some(TWO)),
+        ("ample.example", Some(TWO)),
+        ("example", None),
         ("xdash", None),
         ("", None),
         (".", None),
@@ -60,7 +61,7 @@ fn a_tunnel_has_its_generated_host_and_what_it_asks_for_and_endings_come_last() 
     assert_eq!(book.hosts_of(ONE), ["b7de88a94729b931.gost.local", "dash", ".apps.example"]);
     book.hear(ONE, hosts(&[]), at(2));
     assert_eq!(owner(&book, "dash"), None, "nobody wants it any more");
-    assert_eq!(owner(&book, "apps.example").as_deref(), Some(TWO));
+    assert_eq!(owner(&book, "apps.example"), None);
 }
 
 #[test]
@@ -106,6 +107,17 @@ fn hosts_of_the_file_generated_ones_of_others_and_nonsense_are_nobodys() {
         "own.example",
         "*.ours.example",
         "0123456789abcdef.gost.local",
+        "0123456789abcdef.x.gost.local",
+        "*.0123456789ABCDEF.gost.local",
+        "0123456789abcdef",
+        "gost.local",
+        "*.com",
+        "localhost",
+        "127.1",
+        "0x7f.1",
+        "0x7f000001",
+        "2130706433",
+        "a.0x1",
         ".gost.local",
         "*.local",
         "10.0.0.1",
@@ -122,7 +134,22 @@ fn hosts_of_the_file_generated_ones_of_others_and_nonsense_are_nobodys() {
         assert_eq!(book.hosts_of(ONE).len(), 1, "{host}");
     }
     assert!(book.may_have(ONE, "b7de88a94729b931.gost.local").is_ok(), "its own");
-    assert!(book.may_have(ONE, "dash.gost.local").is_ok());
+    for host in [
+        "b7de88a94729b931",
+        "dash.gost.local",
+        "dash",
+        "0123456789abcdef.example",
+        "*.a.example",
+        "1.a",
+        "0xy",
+    ] {
+        assert!(book.may_have(ONE, host).is_ok(), "{host}");
+    }
+    let mut bare = rules(ANY, "");
+    bare.domain = None;
+    book.adopt(bare, at(2));
+    assert!(book.may_have(ONE, "0123456789abcdef.any.domain").is_err(), "a plugin's domain is not known");
+    assert!(book.may_have(ONE, "b7de88a94729b931.any.domain").is_ok());
 }
 
 #[test]

@@ -231,11 +231,6 @@ impl Peers {
         self.book.borrow().tunnels().map(str::to_owned).collect()
     }
 
-    /// Whether another hub has agents of a tunnel.
-    pub(super) fn has(&self, tunnel: &str) -> bool {
-        self.book.borrow().offers(tunnel).next().is_some()
-    }
-
     fn line(&self, number: u64) -> Option<Rc<Line>> {
         self.lines.borrow().iter().find(|line| line.number == number).map(Rc::clone)
     }
