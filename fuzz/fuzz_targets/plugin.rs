@@ -66,7 +66,7 @@ fn machine(choice: u8, bytes: &[u8]) {
     for pair in bytes.chunks_exact(2) {
         let (what, of) = (pair[0], usize::from(pair[1]));
         let id = (of % 5).to_string();
-        let name = (of / 5 % 5).to_string();
+        let name = format!("{}81433e1-7980-11ee-bbdb-60f262c1e32d", of / 5 % 5);
         let endpoint = format!("{}81433e1-7980-11ee-bbdb-60f262c1e32d", of % 3);
         let service = service(&id, &name);
         let record =

@@ -6,6 +6,7 @@ use mainstay_config::{Checks, diff, parse_str};
 
 const ID: &str = "381433e1-7980-11ee-bbdb-60f262c1e32d";
 const HUB: &str = "[[listener]]\nname = \"gost\"\nbind = \":8421\"\nprotocol = \"hub\"\ncompat = \"gost\"\n";
+const REDIS: &str = "[hub]\nbind = \"127.0.0.1:7001\"\nkey = \"0123456789abcdef\"\ndomain = \"gost.local\"\n[registry]\nredis = [\"redis://127.0.0.1\"]\n";
 const ENTRY: &str = "[[listener]]\nname = \"entry\"\nbind = \":80\"\ncompat = \"gost\"\n";
 
 fn loaded(text: &str) -> (Plan, String) {
@@ -75,13 +76,22 @@ fn other_nodes_are_told_the_port_of_the_first_http_listener() {
 fn a_node_that_is_the_plugins_itself_asks_them() {
     let table =
         "[gost]\nadvertise = \"10.0.4.20:80\"\nplugin = { sd = \":8000\", ingress = \"10.0.4.20:8001\" }\n";
-    let (plan, warnings) = loaded(&format!("[hub]\ndomain = \"gost.local\"\n{table}"));
-    let gost = plan.edge.gost.expect("it holds");
-    assert_eq!(gost.serves.sd, Some("[::]:8000".parse().expect("an address")));
-    let asked = [gost.sd, gost.ingress].map(|plugin| plugin.expect("it is there").to_string());
+    let (plan, warnings) = loaded(&format!("[node]\nid = \"n1\"\n{REDIS}{table}"));
+    let own = plan.edge.gost.expect("it holds");
+    assert_eq!(own.serves.sd, Some("[::]:8000".parse().expect("an address")));
+    let asked = [own.sd, own.ingress].map(|plugin| plugin.expect("it is there").to_string());
     assert_eq!(asked, ["grpc://127.0.0.1:8000", "grpc://10.0.4.20:8001"]);
     assert!(!warnings.contains("holds for no listener"), "{warnings}");
-    let other = gost_of("sd = \"grpc://sd:1\"\nplugin = { sd = \":8000\" }");
+    assert!(warnings.contains("whoever reaches one may name nodes and hosts"), "{warnings}");
+    let (_, warnings) = loaded(&format!("[node]\nid = \"n1\"\n{REDIS}{table}token = \"t0ken\"\n"));
+    assert!(!warnings.contains("whoever reaches one"), "{warnings}");
+    let none = "[hub]\nbind = \"127.0.0.1:7001\"\nkey = \"0123456789abcdef\"\n";
+    let etcd = "[registry]\netcd = [\"http://127.0.0.1:2379\"]\n";
+    for registry in ["", etcd] {
+        refused(&format!("[node]\nid = \"n1\"\n{none}{registry}{table}"), "[registry] names none");
+    }
+    let named = "[gost]\nsd = \"grpc://sd:1\"\nplugin = { sd = \":8000\" }\n";
+    let other = gost(&format!("[node]\nid = \"n1\"\n{REDIS}{HUB}{ENTRY}{named}"));
     assert_eq!(other.sd.expect("it is named").to_string(), "grpc://sd:1");
     for (table, says) in [
         ("advertise = \":80\"\nplugin = { sd = \":8000\" }", "names no host"),
@@ -92,10 +102,6 @@ fn a_node_that_is_the_plugins_itself_asks_them() {
     ] {
         refused(&format!("{HUB}{ENTRY}[gost]\n{table}\n"), says);
     }
-}
-
-fn gost_of(table: &str) -> Gost {
-    gost(&format!("{HUB}{ENTRY}[gost]\n{table}\n"))
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! gost's plugins that the node is itself: sockets from the supervisor, what they keep in the redis of the registry or in memory.
+//! gost's plugins that the node is itself: sockets from the supervisor, what they keep in the redis of the registry.
 //!
 //! They are this role's, which speaks to strangers anyway and whose end costs nobody a packet; the registry role has a voter to
 //! speak for, whose answers must not wait behind calls.

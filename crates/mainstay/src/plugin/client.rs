@@ -43,6 +43,9 @@ const IDLE_MAX: usize = 8;
 /// The longest complaint of a plugin that is shown.
 const COMPLAINT: usize = 200;
 
+/// What is said of an answer that is an error.
+pub(crate) const REFUSES: &str = "it answers with an error";
+
 /// One plugin, as one thread calls it.
 pub(crate) struct Client {
     place: Plugin,
@@ -278,7 +281,7 @@ impl Client {
 }
 
 fn judged(call: &Call, status: StatusCode, body: &[u8]) -> anyhow::Result<Answer> {
-    ensure!(status == StatusCode::OK, "HTTP status {status}");
+    ensure!(status == StatusCode::OK, "{REFUSES}: HTTP status {status}");
     say::answer_of_json(call, body)
 }
 
@@ -289,9 +292,28 @@ fn judge(headers: &HeaderMap, trailers: &HeaderMap) -> anyhow::Result<()> {
     if status == b"0" {
         return Ok(());
     }
-    let why = String::from_utf8_lossy(of("grpc-message").unwrap_or_default()).into_owned();
+    let why = unescaped(of("grpc-message").unwrap_or_default());
     let why: String = why.chars().filter(|c| !c.is_control()).take(COMPLAINT).collect();
-    bail!("gRPC status {}: {why}", String::from_utf8_lossy(status).chars().take(4).collect::<String>())
+    bail!(
+        "{REFUSES}: gRPC status {}: {why}",
+        String::from_utf8_lossy(status).chars().take(4).collect::<String>()
+    )
+}
+
+/// Text as gRPC has it in a header: what is not printable stands there as `%` and two digits.
+fn unescaped(bytes: &[u8]) -> String {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, after)) = rest.split_first() {
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let byte = match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            (_, _, _) => None,
+        };
+        plain.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 /// The one message of an answer.
@@ -306,4 +328,23 @@ fn unframed(body: &[u8]) -> anyhow::Result<&[u8]> {
 /// A message of an answer.
 pub(super) fn decoded<M: Message + Default>(bytes: &[u8]) -> anyhow::Result<M> {
     M::decode(bytes).context("the answer cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plugin_complains_of_is_read_as_it_was_meant() {
+        for (text, meant) in [
+            ("the token is missing", "the token is missing"),
+            ("100%25 of %C3%A4", "100% of \u{e4}"),
+            ("%", "%"),
+            ("a%2", "a%2"),
+            ("%zz%41", "%zzA"),
+            ("%ff", "\u{fffd}"),
+        ] {
+            assert_eq!(unescaped(text.as_bytes()), meant, "{text}");
+        }
+    }
 }

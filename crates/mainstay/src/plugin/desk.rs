@@ -174,6 +174,7 @@ impl Desk {
             malformed = of.malformed.get(),
             refused = of.refused.get(),
             crowded = of.crowded.get(),
+            strange = counts.strange,
             "callers"
         );
         tracing::info!(

@@ -91,14 +91,12 @@ impl RedisShelf {
         }
     }
 
-    /// Hosts that are this tunnel's last anew.
+    /// Hosts that are this tunnel's last anew, and so does a tunnel to which a field was written: a key of another kind is not touched.
     async fn extend(&mut self, steps: &[Step], found: &[Found]) -> anyhow::Result<()> {
         let mut words = Vec::new();
         for (step, found) in steps.iter().zip(found) {
-            if let (Step::Claim { key, endpoint, lasts, .. }, Found::Owner(Some(owner))) = (step, found)
-                && owner == endpoint
-            {
-                words.push([b"PEXPIRE".to_vec(), key.as_bytes().to_vec(), millis(*lasts)]);
+            if let Some((key, lasts)) = lasting(step, found) {
+                words.push([b"PEXPIRE".to_vec(), key.as_bytes().to_vec(), millis(lasts)]);
             }
         }
         if words.is_empty() {
@@ -129,12 +127,11 @@ fn commands(words: &mut Vec<Vec<Vec<u8>>>, step: &Step) -> anyhow::Result<()> {
     match step {
         Step::Nod => {}
         Step::List { name } => say("HGETALL", &[name.as_bytes()]),
-        Step::Put { name, id, record, lasts } => {
+        Step::Put { name, id, record, .. } => {
             let renew = i64::try_from(record.renewed).context("the clock")?;
             let Record { node, network, address, .. } = record.clone();
             let value = serde_json::to_vec(&Value { node, network, address, renew }).context("encode")?;
             say("HSET", &[name.as_bytes(), id.as_bytes(), &value]);
-            say("PEXPIRE", &[name.as_bytes(), &millis(*lasts)]);
         }
         Step::Remove { name, id } => say("HDEL", &[name.as_bytes(), id.as_bytes()]),
         Step::Look { key } => say("GET", &[key.as_bytes()]),
@@ -150,6 +147,25 @@ fn commands(words: &mut Vec<Vec<Vec<u8>>>, step: &Step) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Which key lasts anew after a step, and for how long.
+fn lasting<'a>(step: &'a Step, found: &Found) -> Option<(&'a str, Duration)> {
+    match (step, found) {
+        (Step::Put { name, lasts, .. }, Found::Done) => Some((name, *lasts)),
+        (Step::Claim { key, endpoint, lasts, .. }, Found::Owner(Some(owner))) if owner == endpoint => {
+            Some((key, *lasts))
+        }
+        (
+            Step::Put { .. }
+            | Step::Claim { .. }
+            | Step::Nod
+            | Step::List { .. }
+            | Step::Remove { .. }
+            | Step::Look { .. },
+            _,
+        ) => None,
+    }
+}
+
 fn millis(lasts: Duration) -> Vec<u8> {
     lasts.as_millis().max(1).to_string().into_bytes()
 }
@@ -160,7 +176,11 @@ fn found(step: &Step, replies: Vec<Reply>) -> anyhow::Result<Found> {
         return Ok(Found::Unfit);
     }
     match step {
-        Step::Nod | Step::Put { .. } | Step::Remove { .. } => Ok(Found::Done),
+        Step::Nod => Ok(Found::Done),
+        Step::Put { .. } | Step::Remove { .. } => match replies.into_iter().next() {
+            Some(Reply::Number(_)) => Ok(Found::Done),
+            _ => bail!("redis answers HSET or HDEL with what is no number"),
+        },
         Step::List { .. } => match replies.into_iter().next() {
             Some(Reply::List(list)) => Ok(Found::Clients(clients(list))),
             _ => bail!("redis answers HGETALL with what is no list"),
@@ -209,7 +229,9 @@ mod tests {
         commands(&mut words, &step).unwrap();
         let json = r#"{"Node":"n","Network":"tcp","Address":"10.0.4.20:80","Renew":1800000000}"#;
         assert_eq!(words[0][3], json.as_bytes());
-        assert_eq!(words[1], [&b"PEXPIRE"[..], b"t", b"180000"]);
+        assert_eq!(words.len(), 1, "it lasts anew once it is known to be a hash");
+        assert_eq!(lasting(&step, &Found::Done), Some(("t", lasts)));
+        assert_eq!(lasting(&step, &Found::Unfit), None);
         let bytes = |text: &str| Reply::Bytes(text.into());
         let list = [bytes("c"), bytes(json), bytes("x"), bytes("{}"), bytes("y"), bytes("[1"), bytes("z")];
         assert_eq!(clients(list.to_vec()), [("c".to_owned(), record)]);

@@ -11,6 +11,7 @@ use super::names::Kind;
 use super::{Tables, flag, span_of};
 use crate::plan::edge::{Hub, Listener, Place, Protocol, SharedKey};
 use crate::plan::gost::{Admits, Compat, Gost, Hosts, Plugin, Serves, User, Via};
+use crate::plan::registry::{Registry, Store};
 use crate::raw;
 use crate::resolve::target::host_port_of;
 use crate::resolve::{HOUR, Resolver, SECOND};
@@ -50,7 +51,26 @@ pub(super) fn sorts_too(raw: &raw::Listener) -> bool {
     compat(raw).is_some() && raw.tls.is_none() && protocol(raw) == Protocol::Http
 }
 
+impl Tables {
+    /// Where the file says that the node is gost's plugins.
+    pub(in crate::resolve) fn plugin_span(&self) -> Span {
+        let at = self.gost.as_ref().and_then(|at| span_of(&at.value.plugin));
+        at.unwrap_or_default()
+    }
+}
+
 impl Resolver<'_> {
+    /// Two processes serve a node's plugins, and share no memory: what one is told the other has to read.
+    pub(in crate::resolve) fn gost_store(&mut self, gost: &Gost, registry: Option<&Registry>, span: Span) {
+        let is_redis = registry.is_some_and(|registry| matches!(registry.store, Store::Redis(_)));
+        if gost.serves == Serves::default() || is_redis || self.findings.has_errors() {
+            return;
+        }
+        let message = "[gost.plugin]: the processes that serve it share what they are told through a redis, and [registry] names none";
+        let help = "write [registry] with redis = [\"redis://HOST:6379\"], and bind and key in [hub]; or run `mainstay plugin`, which can keep all in memory";
+        self.error(span, message, help);
+    }
+
     /// What holds for gost's clients and visitors; nothing when none come.
     pub(super) fn gost(&mut self, tables: &Tables, hub: &Hub, listeners: &[Listener]) -> Option<Gost> {
         let first = tables.listeners.iter().find_map(|at| at.value.compat.as_ref());
@@ -102,6 +122,7 @@ impl Resolver<'_> {
             self.error(ca.span, message, "write grpcs:// or https:// in `sd` and `ingress`, or take it out");
         }
         self.needs_plugin(&raw);
+        self.lets_anybody_call(&raw);
         Some(Gost {
             users: self.gost_users(raw.users.as_ref()),
             tunnels,
@@ -161,6 +182,16 @@ impl Resolver<'_> {
                 message,
                 format!("write advertise = \"10.0.4.20{advertise}\" with this node's address"),
             );
+        }
+    }
+
+    /// Plugins believe whoever calls them.
+    fn lets_anybody_call(&mut self, raw: &raw::Gost) {
+        let span = span_of(&raw.plugin).or(span_of(&raw.sd)).or(span_of(&raw.ingress));
+        if let (Some(span), None) = (span, &raw.token) {
+            let message =
+                format!("{WHO}: the plugins have no `token`: whoever reaches one may name nodes and hosts");
+            self.findings.warn(span, message, "write token = { file = \"/etc/mainstay/gost.token\" }");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clients::Clients;
 use super::rules::Rules;
-use super::text::{address, endpoint, fits, is_sound, key};
+use super::text::{address, endpoint, fits, is_host, is_sound, key};
 use super::{
     AGAIN, Ask, CALLS_MAX, Counts, Effect, FRESH, Found, Input, Moment, News, PATIENCE, QUEUE_MAX, Record,
     Reply, STEPS_MAX, Service, Settings, Step,
@@ -67,6 +67,7 @@ pub struct Plugin {
     effects: VecDeque<Effect>,
     failed: u64,
     from_memory: u64,
+    strange: u64,
 }
 
 impl Plugin {
@@ -89,6 +90,7 @@ impl Plugin {
             effects: VecDeque::new(),
             failed: 0,
             from_memory: 0,
+            strange: 0,
             settings,
         };
         plugin.sweep = now.boot + plugin.pace();
@@ -139,6 +141,7 @@ impl Plugin {
             unwritten: under + self.queued.iter().filter(writes).count(),
             failed: self.failed,
             from_memory: self.from_memory,
+            strange: self.strange,
         }
     }
 
@@ -167,7 +170,7 @@ impl Plugin {
             Ask::Deregister(service) => self.deregister(service, now),
             Ask::Get(name) if name.is_empty() => Err(Reply::Services(Vec::new())),
             Ask::Get(name) if !fits(name) => Err(Reply::Invalid("a name that is none")),
-            Ask::Get(name) => Ok(Matter::List(name.clone())),
+            Ask::Get(name) => self.get(name),
             Ask::GetRule(host) => self.get_rule(host, now),
             Ask::SetRule { host, endpoint } => self.set_rule(host, endpoint, now),
         };
@@ -209,6 +212,19 @@ impl Plugin {
         }
     }
 
+    /// Counts what names none of our keys in the store, which others may share: it is refused.
+    fn refuse(&mut self, reply: Reply) -> Result<Matter, Reply> {
+        self.strange += 1;
+        Err(reply)
+    }
+
+    fn get(&mut self, name: &str) -> Result<Matter, Reply> {
+        if endpoint(name).is_none() {
+            return self.refuse(Reply::Services(Vec::new()));
+        }
+        Ok(Matter::List(name.to_owned()))
+    }
+
     fn register(&mut self, service: &Service, full: Option<String>, now: Moment) -> Result<Matter, Reply> {
         let Service { id, name, node, network, .. } = service;
         if id.is_empty() || name.is_empty() || node.is_empty() {
@@ -219,6 +235,9 @@ impl Plugin {
                 "an address is HOST:PORT, and no text of a service is longer than 256 bytes",
             ));
         };
+        if endpoint(name).is_none() {
+            return self.refuse(Reply::Done(false));
+        }
         if !self.clients.has_room(name, id) {
             return Err(Reply::Full);
         }
@@ -233,6 +252,9 @@ impl Plugin {
         let Service { id, name, .. } = service;
         if id.is_empty() || name.is_empty() || !is_sound(service) {
             return Err(Reply::Done(false));
+        }
+        if endpoint(name).is_none() {
+            return self.refuse(Reply::Done(false));
         }
         if self.clients.renew(name, id, now.unix) {
             return Ok(Matter::Client(name.clone(), id.clone()));
@@ -249,6 +271,9 @@ impl Plugin {
         if id.is_empty() || name.is_empty() || !is_sound(service) {
             return Err(Reply::Done(false));
         }
+        if endpoint(name).is_none() {
+            return self.refuse(Reply::Done(false));
+        }
         if !self.clients.has_room(name, id) {
             return Err(Reply::Full);
         }
@@ -261,8 +286,8 @@ impl Plugin {
 
     fn get_rule(&mut self, host: &str, now: Moment) -> Result<Matter, Reply> {
         let key = key(host, &self.settings.domains);
-        if key.is_empty() || !fits(&key) {
-            return Err(Reply::Endpoint(String::new()));
+        if !is_host(&key) {
+            return self.refuse(Reply::Endpoint(String::new()));
         }
         self.rules.hear(&key, now.boot);
         match self.rules.get(&key) {
@@ -275,8 +300,8 @@ impl Plugin {
 
     fn set_rule(&mut self, host: &str, tunnel: &str, now: Moment) -> Result<Matter, Reply> {
         let key = key(host, &self.settings.domains);
-        let Some(endpoint) = endpoint(tunnel).filter(|_| !key.is_empty() && fits(&key)) else {
-            return Err(Reply::Done(false));
+        let Some(endpoint) = endpoint(tunnel).filter(|_| is_host(&key)) else {
+            return self.refuse(Reply::Done(false));
         };
         let generated = (self.settings.generate)(&endpoint) == key;
         let other = self.rules.of(&key, now.boot, self.settings.lasts).filter(|owner| *owner != endpoint);

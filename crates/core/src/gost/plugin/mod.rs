@@ -299,4 +299,6 @@ pub struct Counts {
     pub failed: u64,
     /// Calls that were answered without the store, which was silent or slow.
     pub from_memory: u64,
+    /// Calls that were refused as they name no tunnel or host: nothing else is touched in a store that others share.
+    pub strange: u64,
 }

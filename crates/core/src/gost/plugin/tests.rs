@@ -406,10 +406,33 @@ fn many_hosts_that_nobody_has_leave_nothing_behind_while_the_store_hangs() {
     played.store_is = Is::Hung;
     for host in 0..3 * QUEUE_MAX {
         played.ask(Ask::GetRule(format!("host-{host}")));
-        played.ask(Ask::Get(format!("tunnel-{host}")));
+        played.ask(Ask::Get(format!("381433e1-7980-11ee-bbdb-{host:012x}")));
     }
     assert!(played.plugin.counts().rules == 0 && played.plugin.counts().clients == 0);
     assert!(played.answers.len() > 3 * QUEUE_MAX, "all but those who wait are answered");
     played.pass(1);
     assert_eq!(played.answers.len(), 6 * QUEUE_MAX);
+}
+
+#[test]
+fn what_is_no_tunnel_and_no_host_reaches_no_key_of_the_store() {
+    let mut played = Played::new(true, 60);
+    played.store_is = Is::Hung;
+    let from = "192.0.2.7".parse().unwrap();
+    let foreign = ["mainstay:hubs", "mainstay:plugin:epoch", "session:1", "a b", "*", &TUNNEL[1..], "$"];
+    for name in foreign {
+        let of = Service { name: name.into(), ..service("a", ":80") };
+        assert_eq!(played.ask(Ask::Register { service: of.clone(), from }), NOT, "{name}");
+        assert_eq!(played.ask(Ask::Renew(of.clone())), NOT, "{name}");
+        assert_eq!(played.ask(Ask::Deregister(of)), NOT, "{name}");
+        assert_eq!(played.ask(Ask::Get(name.into())), Some(Reply::Services(Vec::new())), "{name}");
+    }
+    let hosts = ["mainstay:hubs", "mainstay:plugin:epoch", "2001:db8::1", "a/b", "a b", TUNNEL, "$"];
+    for host in hosts {
+        assert_eq!(played.set(host, TUNNEL), NOT, "{host}");
+        assert_eq!(played.rule(host), "", "{host}");
+    }
+    let counts = played.plugin.counts();
+    let calls = u64::try_from(4 * foreign.len() + 2 * hosts.len()).unwrap();
+    assert_eq!((counts.strange, counts.unwritten, counts.clients, counts.rules), (calls, 0, 0, 0));
 }

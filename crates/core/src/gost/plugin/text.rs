@@ -59,6 +59,12 @@ pub(super) fn fits(text: &str) -> bool {
     text.len() <= TEXT_MAX && !text.chars().any(char::is_control)
 }
 
+/// Whether a key may be a host's: of what hosts are made of, so that no key of anybody else is meant, and no tunnel's.
+pub(super) fn is_host(key: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._*-".contains(&byte);
+    (1..=TEXT_MAX).contains(&key.len()) && key.bytes().all(plain) && endpoint(key).is_none()
+}
+
 /// A tunnel as rules have it: a UUID in lower case that is not zero, `$` before it when it is private.
 pub(super) fn endpoint(text: &str) -> Option<String> {
     let uuid = text.strip_prefix('$').unwrap_or(text);
@@ -119,6 +125,18 @@ mod tests {
         assert_eq!(endpoint(&format!("${}", uuid.to_uppercase())), Some(format!("${uuid}")));
         for wrong in ["", "$", "office", "00000000-0000-0000-0000-000000000000", &uuid[1..], "$$"] {
             assert_eq!(endpoint(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_no_key_of_anybody_else() {
+        for host in ["b7de88a94729b931", "own.example", "*.example.com", "_acme.a-b.example"] {
+            assert!(is_host(host), "{host}");
+        }
+        let uuid = "381433e1-7980-11ee-bbdb-60f262c1e32d";
+        let long = "x".repeat(TEXT_MAX + 1);
+        for wrong in ["", "mainstay:hubs", "2001:db8::1", "a b", "A", "$a", "a/b", "a\u{e4}", uuid, &long] {
+            assert!(!is_host(wrong), "{wrong}");
         }
     }
 }

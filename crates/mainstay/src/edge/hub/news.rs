@@ -8,6 +8,8 @@ use mainstay_core::time::Boot;
 use mainstay_proxy::clock::boot_now;
 use tokio::sync::{mpsc, watch};
 
+use crate::plugin::client::REFUSES;
+
 /// Events that wait to be told; more are lost.
 const WAITING: usize = 64;
 
@@ -181,14 +183,15 @@ impl News {
         }
     }
 
-    /// A plugin of gost's does not answer a thread: told for the first one.
+    /// A plugin of gost's does not answer a thread, or does with an error: told for the first one.
     pub(super) fn plugin_silent(&self, plugin: &'static str, why: &str) {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         let count = silent.entry(plugin).or_insert(0);
         *count += 1;
         if *count == 1 {
-            tracing::warn!(plugin, why, "a plugin of gost's does not answer: what was known of it stands");
-            self.tell(plugin, "trouble", format!("the {plugin} does not answer: {why}"));
+            let how = if why.contains(REFUSES) { "refuses" } else { "does not answer" };
+            tracing::warn!(plugin, why, "a plugin of gost's {how}: what was known of it stands");
+            self.tell(plugin, "trouble", format!("the {plugin} {how}: {why}"));
         }
     }
 
