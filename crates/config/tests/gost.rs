@@ -5,6 +5,7 @@ use mainstay_config::plan::gost::{Admits, Compat, Gost, Hosts};
 use mainstay_config::{Checks, diff, parse_str};
 
 const ID: &str = "381433e1-7980-11ee-bbdb-60f262c1e32d";
+const KEY: &str = "ed25519:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const HUB: &str = "[[listener]]\nname = \"gost\"\nbind = \":8421\"\nprotocol = \"hub\"\ncompat = \"gost\"\n";
 const REDIS: &str = "[hub]\nbind = \"127.0.0.1:7001\"\nkey = \"0123456789abcdef\"\ndomain = \"gost.local\"\n[registry]\nredis = [\"redis://127.0.0.1\"]\n";
 const ENTRY: &str = "[[listener]]\nname = \"entry\"\nbind = \":80\"\ncompat = \"gost\"\n";
@@ -39,6 +40,9 @@ fn a_listener_alone_takes_listed_tunnels_and_check_warns_that_nobody_is_asked() 
     let tunnel = &plan.edge.tunnels[0];
     assert!(tunnel.gost && tunnel.agents.is_empty());
     assert!(warnings.contains("whoever knows a tunnel's id may offer it"), "{warnings}");
+    let (_, warnings) = loaded(&format!("{HUB}[[tunnel]]\nid = \"{ID}\"\nagents = [\"{KEY}\"]\n"));
+    assert!(warnings.contains("no [[tunnel]] has gost = true"), "{warnings}");
+    assert!(!warnings.contains("whoever knows"), "{warnings}");
     let (plan, warnings) =
         loaded("[[listener]]\nname = \"a\"\nbind = \":80\"\n[[route]]\nanswer = { status = 200 }\n");
     assert!(plan.edge.gost.is_none() && !warnings.contains("gost"), "{warnings}");

@@ -145,6 +145,7 @@ impl<'a> Cx<'a> {
             self.report.error(extra.pos, text, "split the file");
             services.truncate(MOST_SERVICES);
         }
+        let empty = services.is_empty() && self.ingresses.is_empty();
         // What forwards to a folder has to know it.
         for service in &mut services {
             if service.handler.kind == "file" {
@@ -157,6 +158,10 @@ impl<'a> Cx<'a> {
         }
         ingress::tunnels(&mut self);
         root.left("gost", &mut self.report);
+        if empty && !self.report.has_losses() {
+            let text = "there is no service in it: nothing would run";
+            self.report.error(root.pos, text, "give the file that has gost's `services`");
+        }
         let rough = self.draft.toml(from, &self.report);
         let toml = crate::format::fmt("import", &rough).unwrap_or(rough);
         Import { toml, findings: self.report.into_findings() }

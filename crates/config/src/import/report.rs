@@ -105,6 +105,11 @@ impl Report {
         self.findings.len() >= MOST_FINDINGS
     }
 
+    /// Whether something is broken, or is left out.
+    pub(crate) const fn has_losses(&self) -> bool {
+        self.kept[Severity::Error as usize] > 0 || self.kept[Severity::Dropped as usize] > 0
+    }
+
     /// Worth knowing.
     pub(crate) fn note(&mut self, pos: Pos, text: impl Into<String>, advice: impl Into<String>) {
         self.add(Severity::Note, pos, text.into(), advice.into());

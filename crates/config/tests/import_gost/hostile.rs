@@ -1,8 +1,19 @@
 //! Files that nobody wrote in good faith: sentences, never a panic, in bounded time.
 
+use mainstay_config::gost::Severity;
 use mainstay_config::{Checks, parse_str};
 
-use super::{file, line, lost};
+use super::{file, line, lost, said};
+
+#[test]
+fn a_file_without_a_service_is_told_and_fails() {
+    for text in ["services: []\n", ""] {
+        let done = file(text);
+        assert!(done.findings.iter().any(|f| f.severity == Severity::Error), "{text:?}: {:?}", done.findings);
+        assert_eq!(done.exit_code(true), 1, "{text:?}");
+    }
+    said(&file("services: []\n"), "there is no service in it");
+}
 
 #[test]
 fn what_is_no_configuration_is_told_with_its_line() {
@@ -10,8 +21,8 @@ fn what_is_no_configuration_is_told_with_its_line() {
         ("services: [", "this is not YAML"),
         ("services:\n\t- x", "this is not YAML"),
         ("a: 1\nA: 2", "`A` stands here twice"),
-        ("- a\n- b", ""),
-        ("", ""),
+        ("- a\n- b", "there is no service in it"),
+        ("", "there is no service in it"),
         ("services: 5", "`services` is not understood"),
     ] {
         let done = file(text);

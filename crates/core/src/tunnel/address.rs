@@ -90,6 +90,9 @@ pub enum Wrong {
     /// It does not begin as one does.
     #[error("write wss://HOST, ws://HOST, tls://HOST:PORT, quic://HOST:PORT or tcp://HOST:PORT")]
     Scheme,
+    /// It is written as gost writes it.
+    #[error("this is gost's own way of writing it: for a server of gost's write gost+{}://HOST:PORT", .0.word())]
+    Gosts(Way),
     /// It has no host, or one that cannot be.
     #[error("there is no host in it that could be dialled")]
     Host,
@@ -113,6 +116,9 @@ impl FromStr for Address {
         }
         let (gost, text) = text.strip_prefix(GOST).map_or((false, text), |rest| (true, rest));
         let (scheme, rest) = text.split_once("://").ok_or(Wrong::Scheme)?;
+        if let (false, Some(way)) = (gost, written_by_gost(scheme)) {
+            return Err(Wrong::Gosts(way));
+        }
         let ways = [Way::Tcp, Way::Tls, Way::Ws, Way::Wss, Way::Quic];
         let way = ways.into_iter().find(|way| way.word() == scheme).ok_or(Wrong::Scheme)?;
         if gost && way == Way::Quic {
@@ -130,6 +136,17 @@ impl FromStr for Address {
             Way::Ws | Way::Wss => return Err(Wrong::Path),
         };
         Ok(Self { gost, way, host: host.to_owned(), port, path: path.to_owned() })
+    }
+}
+
+/// The carrier in the scheme of gost's `-F`.
+fn written_by_gost(scheme: &str) -> Option<Way> {
+    match scheme {
+        "tunnel" | "tunnel+tcp" => Some(Way::Tcp),
+        "tunnel+tls" => Some(Way::Tls),
+        "tunnel+ws" => Some(Way::Ws),
+        "tunnel+wss" => Some(Way::Wss),
+        _ => None,
     }
 }
 
@@ -238,6 +255,9 @@ mod tests {
         for wrong in ["gost+http://a", "gost+quic://a", "gost://a"] {
             assert_eq!(wrong.parse::<Address>(), Err(Wrong::Scheme));
         }
+        let said = "tunnel+ws://gost.local:80?tunnel.id=1".parse::<Address>().unwrap_err().to_string();
+        assert!(said.contains("write gost+ws://HOST:PORT"), "{said}");
+        assert_eq!("tunnel://a:1".parse::<Address>(), Err(Wrong::Gosts(Way::Tcp)));
     }
 
     #[test]

@@ -70,11 +70,13 @@ impl Secret {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
     }
 
-    /// The abstract name that a thread listens at: nobody can take it beforehand, and no two nodes on a machine have the same.
+    /// The abstract name that a thread of a process listens at, which was started at `born`: nobody can take it beforehand, not even
+    /// who has seen the one of the process before it, and no two nodes on a machine have the same.
     #[must_use]
-    pub fn name(&self, spot: Spot) -> String {
+    pub fn name(&self, spot: Spot, born: u64) -> String {
         let mut text = b"name".to_vec();
         text.extend(spot_bytes(spot));
+        text.extend(born.to_be_bytes());
         let tag = hmac::sign(&self.0, &text);
         let hex: String = tag.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("mainstay-edge-{hex}")
@@ -152,8 +154,9 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_know_it_is_not_let_in_nor_believed() {
         let (secret, other) = (Secret::new(&[7; SECRET]), Secret::new(&[8; SECRET]));
-        assert_ne!(secret.name(ONE), other.name(ONE));
-        assert_ne!(secret.name(ONE), secret.name(TWO));
+        assert_ne!(secret.name(ONE, 5), other.name(ONE, 5));
+        assert_ne!(secret.name(ONE, 5), secret.name(TWO, 5));
+        assert_ne!(secret.name(ONE, 5), secret.name(ONE, 6));
         let (mut a, mut b) = duplex(1024);
         let (met, came) =
             tokio::join!(secret.greet(&mut a, Side::Agent, ONE), other.greet(&mut b, Side::Hub, TWO));

@@ -138,12 +138,13 @@ pub(super) fn cluster(dirs: &Dirs) -> anyhow::Result<u8> {
     local::print(&render::cluster(cluster))
 }
 
-pub(super) fn healthcheck(dirs: &Dirs) -> anyhow::Result<u8> {
+pub(super) fn healthcheck(dirs: &Dirs, here: bool) -> anyhow::Result<u8> {
     let status = fetch_status(dirs)?;
-    for sentence in &status.degraded {
+    let wrong: Vec<String> = if here { status.absent().collect() } else { status.degraded };
+    for sentence in &wrong {
         println!("{sentence}");
     }
-    Ok(health(&status))
+    Ok(if wrong.is_empty() { 0 } else { DEGRADED })
 }
 
 pub(super) fn vip(dirs: &Dirs, name: String, action: VipAction) -> anyhow::Result<u8> {

@@ -173,7 +173,11 @@ enum Command {
         listen: u64,
     },
     /// Exit 0 when the node is up and well, 4 when degraded, 3 when it is not there.
-    Healthcheck,
+    Healthcheck {
+        /// Whether this node serves, whatever is wrong elsewhere: as `/readyz?here` answers.
+        #[arg(long)]
+        here: bool,
+    },
     /// Rehearse failures with three nodes in network namespaces of this machine.
     ///
     /// It takes some ten seconds, needs ip(8) and nft(8), and root or the right to make user namespaces. Addresses,
@@ -488,7 +492,7 @@ fn dispatch(command: Command, dirs: Dirs) -> anyhow::Result<u8> {
         Command::Upgrade => ask::upgrade(&dirs),
         Command::Handover(config) => local::handover(&config.config),
         Command::Doctor { config, listen } => crate::doctor::run(&config.config, &dirs, listen),
-        Command::Healthcheck => ask::healthcheck(&dirs),
+        Command::Healthcheck { here } => ask::healthcheck(&dirs, here),
         Command::Demo => local::demo(),
         Command::Completion { shell } => local::completion(shell, &Cli::command()),
         Command::Man => local::man(&Cli::command()),

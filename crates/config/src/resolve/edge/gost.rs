@@ -95,14 +95,8 @@ impl Resolver<'_> {
             None | Some(GostHostsWord::Generated) => Hosts::Generated,
             Some(GostHostsWord::Any) => Hosts::Any,
         };
-        if raw.users.is_none() && first.is_some() {
-            let may = match tunnels {
-                Admits::Listed => "whoever knows a tunnel's id may offer it",
-                Admits::Any => "everybody may offer tunnels",
-            };
-            let help =
-                "write users = [{ name = \"NAME\", password = { file = \"/etc/mainstay/gost.password\" } }]";
-            self.findings.warn(span, format!("{WHO}: nobody is asked who they are: {may}"), help);
+        if let Some(first) = first {
+            self.warns_of_clients(tables, first.span, tunnels, raw.users.is_none().then_some(span));
         }
         if let (Some(word), Admits::Any, Hosts::Generated, None) =
             (&raw.tunnels, tunnels, hosts, hub.domain.as_ref())
@@ -138,6 +132,25 @@ impl Resolver<'_> {
             renew: self.time(&raw.renew, RENEW, SECOND..=HOUR, WHO, "renew"),
             serves,
         })
+    }
+
+    /// Says who may offer tunnels: nobody, or everybody (`open`: where it would stand who).
+    fn warns_of_clients(&mut self, tables: &Tables, compat: Span, tunnels: Admits, open: Option<Span>) {
+        let listed = tables.tunnels.iter().any(|at| at.value.gost.as_ref().is_some_and(|gost| gost.value));
+        let may = match tunnels {
+            Admits::Listed if !listed => {
+                let message = format!("{WHO}: no client may serve anything: no [[tunnel]] has gost = true");
+                let help = "write gost = true into its [[tunnel]], or tunnels = \"any\" into [gost]";
+                return self.findings.warn(compat, message, help);
+            }
+            Admits::Listed => "whoever knows a tunnel's id may offer it",
+            Admits::Any => "everybody may offer tunnels",
+        };
+        if let Some(span) = open {
+            let help =
+                "write users = [{ name = \"NAME\", password = { file = \"/etc/mainstay/gost.password\" } }]";
+            self.findings.warn(span, format!("{WHO}: nobody is asked who they are: {may}"), help);
+        }
     }
 
     /// Where this node's own plugins listen.

@@ -151,7 +151,9 @@ impl Book {
     /// A sentence that says why not.
     pub(super) fn may_offer(&self, tunnel: &str) -> Result<(), String> {
         if !self.rules.admits(tunnel) {
-            return Err(format!("gost's clients may not serve tunnel {tunnel}"));
+            return Err(format!(
+                "gost's clients may not serve tunnel {tunnel}: write gost = true into its [[tunnel]], or tunnels = \"any\" into [gost]"
+            ));
         }
         let full = self.open >= TUNNELS_MAX && !self.tunnels.contains_key(tunnel);
         if full && !self.rules.listed.contains_key(tunnel) {

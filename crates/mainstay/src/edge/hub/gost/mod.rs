@@ -227,7 +227,7 @@ impl Desk {
         let from = caller.from();
         self.count_refused(caller.counts, no.counted);
         self.news.refused(&shown(from), &no.why);
-        tracing::info!(?from, why = %no.why, "one of gost's is refused");
+        tracing::debug!(?from, why = %no.why, "one of gost's is refused");
         gost::refuse(&mut carrier, no.status).await;
     }
 }

@@ -159,11 +159,22 @@ impl Desk {
         }
         match self.led(host, port).await {
             Ok(tunnel) if *tunnel == *id => Ok(tunnel),
+            // Whoever has a login was let in above.
+            Ok(_) | Err(_) if matches!(of_file, Some((true, false))) && self.is_private(id) => {
+                forbidden(format!(
+                    "tunnel {id} is private: its visitors need a login (`users` in [gost]), or direct = true lets the id be enough"
+                ))
+            }
             Ok(_) | Err(_) => forbidden(format!(
                 "a visitor names tunnel {id}, and host {} does not lead there",
                 host.escape_debug()
             )),
         }
+    }
+
+    /// Whether a tunnel of the file is private.
+    fn is_private(&self, id: &str) -> bool {
+        self.tunnels.borrow().get(id).is_some_and(|spec| spec.visitors.is_some())
     }
 
     /// Whether somebody serves a tunnel, or does so soon.

@@ -1,11 +1,14 @@
 //! How threads of one node come together: each listens at an abstract unix socket, and of two the one that began later dials.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use mainstay_core::time::Boot;
 use mainstay_core::tunnel::directory::RECORDS;
 use mainstay_link::tunnel::siblings::Spot;
 use mainstay_link::tunnel::{Incoming, Limits, Session, Side};
+use mainstay_proxy::clock::boot_now;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -26,6 +29,42 @@ const FAILURES: u32 = 6;
 
 /// Connections that one thread gives another at once.
 const STREAMS: u32 = 65_536;
+
+/// Strangers are told of no more often than this: whoever is on the machine finds the socket.
+const STRANGERS: Duration = Duration::from_secs(60);
+
+/// Who came to a thread's socket and was not of its node.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    /// Since they were told of last.
+    untold: Cell<u64>,
+    /// Of other users, who are not told of by themselves.
+    foreign: Cell<u64>,
+    again: Cell<Boot>,
+}
+
+impl Strangers {
+    /// Somebody of our own user came; how many since they were told of last, when it is time.
+    fn came(&self, now: Boot) -> Option<u64> {
+        self.untold.set(self.untold.get().saturating_add(1));
+        (now >= self.again.get()).then(|| {
+            self.again.set(now + STRANGERS);
+            self.untold.replace(0)
+        })
+    }
+
+    fn tell(&self, why: &str) {
+        if let Some(count) = self.came(boot_now()) {
+            let foreign = self.foreign.replace(0);
+            tracing::warn!(count, foreign, "somebody at the socket of this node's threads: {why}");
+        }
+    }
+
+    /// Somebody of another user came.
+    fn foreign(&self) {
+        self.foreign.set(self.foreign.get().saturating_add(1));
+    }
+}
 
 /// Listens and dials for as long as the thread lives, or until nobody needs it.
 pub(super) async fn run(desk: Rc<Desk>) {
@@ -61,13 +100,16 @@ fn path(name: &str) -> String {
 
 async fn listen(desk: Rc<Desk>) {
     let siblings = &desk.siblings;
-    let name = path(&siblings.secret.name(siblings.own));
-    let mut wait = AGAIN;
+    let name = path(&siblings.secret.name(siblings.own, siblings.process.born));
+    let (mut wait, mut told) = (AGAIN, false);
     let listener = loop {
         match UnixListener::bind(&name) {
             Ok(listener) => break listener,
             Err(error) => {
-                tracing::warn!("no socket for the node's other threads: {error}");
+                if !told {
+                    tracing::warn!("no socket for the node's other threads, which is tried on: {error}");
+                }
+                told = true;
                 sleep(wait).await;
                 wait = (wait * 2).min(AGAIN_MAX);
             }
@@ -78,9 +120,9 @@ async fn listen(desk: Rc<Desk>) {
             Ok((stream, _)) if is_ours(&stream) => {
                 spawn_local(admit(Rc::clone(&desk), stream));
             }
-            Ok(_) => tracing::warn!("somebody else than a thread of this node has come to its socket"),
+            Ok(_) => siblings.strangers.foreign(),
             Err(error) => {
-                tracing::warn!("the socket for the node's other threads gives nothing: {error}");
+                siblings.strangers.tell(&format!("nothing can be taken: {error}"));
                 sleep(AGAIN_MAX).await;
             }
         }
@@ -95,8 +137,8 @@ async fn admit(desk: Rc<Desk>, mut stream: UnixStream) {
             let (session, incoming) = start(stream, Side::Hub);
             stay(&desk, spot, session, incoming).await;
         }
-        Some(Err(why)) => tracing::warn!("somebody at the socket of this node's threads: {why}"),
-        None => tracing::warn!("{}", siblings.greeted.full()),
+        Some(Err(why)) => siblings.strangers.tell(&why.to_string()),
+        None => siblings.strangers.tell(&siblings.greeted.full()),
     }
 }
 
@@ -128,7 +170,8 @@ async fn dial(desk: Rc<Desk>, spot: Spot) {
 
 async fn call(desk: &Desk, spot: Spot) -> Result<(Session, Incoming), String> {
     let siblings = &desk.siblings;
-    let name = path(&siblings.secret.name(spot));
+    let born = desk.born(spot.column).ok_or("its process is gone")?;
+    let name = path(&siblings.secret.name(spot, born));
     let mut stream = UnixStream::connect(&name).await.map_err(|error| error.to_string())?;
     if !is_ours(&stream) {
         return Err("it is another user's".to_owned());
@@ -195,5 +238,31 @@ impl Desk {
             spots.filter(move |spot| (of.born, *spot) < (process.born, own))
         });
         all.collect()
+    }
+
+    /// When the process was started that has a column.
+    fn born(&self, column: u16) -> Option<u64> {
+        let process = self.siblings.process;
+        if column == process.column {
+            return Some(process.born);
+        }
+        let others = self.siblings.processes.borrow();
+        others.iter().find(|other| other.column == column).map(|other| other.born)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_told_of_once_a_minute_with_their_number() {
+        let (strangers, start) = (Strangers::default(), Boot::from_nanos(1));
+        assert_eq!(strangers.came(start), Some(1));
+        for _ in 0..1000 {
+            assert_eq!(strangers.came(start + STRANGERS / 2), None);
+        }
+        assert_eq!(strangers.came(start + STRANGERS), Some(1001));
+        assert_eq!(strangers.came(start + STRANGERS), None);
     }
 }

@@ -47,6 +47,7 @@ pub(super) struct Siblings {
     dialled: RefCell<BTreeSet<Spot>>,
     /// Those that are not let in yet.
     greeted: Lobby,
+    strangers: meet::Strangers,
     lines: RefCell<Vec<Rc<Line>>>,
     numbers: Cell<u64>,
     book: RefCell<Directory>,
@@ -134,6 +135,7 @@ impl Siblings {
             tasks: RefCell::default(),
             dialled: RefCell::default(),
             greeted: Lobby::new(meet::GREETED_MAX),
+            strangers: meet::Strangers::default(),
             lines: RefCell::default(),
             numbers: Cell::new(0),
             book: RefCell::default(),
