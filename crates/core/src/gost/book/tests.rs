@@ -359,11 +359,11 @@ fn a_host_that_is_made_of_an_id_is_no_other_tunnels() {
             world.give(0, Input::Bound(one));
         }
         world.pass(SECOND + RENEW);
-        let said = world.calls.iter().filter_map(|(_, _, call)| match call {
+        let mut said = world.calls.iter().filter_map(|(_, _, call)| match call {
             Call::Lead { host, tunnel } if host == "h1" => Some(tunnel.clone()),
             _ => None,
         });
-        assert_eq!(said.last().as_deref(), Some("t1"));
+        assert_eq!(said.next_back().as_deref(), Some("t1"));
         world.give(0, Input::Unbound("c2".to_owned()));
         world.give(0, Input::Unbound("c1".to_owned()));
         assert!(world.book(0).own.counts().2 == 0, "hosts are counted as they came");
