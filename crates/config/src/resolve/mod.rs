@@ -103,9 +103,7 @@ pub(crate) fn resolve(
     let edge = r.edge(&tables, pools);
     let agents = r.agents(&root.agent.map(|list| list.value).unwrap_or_default(), &id);
     let registry = root.registry.as_ref().and_then(|at| r.registry(at, &edge.hub));
-    if let Some(gost) = &edge.gost {
-        r.gost_store(gost, registry.as_ref(), gost_span);
-    }
+    r.gost_store(edge.gost.as_ref(), registry.as_ref(), gost_span);
     let visits = r.visits(&root.visit.map(|list| list.value).unwrap_or_default(), &id);
     let vips = r.all_vips(&raw_vips);
     let groups = r.all_groups(&raw_groups, &vips);

@@ -61,9 +61,15 @@ impl Tables {
 
 impl Resolver<'_> {
     /// Two processes serve a node's plugins, and share no memory: what one is told the other has to read.
-    pub(in crate::resolve) fn gost_store(&mut self, gost: &Gost, registry: Option<&Registry>, span: Span) {
+    pub(in crate::resolve) fn gost_store(
+        &mut self,
+        gost: Option<&Gost>,
+        registry: Option<&Registry>,
+        span: Span,
+    ) {
         let is_redis = registry.is_some_and(|registry| matches!(registry.store, Store::Redis(_)));
-        if gost.serves == Serves::default() || is_redis || self.findings.has_errors() {
+        let serves = gost.map(|gost| gost.serves).unwrap_or_default();
+        if serves == Serves::default() || is_redis || self.findings.has_errors() {
             return;
         }
         let message = "[gost.plugin]: the processes that serve it share what they are told through a redis, and [registry] names none";
