@@ -9,7 +9,7 @@ table! {
     Gost "[gost]" {
         /// Users and their passwords, one of which clients and visitors have to name; nobody is asked when absent.
         users: List<GostUser>,
-        /// Which tunnels clients may offer: `"listed"`, those of [[tunnel]] with `gost = true`, or `"any"`. Default "listed".
+        /// Which tunnels clients may offer: `"listed"`, those of `[[tunnel]]` with `gost = true`, or `"any"`. Default "listed".
         tunnels: GostTunnelsWord,
         /// The id by which visitors reach public tunnels by their hosts.
         entrypoint: String,

@@ -44,7 +44,7 @@ pub(super) struct IngressArgs {
 /// What both have.
 #[derive(Args, Debug)]
 struct Shared {
-    /// Where it listens, [HOST]:PORT, for gRPC and for HTTP.
+    /// Where it listens, `[HOST]:PORT`, for gRPC and for HTTP.
     #[arg(long, value_name = "ADDRESS", default_value = ":8000")]
     addr: String,
     /// The redis that holds what it is told, in the layout of gost-plugins; without one it is kept in memory.
