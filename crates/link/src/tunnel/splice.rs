@@ -37,7 +37,7 @@ pub struct Tally {
     pub received: Cell<u64>,
 }
 
-/// Carries bytes both ways until both have ended.
+/// Carries bytes both ways until both have ended; a stream whose side is finished already is only heard.
 ///
 /// The connection's bytes are received straight into what the session sends next, the stream's bytes sent to the connection
 /// straight out of the carrier's buffer.
@@ -55,7 +55,9 @@ pub fn splice_counted(tcp: TcpStream, stream: Stream, tally: Rc<Tally>) -> Splic
 fn splice(tcp: TcpStream, mut stream: Stream, tally: Option<Rc<Tally>>) -> Splice {
     let socket = Rc::new(Socket::new(tcp, tally));
     stream.set_sink(Some(Rc::clone(&socket) as Rc<dyn Sink>));
-    Splice { socket, stream: Some(stream), sent: 0, room: ROOM as u32, up: true, down: true }
+    // Whoever read the connection before may have met its end, and told it.
+    let up = !stream.has_finished();
+    Splice { socket, stream: Some(stream), sent: 0, room: ROOM as u32, up, down: true }
 }
 
 /// The future of [`splice_stream`]. It ends with an error when either side fails; then the stream is reset and the connection

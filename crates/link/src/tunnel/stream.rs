@@ -23,6 +23,8 @@ pub struct Stream {
     hold: Rc<Hold>,
     key: Key,
     sent_first: u16,
+    /// Our side has ended.
+    finished: bool,
 }
 
 /// Why a stream failed, when it was the stream that did.
@@ -47,7 +49,7 @@ pub(super) fn failed(code: Code) -> io::Error {
 
 impl Stream {
     pub(super) fn new(hold: Rc<Hold>, key: Key, sent_first: usize) -> Self {
-        Self { hold, key, sent_first: u16::try_from(sent_first).unwrap_or(u16::MAX) }
+        Self { hold, key, sent_first: u16::try_from(sent_first).unwrap_or(u16::MAX), finished: false }
     }
 
     fn with<R>(&self, what: impl FnOnce(&mut Inner, Key) -> R) -> R {
@@ -184,8 +186,14 @@ impl Stream {
         })
     }
 
+    /// Whether our side has ended.
+    pub(super) const fn has_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Ends our side; what was written before is sent before.
     pub fn finish(&mut self) {
+        self.finished = true;
         self.with(|inner, key| {
             inner.mux.finish(key);
             inner.staged();

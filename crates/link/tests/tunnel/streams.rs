@@ -127,6 +127,30 @@ fn tcp_connections_are_joined_by_a_stream_half_closes_included() {
 }
 
 #[test]
+fn a_stream_that_has_said_its_last_is_joined_to_hear_the_answer() {
+    run(async {
+        let (hub, mut agent) = tcp_pair(Limits::default()).await;
+        let (mut visitor, mut accepted) = connection().await;
+        visitor.shutdown().await.unwrap();
+        assert_eq!(accepted.read(&mut [0; 8]).await.unwrap(), 0);
+        let mut ours = hub.session.open(&Open::default(), b"ask").unwrap();
+        ours.finish();
+        let front = spawn_local(splice_stream(accepted, ours));
+        let (_, mut theirs) = agent.incoming.next().await.unwrap();
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "ask");
+        // The end comes after the answer, which has been passed on by then.
+        theirs.write_all(b"answer").await.unwrap();
+        let mut answer = [0; 6];
+        visitor.read_exact(&mut answer).await.unwrap();
+        theirs.finish();
+        assert_eq!(visitor.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        assert_eq!(front.await.unwrap().unwrap().received, 6);
+    });
+}
+
+#[test]
 fn a_carrier_that_keeps_what_it_is_given_is_flushed_to_the_end() {
     run(async {
         let (one, two) = tokio::io::duplex(64);
