@@ -74,7 +74,9 @@ fn tshark_and_keepalived_find_no_fault_with_what_we_send() {
         let capture = capture.stop()?;
         let mac = ground.hosts[0].mac("eth0")?.map(|byte| format!("{byte:02x}")).join(":");
         let ours = format!("eth.src == {mac} && (vrrp || arp || icmpv6.type == 136)");
-        let faults = matching(&capture, &format!("{ours} && (_ws.expert || _ws.malformed)"))?;
+        // keepalived may have held an address first, alone for long enough: then it is claimed twice, which is no fault.
+        let faulty = "(_ws.expert || _ws.malformed) && !arp.duplicate-address-detected";
+        let faults = matching(&capture, &format!("{ours} && {faulty}"))?;
         ensure!(faults.is_empty(), "{}", faults.join("\n"));
         for kind in [
             "vrrp.version == 2 && vrrp.virt_rtr_id == 51 && vrrp.auth_type == 1",
