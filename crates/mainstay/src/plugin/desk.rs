@@ -59,7 +59,7 @@ impl Desk {
     /// When the store cannot be spoken to at all, such as for a certificate that is none.
     pub fn open(settings: &Settings) -> anyhow::Result<Rc<Self>> {
         let shelf = match &settings.redis {
-            Some((places, access)) => Some(RedisShelf::new(places, access)?),
+            Some((places, access)) => Some(RedisShelf::new(places, access, settings.expiration)?),
             None => None,
         };
         let plugin = Plugin::new(

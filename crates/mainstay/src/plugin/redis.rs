@@ -3,19 +3,24 @@
 //! A tunnel's clients are a hash under its id, of which each field is a connector's id and holds JSON: `Node`, `Network`, `Address`,
 //! `Renew`. A host's tunnel is a string under the host, or its first label. Beside those there is one key of ours, [`EPOCH`], which is how
 //! a redis that has lost everything is known.
+//!
+//! gost-plugins never take a field out whose client has died, and each renewal has the whole hash live on: those are taken out here.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use mainstay_config::plan::cluster::Access;
 use mainstay_config::plan::registry::Redis as Place;
 use mainstay_core::gost::plugin::{CLIENTS_MAX, Found, Record, Step};
 use mainstay_core::resp::{Bounds, Reply};
+use mainstay_core::time::Boot;
 use mainstay_link::{Entropy as _, SystemEntropy};
+use mainstay_sys::clock::boot_now;
 use serde::{Deserialize, Serialize};
 
 use super::shelf::{Shelf, Taken, Taking};
-use crate::registry::Redis as Client;
+use crate::registry::{Beyond, Redis as Client};
 
 /// The key whose value nobody but a redis that was emptied is without.
 const EPOCH: &[u8] = b"mainstay:plugin:epoch";
@@ -23,8 +28,20 @@ const EPOCH: &[u8] = b"mainstay:plugin:epoch";
 /// It ends some time after the last plugin did, which costs those that run a needless write of all.
 const EPOCH_LASTS: &[u8] = b"604800";
 
-/// The longest value that is read, and twice the fields of a hash beside some that nobody of us wrote.
-const BOUNDS: Bounds = Bounds { value: 4096, list: 4 * CLIENTS_MAX };
+/// The longest value that is read, and twice the fields of a hash: most of them may be of clients that have died.
+const BOUNDS: Bounds = Bounds { value: 4096, list: 16 * CLIENTS_MAX };
+
+/// What stands under a key was more than that: for so long it is not asked for again.
+const SHUNNED: Duration = Duration::from_secs(10);
+
+/// So many such keys are remembered, each for so long that it is not told of again.
+const SHUNNED_MAX: usize = 1024;
+const SHUNNED_TOLD: Duration = Duration::from_secs(3600);
+
+/// A client that was not renewed for so long, and for so many times what one lasts, has died: its field is taken out, so many at once.
+const DEAD: Duration = Duration::from_secs(3600);
+const DEAD_LASTS: u32 = 10;
+const DEAD_MAX: usize = 512;
 
 /// What stands in a field.
 #[derive(Serialize, Deserialize)]
@@ -41,63 +58,149 @@ pub(super) struct RedisShelf {
     client: Client,
     place: String,
     epoch: Vec<u8>,
+    /// Keys under which more stands than is read, and when that was seen.
+    shunned: HashMap<String, Boot>,
+    /// After this many seconds without a renewal a client is dead.
+    dead: u64,
+}
+
+/// What redis has said to steps.
+struct Heard {
+    found: Vec<Found>,
+    epoch: Vec<u8>,
+    /// Fields of clients that have died: the tunnel's key, and their ids.
+    dead: Vec<(String, Vec<String>)>,
 }
 
 impl RedisShelf {
-    pub(super) fn new(places: &[Place], access: &Access) -> anyhow::Result<Self> {
+    /// One in which a client that is not renewed lasts so long.
+    pub(super) fn new(places: &[Place], access: &Access, lasts: Duration) -> anyhow::Result<Self> {
         let client = Client::new(places, access, BOUNDS)?;
         let place = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Ok(Self { client, place, epoch: Vec::new() })
+        let dead = DEAD.max(lasts.saturating_mul(DEAD_LASTS)).as_secs();
+        Ok(Self { client, place, epoch: Vec::new(), shunned: HashMap::new(), dead })
     }
 
     async fn all(&mut self, steps: &[Step]) -> anyhow::Result<Taken> {
-        let (mut found, mut epoch) = self.once(steps).await?;
-        if epoch != self.epoch {
+        let mut heard = self.once(steps).await?;
+        if heard.epoch != self.epoch {
             // It was emptied, perhaps in the middle: from here on nothing is lost unseen.
-            (found, epoch) = self.once(steps).await?;
+            heard = self.once(steps).await?;
         }
-        self.epoch.clone_from(&epoch);
-        self.extend(steps, &found).await?;
-        Ok(Taken { found, epoch })
+        self.epoch.clone_from(&heard.epoch);
+        self.tidy(steps, &heard).await?;
+        Ok(Taken { found: heard.found, epoch: heard.epoch })
     }
 
-    /// All steps in one go, and the epoch behind them: what was lost before it is seen by it.
-    async fn once(&mut self, steps: &[Step]) -> anyhow::Result<(Vec<Found>, Vec<u8>)> {
+    /// All steps, but those whose keys hold more than is read: they find nothing fit, and hold up no other.
+    async fn once(&mut self, steps: &[Step]) -> anyhow::Result<Heard> {
+        loop {
+            let (keys, error) = match self.read(steps).await {
+                Ok(heard) => return Ok(heard),
+                Err((keys, error)) => (keys, error),
+            };
+            let at = error.downcast_ref::<Beyond>().map(|beyond| beyond.at);
+            let Some(key) = at.and_then(|at| keys.into_iter().nth(at).flatten()) else { return Err(error) };
+            self.shun(key, &error);
+        }
+    }
+
+    /// What stands under a key is not asked for again for a while.
+    fn shun(&mut self, key: String, why: &anyhow::Error) {
+        let now = boot_now();
+        self.shunned.retain(|_, since| now.since(*since) < SHUNNED_TOLD);
+        if self.shunned.len() >= SHUNNED_MAX {
+            self.shunned.clear();
+        }
+        if !self.shunned.contains_key(&key) {
+            let key = key.escape_debug().to_string();
+            tracing::warn!(
+                key,
+                "{why:#}: what is known is answered; delete the key, its clients write it anew"
+            );
+        }
+        self.shunned.insert(key, now);
+    }
+
+    fn is_shunned(&self, step: &Step) -> bool {
+        let now = boot_now();
+        read_by(step).and_then(|key| self.shunned.get(key)).is_some_and(|since| now.since(*since) < SHUNNED)
+    }
+
+    /// All steps in one go, and the epoch behind them: what was lost before it is seen by it. With an error, the keys that the commands
+    /// read.
+    async fn read(&mut self, steps: &[Step]) -> Result<Heard, (Vec<Option<String>>, anyhow::Error)> {
         let mut name = [0; 12];
         SystemEntropy.fill(&mut name);
         let name = name.map(|byte| format!("{byte:02x}")).concat();
-        let mut words: Vec<Vec<Vec<u8>>> = Vec::new();
+        let (mut words, mut keys) = (Vec::<Vec<Vec<u8>>>::new(), Vec::new());
         let mut counts = Vec::with_capacity(steps.len());
         for step in steps {
             let before = words.len();
-            commands(&mut words, step)?;
-            counts.push(words.len() - before);
+            let shunned = self.is_shunned(step);
+            if !shunned {
+                commands(&mut words, step).map_err(|error| (Vec::new(), error))?;
+            }
+            keys.resize_with(words.len(), || read_by(step).map(str::to_owned));
+            counts.push((words.len() - before, shunned));
         }
         let set: [&[u8]; 6] = [b"SET", EPOCH, name.as_bytes(), b"EX", EPOCH_LASTS, b"NX"];
         let mut all: Vec<Vec<&[u8]>> =
             words.iter().map(|words| words.iter().map(Vec::as_slice).collect()).collect();
         all.extend([set.to_vec(), vec![b"GET", EPOCH]]);
-        let replies = self.client.ask(&all, |why| why.starts_with("WRONGTYPE")).await?;
-        ensure!(replies.len() == all.len(), "redis answers {} of {} commands", replies.len(), all.len());
+        match self.client.ask(&all, |why| why.starts_with("WRONGTYPE")).await {
+            Ok(replies) if replies.len() == all.len() => {
+                self.heard(steps, &counts, replies).map_err(|error| (keys, error))
+            }
+            Ok(replies) => {
+                let why = anyhow::anyhow!("redis answers {} of {} commands", replies.len(), all.len());
+                Err((keys, why))
+            }
+            Err(error) => Err((keys, error)),
+        }
+    }
+
+    /// What the replies mean: so many of each step, none of one that was left out.
+    fn heard(&self, steps: &[Step], counts: &[(usize, bool)], replies: Vec<Reply>) -> anyhow::Result<Heard> {
         let mut replies = replies.into_iter();
-        let read = |(step, count): (&Step, usize)| {
-            let of: Vec<Reply> = replies.by_ref().take(count).collect();
-            found(step, of)
-        };
-        let found = steps.iter().zip(counts).map(read).collect::<anyhow::Result<Vec<_>>>()?;
+        let (mut all, mut dead) = (Vec::with_capacity(steps.len()), Vec::new());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        for (step, (count, shunned)) in steps.iter().zip(counts) {
+            let of: Vec<Reply> = replies.by_ref().take(*count).collect();
+            let mut found = if *shunned { Found::Unfit } else { found(step, of)? };
+            if let (Step::List { name }, Found::Clients(clients)) = (step, &mut found) {
+                let over = self.over(clients, now);
+                if !over.is_empty() {
+                    dead.push((name.clone(), over));
+                }
+                clients.truncate(CLIENTS_MAX);
+            }
+            all.push(found);
+        }
         match replies.nth(1) {
-            Some(Reply::Bytes(epoch)) => Ok((found, epoch)),
+            Some(Reply::Bytes(epoch)) => Ok(Heard { found: all, epoch, dead }),
             _ => bail!("the key {} holds what is none of ours", String::from_utf8_lossy(EPOCH)),
         }
     }
 
+    /// Those of a tunnel's clients that have died.
+    fn over(&self, clients: &[(String, Record)], now: u64) -> Vec<String> {
+        let over = clients.iter().filter(|(_, record)| now.saturating_sub(record.renewed) > self.dead);
+        over.map(|(id, _)| id.clone()).take(DEAD_MAX).collect()
+    }
+
     /// Hosts that are this tunnel's last anew, and so does a tunnel to which a field was written: a key of another kind is not touched.
-    async fn extend(&mut self, steps: &[Step], found: &[Found]) -> anyhow::Result<()> {
+    /// Clients that have died are taken out.
+    async fn tidy(&mut self, steps: &[Step], heard: &Heard) -> anyhow::Result<()> {
         let mut words = Vec::new();
-        for (step, found) in steps.iter().zip(found) {
+        for (step, found) in steps.iter().zip(&heard.found) {
             if let Some((key, lasts)) = lasting(step, found) {
-                words.push([b"PEXPIRE".to_vec(), key.as_bytes().to_vec(), millis(lasts)]);
+                words.push(vec![b"PEXPIRE".to_vec(), key.as_bytes().to_vec(), millis(lasts)]);
             }
+        }
+        for (name, ids) in &heard.dead {
+            let first = [b"HDEL".to_vec(), name.as_bytes().to_vec()];
+            words.push(first.into_iter().chain(ids.iter().map(|id| id.as_bytes().to_vec())).collect());
         }
         if words.is_empty() {
             return Ok(());
@@ -115,6 +218,15 @@ impl Shelf for RedisShelf {
 
     fn place(&self) -> String {
         self.place.clone()
+    }
+}
+
+/// The key whose value a step reads.
+fn read_by(step: &Step) -> Option<&str> {
+    match step {
+        Step::List { name } => Some(name),
+        Step::Look { key } | Step::Claim { key, .. } => Some(key),
+        Step::Nod | Step::Put { .. } | Step::Remove { .. } => None,
     }
 }
 
@@ -193,7 +305,7 @@ fn found(step: &Step, replies: Vec<Reply>) -> anyhow::Result<Found> {
     }
 }
 
-/// The fields of a hash that a plugin would write, as many as a tunnel may have; the latest of them when there are more.
+/// The fields of a hash that a plugin would write, the latest first.
 fn clients(list: Vec<Reply>) -> Vec<(String, Record)> {
     let mut clients = Vec::new();
     let mut list = list.into_iter();
@@ -207,7 +319,6 @@ fn clients(list: Vec<Reply>) -> Vec<(String, Record)> {
         }
     }
     clients.sort_by_key(|(_, record)| std::cmp::Reverse(record.renewed));
-    clients.truncate(CLIENTS_MAX);
     clients
 }
 

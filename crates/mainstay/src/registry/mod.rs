@@ -13,7 +13,7 @@ mod store;
 pub(crate) mod tls;
 mod worker;
 
-pub(crate) use self::redis::Client as Redis;
+pub(crate) use self::redis::{Beyond, Client as Redis};
 
 use std::time::Duration;
 

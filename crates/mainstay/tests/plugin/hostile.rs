@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use mainstay_lab::Daemon;
 use rustix::process::Signal;
 
-use crate::bed::{Bed, DONE, GET, LIMIT, ONE, REGISTER, get, listed, register, renew};
+use crate::bed::{
+    Bed, DONE, GET, LABEL, LIMIT, NODE, ONE, REGISTER, TUNNEL, get, get_rule, listed, message, register,
+    renew, rule, set_rule,
+};
 
 /// A number of the last summary.
 fn number(daemon: &Daemon, name: &str) -> Result<u64> {
@@ -98,6 +101,63 @@ fn who_connects_and_says_nothing_holds_no_place_for_good() {
             ensure!(ended.is_err() || ended.is_ok_and(|count| count == 0), "it is closed");
         }
         ensure!(bed.calls(8000, "", &[register(ONE)])?[0].is(DONE));
+        Ok(())
+    });
+}
+
+#[test]
+fn more_than_is_read_under_one_key_holds_up_no_other() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let redis = bed.redis()?;
+        let at = "--redis.addr=127.0.0.1:6379";
+        let sd = bed.plugin("sd", 8000, &[at])?;
+        let ingress = bed.plugin("ingress", 8001, &[at, "--redis.db=1", "--domain=gost.local"])?;
+        let other = "481433e1-7980-11ee-bbdb-60f262c1e32d";
+        let fill = "for i = 1, 20000 do redis.call('HSET', KEYS[1], 'f' .. i, 'x') end";
+        redis.ctl(&["EVAL", fill, "1", other])?;
+        redis.ctl(&["-n", "1", "SET", "dash", &"x".repeat(5000)])?;
+        let of_other = || (GET, message(&[other.as_bytes()]));
+        for _ in 0..3 {
+            let said = bed.calls(8000, "", &[of_other(), register(ONE), get(), of_other()])?;
+            ensure!(said[0].is("") && said[1].is(DONE) && said[2].is(&listed(&[ONE])), "{said:?}");
+            let hosts = [get_rule("dash"), set_rule(LABEL, TUNNEL), get_rule(LABEL)];
+            let said = bed.calls(8001, "", &hosts)?;
+            ensure!(said[0].is("") && said[1].is(DONE) && said[2].is(&rule(TUNNEL)), "{said:?}");
+        }
+        for (daemon, key) in [(&sd, other), (&ingress, "dash")] {
+            let log = daemon.log();
+            ensure!(!log.contains("does not answer"), "it was there all the time:\n{log}");
+            let told = log.lines().filter(|line| line.contains("delete the key"));
+            let told: Vec<&str> = told.collect();
+            ensure!(told.len() == 1 && told[0].contains(key), "{log}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn clients_that_died_long_ago_are_taken_out_of_the_hash_that_others_keep_alive() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let redis = bed.redis()?;
+        let _sd = bed.plugin("sd", 8000, &["--redis.addr=127.0.0.1:6379"])?;
+        let now: u64 = redis.ctl(&["TIME"])?.lines().next().unwrap_or_default().parse()?;
+        let fill = "for i = 1, 3000 do redis.call('HSET', KEYS[1], 'dead-' .. i, ARGV[1]) end \
+            redis.call('HSET', KEYS[1], 'late', ARGV[2], 'strange', '{}')";
+        let value = |renewed: u64| {
+            format!(r#"{{"Node":"{NODE}","Network":"tcp","Address":"127.0.0.1:80","Renew":{renewed}}}"#)
+        };
+        let (dead, late) = (value(now - 2 * 3600), value(now - 1800));
+        redis.ctl(&["EVAL", fill, "1", TUNNEL, &dead, &late])?;
+        ensure!(bed.calls(8000, "", &[register(ONE)])?[0].is(DONE));
+        mainstay_lab::wait_until("the dead are out", LIMIT, || {
+            ensure!(bed.calls(8000, "", &[get()])?[0].is(&listed(&[ONE])));
+            Ok(redis.ctl(&["HLEN", TUNNEL])?.trim() == "3")
+        })?;
+        for field in [ONE, "late", "strange"] {
+            ensure!(redis.ctl(&["HEXISTS", TUNNEL, field])?.trim() == "1", "{field}");
+        }
         Ok(())
     });
 }

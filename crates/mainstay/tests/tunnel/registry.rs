@@ -119,6 +119,23 @@ fn hubs_find_each_other_in_a_redis_and_their_records_are_back_a_look_after_a_flu
 }
 
 #[test]
+fn what_stands_under_a_hubs_key_and_is_no_record_costs_the_others_nothing() {
+    mainstay_lab::test(|| {
+        let bed = Bed::make()?;
+        let store = Redis::start(&bed.store, &[])?;
+        let big = "redis.call('SET', KEYS[1], string.rep('x', 3000000))";
+        store.ctl(&["EVAL", big, "1", "mainstay:hub:big"])?;
+        store.ctl(&["HSET", "mainstay:hub:hash", "a", "b"])?;
+        store.ctl(&["ZADD", "mainstay:hubs", "9", "big", "8", "hash", "7", "over"])?;
+        let [first, _second] = bed.up(&redis())?;
+        first.wait_until("both are counted", LIMIT, |status| status["registry"]["unreadable"] == 2)?;
+        store.daemon().wait_until("the name of nobody is taken out", LIMIT, || {
+            Ok(store.ctl(&["ZRANGE", "mainstay:hubs", "0", "-1"])?.lines().count() == 4)
+        })
+    });
+}
+
+#[test]
 fn while_a_redis_hangs_or_is_gone_hubs_stay_known_also_to_one_that_restarts() {
     mainstay_lab::test(|| {
         let bed = Bed::make()?;

@@ -7,8 +7,8 @@ use super::clients::Clients;
 use super::rules::Rules;
 use super::text::{address, endpoint, fits, is_host, is_sound, key};
 use super::{
-    AGAIN, Ask, CALLS_MAX, Counts, Effect, FRESH, Found, Input, Moment, News, PATIENCE, QUEUE_MAX, Record,
-    Reply, STEPS_MAX, Service, Settings, Step,
+    AGAIN, Ask, BEAT, CALLS_MAX, Counts, Effect, FRESH, Found, Input, Moment, News, PATIENCE, QUEUE_MAX,
+    Record, Reply, STEPS_MAX, Service, Settings, Step,
 };
 use crate::time::Boot;
 
@@ -61,8 +61,9 @@ pub struct Plugin {
     silent: Option<Moment>,
     /// The store calls itself so.
     epoch: Option<Vec<u8>>,
-    /// When it is tried again while silent, and when what is known is swept.
+    /// When it is tried again while silent, asked whether it has lost anything while not, and when what is known is swept.
     again: Boot,
+    beat: Boot,
     sweep: Boot,
     effects: VecDeque<Effect>,
     failed: u64,
@@ -86,6 +87,7 @@ impl Plugin {
             silent: None,
             epoch: None,
             again: now.boot,
+            beat: now.boot + BEAT,
             sweep: now.boot,
             effects: VecDeque::new(),
             failed: 0,
@@ -119,7 +121,11 @@ impl Plugin {
     #[must_use]
     pub fn poll_timeout(&self) -> Boot {
         let patience = self.waiting.values().map(|waiting| waiting.until).min().unwrap_or(Boot::NEVER);
-        let again = if self.silent.is_some() { self.again } else { Boot::NEVER };
+        let again = match (self.settings.stored, self.silent) {
+            (false, _) => Boot::NEVER,
+            (true, Some(_)) => self.again,
+            (true, None) => self.beat,
+        };
         patience.min(again).min(self.sweep)
     }
 
@@ -421,6 +427,7 @@ impl Plugin {
 
     fn taken(&mut self, step: u64, found: Found, epoch: Vec<u8>, now: Moment) {
         let Some(Under { matter, version }) = self.under.remove(&step) else { return };
+        self.beat = now.boot + BEAT;
         let before = self.epoch.replace(epoch);
         let lost = before.is_some() && before != self.epoch;
         if let Some(since) = self.silent.take() {
@@ -517,6 +524,11 @@ impl Plugin {
         if self.silent.is_some() && self.again <= now.boot {
             self.again = now.boot + AGAIN;
             self.nod = true;
+        }
+        // What has been lost is written again for others who read the store, though nobody calls.
+        if self.settings.stored && self.silent.is_none() && self.beat <= now.boot {
+            self.beat = now.boot + BEAT;
+            self.nod |= self.under.is_empty();
         }
         if self.sweep <= now.boot {
             self.sweep = now.boot + self.pace();

@@ -50,6 +50,9 @@ pub const PATIENCE: Duration = Duration::from_millis(300);
 /// A store that did not answer is tried again so often.
 pub const AGAIN: Duration = Duration::from_secs(1);
 
+/// A store that nothing was asked of for so long is asked whether it has lost anything.
+pub const BEAT: Duration = Duration::from_secs(1);
+
 /// A host that was looked up so lately is answered without the store.
 pub const FRESH: Duration = Duration::from_secs(1);
 

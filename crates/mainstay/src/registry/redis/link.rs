@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use mainstay_config::plan::cluster::{Access, ClusterKey};
 use mainstay_config::plan::registry::Redis as Place;
-use mainstay_core::resp::{self, Bounds, Reply};
+use mainstay_core::resp::{self, Bounds, Malformed, Reply};
 use mainstay_sys::clock::boot_now;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -37,6 +37,15 @@ pub(crate) struct Client {
 trait Wire: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+
+/// A reply that is more than is borne, of several: what comes after it is not read.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Beyond {
+    /// Which of the commands it answers.
+    pub(crate) at: usize,
+    why: String,
+}
 
 /// A connection that is kept.
 struct Link {
@@ -91,7 +100,10 @@ impl Client {
         self.account.failures += 1;
         let at = self.places[self.at].to_string();
         self.link = None;
-        self.at = (self.at + 1) % self.places.len();
+        // Elsewhere a value would be as long.
+        if !why.is::<Beyond>() {
+            self.at = (self.at + 1) % self.places.len();
+        }
         Err(why.context(at))
     }
 
@@ -158,8 +170,8 @@ impl Link {
         self.wire.write_all(&said).await.context("send")?;
         self.wire.flush().await.context("send")?;
         let mut replies = Vec::new();
-        for _ in commands {
-            replies.push(self.hear().await?);
+        for at in 0..commands.len() {
+            replies.push(self.hear(at).await?);
         }
         ensure!(self.heard.is_empty(), "redis answers more than was asked");
         let wrong = replies.iter().find_map(|reply| match reply {
@@ -172,13 +184,24 @@ impl Link {
         }
     }
 
-    async fn hear(&mut self) -> anyhow::Result<Reply> {
+    /// The next reply, which answers the command that has this number.
+    async fn hear(&mut self, at: usize) -> anyhow::Result<Reply> {
         loop {
-            if let Some((reply, length)) = resp::reply(&self.heard, self.bounds)? {
-                self.heard.drain(..length);
-                return Ok(reply);
+            match resp::reply(&self.heard, self.bounds) {
+                Ok(Some((reply, length))) => {
+                    self.heard.drain(..length);
+                    return Ok(reply);
+                }
+                Ok(None) => {}
+                Err(why @ (Malformed::Long | Malformed::Many)) => {
+                    return Err(Beyond { at, why: why.to_string() }.into());
+                }
+                Err(why) => return Err(why.into()),
             }
-            ensure!(self.heard.len() <= ANSWER_MAX, "the answer is longer than {ANSWER_MAX} bytes");
+            if self.heard.len() > ANSWER_MAX {
+                let why = format!("the answer is longer than {ANSWER_MAX} bytes");
+                return Err(Beyond { at, why }.into());
+            }
             self.heard.reserve(READ);
             let count = self.wire.read_buf(&mut self.heard).await.context("receive")?;
             ensure!(count > 0, "redis hung up");

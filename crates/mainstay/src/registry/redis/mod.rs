@@ -12,13 +12,14 @@ use anyhow::{Context, bail, ensure};
 use mainstay_config::plan::cluster::Access;
 use mainstay_config::plan::registry::Redis as Place;
 use mainstay_core::resp::{Bounds, Reply};
+use mainstay_core::tunnel::keeper::RECORD_MAX;
 use mainstay_core::tunnel::record::Record;
 
-pub(crate) use self::link::Client;
+pub(crate) use self::link::{Beyond, Client};
 use super::shelf::{Calling, LIST_MAX, Listing, Shelf, key};
 use super::store::Account;
 
-/// A value that is longer than a record can be is left out by name; one beyond this ends the call.
+/// What is borne of any answer; records are asked for no further than they can be long.
 const BOUNDS: Bounds = Bounds { value: 1 << 20, list: LIST_MAX };
 
 /// The index ends so many lifetimes of a record after the last was written: nothing stays behind.
@@ -72,16 +73,21 @@ impl RedisShelf {
         }
         let first = key(&self.prefix, "").into_bytes();
         let keys: Vec<Vec<u8>> = hubs.iter().map(|hub| [&first, hub.as_slice()].concat()).collect();
-        let get = std::iter::once(&b"MGET"[..]).chain(keys.iter().map(Vec::as_slice)).collect();
-        let values = self.client.call(&[get]).await?;
-        let values = bytes(values.into_iter().next().context("redis answers nothing")?)?;
+        // No more of a value than a record can have, and a byte by which one that is longer is known.
+        let most = RECORD_MAX.to_string();
+        let get = keys.iter().map(|key| vec![&b"GETRANGE"[..], key, b"0", most.as_bytes()]);
+        let get: Vec<Vec<&[u8]>> = get.collect();
+        let values = self.client.ask(&get, |why| why.starts_with("WRONGTYPE")).await?;
         ensure!(values.len() == hubs.len(), "redis answers {} of {} questions", values.len(), hubs.len());
         let mut listing = Listing::default();
         self.over.clear();
         for (hub, value) in hubs.into_iter().zip(values) {
             match value {
-                Some(value) => listing.add(&hub, &value),
-                None => self.over.push(hub),
+                // What is not there is said to be empty.
+                Reply::Bytes(value) if value.is_empty() => self.over.push(hub),
+                Reply::Bytes(value) => listing.add(&hub, &value),
+                Reply::Error(_) => listing.unreadable += 1,
+                _ => bail!("redis answers GETRANGE with what is no value"),
             }
         }
         Ok(listing)
