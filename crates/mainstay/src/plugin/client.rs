@@ -3,6 +3,8 @@
 //! A call is over within its deadline, and its answer has at most [`ANSWER_MAX`] bytes. A connection is kept for the next call; one
 //! on which a call was not answered in time is not asked again.
 
+mod carrier;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
@@ -22,11 +24,11 @@ use mainstay_core::gost::book::{Answer, Call};
 use prost::Message;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use self::carrier::{Bound, Carrier};
 use super::say::{self, Caller, Json};
 use super::wire::TOKEN;
 use crate::probe::AbortOnDrop;
@@ -64,12 +66,14 @@ pub(crate) struct Client {
 struct Grpc {
     sender: http2::SendRequest<Full<Bytes>>,
     driver: Rc<AbortOnDrop>,
+    bound: Bound,
 }
 
 /// A connection of HTTP/1.1, which one call has for itself.
 struct Http {
     sender: http1::SendRequest<Full<Bytes>>,
     _driver: AbortOnDrop,
+    bound: Bound,
 }
 
 /// Runs what hyper asks for on this thread.
@@ -81,10 +85,6 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
         tokio::task::spawn_local(task);
     }
 }
-
-trait Wire: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,6 +159,7 @@ impl Client {
         }
         let request = request.body(Full::new(Bytes::from(body))).context("put a request together")?;
         let mut link = self.grpc_link().await?;
+        link.bound.refill();
         let response = link.sender.send_request(request).await;
         let response = response.inspect_err(|_| self.forget(&link)).context("send")?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -178,14 +179,15 @@ impl Client {
         if let Some(link) = self.grpc.borrow().as_ref().filter(|link| !link.sender.is_closed()) {
             return Ok(link.clone());
         }
-        let io = TokioIo::new(self.wire().await?);
+        let (carrier, bound) = self.carrier().await?;
+        let io = TokioIo::new(carrier);
         let (sender, connection) =
             http2::Builder::new(Here).max_concurrent_streams(0).handshake(io).await.context("HTTP/2")?;
         let driver = AbortOnDrop::spawn(async move {
             // What goes wrong with the connection, each call reports.
             let _ = connection.await;
         });
-        let link = Grpc { sender, driver: Rc::new(driver) };
+        let link = Grpc { sender, driver: Rc::new(driver), bound };
         self.grpc.replace(Some(link.clone()));
         Ok(link)
     }
@@ -215,12 +217,12 @@ impl Client {
         }
         let link = {
             let _turn = self.connecting.lock().await;
-            let io = TokioIo::new(self.wire().await?);
-            let (sender, connection) = http1::handshake(io).await.context("HTTP")?;
+            let (carrier, bound) = self.carrier().await?;
+            let (sender, connection) = http1::handshake(TokioIo::new(carrier)).await.context("HTTP")?;
             let driver = AbortOnDrop::spawn(async move {
                 let _ = connection.await;
             });
-            Http { sender, _driver: driver }
+            Http { sender, _driver: driver, bound }
         };
         let (status, read) = self.ask(link, self.request(&method, &path, &body)?).await?;
         judged(call, status, &read)
@@ -253,6 +255,7 @@ impl Client {
         mut link: Http,
         request: Request<Full<Bytes>>,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
+        link.bound.refill();
         link.sender.ready().await.context("send")?;
         let response: Response<Incoming> = link.sender.send_request(request).await.context("send")?;
         let status = response.status();
@@ -265,14 +268,15 @@ impl Client {
         Ok((status, read))
     }
 
-    async fn wire(&self) -> anyhow::Result<Box<dyn Wire>> {
+    async fn carrier(&self) -> anyhow::Result<(Carrier, Bound)> {
         let host = self.place.host.trim_start_matches('[').trim_end_matches(']');
         let stream = connect(host, self.place.port, &self.lane).await?;
         // A call is one small segment.
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let Some(tls) = &self.tls else { return Ok(Carrier::new(stream)) };
         let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
-        Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?))
+        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?;
+        Ok(Carrier::new(stream))
     }
 
     fn authority(&self) -> String {
