@@ -86,6 +86,12 @@ impl HubStatus {
         self.trouble = self.trouble.take().or_else(|| session.trouble.clone());
     }
 
+    /// Whether it is one of gost's plugins, whose tunnels other nodes serve.
+    #[must_use]
+    pub const fn is_plugin(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// A word for how it is.
     #[must_use]
     pub const fn state(&self) -> &'static str {
@@ -101,7 +107,7 @@ impl HubStatus {
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
         let why = self.trouble.as_ref()?;
-        if self.failed.is_some() {
+        if self.is_plugin() {
             return Some(format!("the {} at {} does not answer: {why}", self.hub, self.address));
         }
         Some(format!("no hub is reached at {}: {why}", self.address))

@@ -52,16 +52,18 @@ impl Supervisor {
         for tunnel in &self.plan.edge.tunnels {
             let shown = TunnelStatus::new(tunnel, places, &sum.agents);
             if shown.agents.iter().all(|agent| agent.places.is_empty()) {
-                let elsewhere = status.hubs.iter().find(|hub| hub.tunnels.contains(&tunnel.id));
-                status.degraded.push(match elsewhere {
-                    Some(hub) => {
-                        let (id, hub) = (&tunnel.id, &hub.hub);
-                        format!(
-                            "no agent of tunnel {id} has met this hub: requests take the way by hub {hub}"
-                        )
+                let id = &tunnel.id;
+                let mut elsewhere = status.hubs.iter().filter(|hub| hub.tunnels.contains(id));
+                match elsewhere.next() {
+                    // gost's clients have one node each, and the others are to go on to that.
+                    Some(hub) if hub.is_plugin() => {}
+                    Some(HubStatus { hub, .. }) => status.degraded.push(format!(
+                        "no agent of tunnel {id} has met this hub: requests take the way by hub {hub}"
+                    )),
+                    None => {
+                        status.degraded.push(format!("tunnel {id} is offered by no agent: requests get 503"))
                     }
-                    None => format!("tunnel {} is offered by no agent: requests get 503", tunnel.id),
-                });
+                }
             }
             status.tunnels.push(shown);
         }

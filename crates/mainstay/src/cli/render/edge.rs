@@ -82,11 +82,14 @@ pub(in crate::cli) fn tunnels(tunnels: &[TunnelStatus], hubs: &[HubStatus]) -> S
     ]);
     for tunnel in tunnels {
         if tunnel.agents.is_empty() {
-            let by = hubs.iter().filter(|hub| hub.tunnels.contains(&tunnel.id)).map(|hub| hub.hub.as_str());
-            let by = by.collect::<Vec<_>>().join(", ");
-            let (state, why) = match by.as_str() {
+            let by =
+                hubs.iter().filter(|hub| hub.tunnels.contains(&tunnel.id)).map(|hub| match hub.is_plugin() {
+                    true => format!("by nodes that the {} names", hub.hub),
+                    false => format!("by hub {}", hub.hub),
+                });
+            let (state, why) = match by.collect::<Vec<_>>().join(", ").as_str() {
                 "" => ("down", "no agent has a session".to_owned()),
-                by => ("up", format!("by hub {by}")),
+                by => ("up", by.to_owned()),
             };
             let mut cells = vec![tunnel.id.clone(), "none here".into(), state.into()];
             cells.resize(11, String::new());

@@ -16,6 +16,7 @@ mod peers;
 mod quic;
 mod road;
 mod seat;
+mod seats;
 mod siblings;
 mod visitor;
 
@@ -43,6 +44,7 @@ use open::Hosts;
 use peers::{Known, Peers};
 use road::{Near, Through};
 use seat::{Offered, Seat};
+use seats::Seats;
 use siblings::{Processes, Siblings};
 
 pub(super) use news::News as HubNews;
@@ -68,7 +70,7 @@ pub(super) struct Desk {
     addrs: RefCell<Vec<String>>,
     /// gost's plugins.
     book: book::Book,
-    seats: RefCell<Vec<Rc<Seat>>>,
+    seats: RefCell<Seats>,
     /// Other hubs.
     peers: Peers,
     /// The node's other threads.
@@ -145,7 +147,7 @@ impl Desk {
     /// A name for an agent that no other one of this thread has. One that comes again takes its old session's place. What tells
     /// agents of one name apart is the same on all threads of all hubs.
     fn label(&self, name: &str, instance: u64, key: &[u8; 32]) -> String {
-        if !self.seats.borrow().iter().any(|seat| seat.is_other(name, instance, key)) {
+        if !self.seats.borrow().called(name).iter().any(|seat| seat.is_other(name, instance, key)) {
             return name.to_owned();
         }
         let run = seat::run_of(instance, key);
@@ -155,10 +157,11 @@ impl Desk {
 
     /// Gives agents their own names whose namesakes have gone.
     fn call_by_name(&self) {
-        let seats = self.seats.borrow().clone();
-        for seat in seats.iter().filter(|seat| seat.serves() && !seat.is_called(&seat.name)) {
-            if !seats.iter().any(|other| other.is_other(&seat.name, seat.instance, &seat.key)) {
-                seat.label.replace(seat.name.clone());
+        let apart = self.seats.borrow().apart();
+        for seat in apart.iter().filter(|seat| seat.serves()) {
+            let is_other = |other: &Rc<Seat>| other.is_other(&seat.name, seat.instance, &seat.key);
+            if !self.seats.borrow().called(&seat.name).iter().any(is_other) {
+                self.seats.borrow_mut().call(seat, &seat.name);
                 self.publish(seat.tunnels());
             }
         }
@@ -170,7 +173,7 @@ impl Desk {
         let again = |old: &&Rc<Seat>| {
             old.is_called(&label) && old.serves() && (old.instance, old.key) == (seat.instance, seat.key)
         };
-        if let Some(old) = self.seats.borrow().iter().find(again) {
+        if let Some(old) = self.seats.borrow().called(&label).iter().find(again) {
             // The same agent at the same place: its old session is lost to it, or about to be.
             old.superseded.set(true);
             old.leave(self.drain_time());
@@ -187,9 +190,8 @@ impl Desk {
 
     /// A session is over.
     fn unseat(&self, seat: &Rc<Seat>, why: &str) {
-        let before = self.seats.borrow().len();
-        self.seats.borrow_mut().retain(|one| !Rc::ptr_eq(one, seat));
-        if self.seats.borrow().len() < before {
+        let was_there = self.seats.borrow_mut().remove(seat);
+        if was_there {
             self.book.unbound(seat);
             self.publish(seat.tunnels());
             for tunnel in seat.tunnels() {
@@ -216,7 +218,7 @@ impl Desk {
             let taken = self.set_aside(tunnel);
             let mut offers: Vec<Offer> = Vec::new();
             let mut near = Vec::new();
-            for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
+            for seat in self.seats.borrow().of(tunnel).iter().filter(|seat| seat.serves()) {
                 for offer in seat.offered().filter(|offer| offer.tunnel == tunnel) {
                     // Bytes and datagrams of one tunnel are one backend: the worse of the two is told.
                     let trouble = offer.trouble.borrow().clone();
@@ -240,9 +242,7 @@ impl Desk {
 
     /// Whether an agent of this node offers a tunnel, or one of another hub that has a session with this one.
     fn is_offered_here(&self, tunnel: &str) -> bool {
-        let mut seats = self.seats.borrow().clone().into_iter();
-        seats.any(|seat| seat.serves() && seat.tunnels().any(|own| own == tunnel))
-            || self.is_offered_near(tunnel)
+        self.seats.borrow().of(tunnel).iter().any(|seat| seat.serves()) || self.is_offered_near(tunnel)
     }
 
     fn is_offered_near(&self, tunnel: &str) -> bool {
@@ -254,7 +254,8 @@ impl Desk {
     /// The session and the offer of an agent.
     fn find(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
         let seats = self.seats.borrow();
-        let named = seats.iter().filter(|seat| seat.is_called(&agent.name) && seat.serves());
+        let of_it = seats.of(&agent.tunnel).iter();
+        let named = of_it.filter(|seat| seat.is_called(&agent.name) && seat.serves());
         named.into_iter().find_map(|seat| {
             let offer = seat.offers.iter().find(|one| one.udp == udp && *one.tunnel == *agent.tunnel)?;
             Some((Rc::clone(seat), Rc::clone(offer)))
@@ -265,10 +266,8 @@ impl Desk {
     /// they carry, and each of those carries one kind.
     fn instead(&self, agent: &Agent, udp: bool) -> Option<(Rc<Seat>, Rc<Offered>)> {
         let seats = self.seats.borrow();
-        let serving = || seats.iter().filter(|seat| seat.serves());
-        let of_gosts =
-            |seat: &&Rc<Seat>| seat.gost.is_some() && seat.tunnels().any(|id| *id == *agent.tunnel);
-        serving().find(of_gosts)?;
+        let serving = || seats.of(&agent.tunnel).iter().filter(|seat| seat.serves());
+        serving().find(|seat| seat.gost.is_some())?;
         let fits = |offer: &&Rc<Offered>| offer.udp == udp && *offer.tunnel == *agent.tunnel;
         let others = serving().filter_map(|seat| Some((seat, seat.offered().find(fits)?)));
         let least = others.min_by_key(|(_, offer)| offer.streams.get());
@@ -404,7 +403,7 @@ impl Hub for Desk {
         let open = self.adopt_hosts(edge);
         let open = open.iter().map(|tunnel| &**tunnel);
         self.tell_pools(edge.tunnels.iter().map(|tunnel| tunnel.id.as_str()).chain(open));
-        let seats = self.seats.borrow().clone();
+        let seats = self.seats.borrow().to_vec();
         for seat in seats {
             let revoked = seat.offers.iter().find(|offer| match &seat.gost {
                 Some(gost) => !self.may_stay(edge.gost.as_ref(), gost, &offer.tunnel),
@@ -449,7 +448,7 @@ impl Hub for Desk {
 
     fn hubs(&self) -> Vec<HubSession> {
         let mut hubs = self.peers.status(self);
-        hubs.extend(self.book.status((self.place.process, self.place.thread)));
+        hubs.extend(self.book.status(self, (self.place.process, self.place.thread)));
         hubs
     }
 

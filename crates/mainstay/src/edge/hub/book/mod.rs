@@ -117,7 +117,7 @@ impl Book {
             _driver: AbortOnDrop::spawn(drive(Rc::downgrade(desk), Rc::clone(&self.bell))),
         };
         self.open.replace(Some(open));
-        let seats = desk.seats.borrow().clone();
+        let seats = desk.seats.borrow().to_vec();
         seats.iter().for_each(|seat| self.bound(seat));
     }
 

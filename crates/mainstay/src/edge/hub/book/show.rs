@@ -18,8 +18,8 @@ const fn named(plugin: Plugin) -> &'static str {
 }
 
 impl Book {
-    /// A row for each plugin.
-    pub(in crate::edge::hub) fn status(&self, place: (u16, u16)) -> Vec<HubSession> {
+    /// A row for each plugin; sd's has those of the file's tunnels that other nodes are known for.
+    pub(in crate::edge::hub) fn status(&self, desk: &Desk, place: (u16, u16)) -> Vec<HubSession> {
         let open = self.open.borrow();
         let Some(open) = open.as_ref() else { return Vec::new() };
         let view = open.machine.view();
@@ -38,8 +38,12 @@ impl Book {
                 ..HubSession::default()
             })
         };
-        let rows =
+        let mut rows =
             [row(Plugin::Sd, view.sd, &open.gost.sd), row(Plugin::Ingress, view.ingress, &open.gost.ingress)];
+        if let Some(sd) = &mut rows[0] {
+            let written = desk.tunnels.borrow();
+            sd.tunnels = open.machine.tunnels().into_iter().filter(|id| written.contains_key(id)).collect();
+        }
         rows.into_iter().flatten().collect()
     }
 

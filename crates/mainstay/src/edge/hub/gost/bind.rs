@@ -116,14 +116,11 @@ impl Desk {
         if let Err(why) = self.may_bind(&tunnel) {
             return Err(No::new("gost:tunnel", Status::Forbidden, why));
         }
-        let seats = self.seats.borrow();
-        let clients =
-            seats.iter().filter(|seat| seat.gost.is_some() && seat.tunnels().any(|id| id == tunnel));
-        if clients.count() >= CLIENTS_MAX {
+        let clients = self.seats.borrow().of(&tunnel).iter().filter(|seat| seat.gost.is_some()).count();
+        if clients >= CLIENTS_MAX {
             let why = format!("tunnel {tunnel} has {CLIENTS_MAX} clients at this thread");
             return Err(No::new("gost:clients", Status::Unavailable, why));
         }
-        drop(seats);
         Ok(self.own_host(&tunnel, bind))
     }
 
@@ -145,13 +142,12 @@ impl Desk {
     pub(in crate::edge::hub) fn set_aside(&self, tunnel: &str) -> [bool; 2] {
         let seats = self.seats.borrow();
         let takes_all = |udp: bool| {
-            seats
-                .iter()
+            (seats.of(tunnel).iter())
                 .filter(|seat| seat.serves() && seat.is_exclusive())
                 .any(|seat| seat.offers.iter().any(|offer| offer.tunnel == tunnel && offer.udp == udp))
         };
         let taken = [false, true].map(|udp| takes_all(udp) || self.siblings.takes_all(tunnel, udp));
-        for seat in seats.iter() {
+        for seat in seats.of(tunnel) {
             for offer in seat.offers.iter().filter(|offer| offer.tunnel == tunnel) {
                 offer.aside.set(taken[usize::from(offer.udp)] && !seat.is_exclusive());
             }

@@ -16,6 +16,10 @@ use crate::edge::hub::siblings::EXCLUSIVE;
 /// What changes within this after a message goes in the next.
 const BATCH: Duration = Duration::from_millis(5);
 
+/// With thousands of agents to look through it is as many times what that took, so that it costs a thread no more than this share.
+const SHARE: u32 = 8;
+const BATCH_MAX: Duration = Duration::from_millis(100);
+
 /// What was told of each tunnel.
 type Told = BTreeMap<String, (Vec<Agent>, Option<Gost>)>;
 
@@ -48,6 +52,7 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
             bytes = encode(&Message::Hub(now.clone()));
             about = Some(now);
         }
+        let began = boot_now();
         let all = desk.offers_for(to);
         for tunnel in told.keys().filter(|tunnel| !all.contains_key(*tunnel)) {
             bytes.extend(said(tunnel, (Vec::new(), None)));
@@ -57,6 +62,7 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
         }
         told = all;
         let pushed = boot_now();
+        let rest = (pushed.since(began) * SHARE).clamp(BATCH, BATCH_MAX);
         // One that takes nothing is silent, and its session ends.
         if stream.write_all(&bytes).await.is_err() {
             return session.close();
@@ -74,7 +80,7 @@ pub(in crate::edge::hub) async fn run(desk: Rc<Desk>, session: Session, to: To) 
             () = sleep(LOADS), if to == To::Sibling => continue,
         }
         // What stands alone goes at once.
-        sleep(BATCH.saturating_sub(boot_now().since(pushed))).await;
+        sleep(rest.saturating_sub(boot_now().since(pushed))).await;
     }
 }
 
