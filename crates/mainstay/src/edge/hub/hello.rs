@@ -173,6 +173,11 @@ pub(super) async fn admit(
     let caller = asked.hello.caller;
     let challenge = asked.challenge(&desk.hub.name, desk.hub.instance, desk.place)?;
     let claims = asked.prove(carrier, challenge, binding).await?;
+    if caller == Caller::Visitor && desk.is_crowded_by(&claims.key) {
+        let key = PublicKey(claims.key);
+        let why = format!("{key} has as many visitors at this thread of the hub as one key may have");
+        return refuse(Cause::Full, why);
+    }
     let judged: Vec<Judged> = (0..claims.offers.len())
         .map(|at| {
             let offer = &claims.offers[at];

@@ -54,6 +54,8 @@ pub(super) struct Book {
     hosts: HashMap<Rc<str>, Vec<Rc<str>>>,
     /// Those of `tunnels` that the file does not name.
     open: usize,
+    /// Tunnels that were forgotten so that others have room, and that nobody was told of yet.
+    pushed_out: Vec<Rc<str>>,
 }
 
 /// A tunnel that somebody offers, or did a while ago.
@@ -156,7 +158,8 @@ impl Book {
             ));
         }
         let full = self.open >= TUNNELS_MAX && !self.tunnels.contains_key(tunnel);
-        if full && !self.rules.listed.contains_key(tunnel) {
+        let has_room = || self.alone().next().is_some();
+        if full && !self.rules.listed.contains_key(tunnel) && !has_room() {
             return Err(format!("{TUNNELS_MAX} tunnels that no file names are as many as a node has"));
         }
         Ok(())
@@ -189,11 +192,17 @@ impl Book {
         if !self.rules.admits(tunnel) {
             return None;
         }
+        let is_offered = self.is_offered(tunnel);
         if !self.tunnels.contains_key(tunnel) {
             if let Err(full) = self.may_offer(tunnel) {
                 return Some(full);
             }
-            self.open += usize::from(self.is_open_id(tunnel));
+            if self.is_open_id(tunnel) {
+                if self.open >= TUNNELS_MAX {
+                    self.make_room();
+                }
+                self.open += 1;
+            }
             self.tunnels.insert(tunnel.into(), Known::default());
         }
         let mut trouble = None;
@@ -215,9 +224,15 @@ impl Book {
         let same = self.tunnels.get(tunnel).is_some_and(|known| known.wants == wants);
         let conflict = self.claim(tunnel, hosts);
         if let Some(known) = self.tunnels.get_mut(tunnel) {
+            let was_reached = is_offered && !known.private;
             let by_file = self.rules.listed.get(tunnel).is_some_and(|listed| listed.private);
             known.private = wants.private || by_file;
             known.wants = wants;
+            if was_reached && known.private {
+                trouble = Some(format!(
+                    "tunnel {tunnel} is private, and reached by its hosts no more, for as long as a client is there that asks for it"
+                ));
+            }
         }
         // What was told once is not told again.
         conflict.or(trouble.filter(|_| !same))
@@ -270,6 +285,30 @@ impl Book {
             self.open -= 1;
         }
         gone
+    }
+
+    /// Tunnels that were forgotten so that others have room, since this was asked last.
+    pub(super) fn pushed_out(&mut self) -> Vec<Rc<str>> {
+        std::mem::take(&mut self.pushed_out)
+    }
+
+    /// Tunnels that no file names and nobody offers, and since when.
+    fn alone(&self) -> impl Iterator<Item = (Boot, &Rc<str>)> {
+        let open = self.tunnels.iter().filter(|(tunnel, _)| self.is_open_id(tunnel));
+        open.filter_map(|(tunnel, known)| Some((known.alone?, tunnel)))
+    }
+
+    /// Forgets a quarter of the tunnels that nobody offers, those that have been alone for longest.
+    fn make_room(&mut self) {
+        let mut alone: Vec<(Boot, Rc<str>)> =
+            self.alone().map(|(since, tunnel)| (since, Rc::clone(tunnel))).collect();
+        alone.sort_unstable();
+        alone.truncate(alone.len().div_ceil(4));
+        for (_, tunnel) in alone {
+            self.forget(&tunnel);
+            self.open -= 1;
+            self.pushed_out.push(tunnel);
+        }
     }
 
     fn is_open_id(&self, tunnel: &str) -> bool {

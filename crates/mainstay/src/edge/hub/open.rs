@@ -147,6 +147,10 @@ impl Desk {
         }
         let wants = self.wants(tunnel);
         let refused = self.hosts.book.borrow_mut().hear(tunnel, wants, boot_now());
+        let pushed_out = self.hosts.book.borrow_mut().pushed_out();
+        if let Some(thread) = self.thread.upgrade() {
+            pushed_out.iter().for_each(|tunnel| thread.pools.forget(tunnel));
+        }
         if let Some(why) = refused {
             tracing::warn!(tunnel, "{why}");
             self.news.kept_back(tunnel, &why);
@@ -158,10 +162,8 @@ impl Desk {
     /// What gost's clients want of a tunnel: our own, and those of others.
     fn wants(&self, tunnel: &str) -> Option<Wants> {
         let mut all = None;
-        for seat in self.seats.borrow().iter().filter(|seat| seat.serves()) {
-            let Some(gost) = seat.gost.as_ref().filter(|_| seat.tunnels().any(|own| own == tunnel)) else {
-                continue;
-            };
+        for seat in self.seats.borrow().of(tunnel).iter().filter(|seat| seat.serves()) {
+            let Some(gost) = &seat.gost else { continue };
             add(&mut all, gost.private, gost.own_host.iter());
         }
         self.siblings.gost(tunnel, |gost| add(&mut all, gost.private, gost.hosts.iter()));

@@ -26,6 +26,9 @@ use super::hello::Judged;
 /// Sessions of visitors at one thread: more than this is an attack, or wants more hubs.
 pub(super) const GUESTS_MAX: usize = 1024;
 
+/// Of them, those that show one key: who holds it keeps nobody else out.
+const GUESTS_OF_KEY: usize = 256;
+
 /// Visitors of a hub that leaves have so long to go elsewhere before it takes no more of their streams.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -179,6 +182,11 @@ impl Desk {
     pub(super) fn may_visit(&self, tunnel: &str, key: &[u8; 32]) -> bool {
         let tunnels = self.tunnels.borrow();
         tunnels.get(tunnel).and_then(|spec| spec.visitors.as_ref()).is_some_and(|keys| keys.contains(key))
+    }
+
+    /// Whether one more visitor with a key is too many.
+    pub(super) fn is_crowded_by(&self, key: &[u8; 32]) -> bool {
+        self.guests.borrow().iter().filter(|guest| guest.key == *key).count() >= GUESTS_OF_KEY
     }
 
     /// A visitor is there.

@@ -215,3 +215,42 @@ fn nobody_makes_us_keep_more_than_the_bounds() {
     assert_eq!(book.sweep(at(2 + 15 * 60)).len(), TUNNELS_MAX - 1);
     assert!(book.may_offer(TWO).is_ok());
 }
+
+#[test]
+fn a_client_that_closes_a_public_tunnel_is_told_of_once() {
+    let mut book = book(ANY, "");
+    let closed = || Some(Wants { hosts: Vec::new(), private: true });
+    assert_eq!(book.hear(ONE, closed(), at(1)), None, "private from the start");
+    assert_eq!(book.hear(TWO, hosts(&[]), at(1)), None);
+    let told = book.hear(TWO, closed(), at(2)).expect("a sentence");
+    assert!(told.contains(TWO) && told.contains("private"), "{told}");
+    assert_eq!(book.hear(TWO, closed(), at(3)), None);
+    // Nobody is there, then another client: that is its own wish.
+    assert_eq!(book.hear(TWO, hosts(&[]), at(4)), None);
+    assert_eq!(book.hear(TWO, None, at(5)), None);
+    assert_eq!(book.hear(TWO, closed(), at(6)), None);
+}
+
+#[test]
+fn a_flood_of_tunnels_pushes_out_those_that_nobody_offers_the_longest_alone_first() {
+    let mut book = book(ANY, "");
+    let id = |number: usize| format!("00000000-0000-4000-8000-{number:012}");
+    assert_eq!(book.hear(ONE, hosts(&["dash"]), at(1)), None);
+    assert_eq!(book.hear(TWO, hosts(&[]), at(1)), None);
+    for number in 2..TUNNELS_MAX {
+        assert_eq!(book.hear(&id(number), hosts(&[]), at(2)), None);
+        book.hear(&id(number), None, at(3 + number as u64));
+    }
+    book.hear(TWO, None, at(9));
+    assert_eq!(book.open, TUNNELS_MAX);
+    assert!(book.pushed_out().is_empty());
+    assert_eq!(book.may_offer(&id(0)), Ok(()));
+    assert_eq!(book.hear(&id(0), hosts(&[]), at(200_000)), None);
+    let gone = book.pushed_out();
+    assert_eq!(gone.len(), (TUNNELS_MAX - 1).div_ceil(4));
+    assert_eq!((&*gone[0], book.is_open(&id(4))), (&*id(2), false));
+    assert!(gone.iter().any(|tunnel| **tunnel == *TWO), "alone since 9");
+    assert!(book.is_open(&id(TUNNELS_MAX - 1)) && owner(&book, "dash").is_some());
+    assert_eq!(book.open, TUNNELS_MAX - gone.len() + 1);
+    assert!(book.pushed_out().is_empty());
+}
