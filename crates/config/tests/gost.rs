@@ -136,6 +136,7 @@ fn what_cannot_be_meant_is_refused() {
         ("tunnels = \"some\"", "\"some\""),
         ("sd = \"sd:8000\"", "is not where a plugin is"),
         ("sd = \"grpc://sd:8000\"\nadvertise = \"nowhere\"", "the port is missing"),
+        ("sd = \"grpc://sd:8000\"\nadvertise = \"0.0.0.0:80\"", "no other node is reached at 0.0.0.0"),
         ("advertise = \":80\"", "means nothing without `sd`"),
         ("token = \"t\"", "means nothing without a plugin"),
         ("ingress = \"grpc://i:8001\"\nca = \"/etc/ca.pem\"", "means nothing without TLS"),

@@ -111,6 +111,16 @@ fn what_cannot_be_meant_is_refused() {
         ("[[tunnel]]\nid = \"a/b\"\nagents = []", 9, "can't be the id"),
         ("[[tunnel]]\nid = \"b\"\nagents = [\"ed25519:AAAA\"]", 10, "is not a public key"),
         (
+            "[[tunnel]]\nid = \"b\"\nagents = [\"ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"]",
+            10,
+            "anybody can sign in the name of",
+        ),
+        (
+            "[[tunnel]]\nid = \"b\"\nagents = [\"ed25519:JuiVj8KyJ7BFw/SJ8u+Y8NXfrAXTxjM5sTgCiG1T/IU=\"]",
+            10,
+            "anybody can sign in the name of",
+        ),
+        (
             "[[pool]]\nname = \"p\"\nprobe = { tcp = true }\nbackends = [\"tunnel:nobody\"]",
             11,
             "there is no tunnel \"nobody\"",
@@ -224,6 +234,10 @@ fn what_is_missing_or_wrong_of_a_hub_among_others_is_refused() {
     refused(&hub(&format!("{bind}\nkey = \"short\"")), 3, "the key has 5 characters");
     refused(&hub(&format!("peers = [\"tls://a\"]\n{HUB_KEY}")), 2, "is not where a hub is");
     refused(&hub(&format!("peers = [\"a\", \"a:7001\"]\n{HUB_KEY}")), 2, "stands there twice");
+    for nowhere in ["0.0.0.0:7001", "[::]:7001", "0.0.0.0"] {
+        let nowhere = format!("bind = \":7001\"\nadvertise = \"{nowhere}\"\n{HUB_KEY}");
+        refused(&hub(&nowhere), 3, "no other host is reached at");
+    }
     refused(&hub(&format!("advertise = \"a:1\"\n{HUB_KEY}")), 2, "means nothing without `bind`");
     refused(&hub(&format!("bind = \"10.0.4.20\"\n{HUB_KEY}")), 2, "10.0.4.20");
     let none = format!(

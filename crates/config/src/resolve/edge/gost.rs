@@ -307,6 +307,16 @@ impl Resolver<'_> {
                     "write \"10.0.4.20:80\", or \":80\" on a node with one address",
                 );
             }
+            if let Ok((host, _)) = &judged
+                && super::hub::is_nowhere(host)
+            {
+                let message = format!("{WHO}: advertise: no other node is reached at {host}");
+                self.error(
+                    text.span,
+                    message,
+                    "write the address of one interface, or \":80\" on a node with one address",
+                );
+            }
             return place.to_owned();
         }
         let port = |place: &Place| match place {

@@ -74,6 +74,11 @@ impl Resolver<'_> {
 
     fn hub_address(&mut self, text: &At<String>, key: &str) -> Option<String> {
         match address::authority(text.value.trim(), PEERS_PORT) {
+            Ok((host, _)) if is_nowhere(host) => {
+                let message = format!("{WHO}: {key}: no other host is reached at {host}");
+                self.error(text.span, message, "write the address of one interface, or a name");
+                None
+            }
             Ok((host, port)) => Some(address::joined(host, port)),
             Err(why) => {
                 let text_of = text.value.escape_debug();
@@ -118,4 +123,9 @@ impl Resolver<'_> {
         }
         found.iter().map(ToString::to_string).collect()
     }
+}
+
+/// Whether a host is the address that stands for all of a machine's own.
+pub(super) fn is_nowhere(host: &str) -> bool {
+    host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
 }

@@ -294,6 +294,10 @@ impl Resolver<'_> {
                 self.error(text.span, message, "write \"ed25519:...\" as `mainstay tunnel key` prints it");
                 continue;
             };
+            if is_weak(&public) {
+                let message = format!("{who}: {key}: anybody can sign in the name of \"{}\"", text.value);
+                self.error(text.span, message, "write a key that `mainstay tunnel key` has printed");
+            }
             if !seen.insert(public) {
                 self.error(text.span, format!("{who}: {key}: this key stands there twice"), "write it once");
             }
@@ -301,6 +305,23 @@ impl Resolver<'_> {
         }
         keys
     }
+}
+
+/// Whether a key of Ed25519 is a point of small order: some signature fits it and any message, and nobody has its secret.
+fn is_weak(key: &[u8; 32]) -> bool {
+    /// The y of those eight points, the sign of x aside; 0 and 1 also as p and p + 1.
+    const SMALL: [&str; 7] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ];
+    let mut y = *key;
+    y[31] &= 0x7f;
+    SMALL.contains(&y.map(|byte| format!("{byte:02x}")).concat().as_str())
 }
 
 /// Those who have keys.
