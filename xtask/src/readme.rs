@@ -51,7 +51,10 @@ impl fmt::Display for Block {
 
 /// A block without what stands behind commands for people, in their language.
 fn without_comments(text: &str) -> String {
-    text.lines().map(|line| line.split("  #").next().unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("  #").next().unwrap_or(line).trim_end())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Runs every block of both pages with the binary just built, and compares the twins.

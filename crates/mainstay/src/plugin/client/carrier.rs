@@ -88,9 +88,8 @@ mod tests {
     async fn a_plugin_that_talks_without_end_is_cut_off() {
         let (mut theirs, ours) = tokio::io::duplex(64 << 10);
         let (mut ours, bound) = Carrier::new(ours);
-        let talks = async move {
-            while theirs.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.is_ok() {}
-        };
+        let talks =
+            async move { while theirs.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.is_ok() {} };
         let hears = async move {
             bound.refill();
             let (mut heard, mut room) = (0, [0; 4096]);
