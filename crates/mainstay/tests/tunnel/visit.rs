@@ -253,6 +253,45 @@ fn standard_input_and_output_are_a_connection_whose_halves_end_by_themselves() {
 }
 
 #[test]
+fn a_visitor_that_is_killed_leaves_no_connection_behind() {
+    mainstay_lab::test(|| {
+        let private = Private::make()?;
+        let host = &private.bed.sites[0].0;
+        let at: SocketAddr = "127.0.0.1:8001".parse()?;
+        let listener = host.run(|| TcpListener::bind(at))??;
+        // One that neither speaks nor ends, whatever it hears.
+        let _target = Task::start(host, at, move || {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut first = [0];
+                match stream.read_exact(&mut first) {
+                    Ok(()) if first[0] == END[0] => return,
+                    Ok(()) | Err(_) => held.push(stream),
+                }
+            }
+        })?;
+        let _agent = private.agent(&["--to", "127.0.0.1:8001"])?;
+        let open = || -> Result<u64> {
+            let mut open = 0;
+            for hub in &private.hubs {
+                let status = hub.status_json()?;
+                let agents = status["tunnels"][0]["agents"].as_array().cloned().unwrap_or_default();
+                open += agents.iter().filter_map(|agent| agent["streams"].as_u64()).sum::<u64>();
+            }
+            Ok(open)
+        };
+        let visitor = private.visitor(VISITOR, &[])?;
+        private.wait_visited()?;
+        let door: SocketAddr = DOOR.parse()?;
+        let mut stream = private.bed.client.run(|| TcpStream::connect_timeout(&door, LIMIT))??;
+        stream.write_all(b"x")?;
+        visitor.wait_until("it has reached the target", LIMIT, || Ok(open()? == 1))?;
+        visitor.kill_all()?;
+        private.hubs[0].daemon().wait_until("it is over", LIMIT, || Ok(open()? == 0))
+    });
+}
+
+#[test]
 fn who_knows_the_id_alone_or_may_only_offer_it_reaches_nothing() {
     mainstay_lab::test(|| {
         let private = Private::make()?;

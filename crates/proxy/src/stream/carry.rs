@@ -88,6 +88,8 @@ struct Half {
     ended: bool,
     /// The destination knows.
     done: bool,
+    /// The source has failed.
+    lost: bool,
     /// Something was written since the last flush.
     fresh: bool,
     moved: u64,
@@ -133,8 +135,8 @@ pub(super) async fn carry(
         }
         match (&up, &down) {
             (_, Poll::Ready(Err(_))) => return Poll::Ready(Step::Over(End::Broken)),
-            // A target that takes no more may have answered already.
-            (Poll::Ready(Err(_)), Poll::Pending) if outward.ended => {
+            // A target that takes no more may have answered already; a client that is gone hears no answer.
+            (Poll::Ready(Err(_)), Poll::Pending) if outward.ended || inward.lost => {
                 return Poll::Ready(Step::Over(End::Broken));
             }
             (Poll::Ready(Err(_)), Poll::Ready(Ok(()))) => return Poll::Ready(Step::Over(End::Broken)),
@@ -259,7 +261,7 @@ impl Half {
         buffer: &mut [u8],
         kept: Option<&mut Vec<u8>>,
     ) -> Poll<io::Result<()>> {
-        let got = ready!(from.poll_fill(cx, buffer))?;
+        let got = ready!(from.poll_fill(cx, buffer)).inspect_err(|_| self.lost = true)?;
         if got == 0 {
             self.ended = true;
             return Poll::Ready(Ok(()));
