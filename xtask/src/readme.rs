@@ -131,6 +131,14 @@ mod tests {
     }
 
     #[test]
+    fn twins_differ_in_what_they_say_of_a_command_and_not_in_the_command() {
+        let english = without_comments("mainstay key a.key   # prints the key\nmainstay status");
+        assert_eq!(english, without_comments("mainstay key a.key  # \u{6253}\u{5370}\nmainstay status"));
+        assert_ne!(english, without_comments("mainstay key b.key  # prints the key\nmainstay status"));
+        assert_eq!(without_comments("echo a#b"), "echo a#b");
+    }
+
+    #[test]
     fn only_sh_blocks_are_commands() {
         let page = "```toml\n[node]\n```\n\n```sh test\nmainstay check x.toml\nmainstay fmt x.toml\n```\n";
         let block = Block { line: 5, by: By::Us, text: "mainstay check x.toml\nmainstay fmt x.toml".into() };

@@ -28,7 +28,7 @@ const EPOCH: &[u8] = b"mainstay:plugin:epoch";
 /// It ends some time after the last plugin did, which costs those that run a needless write of all.
 const EPOCH_LASTS: &[u8] = b"604800";
 
-/// The longest value that is read, and twice the fields of a hash: most of them may be of clients that have died.
+/// The longest value that is read, and twice the fields of a hash (each is a name and a value), most of which may be of clients that have died.
 const BOUNDS: Bounds = Bounds { value: 4096, list: 16 * CLIENTS_MAX };
 
 /// What stands under a key was more than that: for so long it is not asked for again.

@@ -65,9 +65,7 @@ impl Seats {
 
     /// Those that go by another label than their name.
     pub(super) fn apart(&self) -> Vec<Rc<Seat>> {
-        // Most labels are names: those of one are compared at once.
-        let apart = self.all.iter().filter(|seat| !seat.is_called(&seat.name));
-        apart.map(Rc::clone).collect()
+        self.all.iter().filter(|seat| !seat.is_called(&seat.name)).map(Rc::clone).collect()
     }
 }
 
