@@ -23,16 +23,14 @@ use mainstay_config::plan::gost::{Gost, Plugin, Via};
 use mainstay_core::gost::book::{Answer, Call};
 use prost::Message;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use self::carrier::{Bound, Carrier};
 use super::say::{self, Caller, Json};
 use super::wire::TOKEN;
 use crate::probe::AbortOnDrop;
-use crate::probe::dial::{Lane, connect};
+use crate::probe::dial::Lane;
 use crate::probe::fetch::AGENT;
 use crate::registry::tls;
 
@@ -269,14 +267,8 @@ impl Client {
     }
 
     async fn carrier(&self) -> anyhow::Result<(Carrier, Bound)> {
-        let host = self.place.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = connect(host, self.place.port, &self.lane).await?;
-        // A call is one small segment.
-        stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let Some(tls) = &self.tls else { return Ok(Carrier::new(stream)) };
-        let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
-        let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?;
-        Ok(Carrier::new(stream))
+        let wire = tls::wire(&self.place.host, self.place.port, &self.lane, self.tls.as_ref()).await?;
+        Ok(Carrier::new(wire))
     }
 
     fn authority(&self) -> String {

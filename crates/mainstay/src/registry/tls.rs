@@ -1,12 +1,37 @@
-//! TLS towards stores and plugins: whom we believe, and who we say that we are.
+//! Connections to stores and plugins, plain or by TLS: whom we believe, and who we say that we are.
 
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use mainstay_config::plan::cluster::Access;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use crate::probe::dial::{Lane, connect};
+
+/// What a store or a plugin is spoken to over.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
+
+/// Connects, by TLS where there is a configuration of it. The caller sets the deadline.
+pub(crate) async fn wire(
+    host: &str,
+    port: u16,
+    lane: &Lane,
+    tls: Option<&Arc<ClientConfig>>,
+) -> anyhow::Result<Box<dyn Wire>> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = connect(host, port, lane).await?;
+    // A call is one small segment.
+    stream.set_nodelay(true).context("set TCP_NODELAY")?;
+    let Some(tls) = tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
+    Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?))
+}
 
 pub(crate) fn client(access: &Access) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ANSWER_MAX;
+use crate::registry::tls::Wire;
 
 /// What one call may be answered with, headers and framing included.
 const CALL: usize = ANSWER_MAX + (64 << 10);
@@ -28,10 +29,6 @@ impl Bound {
     }
 }
 
-trait Wire: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
-
 pub(super) struct Carrier {
     wire: Box<dyn Wire>,
     left: Bound,
@@ -39,9 +36,9 @@ pub(super) struct Carrier {
 
 impl Carrier {
     /// A connection, and what bounds it.
-    pub(super) fn new(wire: impl AsyncRead + AsyncWrite + Unpin + 'static) -> (Self, Bound) {
+    pub(super) fn new(wire: Box<dyn Wire>) -> (Self, Bound) {
         let left = Bound(Rc::new(Cell::new(CALL)));
-        (Self { wire: Box::new(wire), left: left.clone() }, left)
+        (Self { wire, left: left.clone() }, left)
     }
 }
 
@@ -87,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn a_plugin_that_talks_without_end_is_cut_off() {
         let (mut theirs, ours) = tokio::io::duplex(64 << 10);
-        let (mut ours, bound) = Carrier::new(ours);
+        let (mut ours, bound) = Carrier::new(Box::new(ours));
         let talks =
             async move { while theirs.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.is_ok() {} };
         let hears = async move {

@@ -8,15 +8,13 @@ use mainstay_config::plan::registry::Redis as Place;
 use mainstay_core::resp::{self, Bounds, Malformed, Reply};
 use mainstay_sys::clock::boot_now;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
-use crate::probe::dial::{Lane, connect};
+use crate::probe::dial::Lane;
 use crate::registry::shelf::{ANSWER_MAX, DEADLINE};
 use crate::registry::store::Account;
-use crate::registry::tls;
+use crate::registry::tls::{self, Wire};
 
 const READ: usize = 16 << 10;
 
@@ -33,10 +31,6 @@ pub(crate) struct Client {
     lane: Lane,
     account: Account,
 }
-
-trait Wire: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Wire for T {}
 
 /// A reply that is more than is borne, of several: what comes after it is not read.
 #[derive(Debug, thiserror::Error)]
@@ -134,17 +128,8 @@ impl Client {
     }
 
     async fn link_to(&self, place: &Place) -> anyhow::Result<Link> {
-        let host = place.host.trim_start_matches('[').trim_end_matches(']');
-        let stream = connect(host, place.port, &self.lane).await?;
-        // A call is one small segment.
-        stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let wire: Box<dyn Wire> = match self.tls.as_ref().filter(|_| place.tls) {
-            Some(tls) => {
-                let name = ServerName::try_from(host.to_owned()).context("the host's name")?;
-                Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?)
-            }
-            None => Box::new(stream),
-        };
+        let tls = self.tls.as_ref().filter(|_| place.tls);
+        let wire = tls::wire(&place.host, place.port, &self.lane, tls).await?;
         let mut link = Link { wire, heard: Vec::new(), bounds: self.bounds };
         let database = place.database.to_string();
         let mut hello: Vec<Vec<&[u8]>> = Vec::new();
